@@ -1,0 +1,1 @@
+//! The build definition: vertices, ops, edges and definition digests

@@ -1,0 +1,1 @@
+//! Lint rules, fixes and suppressions over the Dockerfile syntax tree

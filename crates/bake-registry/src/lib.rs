@@ -1,0 +1,1 @@
+//! Client of the OCI distribution API: authentication, pull, push, mount, retry, resume

@@ -1,0 +1,1 @@
+//! Runs one process in a root file system, isolated

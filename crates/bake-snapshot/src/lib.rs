@@ -1,0 +1,1 @@
+//! Layer stacks to mountable root file systems, and upper directories to layers

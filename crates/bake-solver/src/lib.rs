@@ -1,0 +1,1 @@
+//! Cache keys, scheduling, in-flight deduplication and build events

@@ -1,0 +1,1 @@
+//! Performs build operations: exec, file copy, image, local, http and git sources

@@ -1,0 +1,2 @@
+//! bake.
+fn main() {}
