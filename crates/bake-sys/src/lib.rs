@@ -1,1 +1,35 @@
-//! Safe wrappers over the Linux system calls bake needs
+//! Safe wrappers over the Linux system calls that bake needs and that no dependency offers safely.
+//!
+//! Entry points are the modules: [`path`] (file names inside an untrusted root), [`mount`] (the mount API by file
+//! descriptor), [`xattr`], [`process`] (clone3, pidfd, waiting), [`credentials`], [`capability`], [`seccomp`],
+//! [`signal`], [`descriptor`] (closing, memfd, pipes), [`limit`], [`keyring`], [`namespace`] and [`device`].
+//!
+//! Invariant: this is the only crate of the workspace that contains `unsafe`. Each wrapper does one thing, checks what
+//! the kernel requires of its arguments, and returns the kernel's answer as an [`Errno`]; the caller knows what was
+//! attempted on what and adds that to the error.
+//!
+//! It must not hold policy (which capabilities, which filters, which mounts), allocate between a `clone3` and the
+//! `execve` of the child, print, or keep global state.
+
+#![expect(unsafe_code, reason = "the one crate that calls into the kernel without a safe wrapper")]
+
+pub mod mount;
+pub mod path;
+pub mod xattr;
+
+pub use rustix::fs::{AtFlags, Mode, OFlags};
+/// The error number of a failed system call; convertible to [`std::io::Error`].
+pub use rustix::io::Errno;
+
+/// The result of a system call.
+pub type Result<T> = std::result::Result<T, Errno>;
+
+/// Turns the return value of a raw system call (-1 and `errno`) into a [`Result`].
+pub(crate) fn check(returned: libc::c_long) -> Result<libc::c_long> {
+    if returned == -1 { Err(last_error()) } else { Ok(returned) }
+}
+
+/// The calling thread's `errno`.
+pub(crate) fn last_error() -> Errno {
+    std::io::Error::last_os_error().raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
+}
