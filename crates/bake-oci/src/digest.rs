@@ -321,6 +321,7 @@ pub struct Digester(Backend);
 enum Backend {
     Ring(ring::digest::Context),
     Sha2(sha2::Sha256),
+    Sha512(ring::digest::Context),
 }
 
 impl fmt::Debug for Digester {
@@ -345,10 +346,18 @@ impl Digester {
         })
     }
 
+    /// Starts a digest of `algorithm`, to verify content that others named.
+    pub fn for_algorithm(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::new(),
+            Algorithm::Sha512 => Self(Backend::Sha512(ring::digest::Context::new(&ring::digest::SHA512))),
+        }
+    }
+
     /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
-            Backend::Ring(context) => context.update(bytes),
+            Backend::Ring(context) | Backend::Sha512(context) => context.update(bytes),
             Backend::Sha2(context) => sha2::Digest::update(context, bytes),
         }
     }
@@ -361,6 +370,9 @@ impl Digester {
             }
             Backend::Sha2(context) => {
                 Digest { algorithm: Algorithm::Sha256, hex: to_hex(&sha2::Digest::finalize(context)).into() }
+            }
+            Backend::Sha512(context) => {
+                Digest { algorithm: Algorithm::Sha512, hex: to_hex(context.finish().as_ref()).into() }
             }
         }
     }

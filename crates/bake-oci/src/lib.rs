@@ -1,3 +1,34 @@
-//! OCI digests, references, manifests, configs and deterministic layer archives.
+//! OCI digests, references, platforms, image configs, manifests and deterministic layer archives.
+//!
+//! Purpose: the vocabulary every other crate uses to name content, and the two codecs of an image: its JSON documents
+//! and its layer archives.
+//!
+//! Entry points: [`Reference::parse`] and [`Platform::parse`] for what users type, [`LayerWriter`] and [`LayerReader`]
+//! for layer archives, [`BlobWriter`] for compressing and digesting one, [`Image::assemble`] for the documents,
+//! [`validate::validate_image`] for checking the result, [`BlobStore`] for where blobs live.
+//!
+//! Invariant: equal inputs give equal bytes, on every machine and with any number of threads; what comes from outside
+//! is limited and checked before it is believed.
+//!
+//! Must not: open paths or sockets (it takes `Read` and `Write`), print, look at the environment, or know how the
+//! store lays out its directory.
+#![forbid(unsafe_code)]
+
+pub mod config;
 pub mod digest;
-pub use digest::{CacheKey, ChainId, DefinitionDigest, DiffId, Digest, DigestError, Digester, SnapshotId, TreeDigest};
+pub mod json;
+pub mod manifest;
+pub mod media_type;
+pub mod platform;
+pub mod reference;
+pub mod time;
+
+pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
+pub use digest::{
+    Algorithm, CacheKey, ChainId, DefinitionDigest, DiffId, Digest, DigestError, Digester, SnapshotId, TreeDigest,
+};
+pub use json::{JsonError, canonical_json};
+pub use manifest::{Descriptor, Document, ImageIndex, ImageManifest, ManifestError};
+pub use platform::{Platform, PlatformError};
+pub use reference::{Reference, ReferenceError};
+pub use time::Timestamp;
