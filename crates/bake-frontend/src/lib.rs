@@ -1,1 +1,24 @@
-//! Lowers a Dockerfile syntax tree to a build graph and an image config
+//! Lowers a Dockerfile's syntax tree, build arguments and base image configs to a build graph and image configs.
+//!
+//! Entry point: [`plan`].
+//!
+//! Invariant: planning is a function of its arguments and of what the [`MetaResolver`] answers. Only stages that the
+//! target needs are looked at, so an unreachable stage cannot fail a build.
+//!
+//! This crate must not execute anything, and it touches neither files nor the network itself.
+#![forbid(unsafe_code)]
+
+mod args;
+mod git;
+mod history;
+mod lower;
+mod meta;
+mod mode;
+mod plan;
+mod stages;
+mod steps;
+
+pub use git::{GitReference, GitReferenceError, is_git_url, parse_git_url};
+pub use history::{ImagePlan, PlannedHistory};
+pub use meta::{MetaError, MetaResolver, NamedContext, ResolvedImage};
+pub use plan::{Plan, PlanOptions, plan};

@@ -1,0 +1,337 @@
+//! COPY and ADD.
+
+use bake_dockerfile::instruction::{CopyInstruction, CopySource, Instruction, Word};
+use bake_dockerfile::{Expander, Span};
+use bake_graph::{
+    CopyAction, FileAction, FileOp, GitSource, HttpSource, ModeChange, Op, Owner, OwnerId, SourceOp, Unpack, VertexId,
+};
+use bake_oci::Digest;
+
+use super::metadata::clean;
+use super::mounts::input_number;
+use super::{Lower, Lowering, MAIN_CONTEXT, StageState, fail};
+use crate::git::{is_git_url, parse_git_url};
+use crate::mode::parse_mode;
+
+/// The options of one COPY or ADD, expanded.
+struct Options {
+    destination: String,
+    mode: Option<ModeChange>,
+    owner: Option<Owner>,
+    unpack: Unpack,
+    checksum: Option<String>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn copy(
+        &mut self,
+        instruction: &Instruction,
+        copy: &CopyInstruction,
+        add: bool,
+        state: &mut StageState,
+        stage: usize,
+        at: Span,
+    ) -> Lower<()> {
+        let mut created_by = String::from(if add { "ADD" } else { "COPY" });
+        let options = self.options_of(copy, add, state, &mut created_by)?;
+        let mut inputs = vec![state.root];
+        let main = match &copy.from {
+            Some(from) => Some(self.source_named(from, stage, true, state)?),
+            None => None,
+        };
+        // Sources of a stage or an image keep their owners; those of a build context become root's.
+        let root_owned = main.is_none_or(|input| self.is_directory(input));
+
+        let mut actions = Vec::with_capacity(copy.sources.len());
+        let mut shown = Vec::with_capacity(copy.sources.len());
+        let several = copy.sources.len() > 1;
+        for source in &copy.sources {
+            match source {
+                CopySource::Heredoc(index) => {
+                    let Some(heredoc) = instruction.heredocs.get(*index) else { continue };
+                    shown.push(format!("<<{}", heredoc.name));
+                    let content =
+                        if heredoc.expand { self.heredoc(&heredoc.body, state, at)? } else { heredoc.body.clone() };
+                    actions.push(FileAction::Mkfile {
+                        path: options.destination.clone(),
+                        name: heredoc.name.clone(),
+                        content,
+                        mode: options.mode.clone(),
+                        owner: options.owner.clone(),
+                    });
+                }
+                CopySource::Path(word) => {
+                    let path = self.expand(word, &state.environment.clone())?;
+                    shown.push(path.clone());
+                    let action = if add && is_git_url(&path) {
+                        self.git(&path, copy, &options, word, &mut inputs)?
+                    } else if path.starts_with("http://") || path.starts_with("https://") {
+                        if !add {
+                            return fail(word.span, "source can't be a URL for COPY");
+                        }
+                        self.http(&path, &options, word, &mut inputs)?
+                    } else {
+                        if options.checksum.is_some() {
+                            return fail(word.span, "checksum requires HTTP(S) or Git sources");
+                        }
+                        let input = match main {
+                            Some(input) => input,
+                            None => self.local(MAIN_CONTEXT),
+                        };
+                        CopyAction {
+                            parents: copy.parents,
+                            excludes: copy.excludes.iter().map(|word| word.value.clone()).collect(),
+                            root_owned,
+                            ..plain(input_number(&mut inputs, input), &path, &options)
+                        }
+                    };
+                    actions.push(FileAction::Copy(action));
+                }
+            }
+        }
+        if several && !options.destination.ends_with('/') {
+            let message = format!(
+                "when using {} with more than one source file, the destination must be a directory and end with a /",
+                if add { "ADD" } else { "COPY" }
+            );
+            return fail(copy.destination.span, message);
+        }
+        for source in &shown {
+            created_by.push(' ');
+            created_by.push_str(source);
+        }
+        created_by.push(' ');
+        created_by.push_str(&options.destination_shown(copy, state));
+        let text = instruction.text.clone();
+        // A copied layer of its own, independent of what is below: its key does not hold the base.
+        if copy.link {
+            let scratch = self.scratch();
+            let base = std::mem::replace(&mut inputs[0], scratch);
+            let named =
+                |owner: &Owner| matches!(owner.user, OwnerId::Name(_)) || matches!(owner.group, Some(OwnerId::Name(_)));
+            let owner_input =
+                if options.owner.as_ref().is_some_and(named) { input_number(&mut inputs, base) } else { 0 };
+            let op = Op::File(FileOp { actions, owner_input });
+            let layer = self.step(op, inputs, text, state, at);
+            state.root = self.internal(Op::Merge, vec![base, layer], "merge".into(), Some(at));
+        } else {
+            state.root = self.step(Op::File(FileOp { actions, owner_input: 0 }), inputs, text, state, at);
+        }
+        state.commit(created_by, true);
+        Ok(())
+    }
+
+    fn options_of(
+        &mut self,
+        copy: &CopyInstruction,
+        add: bool,
+        state: &StageState,
+        created_by: &mut String,
+    ) -> Lower<Options> {
+        let variables = &state.environment;
+        if copy.parents {
+            created_by.push_str(" --parents");
+        }
+        let owner = match &copy.chown {
+            Some(word) => {
+                let text = self.expand(word, variables)?;
+                created_by.push_str(&format!(" --chown={text}"));
+                Some(parse_owner(&text, word.span)?)
+            }
+            None => None,
+        };
+        let mode = match &copy.chmod {
+            Some(word) => {
+                let text = self.expand(word, variables)?;
+                created_by.push_str(&format!(" --chmod={text}"));
+                Some(parse_mode(&text).or_else(|problem| fail(word.span, problem))?)
+            }
+            None => None,
+        };
+        let checksum = copy.checksum.as_ref().map(|word| self.expand(word, variables)).transpose()?;
+        if let (Some(_), [_, _, ..], Some(word)) = (&checksum, copy.sources.as_slice(), &copy.checksum) {
+            return fail(word.span, "checksum can't be specified for multiple sources");
+        }
+        let written = self.expand(&copy.destination, variables)?;
+        if written.is_empty() {
+            return fail(copy.destination.span, "the destination is empty");
+        }
+        let unpack = match (add, copy.unpack) {
+            (false, _) | (true, Some(false)) => Unpack::Never,
+            (true, Some(true)) => Unpack::Always,
+            (true, None) => Unpack::IfArchive,
+        };
+        Ok(Options { destination: destination(&written, state), mode, owner, unpack, checksum })
+    }
+
+    fn heredoc(&mut self, body: &str, state: &StageState, at: Span) -> Lower<String> {
+        let expander = Expander::new(self.dockerfile.directives.escape());
+        match expander.expand_heredoc(body, &|name| state.environment.get(name).map(str::to_owned)) {
+            Ok(expansion) => Ok(expansion.text),
+            Err(problem) => fail(at, format!("failed to process the heredoc: {problem}")),
+        }
+    }
+
+    fn http(&mut self, url: &str, options: &Options, word: &Word, inputs: &mut Vec<VertexId>) -> Lower<CopyAction> {
+        let checksum = match options.checksum.as_deref().map(Digest::parse) {
+            None => None,
+            Some(Ok(digest)) => Some(digest),
+            Some(Err(problem)) => return fail(word.span, format!("invalid checksum: {problem}")),
+        };
+        let source = Op::Source(SourceOp::Http(HttpSource { url: url.to_owned(), checksum }));
+        let input = self.internal(source, vec![], format!("fetch {url}"), Some(word.span));
+        let name = file_name_of_url(url);
+        // A remote file is unpacked only when that is asked for.
+        let unpack = if options.unpack == Unpack::Always { Unpack::Always } else { Unpack::Never };
+        Ok(CopyAction {
+            wildcard: false,
+            unpack,
+            file_name: Some(name),
+            ..plain(input_number(inputs, input), "/", options)
+        })
+    }
+
+    fn git(
+        &mut self,
+        url: &str,
+        copy: &CopyInstruction,
+        options: &Options,
+        word: &Word,
+        inputs: &mut Vec<VertexId>,
+    ) -> Lower<CopyAction> {
+        let mut source: GitSource = match parse_git_url(url) {
+            Ok(source) => source,
+            Err(problem) => return fail(word.span, problem.to_string()),
+        };
+        if let Some(keep) = copy.keep_git_dir {
+            source.keep_git_directory = keep;
+        }
+        if let Some(checksum) = &options.checksum {
+            source.checksum = Some(checksum.clone());
+        }
+        let input = self.internal(Op::Source(SourceOp::Git(source)), vec![], format!("fetch {url}"), Some(word.span));
+        let excludes = copy.excludes.iter().map(|word| word.value.clone()).collect();
+        Ok(CopyAction {
+            excludes,
+            unpack: Unpack::Never,
+            wildcard: false,
+            ..plain(input_number(inputs, input), "/", options)
+        })
+    }
+
+    fn is_directory(&self, id: VertexId) -> bool {
+        matches!(self.graph.vertex(id).op, Op::Source(SourceOp::Local(_)))
+    }
+}
+
+/// A copy with the options of the instruction and nothing special.
+fn plain(from: usize, source: &str, options: &Options) -> CopyAction {
+    CopyAction {
+        from,
+        source: source.to_owned(),
+        destination: options.destination.clone(),
+        wildcard: true,
+        unpack: options.unpack,
+        parents: false,
+        excludes: Vec::new(),
+        mode: options.mode.clone(),
+        owner: options.owner.clone(),
+        file_name: None,
+        root_owned: true,
+    }
+}
+
+impl Options {
+    /// The destination as the history shows it: as written, expanded.
+    fn destination_shown(&self, copy: &CopyInstruction, state: &StageState) -> String {
+        let written = &copy.destination.value;
+        if written.contains('$') || destination(written, state) != self.destination {
+            self.destination.clone()
+        } else {
+            written.clone()
+        }
+    }
+}
+
+/// The destination made absolute; a trailing slash (or `.`) is kept as a slash.
+fn destination(written: &str, state: &StageState) -> String {
+    let directory = written.ends_with('/') || written == "." || written.ends_with("/.");
+    let path = state.absolute(written);
+    if directory && path != "/" { format!("{path}/") } else { path }
+}
+
+/// `user[:group]`, each a name or a number.
+pub(super) fn parse_owner(text: &str, at: Span) -> Lower<Owner> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let id = |text: &str| -> Lower<OwnerId> {
+        if text.is_empty() {
+            return Ok(OwnerId::Id(0));
+        }
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            // A number that does not fit must never be looked up as a name: an image could then map it to root.
+            return match text.parse::<u32>() {
+                Ok(id) if id <= i32::MAX.unsigned_abs() => Ok(OwnerId::Id(id)),
+                _ => fail(at, format!("the user or group ID {text} is too large: at most {}", i32::MAX)),
+            };
+        }
+        Ok(OwnerId::Name(text.to_owned()))
+    };
+    Ok(Owner { user: id(user)?, group: group.map(id).transpose()? })
+}
+
+/// The name a remote file gets under a directory destination.
+fn file_name_of_url(url: &str) -> String {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split_once('/').map_or("", |(_, path)| path);
+    match clean(path).rsplit('/').next() {
+        Some(name) if !name.is_empty() => percent_decoded(name),
+        _ => "__unnamed__".to_owned(),
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        match (first, digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
+            (b'%', Some(byte)) if byte != 0 && byte != b'/' => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_names_come_from_the_path() {
+        assert_eq!(file_name_of_url("http://h:1/a/b.txt?x=/y"), "b.txt");
+        assert_eq!(file_name_of_url("http://h"), "__unnamed__");
+        assert_eq!(file_name_of_url("http://h/a%20b"), "a b");
+        assert_eq!(file_name_of_url("http://h/%2e%2e%2fx"), "..%2fx");
+    }
+
+    #[test]
+    fn owners() {
+        let owner = |text| parse_owner(text, Span::default()).ok();
+        assert_eq!(
+            owner("12:staff"),
+            Some(Owner { user: OwnerId::Id(12), group: Some(OwnerId::Name("staff".into())) })
+        );
+        assert_eq!(owner("app"), Some(Owner { user: OwnerId::Name("app".into()), group: None }));
+        assert_eq!(owner("4294967296"), None);
+    }
+}

@@ -1,0 +1,331 @@
+//! FROM, and every other place where a stage, a named context or an image can be named.
+
+use bake_dockerfile::instruction::{FromInstruction, Instruction, InstructionKind, Word};
+use bake_dockerfile::{Span, Stage};
+use bake_graph::{CopyAction, FileAction, FileOp, ImageSource, Op, SourceOp, Unpack, VertexId};
+use bake_oci::{ImageConfig, Platform, Reference};
+
+use super::{BeganStage, DEFAULT_PATH, Lower, Lowering, Progress, StageState, fail};
+use crate::args::Variables;
+use crate::meta::{MetaError, NamedContext, ResolvedImage};
+use crate::stages::{error, name_of, stage_anywhere, stage_before, stage_key};
+
+/// The form in which names of contexts are compared: familiar, without `:latest`.
+pub(crate) fn context_key(name: &str) -> String {
+    match Reference::parse(name) {
+        Ok(reference) => {
+            let familiar = reference.familiar();
+            familiar.strip_suffix(":latest").unwrap_or(&familiar).to_owned()
+        }
+        Err(_) => name.to_owned(),
+    }
+}
+
+impl Lowering<'_> {
+    /// Carries out FROM.
+    pub(super) fn begin_stage(&mut self, stage: &Stage) -> Lower<BeganStage> {
+        let dockerfile = self.dockerfile;
+        let instruction = &dockerfile.instructions[stage.from];
+        let InstructionKind::From(from) = &instruction.kind else {
+            return fail(instruction.span, "no build stage in current context");
+        };
+        let label = match &stage.name {
+            Some(name) => stage_key(&name.value),
+            None => format!("stage-{}", stage.index),
+        };
+        let ignore_cache = self.options.no_cache
+            || self.options.no_cache_filter.iter().any(|filter| filter.eq_ignore_ascii_case(&label));
+        let platform = self.stage_platform(from)?;
+
+        if let Some(name) = name_of(stage)
+            && let Some(context) = self.context(&name, &platform, instruction.span)?
+        {
+            let text = format!("FROM {name}");
+            let state = self.context_state(context, &label, ignore_cache, platform, text, instruction.span)?;
+            return Ok(BeganStage::Replaced(Box::new(state)));
+        }
+
+        let globals = self.globals.clone();
+        let name = self.expand(&from.image, &globals)?;
+        if name.is_empty() {
+            let mut problem = error(from.image.span, format!("base name ({}) should not be blank", from.image.value));
+            problem.help =
+                Some("only ARGs above the first FROM can be used in FROM; give them a default or --build-arg".into());
+            return Err(Box::new(problem));
+        }
+        let mut state = if let Some(index) = stage_before(dockerfile, &name, stage.index) {
+            self.stage(index);
+            let Some(base) = self.done(index) else { return self.already_reported(from.image.span, index) };
+            let mut state = base.clone();
+            state.label = label;
+            state.ignore_cache = ignore_cache;
+            state.cmd_set = false;
+            state
+        } else if name == "scratch" {
+            let root = self.scratch();
+            self.scratch_state(root, label, ignore_cache, platform)
+        } else if let Some(context) = self.context(&context_key(&name), &platform, from.image.span)? {
+            self.context_state(context, &label, ignore_cache, platform, from_text(from, &name), instruction.span)?
+        } else {
+            let image = self.image(&name, &platform, from.image.span)?;
+            self.image_state(image, &label, ignore_cache, platform, from_text(from, &name), instruction.span)?
+        };
+        // The config's variables win over the ARGs of a stage that this one is built from.
+        for (name, value) in Variables::from_config(&state.image.config.env).pairs().to_vec() {
+            state.environment.set(&name, value);
+        }
+        let triggers = std::mem::take(&mut state.image.config.on_build);
+        let triggers = self.triggers(&triggers, instruction.span)?;
+        Ok(BeganStage::Fresh { state: Box::new(state), triggers })
+    }
+
+    fn stage_platform(&mut self, from: &FromInstruction) -> Lower<Platform> {
+        let Some(word) = &from.platform else { return Ok(self.platform.clone()) };
+        let globals = self.globals.clone();
+        let text = self.expand(word, &globals)?;
+        match Platform::parse(&text) {
+            Ok(platform) => Ok(platform),
+            Err(problem) => fail(word.span, format!("failed to parse platform {text}: {problem}")),
+        }
+    }
+
+    fn triggers(&mut self, triggers: &[String], at: Span) -> Lower<Vec<(Instruction, Span)>> {
+        let mut instructions = Vec::with_capacity(triggers.len());
+        for trigger in triggers {
+            let parsed = bake_dockerfile::parse_trigger(trigger);
+            if let Some(problem) = parsed.diagnostics.iter().find(|d| d.severity == bake_dockerfile::Severity::Error) {
+                return fail(
+                    at,
+                    format!("the ONBUILD trigger `{trigger}` of the base cannot be used: {}", problem.message),
+                );
+            }
+            instructions.extend(parsed.instructions.into_iter().map(|instruction| (instruction, at)));
+        }
+        Ok(instructions)
+    }
+
+    fn scratch_state(&mut self, root: VertexId, label: String, ignore_cache: bool, platform: Platform) -> StageState {
+        let mut image = ImageConfig::for_platform(&platform);
+        image.config.working_dir = "/".to_owned();
+        self.fresh_state(root, image, label, ignore_cache, platform)
+    }
+
+    fn fresh_state(
+        &mut self,
+        root: VertexId,
+        mut image: ImageConfig,
+        label: String,
+        ignore_cache: bool,
+        platform: Platform,
+    ) -> StageState {
+        let mut environment = Variables::from_config(&image.config.env);
+        if environment.get("PATH").is_none() {
+            environment.set("PATH", DEFAULT_PATH);
+            image.config.env = environment.to_config();
+        }
+        image.created = None;
+        StageState {
+            root,
+            environment,
+            image,
+            history: Vec::new(),
+            args: Vec::new(),
+            cmd_set: false,
+            platform,
+            label,
+            ignore_cache,
+        }
+    }
+
+    fn image_state(
+        &mut self,
+        image: ResolvedImage,
+        label: &str,
+        ignore_cache: bool,
+        platform: Platform,
+        text: String,
+        at: Span,
+    ) -> Lower<StageState> {
+        let config = image.config.clone();
+        let op = Op::Source(SourceOp::Image(ImageSource {
+            reference: image.reference,
+            manifest: image.manifest,
+            origin: image.origin,
+        }));
+        let label_of_step = bake_graph::StepLabel { stage: label.to_owned(), number: None, text, internal: false };
+        let origin = Some(bake_graph::Origin { source: 0, start: at.start, end: at.end });
+        let root = self.graph.add(op, vec![], label_of_step, origin, false);
+        Ok(self.fresh_state(root, config, label.to_owned(), ignore_cache, platform))
+    }
+
+    fn context_state(
+        &mut self,
+        context: NamedContext,
+        label: &str,
+        ignore_cache: bool,
+        platform: Platform,
+        text: String,
+        at: Span,
+    ) -> Lower<StageState> {
+        match context {
+            NamedContext::Image(image) => self.image_state(*image, label, ignore_cache, platform, text, at),
+            other => {
+                let source = self.context_source(other, at);
+                let scratch = self.scratch();
+                let root = self.copy_all(scratch, source, text, at);
+                Ok(self.scratch_state(root, label.to_owned(), ignore_cache, platform))
+            }
+        }
+    }
+
+    /// A root file system with everything that a directory holds.
+    fn copy_all(&mut self, base: VertexId, source: VertexId, text: String, at: Span) -> VertexId {
+        let copy = CopyAction {
+            from: 1,
+            source: "/".into(),
+            destination: "/".into(),
+            wildcard: false,
+            unpack: Unpack::Never,
+            parents: false,
+            excludes: Vec::new(),
+            mode: None,
+            owner: None,
+            file_name: None,
+            root_owned: true,
+        };
+        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)], owner_input: 0 });
+        self.internal(op, vec![base, source], text, Some(at))
+    }
+
+    fn context_source(&mut self, context: NamedContext, at: Span) -> VertexId {
+        match context {
+            NamedContext::Directory { name } => self.local(&name),
+            NamedContext::Image(image) => self.image_source(*image, at),
+            NamedContext::Git(git) => {
+                let text = format!("fetch {}", git.url);
+                self.internal(Op::Source(SourceOp::Git(git)), vec![], text, Some(at))
+            }
+            NamedContext::Http(http) => {
+                let text = format!("fetch {}", http.url);
+                self.internal(Op::Source(SourceOp::Http(http)), vec![], text, Some(at))
+            }
+        }
+    }
+
+    fn image_source(&mut self, image: ResolvedImage, at: Span) -> VertexId {
+        let text = format!("FROM {}", image.reference);
+        let op = Op::Source(SourceOp::Image(ImageSource {
+            reference: image.reference,
+            manifest: image.manifest,
+            origin: image.origin,
+        }));
+        self.internal(op, vec![], text, Some(at))
+    }
+
+    fn context(&mut self, name: &str, platform: &Platform, at: Span) -> Lower<Option<NamedContext>> {
+        if matches!(name, "scratch" | "context") {
+            return Ok(None);
+        }
+        self.resolver.named_context(name, platform).map_err(|problem| Box::new(from_meta(&problem, at)))
+    }
+
+    fn image(&mut self, name: &str, platform: &Platform, at: Span) -> Lower<ResolvedImage> {
+        let reference = match Reference::parse(name) {
+            Ok(reference) => reference,
+            Err(problem) => return fail(at, format!("failed to parse stage name {name:?}: {problem}")),
+        };
+        if let Some(image) = self.images.get(&(reference.to_string(), platform.to_string())) {
+            return Ok(image.clone());
+        }
+        let names: Vec<String> = self.dockerfile.stages.iter().filter_map(name_of).collect();
+        let image = self.resolver.resolve_image(&reference, platform).map_err(|problem| {
+            let mut diagnostic = from_meta(&problem, at);
+            if let Some(guess) = bake_dockerfile::suggest::suggest(name, names.iter().map(String::as_str)) {
+                diagnostic.message = format!("{} (did you mean the stage {guess}?)", diagnostic.message);
+            }
+            Box::new(diagnostic)
+        })?;
+        self.images.insert((reference.to_string(), platform.to_string()), image.clone());
+        Ok(image)
+    }
+
+    /// What `--from=NAME` of COPY (with `by_number`) or of a mount means, as a vertex.
+    pub(super) fn source_named(
+        &mut self,
+        name: &Word,
+        stage: usize,
+        by_number: bool,
+        state: &StageState,
+    ) -> Lower<VertexId> {
+        let at = name.span;
+        let dockerfile = self.dockerfile;
+        let number = name.value.parse::<usize>().ok().filter(|_| by_number);
+        let found = match number {
+            Some(number) if number >= dockerfile.stages.len() => {
+                return fail(
+                    at,
+                    format!("invalid stage index {number}: the file has {} stages", dockerfile.stages.len()),
+                );
+            }
+            Some(number) => Some(number),
+            None => stage_anywhere(dockerfile, &name.value),
+        };
+        if let Some(index) = found {
+            if index == stage || matches!(self.stages[index], Progress::Begun) {
+                return fail(at, format!("circular dependency detected on stage: {}", state.label));
+            }
+            if index > stage {
+                let message = format!(
+                    "cannot copy from stage {:?}, it needs to be defined before current stage {:?}",
+                    name.value, state.label
+                );
+                return fail(at, message);
+            }
+            self.stage(index);
+            return match self.done(index) {
+                Some(source) => Ok(source.root),
+                None => self.already_reported(at, index),
+            };
+        }
+        if name.value == "scratch" {
+            return Ok(self.scratch());
+        }
+        let platform = state.platform.clone();
+        if let Some(context) = self.context(&context_key(&name.value), &platform, at)? {
+            return Ok(self.context_source(context, at));
+        }
+        let image = self.image(&name.value, &platform, at)?;
+        Ok(self.image_source(image, at))
+    }
+
+    /// A stage could not be lowered. Its own errors say why; the empty message marks this one as not worth showing.
+    fn already_reported<T>(&self, at: Span, index: usize) -> Lower<T> {
+        let name = name_of(&self.dockerfile.stages[index]).unwrap_or_else(|| index.to_string());
+        if matches!(self.stages[index], Progress::Begun) {
+            return fail(at, format!("circular dependency detected on stage: {name}"));
+        }
+        fail(at, "")
+    }
+}
+
+fn from_text(from: &FromInstruction, name: &str) -> String {
+    match &from.platform {
+        Some(platform) => format!("FROM --platform={} {name}", platform.value),
+        None => format!("FROM {name}"),
+    }
+}
+
+fn from_meta(problem: &MetaError, at: Span) -> bake_dockerfile::Diagnostic {
+    let mut message = problem.message.clone();
+    let mut source = problem.source.as_deref().map(|s| s as &dyn std::error::Error);
+    while let Some(underlying) = source {
+        let text = underlying.to_string();
+        if !message.contains(&text) {
+            message = format!("{message}: {text}");
+        }
+        source = underlying.source();
+    }
+    let mut diagnostic = error(at, message);
+    diagnostic.help = problem.hint.clone();
+    diagnostic
+}

@@ -1,0 +1,406 @@
+//! Instructions that change the config, and WORKDIR, which also makes a directory.
+
+use std::collections::BTreeMap;
+
+use bake_dockerfile::Span;
+use bake_dockerfile::instruction::{
+    ArgDeclaration, Command, Healthcheck, Instruction, InstructionKind, KeyValues, Word,
+};
+use bake_graph::{FileAction, FileOp, Op};
+use bake_oci::HealthcheckConfig;
+
+use super::{Lower, Lowering, StageState, fail};
+use crate::history::PlannedHistory;
+use crate::lower::copy::parse_owner;
+
+/// The largest number of ports that one EXPOSE range may stand for.
+const EXPOSE_RANGE_MAX: u32 = 65_536;
+
+impl StageState {
+    /// Adds a history entry.
+    pub(super) fn commit(&mut self, created_by: impl Into<String>, layer: bool) {
+        let created_by = created_by.into();
+        let created_by =
+            if layer && !created_by.starts_with("WORKDIR ") { format!("{created_by} # buildkit") } else { created_by };
+        self.history.push(PlannedHistory { created_by, layer });
+    }
+
+    /// The directory that relative paths start from.
+    pub(super) fn working_directory(&self) -> &str {
+        if self.image.config.working_dir.is_empty() { "/" } else { &self.image.config.working_dir }
+    }
+
+    /// `path`, made absolute and clean.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        clean(&if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", self.working_directory()) })
+    }
+
+    /// Shell-form text as arguments.
+    pub(super) fn with_shell(&self, text: &str) -> Vec<String> {
+        let shell = &self.image.config.shell;
+        let mut args = if shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { shell.clone() };
+        args.push(text.to_owned());
+        args
+    }
+}
+
+/// A path without `.`, `..`, doubled and trailing slashes, as Go's `path.Clean` for absolute paths.
+pub(crate) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+impl Lowering<'_> {
+    pub(super) fn arg(&mut self, declarations: &[ArgDeclaration], state: &mut StageState) -> Lower<()> {
+        let mut shown = String::from("ARG");
+        for declaration in declarations {
+            // Every declaration of a line sees the ones before it.
+            let variables = state.environment.clone();
+            let name = self.expand(&declaration.name, &variables)?;
+            let default = declaration.default.as_ref().map(|word| self.expand(word, &variables)).transpose()?;
+            let given = self.options.build_args.get(&name).cloned();
+            if given.is_some() {
+                self.used_args.insert(name.clone());
+            }
+            let value = match (given, default) {
+                (Some(given), _) => Some(given),
+                (None, Some(default)) => Some(default),
+                (None, None) => self.globals.get(&name).map(str::to_owned),
+            };
+            shown.push(' ');
+            shown.push_str(&name);
+            if let Some(value) = &value {
+                shown.push('=');
+                shown.push_str(value);
+                state.environment.set(&name, value.clone());
+            }
+            state.args.push((name, value));
+        }
+        state.commit(shown, false);
+        Ok(())
+    }
+
+    pub(super) fn workdir(&mut self, path: &Word, state: &mut StageState, at: Span) -> Lower<()> {
+        let variables = state.environment.clone();
+        let written = self.expand(path, &variables)?;
+        if written.is_empty() {
+            return fail(path.span, "WORKDIR needs a path, but this one is empty");
+        }
+        let path = state.absolute(&written);
+        state.image.config.working_dir.clone_from(&path);
+        let layer = path != "/";
+        if layer {
+            let user = state.image.config.user.clone();
+            let owner = if user.is_empty() { None } else { Some(parse_owner(&user, at)?) };
+            let mkdir = FileAction::Mkdir { path: path.clone(), mode: 0o755, owner };
+            let op = Op::File(FileOp { actions: vec![mkdir], owner_input: 0 });
+            state.root = self.step(op, vec![state.root], format!("WORKDIR {path}"), state, at);
+        }
+        state.commit(format!("WORKDIR {path}"), layer);
+        Ok(())
+    }
+
+    /// Instructions that only change the config.
+    pub(super) fn metadata(&mut self, instruction: &Instruction, state: &mut StageState) -> Lower<()> {
+        let variables = state.environment.clone();
+        match &instruction.kind {
+            InstructionKind::Env(pairs) => {
+                let pairs = self.pairs(pairs, state, "ENV")?;
+                let mut env = crate::args::Variables::from_config(&state.image.config.env);
+                for (name, value) in pairs {
+                    state.environment.set(&name, value.clone());
+                    env.set(&name, value);
+                }
+                state.image.config.env = env.to_config();
+            }
+            InstructionKind::Label(pairs) => {
+                for (name, value) in self.pairs(pairs, state, "LABEL")? {
+                    state.image.config.labels.insert(name, value);
+                }
+            }
+            InstructionKind::Maintainer(name) => {
+                state.image.author = Some(name.value.clone());
+                state.commit(format!("MAINTAINER {}", name.value), false);
+            }
+            InstructionKind::Cmd(command) => {
+                let args = self.command(command, state);
+                state.commit(format!("CMD {}", quoted(&args)), false);
+                state.image.config.cmd = args;
+                state.image.config.args_escaped = true;
+                state.cmd_set = true;
+            }
+            InstructionKind::Entrypoint(command) => {
+                let args = self.command(command, state);
+                state.commit(format!("ENTRYPOINT {}", quoted(&args)), false);
+                state.image.config.entrypoint = args;
+                if !state.cmd_set {
+                    state.image.config.cmd = Vec::new();
+                }
+            }
+            InstructionKind::Shell(shell) => {
+                state.commit(format!("SHELL [{}]", shell.join(" ")), false);
+                state.image.config.shell.clone_from(shell);
+            }
+            InstructionKind::User(user) => {
+                let user = self.expand(user, &variables)?;
+                state.commit(format!("USER {user}"), false);
+                state.image.config.user = user;
+            }
+            InstructionKind::Expose(ports) => self.expose(ports, state)?,
+            InstructionKind::Volume(paths) => self.volume(paths, state)?,
+            InstructionKind::StopSignal(signal) => {
+                let text = self.expand(signal, &variables)?;
+                if !is_signal(&text) {
+                    return fail(signal.span, format!("invalid signal: {text}"));
+                }
+                state.commit(format!("STOPSIGNAL {text}"), false);
+                state.image.config.stop_signal = text;
+            }
+            InstructionKind::Healthcheck(check) => self.healthcheck(check, state),
+            InstructionKind::Onbuild(onbuild) => state.image.config.on_build.push(onbuild.trigger.clone()),
+            _ => return fail(instruction.span, format!("`{}` cannot stand here", instruction.keyword.value)),
+        }
+        Ok(())
+    }
+
+    /// Expands all pairs with the variables from before the line, and adds the history entry.
+    fn pairs(&mut self, pairs: &KeyValues, state: &mut StageState, keyword: &str) -> Lower<Vec<(String, String)>> {
+        let variables = state.environment.clone();
+        let mut expanded = Vec::with_capacity(pairs.pairs.len());
+        let mut shown = String::from(keyword);
+        for (name, value) in &pairs.pairs {
+            let (name_text, value) = (self.expand(name, &variables)?, self.expand(value, &variables)?);
+            if name_text.is_empty() {
+                return fail(name.span, format!("{keyword} names can not be blank"));
+            }
+            shown.push_str(&format!(" {name_text}={value}"));
+            expanded.push((name_text, value));
+        }
+        state.commit(shown, false);
+        Ok(expanded)
+    }
+
+    fn command(&mut self, command: &Command, state: &StageState) -> Vec<String> {
+        match command {
+            Command::Shell(text) => state.with_shell(&text.value),
+            Command::Exec(args) => args.clone(),
+        }
+    }
+
+    fn expose(&mut self, ports: &[Word], state: &mut StageState) -> Lower<()> {
+        let variables = state.environment.clone();
+        let mut sorted: Vec<&Word> = ports.iter().collect();
+        sorted.sort_by(|a, b| a.value.cmp(&b.value));
+        let mut exposed = Vec::new();
+        for word in sorted {
+            for text in self.expand_words(word, &variables)? {
+                match parse_port(&text) {
+                    Ok(ports) => exposed.extend(ports),
+                    Err(problem) => return fail(word.span, problem),
+                }
+            }
+        }
+        let shown: Vec<&str> = exposed.iter().map(String::as_str).collect();
+        state.commit(format!("EXPOSE [{}]", shown.join(" ")), false);
+        for port in exposed {
+            state.image.config.exposed_ports.insert(port, BTreeMap::new());
+        }
+        Ok(())
+    }
+
+    fn volume(&mut self, paths: &[Word], state: &mut StageState) -> Lower<()> {
+        let variables = state.environment.clone();
+        let mut volumes = Vec::with_capacity(paths.len());
+        for word in paths {
+            let path = self.expand(word, &variables)?;
+            if path.is_empty() {
+                return fail(word.span, "VOLUME specified can not be an empty string");
+            }
+            volumes.push(path);
+        }
+        state.commit(format!("VOLUME [{}]", volumes.join(" ")), false);
+        for volume in volumes {
+            state.image.config.volumes.insert(volume, BTreeMap::new());
+        }
+        Ok(())
+    }
+
+    fn healthcheck(&mut self, check: &Healthcheck, state: &mut StageState) {
+        let config = match check {
+            Healthcheck::None => HealthcheckConfig { test: vec!["NONE".into()], ..HealthcheckConfig::default() },
+            Healthcheck::Command { command, interval_ns, timeout_ns, start_period_ns, start_interval_ns, retries } => {
+                let test = match command {
+                    Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.value.clone()],
+                    Command::Exec(args) => std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect(),
+                };
+                HealthcheckConfig {
+                    test,
+                    interval: interval_ns.unwrap_or(0),
+                    timeout: timeout_ns.unwrap_or(0),
+                    start_period: start_period_ns.unwrap_or(0),
+                    start_interval: start_interval_ns.unwrap_or(0),
+                    retries: u64::from(retries.unwrap_or(0)),
+                }
+            }
+        };
+        let durations = [
+            ("Interval", config.interval),
+            ("Timeout", config.timeout),
+            ("StartPeriod", config.start_period),
+            ("StartInterval", config.start_interval),
+        ];
+        let durations: Vec<String> =
+            durations.iter().map(|(name, ns)| format!("{name}:{}", go_duration(*ns))).collect();
+        let shown = format!(
+            "HEALTHCHECK {{Test:[{}] {} Retries:{}}}",
+            config.test.join(" "),
+            durations.join(" "),
+            config.retries
+        );
+        state.commit(shown, false);
+        state.image.config.healthcheck = Some(config);
+    }
+}
+
+/// `["a" "b"]`: how Go prints a list of strings with `%q`.
+fn quoted(args: &[String]) -> String {
+    let args: Vec<String> = args.iter().map(|arg| go_quote(arg)).collect();
+    format!("[{}]", args.join(" "))
+}
+
+fn go_quote(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            c if c.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// A duration as Go prints it: `1m30s`, `5s`, `1.5s`, `300ms`, `0s`.
+fn go_duration(nanoseconds: u64) -> String {
+    const SECOND: u64 = 1_000_000_000;
+    let fraction = |value: u64, unit: u64| {
+        let digits = format!("{:0width$}", value % unit, width = unit.ilog10() as usize);
+        let digits = digits.trim_end_matches('0');
+        if digits.is_empty() { (value / unit).to_string() } else { format!("{}.{digits}", value / unit) }
+    };
+    match nanoseconds {
+        0 => "0s".to_owned(),
+        ns if ns < 1_000 => format!("{ns}ns"),
+        ns if ns < 1_000_000 => format!("{}µs", fraction(ns, 1_000)),
+        ns if ns < SECOND => format!("{}ms", fraction(ns, 1_000_000)),
+        ns => {
+            let (hours, minutes) = (ns / (3600 * SECOND), ns / (60 * SECOND) % 60);
+            let seconds = fraction(ns % (60 * SECOND), SECOND);
+            match (hours, minutes) {
+                (0, 0) => format!("{seconds}s"),
+                (0, minutes) => format!("{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
+/// `[ip:[host:]]port[-end][/protocol]` as the keys of `ExposedPorts`.
+fn parse_port(text: &str) -> Result<Vec<String>, String> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = if protocol.is_empty() { "tcp".to_owned() } else { protocol.to_ascii_lowercase() };
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return Err(format!("invalid proto: {protocol}: `{text}` must end in /tcp, /udp or /sctp"));
+    }
+    // An address and a host port have no meaning in an image; BuildKit drops them.
+    let container = ports.rsplit_once(':').map_or(ports, |(_, container)| container);
+    if container.is_empty() {
+        return Err(format!("no port specified: {text}"));
+    }
+    let invalid = || format!("invalid containerPort: {container}");
+    let (first, last) = container.split_once('-').unwrap_or((container, container));
+    let first: u32 = first.parse::<u16>().map_err(|_| invalid())?.into();
+    let last: u32 = last.parse::<u16>().map_err(|_| invalid())?.into();
+    if last < first || last - first >= EXPOSE_RANGE_MAX {
+        return Err(invalid());
+    }
+    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Whether `text` names or numbers a signal of Linux.
+fn is_signal(text: &str) -> bool {
+    const NAMES: [&str; 34] = [
+        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL",
+        "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
+        "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
+    ];
+    if let Ok(number) = text.parse::<u32>() {
+        return (1..=64).contains(&number);
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let realtime = |prefix: &str, sign: char| {
+        name.strip_prefix(prefix).is_some_and(|rest| {
+            rest.is_empty() || rest.strip_prefix(sign).and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n <= 15)
+        })
+    };
+    NAMES.contains(&name) || realtime("RTMIN", '+') || realtime("RTMAX", '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_exploded() {
+        assert_eq!(parse_port("9000-9002"), Ok(vec!["9000/tcp".into(), "9001/tcp".into(), "9002/tcp".into()]));
+        assert_eq!(parse_port("53/UDP"), Ok(vec!["53/udp".into()]));
+        assert_eq!(parse_port("127.0.0.1:80:8080"), Ok(vec!["8080/tcp".into()]));
+        assert_eq!(parse_port("70000"), Err("invalid containerPort: 70000".into()));
+        assert!(parse_port("80/http").is_err() && parse_port("").is_err() && parse_port("2-1").is_err());
+    }
+
+    #[test]
+    fn durations_read_as_in_go() {
+        for (ns, text) in [
+            (0, "0s"),
+            (5_000_000_000, "5s"),
+            (90_000_000_000, "1m30s"),
+            (1_500_000_000, "1.5s"),
+            (300_000_000, "300ms"),
+            (3_600_000_000_000, "1h0m0s"),
+        ] {
+            assert_eq!(go_duration(ns), text);
+        }
+    }
+
+    #[test]
+    fn signals() {
+        for good in ["9", "SIGTERM", "term", "RTMIN+3", "SIGRTMAX-2", "RTMIN"] {
+            assert!(is_signal(good), "{good}");
+        }
+        for bad in ["FOO", "0", "65", "RTMIN+99", ""] {
+            assert!(!is_signal(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_are_cleaned() {
+        assert_eq!(clean("/a//b/../c/./"), "/a/c");
+        assert_eq!(clean("/../.."), "/");
+    }
+}

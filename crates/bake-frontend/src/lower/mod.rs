@@ -1,0 +1,409 @@
+//! Lowers the stages that a target needs, instruction by instruction, to vertices and an image config.
+//!
+//! A stage is lowered when something first needs it; its state (root file system, variables, config, history) is then
+//! what `FROM stage` starts from and `--from=stage` copies from.
+
+mod copy;
+mod from;
+mod metadata;
+mod mounts;
+mod run;
+
+use std::collections::{BTreeSet, HashMap};
+
+use bake_dockerfile::instruction::{Instruction, InstructionKind, Word};
+use bake_dockerfile::{Code, Diagnostic, Dockerfile, Expander, Severity, Span, Stage};
+use bake_graph::{BuildGraph, LocalSource, Op, Origin, SourceOp, StepLabel, VertexId};
+use bake_oci::{ImageConfig, Platform};
+
+use crate::args::{Variables, platform_args};
+use crate::history::{ImagePlan, PlannedHistory};
+use crate::meta::{MetaResolver, ResolvedImage};
+use crate::plan::PlanOptions;
+use crate::stages::{error, find_target, name_of, reachable};
+
+/// The search path of an image that sets none (BuildKit's default for Linux).
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The name of the main build context.
+pub(crate) const MAIN_CONTEXT: &str = "context";
+
+/// Everything that lowering one platform needs and makes.
+pub(crate) struct Lowering<'a> {
+    dockerfile: &'a Dockerfile,
+    options: &'a PlanOptions,
+    resolver: &'a dyn MetaResolver,
+    platform: Platform,
+    graph: &'a mut BuildGraph,
+    target: usize,
+    /// Platform arguments and global ARGs.
+    globals: Variables,
+    /// Names of global ARGs that were declared with or without a value (platform arguments not included).
+    declared_globals: BTreeSet<String>,
+    stages: Vec<Progress>,
+    /// Images found out about beforehand, by reference and platform.
+    images: HashMap<(String, String), ResolvedImage>,
+    warnings: Vec<Diagnostic>,
+    errors: Vec<Diagnostic>,
+    used_args: BTreeSet<String>,
+}
+
+/// How far a stage has got.
+#[derive(Clone)]
+enum Progress {
+    Untouched,
+    Begun,
+    Done(Box<StageState>),
+    Failed,
+}
+
+/// What a stage is after its last instruction so far.
+#[derive(Clone)]
+pub(crate) struct StageState {
+    /// The vertex with its root file system.
+    pub(crate) root: VertexId,
+    /// The environment of RUN: the config's variables, and ARGs.
+    pub(crate) environment: Variables,
+    /// The image config.
+    pub(crate) image: ImageConfig,
+    /// The history that the build adds.
+    pub(crate) history: Vec<PlannedHistory>,
+    /// ARGs in the order of their declaration, with their values.
+    pub(crate) args: Vec<(String, Option<String>)>,
+    /// Whether CMD was set in this stage.
+    pub(crate) cmd_set: bool,
+    /// The platform.
+    pub(crate) platform: Platform,
+    /// How the stage is called in progress output.
+    pub(crate) label: String,
+    /// Whether its steps are to run again in any case.
+    pub(crate) ignore_cache: bool,
+}
+
+/// What lowering one platform comes to.
+pub(crate) struct Lowered {
+    pub(crate) image: ImagePlan,
+    pub(crate) warnings: Vec<Diagnostic>,
+    pub(crate) unused_build_args: Vec<String>,
+}
+
+/// A failed instruction: the diagnostic says why.
+pub(crate) type Lower<T> = Result<T, Box<Diagnostic>>;
+
+/// An error at `span`.
+pub(crate) fn fail<T>(span: Span, message: impl Into<String>) -> Lower<T> {
+    Err(Box::new(error(span, message)))
+}
+
+impl<'a> Lowering<'a> {
+    pub(crate) fn new(
+        dockerfile: &'a Dockerfile,
+        options: &'a PlanOptions,
+        resolver: &'a dyn MetaResolver,
+        platform: Platform,
+        graph: &'a mut BuildGraph,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        let target = find_target(dockerfile, options.target.as_deref()).map_err(|diagnostic| vec![diagnostic])?;
+        let target_stage = dockerfile.stages[target].name.as_ref().map_or("default", |name| name.value.as_str());
+        let mut globals = platform_args(&options.build_platform, &platform, target_stage);
+        let names: Vec<String> = globals.pairs().iter().map(|(name, _)| name.clone()).collect();
+        let mut used_args = BTreeSet::new();
+        for name in names {
+            if let Some(value) = options.build_args.get(&name) {
+                globals.set(&name, value.clone());
+                used_args.insert(name);
+            }
+        }
+        Ok(Self {
+            stages: vec![Progress::Untouched; dockerfile.stages.len()],
+            dockerfile,
+            options,
+            resolver,
+            platform,
+            graph,
+            target,
+            globals,
+            declared_globals: BTreeSet::new(),
+            images: HashMap::new(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+            used_args,
+        })
+    }
+
+    pub(crate) fn run(mut self) -> Result<Lowered, Vec<Diagnostic>> {
+        self.global_args();
+        if self.errors.is_empty() {
+            self.resolve_images_ahead();
+            self.stage(self.target);
+        }
+        let state = match (&self.stages[self.target], self.errors.is_empty()) {
+            (Progress::Done(state), true) => (**state).clone(),
+            _ => return Err(self.errors),
+        };
+        let mut image = state.image;
+        for (name, value) in &self.options.labels {
+            image.config.labels.insert(name.clone(), value.clone());
+        }
+        let unused_build_args = self
+            .options
+            .build_args
+            .keys()
+            .filter(|name| !self.used_args.contains(*name) && !crate::args::is_proxy_arg(name) && !is_builtin_arg(name))
+            .cloned()
+            .collect();
+        Ok(Lowered {
+            image: ImagePlan { platform: state.platform, root: state.root, config: image, history: state.history },
+            warnings: self.warnings,
+            unused_build_args,
+        })
+    }
+
+    /// Evaluates the ARGs before the first FROM.
+    fn global_args(&mut self) {
+        for index in self.dockerfile.global_args.clone() {
+            let instruction = &self.dockerfile.instructions[index];
+            let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
+            for declaration in declarations {
+                let variables = self.globals.clone();
+                let result = self.expand(&declaration.name, &variables).and_then(|name| {
+                    let default = declaration.default.as_ref().map(|word| self.expand(word, &variables)).transpose()?;
+                    Ok((name, default))
+                });
+                match result {
+                    Ok((name, default)) => {
+                        let given = self.options.build_args.get(&name);
+                        if given.is_some() {
+                            self.used_args.insert(name.clone());
+                        }
+                        if let Some(value) = given.cloned().or(default) {
+                            self.globals.set(&name, value);
+                        }
+                        self.declared_globals.insert(name);
+                    }
+                    Err(diagnostic) => self.errors.push(*diagnostic),
+                }
+            }
+        }
+    }
+
+    /// Finds out about all base images at once, so that the round trips overlap. Failures are left to whoever needs the
+    /// image in the end.
+    fn resolve_images_ahead(&mut self) {
+        let expand = |stage: &Stage| {
+            let InstructionKind::From(from) = &self.dockerfile.instructions[stage.from].kind else { return None };
+            let expander = Expander::new(self.dockerfile.directives.escape());
+            expander.expand(&from.image.value, &|name| self.globals.get(name).map(str::to_owned)).ok().map(|e| e.text)
+        };
+        let mut wanted = BTreeSet::new();
+        for index in reachable(self.dockerfile, self.target, &expand) {
+            let stage = &self.dockerfile.stages[index];
+            let InstructionKind::From(from) = &self.dockerfile.instructions[stage.from].kind else { continue };
+            let replaced = name_of(stage).is_some_and(|name| self.is_named_context(&name));
+            // Stages with a platform of their own are rare; they are resolved when they are reached.
+            if from.platform.is_some() || replaced {
+                continue;
+            }
+            if let Some(name) = expand(stage)
+                && name != "scratch"
+                && crate::stages::stage_before(self.dockerfile, &name, index).is_none()
+                && !self.is_named_context(&name)
+            {
+                wanted.insert(name);
+            }
+        }
+        if wanted.len() < 2 {
+            return;
+        }
+        let (resolver, platform) = (self.resolver, &self.platform);
+        let resolved = std::thread::scope(|scope| {
+            let threads: Vec<_> = wanted
+                .iter()
+                .filter_map(|name| bake_oci::Reference::parse(name).ok())
+                .map(|reference| {
+                    scope.spawn(move || {
+                        resolver.resolve_image(&reference, platform).ok().map(|image| (reference.to_string(), image))
+                    })
+                })
+                .collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect::<Vec<_>>()
+        });
+        for (reference, image) in resolved {
+            self.images.insert((reference, self.platform.to_string()), image);
+        }
+    }
+
+    fn is_named_context(&self, name: &str) -> bool {
+        matches!(self.resolver.named_context(&from::context_key(name), &self.platform), Ok(Some(_)))
+    }
+
+    /// Lowers a stage if that has not been done; afterwards it is done or failed, and errors say why.
+    fn stage(&mut self, index: usize) {
+        if !matches!(self.stages[index], Progress::Untouched) {
+            return;
+        }
+        self.stages[index] = Progress::Begun;
+        let stage = &self.dockerfile.stages[index];
+        let before = self.errors.len();
+        let state = match self.begin_stage(stage) {
+            Ok(BeganStage::Replaced(state)) => Some(state),
+            Ok(BeganStage::Fresh { mut state, triggers }) => {
+                for (trigger, from) in &triggers {
+                    self.apply(trigger, &mut state, index, Some(*from));
+                }
+                for instruction in self.dockerfile.stage_instructions(stage) {
+                    self.apply(instruction, &mut state, index, None);
+                }
+                Some(state)
+            }
+            Err(diagnostic) => {
+                self.report(*diagnostic);
+                None
+            }
+        };
+        self.stages[index] = match state {
+            Some(state) if self.errors.len() == before => Progress::Done(state),
+            _ => Progress::Failed,
+        };
+    }
+
+    /// Applies one instruction; `shown_at` replaces its place in the file for triggers, which have none.
+    fn apply(&mut self, instruction: &Instruction, state: &mut StageState, stage: usize, shown_at: Option<Span>) {
+        let warnings = self.warnings.len();
+        let result = self.dispatch(instruction, state, stage, shown_at);
+        if shown_at.is_some() {
+            // Spans of a trigger are ranges of the trigger: nothing in the file can be pointed at.
+            self.warnings.truncate(warnings);
+        }
+        if let Err(mut diagnostic) = result {
+            if let Some(span) = shown_at {
+                diagnostic.message = format!("in the ONBUILD trigger `{}`: {}", instruction.text, diagnostic.message);
+                diagnostic.span = span;
+                diagnostic.labels.clear();
+            }
+            self.report(*diagnostic);
+        }
+    }
+
+    /// Keeps an error, unless it only says that something else failed.
+    fn report(&mut self, diagnostic: Diagnostic) {
+        if !diagnostic.message.is_empty() {
+            self.errors.push(diagnostic);
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        instruction: &Instruction,
+        state: &mut StageState,
+        stage: usize,
+        shown_at: Option<Span>,
+    ) -> Lower<()> {
+        let at = shown_at.unwrap_or(instruction.span);
+        match &instruction.kind {
+            InstructionKind::Arg(declarations) => self.arg(declarations, state),
+            InstructionKind::Run(run) => self.run_instruction(instruction, run, state, stage, at),
+            InstructionKind::Copy(copy) => self.copy(instruction, copy, false, state, stage, at),
+            InstructionKind::Add(copy) => self.copy(instruction, copy, true, state, stage, at),
+            InstructionKind::Workdir(path) => self.workdir(path, state, at),
+            InstructionKind::From(_) | InstructionKind::Invalid(_) => {
+                fail(instruction.span, format!("`{}` cannot stand here", instruction.keyword.value))
+            }
+            _ => self.metadata(instruction, state),
+        }
+    }
+
+    /// The state of a stage that was lowered; an error that was reported already otherwise.
+    fn done(&self, index: usize) -> Option<&StageState> {
+        match &self.stages[index] {
+            Progress::Done(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Expands a word with `variables`, and warns of names that are not set.
+    pub(crate) fn expand(&mut self, word: &Word, variables: &Variables) -> Lower<String> {
+        let expander = Expander::new(self.dockerfile.directives.escape());
+        match expander.expand(&word.value, &|name| variables.get(name).map(str::to_owned)) {
+            Ok(expansion) => {
+                self.warn_undefined(&expansion.undefined, word.span, variables);
+                Ok(expansion.text)
+            }
+            Err(problem) => fail(word.span, format!("failed to process `{}`: {problem}", word.value)),
+        }
+    }
+
+    /// Expands a word to several, split at spaces that are not quoted.
+    pub(crate) fn expand_words(&mut self, word: &Word, variables: &Variables) -> Lower<Vec<String>> {
+        let expander = Expander::new(self.dockerfile.directives.escape());
+        match expander.expand_to_words(&word.value, &|name| variables.get(name).map(str::to_owned)) {
+            Ok((words, undefined)) => {
+                self.warn_undefined(&undefined, word.span, variables);
+                Ok(words)
+            }
+            Err(problem) => fail(word.span, format!("failed to process `{}`: {problem}", word.value)),
+        }
+    }
+
+    fn warn_undefined(&mut self, names: &[String], span: Span, variables: &Variables) {
+        for name in names {
+            if span == Span::default() || crate::args::is_proxy_arg(name) {
+                continue;
+            }
+            let known = variables.pairs().iter().map(|(known, _)| known.as_str());
+            let guess = bake_dockerfile::suggest::suggest(name, known);
+            let guess = guess.map(|g| format!(" (did you mean ${g}?)")).unwrap_or_default();
+            self.warnings.push(Diagnostic {
+                code: Code("UndefinedVar"),
+                severity: Severity::Warning,
+                ..error(span, format!("Usage of undefined variable '${name}'{guess}"))
+            });
+        }
+    }
+
+    /// Adds a step of a stage to the graph.
+    pub(crate) fn step(
+        &mut self,
+        op: Op,
+        inputs: Vec<VertexId>,
+        text: String,
+        state: &StageState,
+        at: Span,
+    ) -> VertexId {
+        let label = StepLabel { stage: state.label.clone(), number: None, text, internal: false };
+        let origin = Some(Origin { source: 0, start: at.start, end: at.end });
+        self.graph.add(op, inputs, label, origin, state.ignore_cache)
+    }
+
+    /// Adds something that a step uses but that is no step itself.
+    pub(crate) fn internal(&mut self, op: Op, inputs: Vec<VertexId>, text: String, at: Option<Span>) -> VertexId {
+        let label = StepLabel { stage: String::new(), number: None, text, internal: true };
+        let origin = at.map(|at| Origin { source: 0, start: at.start, end: at.end });
+        self.graph.add(op, inputs, label, origin, false)
+    }
+
+    /// A directory of the caller.
+    pub(crate) fn local(&mut self, name: &str) -> VertexId {
+        let text =
+            if name == MAIN_CONTEXT { "load build context".to_owned() } else { format!("load build context {name}") };
+        self.internal(Op::Source(SourceOp::Local(LocalSource { name: name.to_owned() })), vec![], text, None)
+    }
+
+    /// No files at all.
+    pub(crate) fn scratch(&mut self) -> VertexId {
+        self.internal(Op::Source(SourceOp::Scratch), vec![], "scratch".into(), None)
+    }
+}
+
+/// How a stage begins.
+enum BeganStage {
+    /// A named context stands in its place; its instructions are skipped.
+    Replaced(Box<StageState>),
+    /// From a base, with the base's triggers and where they are shown.
+    Fresh { state: Box<StageState>, triggers: Vec<(Instruction, Span)> },
+}
+
+/// Build arguments that bake understands itself.
+fn is_builtin_arg(name: &str) -> bool {
+    name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
+}

@@ -1,0 +1,80 @@
+//! From a syntax tree to a graph: one pass per platform over the stages that the target needs.
+
+use std::collections::BTreeMap;
+
+use bake_dockerfile::{Diagnostic, Dockerfile};
+use bake_graph::{BuildGraph, NetworkMode};
+use bake_oci::Platform;
+
+use crate::history::ImagePlan;
+use crate::lower::Lowering;
+use crate::meta::MetaResolver;
+use crate::steps::number_steps;
+
+/// What the caller of a build asked for, as far as planning needs it.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// `--target`; the last stage when absent.
+    pub target: Option<String>,
+    /// `--build-arg`, with values.
+    pub build_args: BTreeMap<String, String>,
+    /// `--label`
+    pub labels: BTreeMap<String, String>,
+    /// The machine's platform.
+    pub build_platform: Platform,
+    /// The platforms to build for, at least one.
+    pub target_platforms: Vec<Platform>,
+    /// `--no-cache`
+    pub no_cache: bool,
+    /// `--no-cache-filter`: names of stages.
+    pub no_cache_filter: Vec<String>,
+    /// `--network`
+    pub network: NetworkMode,
+    /// `--add-host`
+    pub extra_hosts: Vec<(String, String)>,
+    /// Whether `RUN --security=insecure` was allowed by the caller.
+    pub allow_insecure: bool,
+    /// Whether `RUN --network=host` was allowed by the caller.
+    pub allow_host_network: bool,
+}
+
+/// What is to be done, and what becomes of it.
+#[derive(Debug)]
+pub struct Plan {
+    /// All steps of all platforms.
+    pub graph: BuildGraph,
+    /// One image for each platform, in the order asked for.
+    pub images: Vec<ImagePlan>,
+    /// Warnings, each tied to the source.
+    pub warnings: Vec<Diagnostic>,
+    /// Build arguments that the caller gave and nothing uses.
+    pub unused_build_args: Vec<String>,
+}
+
+/// Plans a build, or says everything that is wrong with it.
+pub fn plan(
+    dockerfile: &Dockerfile,
+    options: &PlanOptions,
+    resolver: &dyn MetaResolver,
+) -> Result<Plan, Vec<Diagnostic>> {
+    let mut graph = BuildGraph::new();
+    let mut images = Vec::with_capacity(options.target_platforms.len());
+    let mut warnings = Vec::new();
+    let mut unused: Option<Vec<String>> = None;
+    for (index, platform) in options.target_platforms.iter().enumerate() {
+        let lowering = Lowering::new(dockerfile, options, resolver, platform.clone(), &mut graph)?;
+        let lowered = lowering.run()?;
+        // Every platform gives the same warnings; one set is enough.
+        if index == 0 {
+            warnings = lowered.warnings;
+        }
+        let still: Vec<String> = lowered.unused_build_args;
+        unused = Some(match unused {
+            None => still,
+            Some(before) => before.into_iter().filter(|name| still.contains(name)).collect(),
+        });
+        images.push(lowered.image);
+    }
+    number_steps(&mut graph, &images);
+    Ok(Plan { graph, images, warnings, unused_build_args: unused.unwrap_or_default() })
+}

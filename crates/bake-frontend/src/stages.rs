@@ -1,0 +1,101 @@
+//! Which stages there are, which one is the target, and which images the target will need.
+
+use bake_dockerfile::instruction::{InstructionKind, MountKind};
+use bake_dockerfile::suggest::suggest;
+use bake_dockerfile::{Code, Diagnostic, Dockerfile, Severity, Span, Stage};
+
+/// The name a stage is found under: lower-cased, as BuildKit does.
+pub(crate) fn stage_key(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// The stage that is asked for: by name, by index, or the last one.
+pub(crate) fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Result<usize, Diagnostic> {
+    let Some(last) = dockerfile.stages.last() else {
+        return Err(error(Span::default(), "dockerfile contains no stages to build"));
+    };
+    let Some(target) = target.filter(|t| !t.is_empty()) else { return Ok(last.index) };
+    let key = stage_key(target);
+    if let Some(stage) = dockerfile.stages.iter().rev().find(|s| name_of(s).as_deref() == Some(&key)) {
+        return Ok(stage.index);
+    }
+    if let Some(index) = target.parse::<usize>().ok().filter(|index| *index < dockerfile.stages.len()) {
+        return Ok(index);
+    }
+    let names: Vec<String> = dockerfile.stages.iter().filter_map(name_of).collect();
+    let guess = suggest(&key, names.iter().map(String::as_str));
+    let guess = guess.map(|g| format!(" (did you mean {g}?)")).unwrap_or_default();
+    let from = &dockerfile.instructions[last.from];
+    let mut diagnostic = error(from.span, format!("target stage \"{target}\" could not be found{guess}"));
+    diagnostic.help =
+        Some(if names.is_empty() { "no stage has a name".into() } else { format!("stages: {}", names.join(", ")) });
+    Err(diagnostic)
+}
+
+/// A stage's name as it is found under.
+pub(crate) fn name_of(stage: &Stage) -> Option<String> {
+    stage.name.as_ref().map(|name| stage_key(&name.value))
+}
+
+/// The latest stage called `name` among the first `before` stages.
+pub(crate) fn stage_before(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
+    dockerfile.stages[..before].iter().rev().find(|s| name_of(s).as_deref() == Some(name)).map(|s| s.index)
+}
+
+/// The last stage called `name` in the whole file: what `--from=name` means.
+pub(crate) fn stage_anywhere(dockerfile: &Dockerfile, name: &str) -> Option<usize> {
+    let key = stage_key(name);
+    dockerfile.stages.iter().rev().find(|s| name_of(s).as_deref() == Some(&key)).map(|s| s.index)
+}
+
+/// The stages that `target` can need, by what is written; variables in FROM are expanded by `expand_from`.
+pub(crate) fn reachable(
+    dockerfile: &Dockerfile,
+    target: usize,
+    expand_from: &dyn Fn(&Stage) -> Option<String>,
+) -> Vec<usize> {
+    let mut seen = vec![false; dockerfile.stages.len()];
+    let mut open = vec![target];
+    while let Some(index) = open.pop() {
+        if std::mem::replace(&mut seen[index], true) {
+            continue;
+        }
+        let stage = &dockerfile.stages[index];
+        if let Some(base) = expand_from(stage) {
+            open.extend(stage_before(dockerfile, &base, index));
+        }
+        for instruction in dockerfile.stage_instructions(stage) {
+            let mut froms: Vec<&str> = Vec::new();
+            match &instruction.kind {
+                InstructionKind::Copy(copy) => froms.extend(copy.from.iter().map(|from| from.value.as_str())),
+                InstructionKind::Run(run) => froms.extend(
+                    run.mounts
+                        .iter()
+                        .filter(|m| matches!(m.kind, MountKind::Bind | MountKind::Cache))
+                        .filter_map(|m| m.from.as_ref())
+                        .map(|from| from.value.as_str()),
+                ),
+                _ => {}
+            }
+            for from in froms {
+                let by_number = from.parse::<usize>().ok().filter(|n| *n < dockerfile.stages.len());
+                open.extend(stage_anywhere(dockerfile, from).or(by_number));
+            }
+        }
+    }
+    (0..seen.len()).filter(|index| seen[*index]).collect()
+}
+
+/// An error without a rule name.
+pub(crate) fn error(span: Span, message: impl Into<String>) -> Diagnostic {
+    Diagnostic {
+        code: Code("build"),
+        severity: Severity::Error,
+        message: message.into(),
+        span,
+        labels: Vec::new(),
+        help: None,
+        fixes: Vec::new(),
+        url: None,
+    }
+}

@@ -1,0 +1,110 @@
+//! The only thing a build tells the outside world while it works.
+//!
+//! The events carry what BuildKit's status stream carries (vertexes with digests and inputs, statuses, logs, warnings).
+
+use std::time::Duration;
+
+use bake_graph::{StepLabel, VertexId};
+use bake_oci::DefinitionDigest;
+
+/// Something that happened in a build.
+#[derive(Debug, Clone)]
+pub enum BuildEvent {
+    /// These steps are going to be looked at; sent once, first.
+    Planned {
+        /// In an order in which inputs come before users.
+        steps: Vec<StepInfo>,
+    },
+    /// Work on a step began.
+    Started {
+        /// Which.
+        step: VertexId,
+    },
+    /// A step waits for another build that is making the same thing.
+    Waiting {
+        /// Which.
+        step: VertexId,
+    },
+    /// A step wrote output.
+    Log {
+        /// Which.
+        step: VertexId,
+        /// Where it wrote to.
+        stream: Stream,
+        /// What it wrote; not necessarily whole lines or UTF-8.
+        bytes: Vec<u8>,
+    },
+    /// Bytes are on their way.
+    Transfer {
+        /// The step they belong to.
+        step: VertexId,
+        /// What is transferred, for example `pull sha256:1234`.
+        id: String,
+        /// Bytes so far.
+        current: u64,
+        /// Bytes in total, where known.
+        total: Option<u64>,
+    },
+    /// Something that is worth knowing about a step.
+    Notice {
+        /// Which.
+        step: VertexId,
+        /// The text.
+        message: String,
+    },
+    /// A step is done.
+    Finished {
+        /// Which.
+        step: VertexId,
+        /// How.
+        outcome: Outcome,
+        /// How long it took, waiting for a slot not included.
+        elapsed: Duration,
+    },
+    /// A step failed; the error itself is in the result of the build.
+    Failed {
+        /// Which.
+        step: VertexId,
+        /// Its message.
+        message: String,
+        /// How long it took.
+        elapsed: Duration,
+    },
+}
+
+/// A step as announced.
+#[derive(Debug, Clone)]
+pub struct StepInfo {
+    /// Its identity in this build.
+    pub id: VertexId,
+    /// Its definition.
+    pub definition: DefinitionDigest,
+    /// The definitions it builds on.
+    pub inputs: Vec<DefinitionDigest>,
+    /// How it is shown.
+    pub label: StepLabel,
+}
+
+/// How a step came to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was carried out.
+    Ran,
+    /// A result from before was used.
+    Cached,
+}
+
+/// Where output was written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Receives events, from several threads at once. It must not block for long.
+pub trait EventSink: Sync + std::fmt::Debug {
+    /// Takes an event.
+    fn send(&self, event: BuildEvent);
+}

@@ -1,0 +1,67 @@
+//! How a step's cache key is made.
+//!
+//! `key(step) = H(parts of the op's definition, for each input: what the step can see of it)`
+//!
+//! | input as the op sees it | what stands in the key |
+//! |---|---|
+//! | whole (the root file system of RUN, the base of COPY) | the identity of its state: the tree digests of its layers |
+//! | selected (what COPY names, a bind mount) | a digest of just those paths, with the metadata BuildKit counts |
+//! | unseen (what a new cache mount is filled from) | nothing |
+//!
+//! Computing the digest of a selection means looking at files. Where the source is a root file system, its state is
+//! known beforehand, so a *quick* key with the state in place of the selection is tried first: it finds the result
+//! whenever nothing changed at all, without touching a file or pulling a blob. A result is recorded under both keys.
+//!
+//! The identity of an input is what it holds, not how it was asked for. So a step that ran again and left the same
+//! layer does not invalidate what follows (early cutoff).
+//!
+//! Changing anything here makes all records unfindable; `KEY_VERSION` then has to change too.
+
+use bake_graph::{Component, InputView, Vertex};
+use bake_oci::CacheKey;
+
+use crate::output::Output;
+use crate::worker::ContentDigest;
+
+/// Part of every key; to be changed whenever keys are made in another way, or a worker makes other results.
+const KEY_VERSION: &str = "bake key 1";
+
+/// A key and what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyParts {
+    /// The key.
+    pub key: CacheKey,
+    /// Its parts, in order.
+    pub components: Vec<Component>,
+}
+
+/// The key of `vertex` over `inputs`, with the content digests of those inputs that it selects paths from.
+///
+/// Where a selected input has no digest in `selections`, its state stands in (the quick key). `None` if it has no state
+/// either: then there is no quick key.
+pub fn step_key(vertex: &Vertex, inputs: &[&Output], selections: &[Option<ContentDigest>]) -> Option<KeyParts> {
+    let mut components = vertex.op.components();
+    for (number, input) in inputs.iter().enumerate() {
+        let name = format!("input {number}");
+        match vertex.op.input_view(number) {
+            InputView::Unseen => {}
+            InputView::Whole => components.push(Component::new(name, input.state()?.0.hex())),
+            InputView::Selected => {
+                let value = match selections.get(number).and_then(Option::as_ref) {
+                    Some(selection) => format!("content {}", selection.digest.hex()),
+                    None => format!("state {}", input.state()?.0.hex()),
+                };
+                components.push(Component::new(name, value));
+            }
+        }
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(KEY_VERSION.as_bytes());
+    for component in &components {
+        for text in [&component.name, &component.value] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+    }
+    Some(KeyParts { key: CacheKey(*hasher.finalize().as_bytes()), components })
+}

@@ -1,0 +1,79 @@
+//! What a step leaves behind.
+
+use bake_oci::{DiffId, Digest, SnapshotId, TreeDigest};
+use serde::{Deserialize, Serialize};
+
+/// The result of a vertex.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// A root file system: a stack of layers, base first.
+    Layers(Vec<Layer>),
+    /// A directory that the caller of the build named; its content is not known until someone asks for paths in it.
+    Directory {
+        /// The name of the build context.
+        name: String,
+    },
+}
+
+impl Output {
+    /// The layers, base first; none for a directory.
+    pub fn layers(&self) -> &[Layer] {
+        match self {
+            Self::Layers(layers) => layers,
+            Self::Directory { .. } => &[],
+        }
+    }
+
+    /// The identity of everything in it, where that is known without looking.
+    pub fn state(&self) -> Option<StateDigest> {
+        match self {
+            Self::Layers(layers) => Some(StateDigest::of(layers)),
+            Self::Directory { .. } => None,
+        }
+    }
+}
+
+/// One layer of a root file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its directory in the local store, present or to be unpacked there.
+    pub snapshot: SnapshotId,
+    /// What it holds.
+    pub tree: TreeDigest,
+    /// The digest of its archive, where that is known already (layers of images).
+    pub diff_id: Option<DiffId>,
+    /// The compressed blob it comes from (layers of images).
+    pub blob: Option<LayerBlob>,
+    /// When a step made it, in nanoseconds since 1970; `None` for layers of images, whose config says when.
+    pub created_ns: Option<i64>,
+}
+
+/// The blob of an image's layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerBlob {
+    /// Media type of the descriptor.
+    pub media_type: String,
+    /// Digest of the bytes as transferred.
+    pub digest: Digest,
+    /// Their number.
+    pub size: u64,
+}
+
+/// The identity of a root file system: the tree digests of its layers.
+///
+/// Layers, not the merged tree: what a base image holds is known from its config without a single blob, and a step that
+/// ran again and made the same layer leaves the identity as it was (early cutoff).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StateDigest(pub TreeDigest);
+
+impl StateDigest {
+    /// The identity of a stack of layers.
+    pub fn of(layers: &[Layer]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"bake state 1\0");
+        for layer in layers {
+            hasher.update(&layer.tree.0);
+        }
+        Self(TreeDigest(*hasher.finalize().as_bytes()))
+    }
+}

@@ -1,0 +1,107 @@
+//! The seam to whatever carries out ops.
+
+use bake_graph::{Vertex, VertexId};
+use bake_oci::TreeDigest;
+
+use crate::event::EventSink;
+use crate::output::{Layer, Output};
+
+/// Carries out ops. Implementations are called from several threads at once.
+pub trait Worker: Sync {
+    /// The digest of those paths of `source` that `vertex` selects from its input number `input`.
+    fn content_digest(&self, vertex: &Vertex, input: usize, source: &Output) -> Result<ContentDigest, StepError>;
+
+    /// Brings in a source: layers of an image, a directory's name, a fetched file. Never cached by the solver, so it must be
+    /// cheap when nothing has to be fetched.
+    fn source(&self, task: &Task<'_>) -> Result<Output, StepError>;
+
+    /// Carries out an exec or file op and returns the layer it adds.
+    fn run(&self, task: &Task<'_>) -> Result<Layer, StepError>;
+
+    /// Ends everything that runs, soon. Called once, from another thread.
+    fn cancel(&self);
+}
+
+/// What a worker gets to carry out one vertex.
+#[derive(Debug)]
+pub struct Task<'a> {
+    /// The vertex's identity, for events.
+    pub id: VertexId,
+    /// What to do.
+    pub vertex: &'a Vertex,
+    /// The results of its inputs, in order.
+    pub inputs: Vec<&'a Output>,
+    /// Where progress and output go.
+    pub events: &'a dyn EventSink,
+}
+
+/// What a selection of paths holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentDigest {
+    /// The digest of all of it.
+    pub digest: TreeDigest,
+    /// Path by path, for explaining a miss; may be cut short for very large selections.
+    pub paths: Vec<(String, TreeDigest)>,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StepError {
+    /// What kind of failure.
+    pub kind: StepErrorKind,
+    /// What was attempted on what, and what came of it.
+    pub message: String,
+    /// What would cure it.
+    pub hints: Vec<String>,
+    /// What lies underneath.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The kinds of failure of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepErrorKind {
+    /// The process of a RUN ended with this exit code.
+    Exit(i32),
+    /// The process of a RUN was ended by this signal.
+    Signal(i32),
+    /// The Dockerfile, the context or an image does not hold what the step needs.
+    Input,
+    /// The machine, the store or the network failed.
+    Environment,
+    /// The build was cancelled.
+    Cancelled,
+}
+
+impl StepError {
+    /// The user's input does not fit.
+    pub fn input(message: impl Into<String>) -> Self {
+        Self { kind: StepErrorKind::Input, message: message.into(), hints: Vec::new(), source: None }
+    }
+
+    /// The surroundings failed because of `source`.
+    pub fn environment(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind: StepErrorKind::Environment,
+            message: message.into(),
+            hints: Vec::new(),
+            source: Some(source.into()),
+        }
+    }
+
+    /// The build was cancelled.
+    pub fn cancelled() -> Self {
+        Self { kind: StepErrorKind::Cancelled, message: "cancelled".into(), hints: Vec::new(), source: None }
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
