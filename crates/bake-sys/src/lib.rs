@@ -2,7 +2,8 @@
 //!
 //! Entry points are the modules: [`path`] (file names inside an untrusted root), [`mount`] (the mount API by file
 //! descriptor), [`xattr`], [`process`] (clone3, pidfd, waiting), [`credentials`], [`capability`], [`seccomp`],
-//! [`signal`], [`descriptor`] (closing, memfd, pipes), [`limit`], [`keyring`], [`namespace`] and [`device`].
+//! [`signal`], [`descriptor`], [`keyring`] and [`namespace`]. What `rustix` already offers safely (pipes, rlimits,
+//! `syncfs`, `prctl` settings, device numbers) is used from there.
 //!
 //! Invariant: this is the only crate of the workspace that contains `unsafe`. Each wrapper does one thing, checks what
 //! the kernel requires of its arguments, and returns the kernel's answer as an [`Errno`]; the caller knows what was
@@ -13,8 +14,16 @@
 
 #![expect(unsafe_code, reason = "the one crate that calls into the kernel without a safe wrapper")]
 
+pub mod capability;
+pub mod credentials;
+pub mod descriptor;
+pub mod keyring;
 pub mod mount;
+pub mod namespace;
 pub mod path;
+pub mod process;
+pub mod seccomp;
+pub mod signal;
 pub mod xattr;
 
 pub use rustix::fs::{AtFlags, Mode, OFlags};
