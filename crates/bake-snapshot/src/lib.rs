@@ -1,1 +1,53 @@
-//! Layer stacks to mountable root file systems, and upper directories to layers
+//! Layer stacks to mountable root directories, and what happened in them to layers.
+//!
+//! Purpose: a layer is a directory in overlay form ([`LayerFormat`]); this crate mounts stacks of them, finds out what
+//! a step changed, and converts between such directories and layer archives.
+//!
+//! Entry points: [`Snapshotter`] ([`OverlaySnapshotter`], or [`CopySnapshotter`] where overlay is refused) to mount
+//! and [`commit()`]; [`write_layer`], [`unpack`] and [`complete`] for archives; [`MergedView`] to look into a stack;
+//! [`digest_tree`] for what a copy depends on.
+//!
+//! Invariant: names that come from an image or a step are only ever used by directory descriptor, one component at a
+//! time or under `openat2(2)`'s rules, so nothing outside the given directories is read or written. Equal trees give
+//! equal digests and equal archives.
+//!
+//! Must not: know how the store lays out its directory (callers hand over directories), be bypassed for mounting
+//! overlay, remove what it did not make, print, or read the environment.
+#![forbid(unsafe_code)]
+
+mod commit;
+mod content;
+mod copy;
+mod error;
+mod format;
+mod layer_digest;
+mod node;
+mod overlay;
+mod ownership;
+mod snapshotter;
+mod stack;
+mod tree;
+mod view;
+mod walk;
+
+use std::path::PathBuf;
+
+pub use commit::{Committed, commit, digest_layer};
+pub use copy::{CopySnapshotter, flatten};
+pub use error::{Result, SnapshotError};
+pub use format::{LayerFormat, OverlayXattrs, Ownership};
+pub use overlay::{LOWERS_MAX, MOUNTER_ID_ON_DISK, OverlaySnapshotter};
+pub use ownership::{DeviceKind, OwnerKept, make_device, read_owner, set_owner};
+pub use snapshotter::{Active, Snapshotter};
+pub use tree::{
+    FileHasher, FileIdentity, Filter, NoMemory, Selection, TREE_ENTRIES_MAX, TreeEntry, TreeOptions, digest_entries,
+    digest_tree,
+};
+pub use view::{FileKind, FileStatus, MergedView};
+
+/// A committed layer on disk, in the form that [`LayerFormat`] describes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerDirectory {
+    /// The layer's root directory.
+    pub path: PathBuf,
+}
