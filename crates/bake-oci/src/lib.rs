@@ -14,20 +14,30 @@
 //! store lays out its directory.
 #![forbid(unsafe_code)]
 
+pub mod blob;
 pub mod config;
+pub mod contract;
 pub mod digest;
 pub mod json;
+pub mod layer;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
 pub mod time;
 
+pub use blob::{BlobError, BlobStore, MemoryBlobStore, VerifyingReader};
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::{
     Algorithm, CacheKey, ChainId, DefinitionDigest, DiffId, Digest, DigestError, Digester, SnapshotId, TreeDigest,
 };
 pub use json::{JsonError, canonical_json};
+pub use layer::compress::{BlobWriter, CompressedLayer, Compression};
+pub use layer::decompress::{DecompressError, ExpansionLimits, decompress};
+pub use layer::entry::{Entry, EntryKind};
+pub use layer::read::{LayerReadError, LayerReader, ReadLimits};
+pub use layer::whiteout::Whiteout;
+pub use layer::write::{LayerWriteError, LayerWriter};
 pub use manifest::{Descriptor, Document, ImageIndex, ImageManifest, ManifestError};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};

@@ -473,7 +473,9 @@ mod tests {
         let mut index = index_with(&["windows/amd64"]);
         let mut platform = Platform::new("windows", "amd64", None);
         platform.os_version = Some("10.0.17763.1".to_owned());
-        set_descriptor_platform(&mut index.manifests_mut()[0], &platform);
+        let mut manifests = index.manifests().clone();
+        set_descriptor_platform(&mut manifests[0], &platform);
+        index.set_manifests(manifests);
         let bytes = index_bytes(&index).unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert!(text.contains(r#""os.version":"10.0.17763.1""#), "{text}");
