@@ -18,6 +18,7 @@ pub mod blob;
 pub mod config;
 pub mod contract;
 pub mod digest;
+pub mod image;
 pub mod json;
 pub mod layer;
 pub mod manifest;
@@ -31,6 +32,7 @@ pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::{
     Algorithm, CacheKey, ChainId, DefinitionDigest, DiffId, Digest, DigestError, Digester, SnapshotId, TreeDigest,
 };
+pub use image::{AssembledIndex, Image, ImageError, ImageLayer, assemble_index};
 pub use json::{JsonError, canonical_json};
 pub use layer::compress::{BlobWriter, CompressedLayer, Compression};
 pub use layer::decompress::{DecompressError, ExpansionLimits, decompress};

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn bad_records_are_refused() {
         for bad in [
-            b"5 a=\n".as_slice(),
+            b"4 a=\n".as_slice(),
             b"6 a=b",
             b"6 a=b\nx",
             b"+6 a=b\n",
