@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bake_sys::{Errno, Mode, OFlags};
+use bake_sys::{Mode, OFlags};
 
 use crate::error::{At, Result, SnapshotError, display};
 use crate::node::{Node, from_status, stat};
+use crate::walk::open_beneath;
 
 /// Bytes read at a time: large enough that the calls cost nothing, small enough for the processor's cache.
 pub(crate) const BUFFER_BYTES: usize = 128 * 1024;
@@ -24,9 +25,6 @@ const PARALLEL_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
 /// How often a file that changes while it is hashed is tried again before that is an error.
 const ATTEMPTS_MAX: u32 = 3;
-
-/// Paths of this many bytes and more are opened piece by piece: the kernel takes at most 4095 at once.
-const PATH_PIECE_BYTES_MAX: usize = 4000;
 
 /// Opens the regular file `name` of `directory` for reading. Nothing is followed, and nothing blocks: a FIFO or device
 /// that took the file's place is an error.
@@ -44,30 +42,6 @@ pub(crate) fn regular(file: OwnedFd, path: &[u8]) -> Result<File> {
     } else {
         Err(SnapshotError::NotAFile { path: display(path) })
     }
-}
-
-/// Opens the regular file at `path` below `root`, refusing links on the way.
-fn open_beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<File> {
-    use std::os::unix::ffi::OsStrExt;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut holder: Option<OwnedFd> = None;
-    let mut rest = path;
-    while rest.len() > PATH_PIECE_BYTES_MAX {
-        let cut = rest.get(..PATH_PIECE_BYTES_MAX).and_then(|piece| piece.iter().rposition(|byte| *byte == b'/'));
-        let Some((piece, after)) = cut.and_then(|cut| rest.split_at_checked(cut)) else {
-            return Err(Errno::NAMETOOLONG).at("open", path);
-        };
-        let from = holder.as_ref().map_or(root, AsFd::as_fd);
-        let piece = std::ffi::OsStr::from_bytes(piece);
-        let opened = bake_sys::path::open_beneath_no_links(from, piece, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
-            .at("open", path)?;
-        holder = Some(opened);
-        rest = after.strip_prefix(b"/").unwrap_or(after);
-    }
-    let from = holder.as_ref().map_or(root, AsFd::as_fd);
-    let file = bake_sys::path::open_beneath_no_links(from, std::ffi::OsStr::from_bytes(rest), flags, Mode::empty())
-        .at("open", path)?;
-    regular(file, path)
 }
 
 /// Whether two files of equal size hold the same bytes.
@@ -167,7 +141,8 @@ pub(crate) fn hash_files(root: BorrowedFd<'_>, requests: &[HashRequest]) -> Resu
 
 fn hash_file(root: BorrowedFd<'_>, request: &HashRequest, buffer: &mut [u8]) -> Result<Hashed> {
     for _ in 0..ATTEMPTS_MAX {
-        let mut file = open_beneath(root, &request.path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let mut file = regular(open_beneath(root, &request.path, flags).at("open", &request.path)?, &request.path)?;
         let before = from_status(&stat(file.as_fd(), b"").at("examine", &request.path)?);
         let mut hasher = blake3::Hasher::new();
         let mut size = 0_u64;

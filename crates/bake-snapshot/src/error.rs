@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+use bake_oci::{LayerReadError, LayerWriteError};
 use bake_sys::Errno;
 
 use crate::overlay::LOWERS_MAX;
@@ -104,21 +105,19 @@ pub enum SnapshotError {
         /// The limit.
         limit: u64,
     },
-    /// An entry could not be written to a layer archive.
-    #[error("cannot write `{path}` to the layer")]
+    /// A layer archive could not be written.
+    #[error("cannot write the layer archive")]
     WriteLayer {
-        /// The entry.
-        path: String,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: LayerWriteError,
     },
     /// A layer archive could not be read.
-    #[error("cannot read the layer")]
+    #[error("cannot read the layer archive")]
     ReadLayer {
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: LayerReadError,
     },
     /// A hard link names a file that is nowhere.
     #[error("`{path}` is a hard link to `{target}`, which neither its layer nor the layers below hold")]

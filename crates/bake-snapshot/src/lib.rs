@@ -16,26 +16,29 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+mod complete;
 mod content;
 mod copy;
 mod error;
 mod format;
 mod layer_digest;
+mod layer_write;
 mod node;
 mod overlay;
 mod ownership;
 mod snapshotter;
 mod stack;
 mod tree;
+mod unpack;
 mod view;
 mod walk;
 
-use std::path::PathBuf;
-
 pub use commit::{Committed, commit, digest_layer};
+pub use complete::complete;
 pub use copy::{CopySnapshotter, flatten};
 pub use error::{Result, SnapshotError};
 pub use format::{LayerFormat, OverlayXattrs, Ownership};
+pub use layer_write::{LayerStats, WriteOptions, write_layer};
 pub use overlay::{LOWERS_MAX, MOUNTER_ID_ON_DISK, OverlaySnapshotter};
 pub use ownership::{DeviceKind, OwnerKept, make_device, read_owner, set_owner};
 pub use snapshotter::{Active, Snapshotter};
@@ -43,11 +46,7 @@ pub use tree::{
     FileHasher, FileIdentity, Filter, NoMemory, Selection, TREE_ENTRIES_MAX, TreeEntry, TreeOptions, digest_entries,
     digest_tree,
 };
+pub use unpack::{
+    Pending, PendingLink, UNPACK_BYTES_MAX, UNPACK_ENTRIES_MAX, UnpackLimits, Unpacked, Unpacker, unpack,
+};
 pub use view::{FileKind, FileStatus, MergedView};
-
-/// A committed layer on disk, in the form that [`LayerFormat`] describes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LayerDirectory {
-    /// The layer's root directory.
-    pub path: PathBuf,
-}

@@ -1,10 +1,13 @@
 //! Walking a directory tree by file descriptors, in sorted order, without recursion.
 
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use bake_sys::{Errno, Mode, OFlags};
+use bake_sys::path::open_beneath_no_links;
+use bake_sys::{AtFlags, Errno, Mode, OFlags};
 use rustix::fs::RawDir;
 
 use crate::error::{At, Result, SnapshotError, display};
@@ -12,6 +15,9 @@ use crate::error::{At, Result, SnapshotError, display};
 /// How deeply directories may be nested. Every level keeps a descriptor open, so deeper trees are refused by name
 /// instead of failing with "too many open files" somewhere.
 pub(crate) const DEPTH_MAX: usize = 900;
+
+/// Paths of more bytes than this are opened piece by piece: the kernel takes at most 4095 at once.
+const PATH_PIECE_BYTES_MAX: usize = 4000;
 
 /// Bytes asked from the kernel per `getdents64` call: about 1000 names.
 const NAMES_BUFFER_BYTES: usize = 32 * 1024;
@@ -92,11 +98,6 @@ impl Walk {
         &self.path
     }
 
-    /// The number of directories above the current name: 0 for names in the root directory.
-    pub(crate) fn depth(&self) -> usize {
-        self.frames.len() - 1
-    }
-
     /// Enters the current name, which must be a directory; its names follow.
     pub(crate) fn descend(&mut self) -> Result<()> {
         if self.frames.len() >= DEPTH_MAX {
@@ -111,7 +112,6 @@ impl Walk {
 
 /// Opens a directory that the caller trusts, by host path.
 pub(crate) fn open_root(path: &Path) -> Result<OwnedFd> {
-    use std::os::unix::ffi::OsStrExt;
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .at("open the directory", path.as_os_str().as_bytes())
 }
@@ -120,6 +120,40 @@ pub(crate) fn open_root(path: &Path) -> Result<OwnedFd> {
 pub(crate) fn open_directory_at(parent: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Opens `path` below `root`, refusing links on the way and at its end. Empty: a second description of `root`.
+pub(crate) fn open_beneath(root: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> std::result::Result<OwnedFd, Errno> {
+    let mut holder: Option<OwnedFd> = None;
+    let mut rest = path;
+    while rest.len() > PATH_PIECE_BYTES_MAX {
+        let cut = rest.get(..PATH_PIECE_BYTES_MAX).and_then(|piece| piece.iter().rposition(|byte| *byte == b'/'));
+        let (piece, after) = cut.and_then(|cut| rest.split_at_checked(cut)).ok_or(Errno::NAMETOOLONG)?;
+        let from = holder.as_ref().map_or(root, AsFd::as_fd);
+        let directory_flags = OFlags::PATH | OFlags::DIRECTORY;
+        holder = Some(open_beneath_no_links(from, OsStr::from_bytes(piece), directory_flags, Mode::empty())?);
+        rest = after.strip_prefix(b"/").unwrap_or(after);
+    }
+    let from = holder.as_ref().map_or(root, AsFd::as_fd);
+    let rest = if rest.is_empty() { b"." } else { rest };
+    open_beneath_no_links(from, OsStr::from_bytes(rest), flags, Mode::empty())
+}
+
+/// Removes `name` of `parent` with everything below it, following nothing.
+pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<()> {
+    let mut walk = Walk::new(open_directory_at(parent, name).at("open", path)?)?;
+    while let Some(event) = walk.next() {
+        if event == Event::Leave {
+            rustix::fs::unlinkat(walk.directory(), walk.name(), AtFlags::REMOVEDIR).at("remove", path)?;
+            continue;
+        }
+        match rustix::fs::unlinkat(walk.directory(), walk.name(), AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::ISDIR) => walk.descend()?,
+            Err(errno) => return Err(errno).at("remove", path),
+        }
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).at("remove", path)
 }
 
 /// A second, independent open description of a directory, so that listing it does not move another's position.
