@@ -1,1 +1,38 @@
-//! Client of the OCI distribution API: authentication, pull, push, mount, retry, resume
+//! Client of the OCI distribution API: resolve, pull, push, mount and list, with authentication, retries and resume.
+//!
+//! Entry point: [`RegistryClient`]. Credentials come from [`Credentials`], which reads docker's `config.json` text.
+//!
+//! Invariant: credentials and tokens go only to the scheme, host and port they belong to; bytes are returned or handed
+//! on as good only when their digest is the one asked for; every wait, size and number of attempts has a limit.
+//!
+//! Must not: read the environment or find files (the caller passes texts and directories), start a runtime (callers
+//! own it), print, or know where blobs are kept. It is the only crate that opens sockets to registries.
+#![forbid(unsafe_code)]
+
+mod address;
+mod auth;
+mod challenge;
+mod client;
+mod credentials;
+mod digest;
+mod endpoint;
+mod error;
+mod helper;
+mod manifests;
+mod options;
+mod pull;
+mod push;
+mod retry;
+mod sink;
+mod tags;
+mod transport;
+
+pub use client::RegistryClient;
+pub use credentials::{CONFIG_BYTES_MAX, Credential, Credentials, CredentialsError, Secret};
+pub use error::{Message, Messages, RegistryError, RegistryFailure};
+pub use helper::HelperRunner;
+pub use manifests::{ManifestHead, Resolved};
+pub use options::{Mirror, Options, Proxies, Retries, Timeouts};
+pub use pull::BlobDescriptor;
+pub use push::{BlobSource, Pushed};
+pub use sink::{BlobSink, FileSink, MemorySink, SinkError};
