@@ -1,0 +1,252 @@
+//! The first process of a sandbox. It is this program, executed again by [`crate::spawn`] in new namespaces, and has a
+//! single thread. From top to bottom:
+//!
+//! 1. become untraceable, read the plan from its memory file;
+//! 2. make every mount private: nothing done here spreads to the host;
+//! 3. prepare `/proc`, `/dev` and `/sys` while the host's are still reachable (`kernel_mounts`);
+//! 4. attach the rootfs, make it the root, and drop the host's file systems;
+//! 5. attach `/proc`, `/dev` and `/sys`, then the step's own mounts (`step_mounts`, `target`);
+//! 6. make paths read-only and hide others;
+//! 7. host name, loopback device, resource limits, session keyring;
+//! 8. say that all is ready, start the command (`command`);
+//! 9. until the command ends: reap, forward signals, and watch the lifeline of the process that wants the step;
+//! 10. kill what is left, remove the stubs, report.
+//!
+//! It keeps all capabilities of the namespace for step 10, has no filter, and is therefore never traceable and never
+//! runs anything of the rootfs itself.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use bake_sys::Errno;
+use bake_sys::descriptor::take_inherited;
+use bake_sys::process::{Ended, Fork, WaitMode, children_usage, exit_now, fork, wait_any};
+use bake_sys::signal::{SignalDescriptor, kill_namespace, send_to_child};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior};
+
+use crate::command;
+use crate::kernel_mounts;
+use crate::message::{CommandEnd, Message, SetupFailure, Stage, send};
+use crate::plan::{Plan, PlannedRlimit, decode};
+use crate::running::microseconds;
+use crate::step_mounts;
+use crate::target::Stubs;
+
+/// The `argv[0]` by which the program knows that it is the first process of a sandbox.
+pub(crate) const INIT_NAME: &std::ffi::CStr = c"bake-sandbox-init";
+
+/// The exit status when there is nobody to report to, or everything was reported.
+const STATUS_FAILED: u8 = 1;
+
+/// The descriptors of the first process.
+pub(crate) struct Descriptors {
+    pub(crate) status: OwnedFd,
+    pub(crate) lifeline: OwnedFd,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Does everything the first process does, with the plan in descriptor `plan`.
+pub(crate) fn run(plan: RawFd) -> ! {
+    // Before anything else: executing a program has made this process traceable again.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let Some((plan, contents)) = take_inherited(plan).ok().and_then(decode) else { exit_now(STATUS_FAILED) };
+    let Ok(descriptors) = take_descriptors(&plan) else { exit_now(STATUS_FAILED) };
+    let mut stubs = Stubs::default();
+    match set_up(&plan, &contents, &mut stubs).and_then(|null| supervise(&plan, &contents, &descriptors, &null)) {
+        Ok(end) => {
+            stubs.remove_all();
+            send(descriptors.status.as_fd(), &Message::Ended(end));
+            exit_now(0)
+        }
+        Err(failure) => {
+            stubs.remove_all();
+            send(descriptors.status.as_fd(), &Message::SetupFailed(failure));
+            exit_now(STATUS_FAILED)
+        }
+    }
+}
+
+fn take_descriptors(plan: &Plan) -> bake_sys::Result<Descriptors> {
+    Ok(Descriptors {
+        status: take_inherited(plan.status)?,
+        lifeline: take_inherited(plan.lifeline)?,
+        stdin: plan.stdin.map(take_inherited).transpose()?,
+        stdout: take_inherited(plan.stdout)?,
+        stderr: take_inherited(plan.stderr)?,
+    })
+}
+
+/// Steps 2 to 7; returns the opened `/dev/null` of the step.
+fn set_up(plan: &Plan, contents: &[u8], stubs: &mut Stubs) -> Result<OwnedFd, SetupFailure> {
+    // Modes of what is created here are meant exactly; the command gets its own mask.
+    rustix::process::umask(Mode::empty());
+    bake_sys::mount::make_all_private().stage(|| "making all mounts private".to_owned())?;
+    let kernel_mounts = kernel_mounts::prepare(plan)?;
+    let root = enter_rootfs(plan.rootfs)?;
+    let null = kernel_mounts::attach(kernel_mounts, root.as_fd(), stubs)?;
+    step_mounts::attach_all(plan, contents, root.as_fd(), stubs)?;
+    step_mounts::restrict(plan, root.as_fd(), null.as_fd())?;
+    bake_sys::namespace::set_host_name(plan.hostname.as_bytes()).stage(|| "setting the host name".to_owned())?;
+    if plan.own_network {
+        bake_sys::namespace::bring_loopback_up().stage(|| "bringing the loopback device up".to_owned())?;
+    }
+    for limit in &plan.rlimits {
+        set_rlimit(limit);
+    }
+    match bake_sys::keyring::join_new_session() {
+        // A kernel without keys has none to hide.
+        Err(Errno::NOSYS) => {}
+        other => other.stage(|| "joining a new session keyring".to_owned())?,
+    }
+    Ok(null)
+}
+
+/// Makes the rootfs the root of this mount namespace and its only mount.
+fn enter_rootfs(number: RawFd) -> Result<OwnedFd, SetupFailure> {
+    let rootfs = take_inherited(number).stage(|| "taking the root file system over".to_owned())?;
+    let attach = || -> Result<(), Errno> {
+        // Over the present root: a directory that exists for certain, and where no path leads to it.
+        bake_sys::mount::attach(&rootfs, CWD, c"/")?;
+        rustix::process::fchdir(&rootfs)
+    };
+    attach().stage(|| "attaching the root file system".to_owned())?;
+    bake_sys::mount::pivot_root_to_working_directory().map_err(|errno| {
+        let failure = SetupFailure::new("changing to the root file system", errno);
+        if errno == Errno::INVAL {
+            failure.with_hint(
+                "this machine runs from its initial ramdisk or in a `chroot`, where `pivot_root` cannot work",
+            )
+        } else {
+            failure
+        }
+    })?;
+    let check = || -> Result<OwnedFd, Errno> {
+        let directory = rustix::process::getcwd(Vec::new())?;
+        if directory.to_bytes() != b"/" {
+            return Err(Errno::XDEV);
+        }
+        open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    check().stage(|| "checking that the root file system is the root".to_owned())
+}
+
+/// Sets a limit as far as this process may: never above the hard limit it already has.
+fn set_rlimit(limit: &PlannedRlimit) {
+    use oci_spec::runtime::PosixRlimitType as Kind;
+    let resource = match limit.kind {
+        Kind::RlimitCpu => Resource::Cpu,
+        Kind::RlimitFsize => Resource::Fsize,
+        Kind::RlimitData => Resource::Data,
+        Kind::RlimitStack => Resource::Stack,
+        Kind::RlimitCore => Resource::Core,
+        Kind::RlimitRss => Resource::Rss,
+        Kind::RlimitNproc => Resource::Nproc,
+        Kind::RlimitNofile => Resource::Nofile,
+        Kind::RlimitMemlock => Resource::Memlock,
+        Kind::RlimitAs => Resource::As,
+        Kind::RlimitLocks => Resource::Locks,
+        Kind::RlimitSigpending => Resource::Sigpending,
+        Kind::RlimitMsgqueue => Resource::Msgqueue,
+        Kind::RlimitNice => Resource::Nice,
+        Kind::RlimitRtprio => Resource::Rtprio,
+        Kind::RlimitRttime => Resource::Rttime,
+    };
+    let present = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let hard = limit.hard.min(present);
+    let soft = limit.soft.min(hard);
+    let finite = |value: u64| if value == u64::MAX { None } else { Some(value) };
+    let wanted = Rlimit { current: finite(soft), maximum: finite(hard) };
+    // Lowering is always allowed; should the kernel refuse, the limits of the host stay.
+    let _ = rustix::process::setrlimit(resource, wanted);
+}
+
+/// Steps 8 to 10, but for the stubs.
+fn supervise(
+    plan: &Plan,
+    contents: &[u8],
+    descriptors: &Descriptors,
+    null: &OwnedFd,
+) -> Result<CommandEnd, SetupFailure> {
+    // Signals were blocked before this process existed, so none is lost or acts before it is read here.
+    let signals = SignalDescriptor::open().stage(|| "waiting for signals".to_owned())?;
+    // From here on the lifeline tells whether the other side is alive. The signal would also come when only the
+    // thread that started this sandbox ends.
+    rustix::process::set_parent_process_death_signal(None).stage(|| "keeping the sandbox alive".to_owned())?;
+    send(descriptors.status.as_fd(), &Message::Ready);
+    let started = Instant::now();
+    match fork().stage(|| "making the process of the command".to_owned())? {
+        Fork::Child => command::run(plan, contents, descriptors, null.as_fd()),
+        Fork::Parent { child } => {
+            let ended = watch(child, &signals, descriptors.lifeline.as_fd());
+            let wall = started.elapsed();
+            kill_the_rest();
+            Ok(end_of(ended, wall))
+        }
+    }
+}
+
+/// Waits until the command ends.
+fn watch(command: u32, signals: &SignalDescriptor, lifeline: BorrowedFd<'_>) -> Ended {
+    loop {
+        let mut polled = [PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(lifeline, PollFlags::IN)];
+        // An interrupted wait is as good as a finished one: both are followed by a look at everything.
+        let _ = poll(&mut polled, None);
+        let [_, lifeline_state] = &polled;
+        if !lifeline_state.revents().is_empty() {
+            // The other side is gone: there is nobody to report to.
+            let _ = kill_namespace();
+            exit_now(STATUS_FAILED)
+        }
+        while let Ok(Some(number)) = signals.next() {
+            if number == Signal::CHILD.as_raw() {
+                if let Some(ended) = reap(command) {
+                    return ended;
+                }
+            } else if FORWARDED.iter().any(|signal| signal.as_raw() == number) {
+                let _ = send_to_child(command, number);
+            }
+        }
+    }
+}
+
+/// What somebody outside may want to tell the command.
+const FORWARDED: &[Signal] =
+    &[Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::CONT];
+
+/// Takes the status of every child that ended; of the command it is returned.
+fn reap(command: u32) -> Option<Ended> {
+    let mut of_command = None;
+    while let Ok(Some(waited)) = wait_any(WaitMode::Poll) {
+        if waited.pid == command {
+            of_command = Some(waited.ended);
+        }
+    }
+    of_command
+}
+
+/// Kills and reaps everything else in this pid namespace.
+fn kill_the_rest() {
+    let _ = kill_namespace();
+    // Ends with ECHILD: orphans become children of this process, so none is left then.
+    while let Ok(Some(_)) = wait_any(WaitMode::Block) {}
+}
+
+fn end_of(ended: Ended, wall: Duration) -> CommandEnd {
+    let usage = children_usage().unwrap_or_default();
+    let (exit_code, signal) = match ended {
+        Ended::Exited(code) => (Some(code), None),
+        Ended::Signaled(signal) => (None, Some(signal)),
+    };
+    CommandEnd {
+        exit_code,
+        signal,
+        user_us: microseconds(usage.user),
+        system_us: microseconds(usage.system),
+        max_rss_bytes: usage.max_rss_bytes,
+        wall_us: microseconds(wall),
+    }
+}
