@@ -73,10 +73,7 @@ pub fn write_layer(layer: &Path, format: LayerFormat, options: WriteOptions, out
             walk.descend()?;
         }
     }
-    let mut out = archive
-        .writer
-        .finish()
-        .map_err(|source| SnapshotError::WriteLayer { source })?;
+    let mut out = archive.writer.finish().map_err(|source| SnapshotError::WriteLayer { source })?;
     out.flush().at("write the layer archive of", b"")?;
     Ok(archive.stats)
 }
@@ -91,11 +88,8 @@ struct Archive<W> {
 
 impl<W: Write> Archive<W> {
     fn append(&mut self, path: &[u8], node: &Node, directory: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
-        let first_name = if node.links > 1 && !node.is_directory() {
-            self.first_names.get(&node.identity).cloned()
-        } else {
-            None
-        };
+        let first_name =
+            if node.links > 1 && !node.is_directory() { self.first_names.get(&node.identity).cloned() } else { None };
         let is_link = first_name.is_some();
         let kind = match (first_name, node.kind) {
             (Some(target), _) => EntryKind::HardLink { target },
@@ -152,8 +146,6 @@ impl<W: Write> Archive<W> {
 
     fn write(&mut self, entry: &Entry, content: Option<&mut dyn Read>) -> Result<()> {
         self.stats.entries += 1;
-        self.writer
-            .append(entry, content)
-            .map_err(|source| SnapshotError::WriteLayer { source })
+        self.writer.append(entry, content).map_err(|source| SnapshotError::WriteLayer { source })
     }
 }

@@ -58,10 +58,8 @@ impl OverlaySnapshotter {
         )
         .at("set the mount attributes of", bytes)?;
         if let Some(namespace) = &self.id_map {
-            set_id_map(&mount, namespace.as_fd(), Recursion::Single).map_err(|errno| SnapshotError::IdMapRefused {
-                path: display_path(path),
-                source: errno.into(),
-            })?;
+            set_id_map(&mount, namespace.as_fd(), Recursion::Single)
+                .map_err(|errno| SnapshotError::IdMapRefused { path: display_path(path), source: errno.into() })?;
         }
         Ok(mount)
     }
@@ -86,10 +84,14 @@ impl OverlaySnapshotter {
             }
         };
         context.set_string(c"source", c"overlay").map_err(failed("setting the source"))?;
+        // Closing the descriptor of a detached mount dissolves it, and overlay takes its own clones only when it is
+        // created: until then all of them stay open.
+        let mut pinned = Vec::with_capacity(lowers.len() + 1);
         // Topmost first. Layers are also read-only mounts: overlay never writes to a lower, and this says so.
         for lower in lowers.iter().rev() {
             let mount = self.clone_layer(lower, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
             set_layer(&context, "lowerdir+", mount.as_fd()).map_err(failed("adding a lower directory"))?;
+            pinned.push(mount);
         }
         if let Some(active) = active {
             let (parent, upper, work) = active.siblings()?;
@@ -102,6 +104,7 @@ impl OverlaySnapshotter {
                     .at("open the directory", path.as_os_str().as_bytes())?;
                 set_layer(&context, key, directory.as_fd()).map_err(failed("setting the upper and work directory"))?;
             }
+            pinned.push(mount);
             // Nothing of a running step survives a crash, so its fsyncs (dpkg makes thousands) need not reach the
             // disk: the store syncs the whole file system before it counts the snapshot as complete.
             context.set_flag(c"volatile").map_err(failed("setting `volatile`"))?;
@@ -111,12 +114,17 @@ impl OverlaySnapshotter {
         }
         // An upper directory must be a complete layer by itself: whole files and directories, no references into
         // the lowers. And notes in a layer that say otherwise must not be believed, hence `nofollow`.
-        for (key, value) in
-            [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("nfs_export", "off"), ("xino", "off")]
-        {
+        for (key, value) in [
+            ("redirect_dir", "nofollow"),
+            ("metacopy", "off"),
+            ("index", "off"),
+            ("nfs_export", "off"),
+            ("xino", "off"),
+        ] {
             context.set_string(key, value).map_err(failed("setting an option"))?;
         }
         context.create().map_err(failed("creating the file system"))?;
+        drop(pinned);
         let mount =
             context.mount(MountAttrFlags::MOUNT_ATTR_NODEV).map_err(failed("mounting the created file system"))?;
         if let Some(active) = active

@@ -26,7 +26,7 @@ impl RecordedOwner {
     pub(crate) fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?;
         let mut parts = text.split(':');
-        let mut number = |part: Option<&str>| part?.parse::<u32>().ok();
+        let number = |part: Option<&str>| part?.parse::<u32>().ok();
         let (uid, gid) = (number(parts.next())?, number(parts.next())?);
         let device = match parts.next() {
             None => None,

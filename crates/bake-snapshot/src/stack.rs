@@ -11,7 +11,7 @@ use bake_sys::Errno;
 
 use crate::error::{At, Result, SnapshotError, display};
 use crate::format::LayerFormat;
-use crate::node::{Kind, Node, NodeReader, stat};
+use crate::node::{Kind, Node, NodeReader};
 use crate::walk::{list_names, open_directory_at, open_root};
 
 /// Symbolic links followed in one path, as the kernel's own limit (`path_resolution(7)`).
@@ -189,11 +189,7 @@ pub(crate) fn resolve(lowers: &[&Path], format: LayerFormat, path: &[u8], follow
 }
 
 /// The parent directory and the file that `names` lead to, without following links.
-fn place(
-    lowers: &[&Path],
-    format: LayerFormat,
-    names: &[Vec<u8>],
-) -> Result<(Option<MergedDirectory>, Option<Found>)> {
+fn place(lowers: &[&Path], format: LayerFormat, names: &[Vec<u8>]) -> Result<(Option<MergedDirectory>, Option<Found>)> {
     let Some((last, parents)) = names.split_last() else { return Ok((None, None)) };
     let mut directory = MergedDirectory::open(lowers, format)?;
     let shown = names.join(&b'/');
@@ -210,13 +206,4 @@ fn place(
 /// The components of a path, without empty ones and `.`.
 pub(crate) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|component| !component.is_empty() && *component != b".")
-}
-
-/// Whether `name` exists in `directory`, whatever it is.
-pub(crate) fn exists(directory: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<bool, Errno> {
-    match stat(directory, name) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno),
-    }
 }

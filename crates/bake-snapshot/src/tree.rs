@@ -266,9 +266,8 @@ impl Listing {
                 first_names.entry(node.identity).or_insert(index);
             }
         }
-        let wanted: Vec<usize> = (0..self.nodes.len())
-            .filter(|index| self.entries.get(*index).is_some_and(is_unlinked_file))
-            .collect();
+        let wanted: Vec<usize> =
+            (0..self.nodes.len()).filter(|index| self.entries.get(*index).is_some_and(is_unlinked_file)).collect();
         let identities: Vec<FileIdentity> =
             wanted.iter().filter_map(|index| self.nodes.get(*index)).map(FileIdentity::of).collect();
         let mut remembered = memory.remembered(&identities);
@@ -286,7 +285,8 @@ impl Listing {
             }
         }
         let hashed = hash_files(root, &requests)?;
-        let computed: Vec<_> = hashed.iter().map(|Hashed { blake3, node, .. }| (FileIdentity::of(node), *blake3)).collect();
+        let computed: Vec<_> =
+            hashed.iter().map(|Hashed { blake3, node, .. }| (FileIdentity::of(node), *blake3)).collect();
         for (index, hashed) in unread.into_iter().zip(&hashed) {
             if let Some(entry) = self.entries.get_mut(index) {
                 entry.content = hashed.blake3;
@@ -320,4 +320,3 @@ pub fn digest_entries(entries: &[TreeEntry]) -> [u8; 32] {
     }
     *hasher.finalize().as_bytes()
 }
-

@@ -523,9 +523,8 @@ impl Unpacker {
                 if *links > LINKS_MAX {
                     return Err(refused(&path, "it passes too many symbolic links"));
                 }
-                let target = rustix::fs::readlinkat(parent.as_fd(), name, Vec::new())
-                    .at("read the link", &path)?
-                    .into_bytes();
+                let target =
+                    rustix::fs::readlinkat(parent.as_fd(), name, Vec::new()).at("read the link", &path)?.into_bytes();
                 let start = if target.first() == Some(&b'/') { &self.root } else { parent };
                 self.walk(Rc::clone(start), &target, missing, links)
             }

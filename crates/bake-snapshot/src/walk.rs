@@ -46,18 +46,13 @@ struct Frame {
 pub(crate) struct Walk {
     frames: Vec<Frame>,
     path: Vec<u8>,
-
 }
 
 impl Walk {
     /// Begins a walk over what is in `root`.
     pub(crate) fn new(root: OwnedFd) -> Result<Self> {
         let names = list_names(root.as_fd()).at("list", b"")?.into_iter();
-        Ok(Self {
-            frames: vec![Frame { directory: root, names, name: Vec::new(), path_length: 0 }],
-            path: Vec::new(),
-
-        })
+        Ok(Self { frames: vec![Frame { directory: root, names, name: Vec::new(), path_length: 0 }], path: Vec::new() })
     }
 
     /// Goes on; `None` at the end of the root directory.
