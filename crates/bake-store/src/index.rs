@@ -1,0 +1,247 @@
+//! The index: one SQLite database in WAL mode that all processes share.
+//!
+//! It is opened when first needed (about 0.4 ms). Write transactions are `IMMEDIATE` and short, so that processes queue
+//! for the write lock at once instead of failing half-way. `synchronous=NORMAL` keeps the file consistent after a power
+//! loss but may lose the last commits, which costs a cache hit and never an image: tags are files of their own.
+//!
+//! Changing the tables breaks stores on disk: raise [`SCHEMA_VERSION`].
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::StoreError;
+use crate::layout::{FORMAT_VERSION, Layout};
+use crate::lock::{lock, open_lock_file};
+
+/// The version of the tables below (`PRAGMA user_version`).
+const SCHEMA_VERSION: i64 = 1;
+
+/// How long a process waits for another one's write transaction before it gives up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Instants are seconds since 1970; tree digests, keys and definitions are 32 bytes; other digests are text.
+const SCHEMA: &str = "
+CREATE TABLE snapshot (
+    id TEXT PRIMARY KEY, tree BLOB NOT NULL, diff_id TEXT, tar_size INTEGER,
+    size INTEGER NOT NULL, entries INTEGER NOT NULL, origin TEXT NOT NULL,
+    boot_id TEXT NOT NULL, synced INTEGER NOT NULL, created INTEGER NOT NULL, used INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX snapshot_by_diff_id ON snapshot (diff_id) WHERE diff_id IS NOT NULL;
+CREATE INDEX snapshot_by_tree ON snapshot (tree);
+CREATE INDEX snapshot_unsynced ON snapshot (boot_id) WHERE synced = 0;
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY, definition BLOB NOT NULL, result BLOB NOT NULL, components BLOB NOT NULL,
+    description TEXT NOT NULL, created INTEGER NOT NULL, used INTEGER NOT NULL
+);
+CREATE INDEX record_by_definition ON record (definition, created);
+CREATE INDEX record_by_description ON record (description, created);
+CREATE TABLE record_key (key BLOB PRIMARY KEY, record INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX record_key_by_record ON record_key (record);
+CREATE TABLE record_snapshot (
+    record INTEGER NOT NULL, position INTEGER NOT NULL, snapshot TEXT NOT NULL, PRIMARY KEY (record, position)
+) WITHOUT ROWID;
+CREATE INDEX record_snapshot_by_snapshot ON record_snapshot (snapshot);
+CREATE TABLE compressed (
+    diff_id TEXT NOT NULL, compression TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
+    media_type TEXT NOT NULL, PRIMARY KEY (diff_id, compression)
+) WITHOUT ROWID;
+CREATE INDEX compressed_by_digest ON compressed (digest);
+CREATE TABLE remembered (
+    space TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (space, name)
+) WITHOUT ROWID;
+";
+
+/// The lazily opened connection of this process.
+pub(crate) struct Index {
+    path: PathBuf,
+    lock_path: PathBuf,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Index {
+    pub(crate) fn new(layout: &Layout) -> Self {
+        Self { path: layout.index(), lock_path: layout.root().join("locks/index"), connection: Mutex::new(None) }
+    }
+
+    /// Runs reading statements. A single statement sees one state; several may see a newer state each.
+    pub(crate) fn read<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connect(&mut slot)?;
+        work(connection).map_err(|error| self.error(action, error))
+    }
+
+    /// Runs statements in one write transaction: all of them happen, or none.
+    pub(crate) fn write<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self.connect(&mut slot)?;
+        let run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|error| self.error(action, error))
+    }
+
+    /// Whether this process has the index open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Moves the content of the write-ahead log into the index and empties the log, as far as other readers allow.
+    pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
+        self.read("check-point", |connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+    }
+
+    /// SQLite's own check of the file; the problems it found, at most 20.
+    pub(crate) fn integrity_problems(&self) -> Result<Vec<String>, StoreError> {
+        self.read("check", |connection| {
+            let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
+            let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
+            Ok(lines.into_iter().filter(|line| line != "ok").collect())
+        })
+    }
+
+    /// Replaces the index with an empty one; `discard` is given each old file.
+    pub(crate) fn replace(
+        &self,
+        mut discard: impl FnMut(&std::path::Path) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = None;
+        let file = open_lock_file(&self.lock_path)?;
+        lock(&file, &self.lock_path, true)?;
+        for suffix in ["-wal", "-shm", ""] {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            discard(std::path::Path::new(&name))?;
+        }
+        drop(file);
+        self.connect(&mut slot).map(|_| ())
+    }
+
+    fn connect<'a>(&self, slot: &'a mut Option<Connection>) -> Result<&'a mut Connection, StoreError> {
+        match slot {
+            Some(connection) => Ok(connection),
+            None => Ok(slot.insert(self.open()?)),
+        }
+    }
+
+    fn open(&self) -> Result<Connection, StoreError> {
+        const ACTION: &str = "open the tables";
+        let fail = |error| self.error(ACTION, error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = match Connection::open_with_flags(&self.path, flags) {
+            Ok(connection) => connection,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => self.create()?,
+            Err(error) => return Err(fail(error)),
+        };
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+        let mut version = schema_version(&connection).map_err(fail)?;
+        if version == 0 {
+            // Another process is creating it, or died while doing so.
+            connection = self.create()?;
+            version = schema_version(&connection).map_err(fail)?;
+        }
+        if version != SCHEMA_VERSION {
+            return Err(StoreError::UnknownVersion {
+                path: self.path.clone(),
+                found: format!("{FORMAT_VERSION} with index version {version}"),
+                supported: FORMAT_VERSION,
+            });
+        }
+        connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(fail)?;
+        // Without this the last process to leave copies and syncs the log on every exit; the log is copied anyway
+        // once it has 1000 pages, and by a prune.
+        connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
+        Ok(connection)
+    }
+
+    /// Creates the tables, one process at a time (changing to WAL mode does not wait for a busy file by itself).
+    fn create(&self) -> Result<Connection, StoreError> {
+        const ACTION: &str = "create the tables";
+        let fail = |error| self.error(ACTION, error);
+        let file = open_lock_file(&self.lock_path)?;
+        lock(&file, &self.lock_path, true)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(fail)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+        if schema_version(&connection).map_err(fail)? == 0 {
+            // WAL needs memory shared between the processes, which network file systems cannot give.
+            let mode = if is_network_file_system(&self.path) { "DELETE" } else { "WAL" };
+            connection
+                .query_row(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get::<_, String>(0))
+                .map_err(fail)?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
+            transaction.execute_batch(SCHEMA).map_err(fail)?;
+            transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
+            transaction.commit().map_err(fail)?;
+        }
+        Ok(connection)
+    }
+
+    fn error(&self, action: &'static str, error: rusqlite::Error) -> StoreError {
+        let path = self.path.clone();
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::DiskFull { action, path, source: Box::new(error) },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                StoreError::IndexBusy { path, waited_s: BUSY_TIMEOUT.as_secs() }
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                StoreError::IndexDamaged { path, source: Box::new(error) }
+            }
+            _ => StoreError::Index { action, path, source: Box::new(error) },
+        }
+    }
+}
+
+fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn is_network_file_system(path: &std::path::Path) -> bool {
+    // statfs(2): NFS, SMB, SMB2, CIFS, 9P, AFS, Ceph.
+    const NETWORK: [u32; 7] = [0x6969, 0x517B, 0xFE53_4D42, 0xFF53_4D42, 0x0102_1997, 0x5346_414F, 0x00C3_6400];
+    let directory = path.parent().unwrap_or(path);
+    rustix::fs::statfs(directory).is_ok_and(|file_system| {
+        NETWORK.iter().any(|magic| i128::from(file_system.f_type) & 0xFFFF_FFFF == i128::from(*magic))
+    })
+}
+
+/// An unsigned number as SQLite stores it; sizes never reach 2^63.
+pub(crate) fn to_sql(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The number that [`to_sql`] stored.
+pub(crate) fn from_sql(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// The text of a column as a value that has a text form; a row that does not hold one is damaged.
+pub(crate) fn parse_column<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    row: &rusqlite::Row<'_>,
+    column: usize,
+) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}

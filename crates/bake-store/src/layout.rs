@@ -1,0 +1,300 @@
+//! The store's directory: its picture, its checks at open, and the path of everything in it.
+//!
+//! ```text
+//! ROOT/                        0700, owned by the user
+//!   format                     "bake-store 1\nownership native\n"; written last, so a half-made store has none
+//!   index.sqlite (-wal, -shm)  snapshots, cache records, compressed forms, remembered values
+//!   blobs/sha256/HEX           complete, verified blobs
+//!   ingest/new-RANDOM          a blob being written; deleted when its writer is gone
+//!   ingest/partial-sha256-HEX  a blob being pulled; kept so that the pull can be resumed
+//!   snapshots/ID/fs            a committed layer directory
+//!   snapshots/ID/record.json   what the index knows of it, so that the index can be rebuilt
+//!   snapshots/ID/synced        exists once the layer directory is known to be on the disk
+//!   active/RANDOM/{fs,work,lock}  a layer directory being made; `lock` is held by its maker
+//!   tags/HEX                   one JSON file per tag, named by the SHA-256 of the reference
+//!   cache-mounts/HEX.N/{id,lock,ready,data}  cache mounts, named by the SHA-256 of their ID
+//!   file-hashes/HEX            remembered content hashes of one build context
+//!   leases/RANDOM              what one running process uses; held by `flock`
+//!   locks/gc                   shared while something is taken into use, exclusive while something is removed
+//!   locks/index                exclusive while the index is created or replaced
+//!   locks/key-HEX              one step being executed
+//!   trash/RANDOM               removed things, deleted later
+//! ```
+//!
+//! Changing any of this breaks stores on disk: raise [`FORMAT_VERSION`] and say in the changelog what happens to old
+//! stores.
+
+use std::fs::{self, DirBuilder, File, OpenOptions as FileOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use bake_oci::{CacheKey, Digest, SnapshotId};
+
+use crate::StoreError;
+use crate::error::AtPath;
+
+/// The version of the picture above.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// The `format` file is two short lines; more than this is not ours.
+const FORMAT_SIZE_MAX: u64 = 4096;
+
+/// The directories of an empty store, parents first.
+const DIRECTORIES: [&str; 11] = [
+    "blobs",
+    "blobs/sha256",
+    "ingest",
+    "snapshots",
+    "active",
+    "tags",
+    "cache-mounts",
+    "file-hashes",
+    "leases",
+    "locks",
+    "trash",
+];
+
+/// How the files of layer directories carry their owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// Files on disk have the IDs they have in the image.
+    Native,
+    /// All files belong to the user; the intended owners are recorded beside them.
+    Recorded,
+}
+
+impl Ownership {
+    /// The word in the `format` file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Recorded => "recorded",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "native" => Some(Self::Native),
+            "recorded" => Some(Self::Recorded),
+            _ => None,
+        }
+    }
+}
+
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// The ownership form a new store gets and an existing one must have.
+    pub ownership: Ownership,
+    /// Whether a missing store is created.
+    pub create: bool,
+}
+
+/// A checked store directory and the paths in it.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+    ownership: Ownership,
+}
+
+impl Layout {
+    /// Opens or creates the store at `root` after checking owner, mode and version.
+    ///
+    /// Costs a handful of system calls on an existing store; the index is not touched.
+    pub(crate) fn open(root: &Path, options: OpenOptions) -> Result<Self, StoreError> {
+        let root = std::path::absolute(root).at("resolve", root)?;
+        match check_owner(&root) {
+            Ok(()) => {}
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                if !options.create {
+                    return Err(StoreError::Missing { path: root });
+                }
+                DirBuilder::new().recursive(true).mode(0o700).create(&root).at("create the store", &root)?;
+                check_owner(&root)?;
+            }
+            Err(error) => return Err(error),
+        }
+        let format = match read_format(&root)? {
+            Some(format) => format,
+            None if options.create => create(&root, options.ownership)?,
+            None => return Err(StoreError::Missing { path: root }),
+        };
+        let ownership = parse_format(&root, &format)?;
+        if ownership != options.ownership {
+            let (found, wanted) = (ownership.name(), options.ownership.name());
+            return Err(StoreError::OtherOwnership { path: root, found, wanted });
+        }
+        Ok(Self { root, ownership })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn ownership(&self) -> Ownership {
+        self.ownership
+    }
+
+    /// The directory `name` of the store (one of the picture's first level).
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(crate) fn index(&self) -> PathBuf {
+        self.root.join("index.sqlite")
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs/sha256")
+    }
+
+    /// The path of the blob `digest`; its digits are checked by the type.
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
+        let mut path = self.root.join("blobs");
+        path.push(digest.algorithm().name());
+        path.push(digest.hex());
+        path
+    }
+
+    pub(crate) fn partial_blob(&self, digest: &Digest) -> PathBuf {
+        self.root.join(format!("ingest/partial-{}-{}", digest.algorithm().name(), digest.hex()))
+    }
+
+    pub(crate) fn snapshot(&self, id: &SnapshotId) -> PathBuf {
+        let mut path = self.root.join("snapshots");
+        path.push(id.as_str());
+        path
+    }
+
+    pub(crate) fn tag(&self, reference: &str) -> PathBuf {
+        self.root.join("tags").join(Digest::of(reference.as_bytes()).hex())
+    }
+
+    pub(crate) fn file_hashes(&self, context: &[u8]) -> PathBuf {
+        self.root.join("file-hashes").join(Digest::of(context).hex())
+    }
+
+    pub(crate) fn key_lock(&self, key: &CacheKey) -> PathBuf {
+        self.root.join(format!("locks/key-{}", key.hex()))
+    }
+
+    /// A path with a fresh random name in the directory `directory`.
+    pub(crate) fn random(&self, directory: &str, prefix: &str) -> Result<PathBuf, StoreError> {
+        let mut bytes = [0_u8; 12];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+            .at("take a random name in", self.root.join(directory))?;
+        Ok(self.root.join(directory).join(format!("{prefix}{}", bake_oci::digest::to_hex(&bytes))))
+    }
+
+    /// Creates any directory of the picture that is missing.
+    pub(crate) fn create_directories(&self) -> Result<(), StoreError> {
+        create_directories(&self.root)
+    }
+}
+
+/// Refuses a directory of another user, or one that others may write.
+fn check_owner(root: &Path) -> Result<(), StoreError> {
+    let metadata = fs::metadata(root).at("open the store", root)?;
+    if !metadata.is_dir() {
+        return Err(StoreError::io("open the store", root, io::ErrorKind::NotADirectory.into()));
+    }
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return Err(StoreError::ForeignOwner { path: root.to_path_buf(), owner: metadata.uid(), user });
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(StoreError::WritableByOthers { path: root.to_path_buf(), mode: metadata.mode() & 0o7777 });
+    }
+    Ok(())
+}
+
+fn read_format(root: &Path) -> Result<Option<String>, StoreError> {
+    let path = root.join("format");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StoreError::io("read", path, error)),
+    };
+    let mut bytes = Vec::with_capacity(64);
+    file.take(FORMAT_SIZE_MAX).read_to_end(&mut bytes).at("read", &path)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn parse_format(root: &Path, text: &str) -> Result<Ownership, StoreError> {
+    let unknown = |found: &str| StoreError::UnknownVersion {
+        path: root.join("format"),
+        found: found.chars().take(40).collect(),
+        supported: FORMAT_VERSION,
+    };
+    let mut lines = text.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix("bake-store ")).ok_or_else(|| unknown("(none)"))?;
+    if version != FORMAT_VERSION.to_string() {
+        return Err(unknown(version));
+    }
+    lines
+        .next()
+        .and_then(|line| line.strip_prefix("ownership "))
+        .and_then(Ownership::parse)
+        .ok_or_else(|| unknown("1 without a known ownership"))
+}
+
+/// Makes an empty directory a store; several processes may do so at once. Returns the format text that won.
+fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
+    for entry in fs::read_dir(root).at("list", root)? {
+        let name = entry.at("list", root)?.file_name().to_string_lossy().into_owned();
+        // The leftovers of an interrupted creation may be completed; anything else is somebody's directory.
+        if !DIRECTORIES.contains(&name.as_str()) && name != "format" && !name.starts_with("format-") {
+            return Err(StoreError::NotAStore { path: root.to_path_buf(), found: name });
+        }
+    }
+    create_directories(root)?;
+    let text = format!("bake-store {FORMAT_VERSION}\nownership {}\n", ownership.name());
+    let temporary = root.join(format!("format-{}", std::process::id()));
+    write_file(&temporary, text.as_bytes())?;
+    // `link` never replaces: of several creators the first one decides.
+    let linked = fs::hard_link(&temporary, root.join("format"));
+    fs::remove_file(&temporary).at("remove", &temporary)?;
+    match linked {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(StoreError::io("create", root.join("format"), error)),
+    }
+    sync_directory(root)?;
+    read_format(root)?.ok_or_else(|| StoreError::Missing { path: root.to_path_buf() })
+}
+
+fn create_directories(root: &Path) -> Result<(), StoreError> {
+    for name in DIRECTORIES {
+        make_directory(&root.join(name))?;
+    }
+    Ok(())
+}
+
+/// Creates one private directory; one that exists already is fine.
+pub(crate) fn make_directory(path: &Path) -> Result<(), StoreError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::io("create", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a small file and syncs it.
+pub(crate) fn write_file(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let mut file =
+        FileOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).at("create", path)?;
+    file.write_all(content).at("write", path)?;
+    file.sync_all().at("sync", path)
+}
+
+/// Makes renames and links in a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path).at("open", path)?.sync_all().at("sync", path)
+}
+
+/// Seconds since 1970 by the system's clock; 0 for a clock before that.
+pub(crate) fn now_unix_s() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,433 @@
+//! Committed layer directories ("snapshots") and those being made.
+//!
+//! A snapshot is published by renaming its whole directory into `snapshots/ID`, so it is there completely or not at all.
+//! Its files are not synced then: a sync per step would cost more than most steps. Instead its row carries the identity
+//! of the boot in which it was written; until [`Store::sync_snapshots`] it is trusted in that boot only, and after a
+//! crash of the machine it counts as absent.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bake_oci::{DiffId, SnapshotId, TreeDigest};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+use crate::error::AtPath;
+use crate::index::{from_sql, parse_column, to_sql};
+use crate::layout::{Layout, make_directory, now_unix_s};
+use crate::lease::Held;
+use crate::lock::{GcLock, lock, open_lock_file};
+use crate::store::Store;
+
+/// `origin` is one line of text for people.
+const ORIGIN_SIZE_MAX: usize = 4096;
+
+/// `record.json` holds a dozen short fields.
+const RECORD_SIZE_MAX: u64 = 64 << 10;
+
+/// What is known of a committed snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// Its name.
+    pub id: SnapshotId,
+    /// What its layer holds.
+    pub tree: TreeDigest,
+    /// The digest of its layer's archive, once somebody computed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_id: Option<DiffId>,
+    /// The size of its layer's archive in bytes, known together with the diff ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tar_size_bytes: Option<u64>,
+    /// The sum of the sizes of its files in bytes.
+    pub size_bytes: u64,
+    /// The number of its files, directories and other entries.
+    pub entries: u64,
+    /// Where it comes from, for people: the step's text or the image's name.
+    pub origin: String,
+}
+
+/// A committed snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What is known of it.
+    pub record: SnapshotRecord,
+    /// Its layer directory, in overlay form.
+    pub path: PathBuf,
+    /// When it was published, in seconds since 1970.
+    pub created_unix_s: i64,
+}
+
+/// What publishing a snapshot came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The snapshot that is in the store now.
+    pub snapshot: Snapshot,
+    /// Whether it was there already (made by this or another process); what was to be published is then in the trash.
+    pub already_there: bool,
+}
+
+/// A layer directory being made, for this process alone; goes to the trash when dropped.
+#[derive(Debug)]
+pub struct ActiveSnapshot {
+    store: Store,
+    path: PathBuf,
+    fs: PathBuf,
+    work: PathBuf,
+    _lock: File,
+    published: bool,
+}
+
+impl ActiveSnapshot {
+    /// The directory that becomes the layer (overlay's upper directory); empty at first, mode 0755.
+    pub fn fs(&self) -> &Path {
+        &self.fs
+    }
+
+    /// Overlay's work directory; never used for a second mount.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+}
+
+impl Drop for ActiveSnapshot {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = self.store.layout().move_to_trash(&self.path)
+        {
+            tracing::debug!(%error, "could not discard a layer directory");
+        }
+    }
+}
+
+/// `snapshots/ID/record.json`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RecordFile {
+    #[serde(flatten)]
+    pub(crate) record: SnapshotRecord,
+    pub(crate) boot_id: String,
+    pub(crate) created_unix_s: i64,
+}
+
+/// A row of the table `snapshot`.
+#[derive(Debug)]
+pub(crate) struct SnapshotRow {
+    pub(crate) record: SnapshotRecord,
+    pub(crate) boot_id: String,
+    pub(crate) synced: bool,
+    pub(crate) created_unix_s: i64,
+    pub(crate) used_unix_s: i64,
+}
+
+const COLUMNS: &str = "id, tree, diff_id, tar_size, size, entries, origin, boot_id, synced, created, used";
+
+impl SnapshotRow {
+    /// Reads a row selected with [`COLUMNS`].
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let diff_id =
+            if row.get_ref(2)? == rusqlite::types::ValueRef::Null { None } else { Some(parse_column(row, 2)?) };
+        let id: String = row.get(0)?;
+        let id = SnapshotId::new(&id).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
+        })?;
+        Ok(Self {
+            record: SnapshotRecord {
+                id,
+                tree: TreeDigest(row.get(1)?),
+                diff_id,
+                tar_size_bytes: row.get::<_, Option<i64>>(3)?.map(from_sql),
+                size_bytes: from_sql(row.get(4)?),
+                entries: from_sql(row.get(5)?),
+                origin: row.get(6)?,
+            },
+            boot_id: row.get(7)?,
+            synced: row.get(8)?,
+            created_unix_s: row.get(9)?,
+            used_unix_s: row.get(10)?,
+        })
+    }
+
+    /// Whether the files behind the row can be relied on.
+    pub(crate) fn is_trusted(&self, boot_id: &str) -> bool {
+        self.synced || self.boot_id == boot_id
+    }
+
+    /// Adds the row, or replaces the one with its name.
+    pub(crate) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let SnapshotRecord { id, tree, diff_id, tar_size_bytes, size_bytes, entries, origin } = &self.record;
+        connection
+            .prepare_cached(&format!(
+                "INSERT OR REPLACE INTO snapshot ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)"
+            ))?
+            .execute(params![
+                id.as_str(),
+                tree.0,
+                diff_id.as_ref().map(ToString::to_string),
+                tar_size_bytes.map(to_sql),
+                to_sql(*size_bytes),
+                to_sql(*entries),
+                origin,
+                self.boot_id,
+                self.synced,
+                self.created_unix_s,
+                self.used_unix_s,
+            ])
+            .map(|_| ())
+    }
+
+    fn into_snapshot(self, layout: &Layout) -> Snapshot {
+        let path = layout.snapshot(&self.record.id).join("fs");
+        Snapshot { record: self.record, path, created_unix_s: self.created_unix_s }
+    }
+}
+
+/// All rows of the table `snapshot`.
+pub(crate) fn all_rows(connection: &Connection) -> rusqlite::Result<Vec<SnapshotRow>> {
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM snapshot"))?;
+    statement.query_map([], SnapshotRow::from_row)?.collect()
+}
+
+impl Store {
+    /// Makes an empty layer directory with a fresh work directory.
+    pub fn begin_snapshot(&self) -> Result<ActiveSnapshot, StoreError> {
+        let no_removal = GcLock::shared(self.layout())?;
+        let path = self.layout().random("active", "")?;
+        let (fs_path, work) = (path.join("fs"), path.join("work"));
+        DirBuilder::new().mode(0o700).create(&path).at("create", &path)?;
+        let lock_path = path.join("lock");
+        let file = open_lock_file(&lock_path)?;
+        lock(&file, &lock_path, true)?;
+        drop(no_removal);
+        let active = ActiveSnapshot { store: self.clone(), path, fs: fs_path, work, _lock: file, published: false };
+        make_directory(&active.fs)?;
+        // The mode of an upper directory is the mode of `/` in the container; the umask must not decide it.
+        fs::set_permissions(&active.fs, Permissions::from_mode(0o755)).at("set the mode of", &active.fs)?;
+        make_directory(&active.work)?;
+        Ok(active)
+    }
+
+    /// Publishes a layer directory under the record's name.
+    ///
+    /// Overlay mounts of it must be gone. If a snapshot of that name is there already, that one is the result and the
+    /// new directory goes to the trash. Nothing is synced: see [`Store::sync_snapshots`].
+    pub fn publish_snapshot(&self, active: ActiveSnapshot, record: SnapshotRecord) -> Result<Published, StoreError> {
+        if record.origin.len() > ORIGIN_SIZE_MAX {
+            return Err(StoreError::invalid_text(&record.origin, "a snapshot's origin", "it is too long"));
+        }
+        let mut active = active;
+        self.layout().move_to_trash(&active.work)?;
+        let now = now_unix_s();
+        let file = RecordFile { record, boot_id: self.boot_id().to_owned(), created_unix_s: now };
+        let no_removal = GcLock::shared(self.layout())?;
+        write_record(self.layout(), &active.path, &file)?;
+        drop(no_removal);
+        let RecordFile { record, boot_id, .. } = file;
+        let row = SnapshotRow { record, boot_id, synced: false, created_unix_s: now, used_unix_s: now };
+        let destination = self.layout().snapshot(&row.record.id);
+        loop {
+            let no_removal = GcLock::shared(self.layout())?;
+            if let Some(snapshot) = self.existing(&no_removal, &row.record)? {
+                return Ok(Published { snapshot, already_there: true });
+            }
+            match fs::rename(&active.path, &destination) {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) =>
+                {
+                    drop(no_removal);
+                    self.discard_unusable(&row.record.id)?;
+                    continue;
+                }
+                Err(error) => return Err(StoreError::io("publish", destination, error)),
+            }
+            active.published = true;
+            self.lease_ref().take(&no_removal, [Held::Snapshot(row.record.id.clone())])?;
+            self.index().write("add a snapshot", |connection| row.insert(connection))?;
+            drop(no_removal);
+            // The name of the lock file would otherwise stay in the snapshot for good.
+            let lock_path = destination.join("lock");
+            fs::remove_file(&lock_path).at("remove", &lock_path)?;
+            return Ok(Published { snapshot: row.into_snapshot(self.layout()), already_there: false });
+        }
+    }
+
+    /// The committed snapshot `id`; `None` if it is absent or was lost in a crash of the machine.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, StoreError> {
+        let no_removal = GcLock::shared(self.layout())?;
+        let row = self.index().read("look up a snapshot", |connection| row_of(connection, id))?;
+        self.take_into_use(&no_removal, row)
+    }
+
+    /// The committed snapshots whose layer archive has this diff ID.
+    pub fn snapshots_by_diff_id(&self, diff_id: &DiffId) -> Result<Vec<Snapshot>, StoreError> {
+        let text = diff_id.to_string();
+        self.select("diff_id = ?1", &text)
+    }
+
+    /// The committed snapshots whose layer holds this tree.
+    pub fn snapshots_by_tree(&self, tree: &TreeDigest) -> Result<Vec<Snapshot>, StoreError> {
+        self.select("tree = ?1", &tree.0.as_slice())
+    }
+
+    /// Notes the diff ID of a snapshot's layer archive and the archive's size in bytes.
+    pub fn set_diff_id(&self, id: &SnapshotId, diff_id: &DiffId, tar_size_bytes: u64) -> Result<(), StoreError> {
+        let no_removal = GcLock::shared(self.layout())?;
+        let row = self.index().write("note a diff ID", |connection| {
+            connection
+                .prepare_cached("UPDATE snapshot SET diff_id = ?1, tar_size = ?2 WHERE id = ?3")?
+                .execute(params![diff_id.to_string(), to_sql(tar_size_bytes), id.as_str()])?;
+            row_of(connection, id)
+        })?;
+        let Some(row) = row else { return Err(StoreError::NotFound { what: format!("snapshot {id}") }) };
+        let SnapshotRow { record, boot_id, created_unix_s, .. } = row;
+        let written =
+            write_record(self.layout(), &self.layout().snapshot(id), &RecordFile { record, boot_id, created_unix_s });
+        drop(no_removal);
+        written
+    }
+
+    /// Makes all snapshots of this boot durable with one `syncfs`; returns how many there were to sync.
+    ///
+    /// Call it before an image that needs them is reported as done.
+    pub fn sync_snapshots(&self) -> Result<usize, StoreError> {
+        let boot_id = self.boot_id();
+        let ids = self.index().read("list snapshots to sync", |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT id FROM snapshot WHERE synced = 0 AND boot_id = ?1")?;
+            statement.query_map([boot_id], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()
+        })?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let root = self.root();
+        let directory = File::open(root).at("open", root)?;
+        rustix::fs::syncfs(&directory).at("sync", root)?;
+        for id in &ids {
+            let marker = root.join("snapshots").join(id).join("synced");
+            match File::create(&marker) {
+                // Pruned since the list was made.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                created => drop(created.at("create", &marker)?),
+            }
+        }
+        self.index().write("note synced snapshots", |connection| {
+            let mut statement =
+                connection.prepare_cached("UPDATE snapshot SET synced = 1 WHERE id = ?1 AND boot_id = ?2")?;
+            for id in &ids {
+                statement.execute(params![id, boot_id])?;
+            }
+            Ok(())
+        })?;
+        Ok(ids.len())
+    }
+
+    /// The usable snapshot that is already published under the record's name.
+    fn existing(&self, no_removal: &GcLock, record: &SnapshotRecord) -> Result<Option<Snapshot>, StoreError> {
+        let id = &record.id;
+        let row = self.index().read("look up a snapshot", |connection| row_of(connection, id))?;
+        let row = match row {
+            Some(row) => Some(row),
+            // Its publisher has renamed it but not added the row yet, or was killed in between.
+            None => self.adopt(id)?,
+        };
+        let snapshot = self.take_into_use(no_removal, row)?;
+        if let (Some(snapshot), Some(diff_id), Some(tar_size)) = (&snapshot, &record.diff_id, record.tar_size_bytes)
+            && snapshot.record.diff_id.is_none()
+        {
+            self.set_diff_id(id, diff_id, tar_size)?;
+        }
+        Ok(snapshot)
+    }
+
+    /// Adds the row of a published directory that has none.
+    fn adopt(&self, id: &SnapshotId) -> Result<Option<SnapshotRow>, StoreError> {
+        let directory = self.layout().snapshot(id);
+        let Some(row) = row_from_directory(&directory)? else { return Ok(None) };
+        if row.record.id != *id || !row.is_trusted(self.boot_id()) {
+            return Ok(None);
+        }
+        self.index().write("add a snapshot", |connection| row.insert(connection))?;
+        Ok(Some(row))
+    }
+
+    /// Moves a directory that lost its claim (written before a crash, never synced) out of the way.
+    fn discard_unusable(&self, id: &SnapshotId) -> Result<(), StoreError> {
+        let alone = GcLock::exclusive(self.layout())?;
+        let row = self.index().read("look up a snapshot", |connection| row_of(connection, id))?;
+        let row = match row {
+            Some(row) => Some(row),
+            None => self.adopt(id)?,
+        };
+        let usable =
+            row.is_some_and(|row| row.is_trusted(self.boot_id())) && self.layout().snapshot(id).join("fs").is_dir();
+        if !usable {
+            self.layout().move_to_trash(&self.layout().snapshot(id))?;
+        }
+        drop(alone);
+        Ok(())
+    }
+
+    fn select(&self, condition: &str, value: &dyn rusqlite::ToSql) -> Result<Vec<Snapshot>, StoreError> {
+        let no_removal = GcLock::shared(self.layout())?;
+        let rows = self.index().read("look up snapshots", |connection| {
+            let mut statement = connection
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM snapshot WHERE {condition} ORDER BY created, id"))?;
+            statement.query_map([value], SnapshotRow::from_row)?.collect::<Result<Vec<_>, _>>()
+        })?;
+        let mut snapshots = Vec::new();
+        for row in rows {
+            snapshots.extend(self.take_into_use(&no_removal, Some(row))?);
+        }
+        Ok(snapshots)
+    }
+
+    /// Checks that the row's directory can be relied on and enters it into the lease.
+    fn take_into_use(&self, no_removal: &GcLock, row: Option<SnapshotRow>) -> Result<Option<Snapshot>, StoreError> {
+        let Some(row) = row.filter(|row| row.is_trusted(self.boot_id())) else { return Ok(None) };
+        if !self.layout().snapshot(&row.record.id).join("fs").is_dir() {
+            return Ok(None);
+        }
+        self.lease_ref().take(no_removal, [Held::Snapshot(row.record.id.clone())])?;
+        self.note_snapshot_use(&row.record.id, row.used_unix_s);
+        Ok(Some(row.into_snapshot(self.layout())))
+    }
+}
+
+fn row_of(connection: &Connection, id: &SnapshotId) -> rusqlite::Result<Option<SnapshotRow>> {
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM snapshot WHERE id = ?1"))?
+        .query_row([id.as_str()], SnapshotRow::from_row)
+        .optional()
+}
+
+/// Writes `record.json` by rename, unsynced: it is trusted only together with the layer directory.
+///
+/// The caller holds the lock against removal, for the temporary file is not locked.
+fn write_record(layout: &Layout, directory: &Path, content: &RecordFile) -> Result<(), StoreError> {
+    let path = directory.join("record.json");
+    let temporary = layout.random("ingest", "record-")?;
+    let text = serde_json::to_vec(content)
+        .map_err(|error| StoreError::Damaged { path: path.clone(), source: Box::new(error) })?;
+    fs::write(&temporary, text).at("write", &temporary)?;
+    fs::rename(&temporary, &path).at("publish", &path)
+}
+
+/// What a snapshot directory says of itself; `None` if it is absent or says nothing that makes sense.
+pub(crate) fn row_from_directory(directory: &Path) -> Result<Option<SnapshotRow>, StoreError> {
+    use std::io::Read;
+    let path = directory.join("record.json");
+    let mut bytes = Vec::new();
+    match File::open(&path) {
+        Ok(file) => file.take(RECORD_SIZE_MAX).read_to_end(&mut bytes).at("read", &path)?,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(StoreError::io("open", path, error)),
+    };
+    // A crash of the machine may have left it empty or cut short; then the layer cannot be trusted either.
+    let Ok(RecordFile { record, boot_id, created_unix_s }) = serde_json::from_slice(&bytes) else { return Ok(None) };
+    let synced = directory.join("synced").exists();
+    Ok(Some(SnapshotRow { record, boot_id, synced, created_unix_s, used_unix_s: created_unix_s }))
+}
