@@ -1,0 +1,102 @@
+//! The rules about the file as a whole: stages, global args and what must come before what.
+
+use std::collections::HashMap;
+
+use crate::diagnostic::{Diagnostic, code};
+use crate::dockerfile::{Dockerfile, Stage};
+use crate::instruction::{Instruction, InstructionKind};
+use crate::keyword::Keyword;
+use crate::source::Span;
+
+/// Finds the stages and the global args.
+pub(crate) fn find_stages(dockerfile: &mut Dockerfile) {
+    let mut open: Option<Stage> = None;
+    let mut seen_from = false;
+    for (index, instruction) in dockerfile.instructions.iter().enumerate() {
+        match &instruction.kind {
+            InstructionKind::From(from) => {
+                dockerfile.stages.extend(open.take());
+                open = Some(Stage {
+                    index: dockerfile.stages.len(),
+                    name: from.name.clone(),
+                    from: index,
+                    instructions: index + 1..index + 1,
+                });
+                seen_from = true;
+            }
+            // What follows a broken FROM belongs to a stage that is not known.
+            InstructionKind::Invalid(_) if is_from(instruction) => {
+                dockerfile.stages.extend(open.take());
+                seen_from = true;
+            }
+            kind => {
+                if let Some(stage) = &mut open {
+                    stage.instructions.end = index + 1;
+                } else if !seen_from && matches!(kind, InstructionKind::Arg(_)) {
+                    dockerfile.global_args.push(index);
+                }
+            }
+        }
+    }
+    dockerfile.stages.extend(open);
+}
+
+fn is_from(instruction: &Instruction) -> bool {
+    Keyword::parse(&instruction.keyword.value) == Some(Keyword::From)
+}
+
+/// Reports what is wrong with the file as a whole.
+pub(crate) fn check_order(dockerfile: &mut Dockerfile) {
+    let diagnostics: Vec<Diagnostic> =
+        missing_stages(dockerfile).into_iter().chain(duplicate_names(&dockerfile.stages)).collect();
+    dockerfile.diagnostics.extend(diagnostics);
+}
+
+fn missing_stages(dockerfile: &Dockerfile) -> Option<Diagnostic> {
+    let help = "begin with `FROM IMAGE`, or `FROM scratch` for an empty root file system";
+    let error = |span: Span, message: &str| Some(Diagnostic::error(code::ORDER, span, message).with_help(help));
+    let text = dockerfile.source.text();
+    if text.is_empty() {
+        return error(Span::default(), "the Dockerfile cannot be empty");
+    }
+    for instruction in &dockerfile.instructions {
+        match &instruction.kind {
+            InstructionKind::From(_) => return None,
+            InstructionKind::Arg(_) => {}
+            // It has its own error, and may have been meant to be a FROM.
+            InstructionKind::Invalid(_) => return None,
+            _ => {
+                let message = format!(
+                    "no build stage in current context: {} stands before the first FROM",
+                    instruction.keyword.value
+                );
+                return error(instruction.span, &message);
+            }
+        }
+    }
+    if dockerfile.has_errors() {
+        return None;
+    }
+    match dockerfile.instructions.last() {
+        None => error(Span::new(0, text.trim_end().len()), "file with no instructions"),
+        Some(last) => error(last.span, "dockerfile contains no stages to build"),
+    }
+}
+
+fn duplicate_names(stages: &[Stage]) -> Vec<Diagnostic> {
+    let mut first: HashMap<String, Span> = HashMap::new();
+    let mut found = Vec::new();
+    for name in stages.iter().filter_map(|stage| stage.name.as_ref()) {
+        match first.entry(name.value.to_lowercase()) {
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(name.span);
+            }
+            std::collections::hash_map::Entry::Occupied(entry) => {
+                let message = format!("Duplicate stage name {:?}, stage names should be unique", name.value);
+                let diagnostic = Diagnostic::warning(code::DUPLICATE_STAGE, name.span, message);
+                found.push(diagnostic.with_label(*entry.get(), "first used here"));
+            }
+        }
+    }
+    found
+}
