@@ -1,0 +1,481 @@
+//! What all rules want to know about a Dockerfile, worked out once: stages and their bases, images used, commands run.
+
+use std::collections::BTreeMap;
+
+use bake_dockerfile::instruction::{
+    FromInstruction, Instruction, InstructionKind, MountFlag, MountKind, RunInstruction, Word,
+};
+use bake_dockerfile::{Dockerfile, Expander, Span, Stage};
+
+use crate::image::ImageName;
+use crate::options::LintOptions;
+use crate::run_script::{ShellState, run_script};
+use crate::shell::Script;
+
+/// Build arguments that are known in every `FROM` without a declaration.
+pub(crate) const PLATFORM_ARGS: [&str; 11] = [
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDOSVERSION",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETOSVERSION",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "TARGETSTAGE",
+];
+
+/// Build arguments that are known in every stage without a declaration (in both letter cases).
+pub(crate) const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// The facts that rules are given.
+#[derive(Debug)]
+pub struct LintContext<'a> {
+    pub(crate) dockerfile: &'a Dockerfile,
+    pub(crate) options: &'a LintOptions,
+    /// Every instruction in order; for `ONBUILD` its trigger follows it.
+    pub(crate) instructions: Vec<Located<'a>>,
+    /// The stages, by index.
+    pub(crate) stages: Vec<StageFacts<'a>>,
+    /// Every `RUN`, triggers included.
+    pub(crate) runs: Vec<RunFacts<'a>>,
+    /// Every use of an image that is neither a stage nor `scratch`.
+    pub(crate) images: Vec<ImageUse>,
+    /// Global arguments with their values as far as they have one.
+    pub(crate) global_args: BTreeMap<String, Option<String>>,
+}
+
+/// An instruction and where it belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Located<'a> {
+    /// Index into [`Dockerfile::instructions`].
+    pub(crate) index: usize,
+    /// Its stage; `None` before the first `FROM`.
+    pub(crate) stage: Option<usize>,
+    /// The instruction.
+    pub(crate) instruction: &'a Instruction,
+    /// Whether it is the trigger of an `ONBUILD`: it runs in the images built from this one.
+    pub(crate) onbuild: bool,
+}
+
+/// A stage.
+#[derive(Debug)]
+pub(crate) struct StageFacts<'a> {
+    pub(crate) stage: &'a Stage,
+    pub(crate) from: &'a FromInstruction,
+    /// The stage's name in lower case.
+    pub(crate) name: Option<String>,
+    pub(crate) base: Base,
+    /// Names used in the image word that no global `ARG` declares.
+    pub(crate) undeclared: Vec<String>,
+    /// Whether its file system is part of the image that is built: the target stage and the stages it is built from.
+    pub(crate) in_result: bool,
+    /// Whether it is the stage that is built.
+    pub(crate) is_target: bool,
+}
+
+/// What a stage begins from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// An earlier stage.
+    Stage(usize),
+    /// Nothing.
+    Scratch,
+    /// An image.
+    Image(ImageName),
+    /// The name cannot be told, or is no image name with the arguments' defaults.
+    Unknown(String),
+}
+
+/// A `RUN`.
+#[derive(Debug)]
+pub(crate) struct RunFacts<'a> {
+    pub(crate) index: usize,
+    pub(crate) stage: Option<usize>,
+    pub(crate) instruction: &'a Instruction,
+    pub(crate) run: &'a RunInstruction,
+    pub(crate) onbuild: bool,
+    pub(crate) script: Script,
+}
+
+/// A use of an image from a registry.
+#[derive(Debug)]
+pub(crate) struct ImageUse {
+    pub(crate) stage: usize,
+    pub(crate) span: Span,
+    pub(crate) name: ImageName,
+    /// Whether the text stands in the Dockerfile as it is, without variables.
+    pub(crate) literal: bool,
+}
+
+/// What `--from` of `COPY` and of mounts means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromReference {
+    /// An earlier stage.
+    Stage(usize),
+    /// The stage it stands in.
+    Own,
+    /// A later stage.
+    Later(usize),
+    /// A number that no stage has.
+    OutOfRange,
+    /// An image.
+    Image,
+}
+
+impl<'a> LintContext<'a> {
+    pub(crate) fn new(dockerfile: &'a Dockerfile, options: &'a LintOptions) -> Self {
+        let mut context = Self {
+            dockerfile,
+            options,
+            instructions: Vec::new(),
+            stages: Vec::new(),
+            runs: Vec::new(),
+            images: Vec::new(),
+            global_args: BTreeMap::new(),
+        };
+        context.read_global_args();
+        context.read_stages();
+        context.locate_instructions();
+        context.read_runs();
+        context.collect_images();
+        context
+    }
+
+    fn read_global_args(&mut self) {
+        let expander = self.expander();
+        for index in &self.dockerfile.global_args {
+            let Some(InstructionKind::Arg(declarations)) = self.dockerfile.instructions.get(*index).map(|i| &i.kind)
+            else {
+                continue;
+            };
+            for declaration in declarations {
+                let given = self.options.build_args.get(&declaration.name.value).cloned();
+                let value = given.or_else(|| {
+                    let default = declaration.default.as_ref()?;
+                    expander.expand(&default.value, &|name| self.global_value(name)).ok().map(|e| e.text)
+                });
+                self.global_args.insert(declaration.name.value.clone(), value);
+            }
+        }
+    }
+
+    fn read_stages(&mut self) {
+        let expander = self.expander();
+        for stage in &self.dockerfile.stages {
+            let Some(InstructionKind::From(from)) = self.dockerfile.instructions.get(stage.from).map(|i| &i.kind)
+            else {
+                continue;
+            };
+            let (text, undefined) = match expander.expand(&from.image.value, &|name| self.global_value(name)) {
+                Ok(expansion) => (expansion.text, expansion.undefined),
+                Err(_) => (String::new(), Vec::new()),
+            };
+            let undeclared = undefined.into_iter().filter(|name| !self.global_args.contains_key(name)).collect();
+            let earlier =
+                self.stages.iter().rposition(|s: &StageFacts<'_>| s.name.as_deref() == Some(&text.to_lowercase()));
+            let image = ImageName::parse(&text);
+            let base = match earlier {
+                Some(earlier) => Base::Stage(earlier),
+                None if text == "scratch" => Base::Scratch,
+                None if image.is_plausible() => Base::Image(image),
+                None => Base::Unknown(text),
+            };
+            let name = from.name.as_ref().map(|name| name.value.to_lowercase());
+            self.stages.push(StageFacts { stage, from, name, base, undeclared, in_result: false, is_target: false });
+        }
+        let wanted = self.options.target.as_ref().map(|target| target.to_lowercase());
+        let target = wanted
+            .and_then(|wanted| {
+                let by_name = self.stages.iter().rposition(|stage| stage.name.as_ref() == Some(&wanted));
+                by_name.or_else(|| wanted.parse().ok().filter(|index| *index < self.stages.len()))
+            })
+            .or_else(|| self.stages.len().checked_sub(1));
+        if let Some(target) = target {
+            self.stages[target].is_target = true;
+            for stage in self.chain(target) {
+                self.stages[stage].in_result = true;
+            }
+        }
+    }
+
+    fn locate_instructions(&mut self) {
+        let mut stages = self.dockerfile.stages.iter().peekable();
+        let mut current = None;
+        for (index, instruction) in self.dockerfile.instructions.iter().enumerate() {
+            if let Some(stage) = stages.next_if(|stage| stage.from <= index) {
+                current = Some(stage.index);
+            }
+            self.instructions.push(Located { index, stage: current, instruction, onbuild: false });
+            if let InstructionKind::Onbuild(onbuild) = &instruction.kind {
+                self.instructions.push(Located {
+                    index,
+                    stage: current,
+                    instruction: &onbuild.instruction,
+                    onbuild: true,
+                });
+            }
+        }
+    }
+
+    fn read_runs(&mut self) {
+        let escape = self.dockerfile.directives.escape;
+        let mut shells: Vec<ShellState> = Vec::with_capacity(self.stages.len());
+        let mut runs = Vec::new();
+        for located in &self.instructions {
+            match &located.instruction.kind {
+                InstructionKind::From(_) if !located.onbuild => {
+                    if let Some(stage) = located.stage.and_then(|index| self.stages.get(index)) {
+                        shells.push(match &stage.base {
+                            Base::Stage(base) => shells.get(*base).copied().unwrap_or_default(),
+                            Base::Image(image) if image.is_windows() => ShellState::Foreign,
+                            // Only Dockerfiles for Windows have a reason to change the escape character.
+                            _ if escape == '`' => ShellState::Foreign,
+                            _ => ShellState::default(),
+                        });
+                    }
+                }
+                InstructionKind::Shell(words) if !located.onbuild => {
+                    if let Some(shell) = shells.last_mut() {
+                        *shell = ShellState::from_words(words);
+                    }
+                }
+                InstructionKind::Run(run) => {
+                    let shell = shells.last().copied().unwrap_or_default();
+                    let script = run_script(&self.dockerfile.source, escape, located.instruction, run, shell);
+                    runs.push(RunFacts {
+                        index: located.index,
+                        stage: located.stage,
+                        instruction: located.instruction,
+                        run,
+                        onbuild: located.onbuild,
+                        script,
+                    });
+                }
+                _ => {}
+            }
+        }
+        self.runs = runs;
+    }
+
+    fn collect_images(&mut self) {
+        let mut images = Vec::new();
+        for (index, stage) in self.stages.iter().enumerate() {
+            if let Base::Image(name) = &stage.base
+                && stage.undeclared.is_empty()
+            {
+                let literal = self.source(stage.from.image.span) == format_name(name);
+                images.push(ImageUse { stage: index, span: stage.from.image.span, name: name.clone(), literal });
+            }
+        }
+        for located in &self.instructions {
+            let Some(stage) = located.stage else { continue };
+            for word in from_words(located.instruction) {
+                let name = ImageName::parse(&word.value);
+                let usable = name.is_plausible() && !word.value.contains('$') && word.value != "scratch";
+                if usable && self.from_reference(stage, &word.value) == FromReference::Image {
+                    images.push(ImageUse { stage, span: word.span, name, literal: true });
+                }
+            }
+        }
+        images.sort_by_key(|image| image.span.start);
+        self.images = images;
+    }
+
+    /// The expander for this file's escape character.
+    pub(crate) fn expander(&self) -> Expander {
+        Expander::new(self.dockerfile.directives.escape)
+    }
+
+    /// The value of a global argument; platform arguments have one that cannot be told here.
+    pub(crate) fn global_value(&self, name: &str) -> Option<String> {
+        if let Some(value) = self.global_args.get(name) {
+            return value.clone();
+        }
+        PLATFORM_ARGS
+            .contains(&name)
+            .then(|| self.options.build_args.get(name).cloned().unwrap_or_else(|| "any".to_owned()))
+    }
+
+    /// What a `--from` value of an instruction in `stage` means. Names are compared in lower case, as builds do; a name given
+    /// twice means its last stage.
+    pub(crate) fn from_reference(&self, stage: usize, value: &str) -> FromReference {
+        let wanted = value.to_lowercase();
+        let by_name = self.stages.iter().rposition(|s| s.name.as_ref() == Some(&wanted));
+        let index = match (by_name, wanted.parse::<usize>()) {
+            (Some(index), _) => index,
+            (None, Ok(index)) if index < self.stages.len() => index,
+            (None, Ok(_)) => return FromReference::OutOfRange,
+            (None, Err(_)) => return FromReference::Image,
+        };
+        match index.cmp(&stage) {
+            std::cmp::Ordering::Less => FromReference::Stage(index),
+            std::cmp::Ordering::Equal => FromReference::Own,
+            std::cmp::Ordering::Greater => FromReference::Later(index),
+        }
+    }
+
+    /// The stages that `stage` is built from, itself last.
+    pub(crate) fn chain(&self, stage: usize) -> Vec<usize> {
+        let mut chain = vec![stage];
+        let mut current = stage;
+        while let Some(Base::Stage(base)) = self.stages.get(current).map(|s| &s.base) {
+            chain.push(*base);
+            current = *base;
+        }
+        chain.reverse();
+        chain
+    }
+
+    /// What the first stage of the chain begins from.
+    pub(crate) fn root_base(&self, stage: usize) -> Option<&Base> {
+        self.chain(stage).first().and_then(|root| self.stages.get(*root)).map(|stage| &stage.base)
+    }
+
+    /// The image that the chain of `stage` begins from.
+    pub(crate) fn root_image(&self, stage: usize) -> Option<&ImageName> {
+        match self.root_base(stage) {
+            Some(Base::Image(image)) => Some(image),
+            _ => None,
+        }
+    }
+
+    /// The instructions that shape the file system or configuration of `stage` before instruction `before`, in order, its bases'
+    /// included. `before` must be an instruction of `stage`.
+    pub(crate) fn history(&self, stage: usize, before: usize) -> impl DoubleEndedIterator<Item = Located<'a>> + '_ {
+        self.chain(stage)
+            .into_iter()
+            .flat_map(|stage| self.stage_instructions(stage))
+            .filter(move |located| located.index < before && !located.onbuild)
+    }
+
+    /// The instructions of `stage` after its `FROM`, triggers after their `ONBUILD`.
+    pub(crate) fn stage_instructions(&self, stage: usize) -> impl DoubleEndedIterator<Item = Located<'a>> + '_ {
+        let start = self.instructions.partition_point(|located| located.stage < Some(stage));
+        let end = self.instructions.partition_point(|located| located.stage <= Some(stage));
+        self.instructions[start..end]
+            .iter()
+            .copied()
+            .filter(|located| !matches!(located.instruction.kind, InstructionKind::From(_)))
+    }
+
+    /// The runs of the stages that `stage` is built from, and of `stage` itself, before instruction `before`.
+    pub(crate) fn runs_before(&self, stage: usize, before: usize) -> Vec<&RunFacts<'a>> {
+        let chain = self.chain(stage);
+        self.runs
+            .iter()
+            .take_while(|run| run.index < before)
+            .filter(|run| !run.onbuild && run.stage.is_some_and(|stage| chain.contains(&stage)))
+            .collect()
+    }
+
+    /// The value of an environment variable or build argument just before instruction `before` of `stage`, as written.
+    pub(crate) fn environment_value(&self, stage: usize, before: usize, name: &str) -> Option<String> {
+        self.history(stage, before).rev().find_map(|located| match &located.instruction.kind {
+            InstructionKind::Env(pairs) => {
+                pairs.pairs.iter().rev().find(|(key, _)| key.value == name).map(|(_, value)| value.value.clone())
+            }
+            InstructionKind::Arg(declarations) => {
+                declarations.iter().find(|d| d.name.value == name).and_then(|declaration| {
+                    let given = self.options.build_args.get(name).cloned();
+                    let default = declaration.default.as_ref().map(|default| default.value.clone());
+                    given.or(default).or_else(|| self.global_value(name))
+                })
+            }
+            _ => None,
+        })
+    }
+
+    /// The working directory just before instruction `before` of `stage`: absolute, `/` where the base's is not known.
+    pub(crate) fn working_directory(&self, stage: usize, before: usize) -> String {
+        let mut directory = String::from("/");
+        for located in self.history(stage, before) {
+            if let InstructionKind::Workdir(word) = &located.instruction.kind {
+                directory = join_path(&directory, word.value.trim_matches('"'));
+            }
+        }
+        directory
+    }
+
+    /// The text of a range.
+    pub(crate) fn source(&self, span: Span) -> &'a str {
+        self.dockerfile.source.slice(span)
+    }
+}
+
+impl RunFacts<'_> {
+    /// Whether a cache or tmpfs mount hides `path`, so that nothing written there stays in the layer.
+    pub(crate) fn is_mounted(&self, path: &str) -> bool {
+        self.scratch_mounts().any(|target| is_inside(path, target))
+    }
+
+    /// Whether a cache or tmpfs mount has a target that holds `part`: for caches whose place depends on the user.
+    pub(crate) fn has_mount_named(&self, part: &str) -> bool {
+        self.scratch_mounts().any(|target| target.contains(part))
+    }
+
+    fn scratch_mounts(&self) -> impl Iterator<Item = &str> {
+        self.run
+            .mounts
+            .iter()
+            .filter(|mount: &&MountFlag| matches!(mount.kind, MountKind::Cache | MountKind::Tmpfs))
+            .filter_map(|mount| mount.target.as_ref())
+            .map(|target| target.value.trim_end_matches('/'))
+    }
+}
+
+/// The values of `--from` in an instruction: of `COPY` and of mounts.
+pub(crate) fn from_words(instruction: &Instruction) -> Vec<&Word> {
+    match &instruction.kind {
+        InstructionKind::Copy(copy) => copy.from.iter().collect(),
+        InstructionKind::Run(run) => run.mounts.iter().filter_map(|mount| mount.from.as_ref()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn format_name(name: &ImageName) -> String {
+    let tag = name.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+    let digest = name.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
+    format!("{}{tag}{digest}", name.repository)
+}
+
+/// Whether `path` is `directory` or below it. Both absolute, without a slash at the end.
+pub(crate) fn is_inside(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// `path` seen from `directory`, with `.` and `..` resolved.
+pub(crate) fn join_path(directory: &str, path: &str) -> String {
+    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{directory}/{path}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in joined.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_inside, join_path};
+
+    #[test]
+    fn paths_are_joined() {
+        assert_eq!(join_path("/a", "b/../c"), "/a/c");
+        assert_eq!(join_path("/a", "/b/"), "/b");
+        assert_eq!(join_path("/", ".."), "/");
+    }
+
+    #[test]
+    fn insides_are_told() {
+        assert!(is_inside("/a/b", "/a") && is_inside("/a", "/a"));
+        assert!(!is_inside("/ab", "/a"));
+    }
+}

@@ -1,0 +1,140 @@
+//! What rules report.
+
+use bake_dockerfile::{Code, Diagnostic, Severity, Span};
+
+use crate::rule::Rule;
+
+/// One thing that a rule found.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// How serious it is, overrides applied.
+    pub severity: Severity,
+    /// What is wrong, one sentence without a final period.
+    pub message: String,
+    /// The offending token.
+    pub span: Span,
+    /// Other places that explain it.
+    pub labels: Vec<(Span, String)>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// How to change the text.
+    pub fix: Option<Fix>,
+}
+
+/// A change of the text that removes a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fix {
+    /// What it does, as an imperative.
+    pub title: String,
+    /// Whether the image keeps its meaning.
+    pub safe: bool,
+    /// The changes; they do not overlap.
+    pub edits: Vec<TextEdit>,
+}
+
+/// The replacement of one range; an empty range inserts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextEdit {
+    /// What is replaced.
+    pub span: Span,
+    /// By what.
+    pub replacement: String,
+}
+
+impl Finding {
+    /// The finding as the diagnostic that the parser's errors are also shown as.
+    pub fn diagnostic(&self) -> Diagnostic {
+        let mut diagnostic = Diagnostic::new(self.severity, Code(self.rule.id), self.span, self.message.clone());
+        diagnostic.labels.clone_from(&self.labels);
+        diagnostic.help.clone_from(&self.help);
+        if let Some(fix) = &self.fix {
+            diagnostic.fix = fix
+                .edits
+                .iter()
+                .map(|edit| bake_dockerfile::Edit {
+                    span: edit.span,
+                    replacement: edit.replacement.clone(),
+                    safe: fix.safe,
+                    title: fix.title.clone(),
+                })
+                .collect();
+        }
+        diagnostic
+    }
+
+    /// Adds another place that explains it.
+    pub(crate) fn label(&mut self, span: Span, text: impl Into<String>) -> &mut Self {
+        self.labels.push((span, text.into()));
+        self
+    }
+
+    /// Says what to do about it.
+    pub(crate) fn help(&mut self, text: impl Into<String>) -> &mut Self {
+        self.help = Some(text.into());
+        self
+    }
+
+    /// Overrides the rule's severity for this finding. Has no effect where the user set one.
+    pub(crate) fn severity(&mut self, severity: Severity) -> &mut Self {
+        self.severity = severity;
+        self
+    }
+
+    /// Adds a fix that keeps the image's meaning.
+    pub(crate) fn safe_fix(&mut self, title: impl Into<String>, edits: Vec<TextEdit>) -> &mut Self {
+        self.fix = Some(Fix { title: title.into(), safe: true, edits });
+        self
+    }
+
+    /// Adds a fix that may change the image.
+    pub(crate) fn unsafe_fix(&mut self, title: impl Into<String>, edits: Vec<TextEdit>) -> &mut Self {
+        self.fix = Some(Fix { title: title.into(), safe: false, edits });
+        self
+    }
+}
+
+impl TextEdit {
+    /// Replaces `span`.
+    pub(crate) fn replace(span: Span, replacement: impl Into<String>) -> Self {
+        Self { span, replacement: replacement.into() }
+    }
+
+    /// Inserts at byte `offset`.
+    pub(crate) fn insert(offset: usize, text: impl Into<String>) -> Self {
+        Self::replace(Span::new(offset, offset), text)
+    }
+
+    /// Deletes `span`.
+    pub(crate) fn delete(span: Span) -> Self {
+        Self::replace(span, "")
+    }
+}
+
+/// Takes the findings of one rule.
+pub(crate) struct Reporter<'r> {
+    rule: &'static Rule,
+    findings: &'r mut Vec<Finding>,
+}
+
+impl<'r> Reporter<'r> {
+    pub(crate) fn new(rule: &'static Rule, findings: &'r mut Vec<Finding>) -> Self {
+        Self { rule, findings }
+    }
+
+    /// Adds a finding and returns it for help, labels and a fix.
+    pub(crate) fn report(&mut self, span: Span, message: impl Into<String>) -> &mut Finding {
+        let index = self.findings.len();
+        self.findings.push(Finding {
+            rule: self.rule,
+            severity: self.rule.severity,
+            message: message.into(),
+            span,
+            labels: Vec::new(),
+            help: None,
+            fix: None,
+        });
+        &mut self.findings[index]
+    }
+}

@@ -1,0 +1,132 @@
+//! Image names as far as rules need them: repository, tag, digest.
+
+/// An image name split at its tag and digest. Not validated: the text may name nothing that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageName {
+    /// Registry and repository as written.
+    pub repository: String,
+    /// The part after `:`, also when empty.
+    pub tag: Option<String>,
+    /// The part after `@`.
+    pub digest: Option<String>,
+}
+
+impl ImageName {
+    /// Splits `text`.
+    pub fn parse(text: &str) -> Self {
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.to_owned())),
+            None => (text, None),
+        };
+        let (repository, tag) = match name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag.to_owned())),
+            _ => (name, None),
+        };
+        Self { repository: repository.to_owned(), tag, digest }
+    }
+
+    /// The repository without the default registry and the `library/` of official images: `docker.io/library/debian` is `debian`.
+    pub fn familiar(&self) -> &str {
+        let name = self.repository.as_str();
+        let name = name.strip_prefix("docker.io/").or_else(|| name.strip_prefix("index.docker.io/")).unwrap_or(name);
+        name.strip_prefix("library/").unwrap_or(name)
+    }
+
+    /// The repository with its registry written out, for comparing with lists of registries.
+    pub fn qualified(&self) -> String {
+        let first = self.repository.split('/').next().unwrap_or_default();
+        let has_registry = self.repository.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+        if has_registry { self.repository.clone() } else { format!("docker.io/{}", self.repository) }
+    }
+
+    /// Whether the parts can be an image name at all: what a missing build argument leaves (`debian:`, `:1`, nothing) cannot.
+    pub fn is_plausible(&self) -> bool {
+        !self.repository.is_empty()
+            && !self.repository.ends_with('/')
+            && !self.repository.starts_with('/')
+            && self.tag.as_ref().is_none_or(|tag| !tag.is_empty())
+            && self.digest.as_ref().is_none_or(|digest| digest.contains(':'))
+    }
+
+    /// Whether the image is known to be for Windows, where the shell is not a POSIX one.
+    pub fn is_windows(&self) -> bool {
+        let repository = self.repository.to_ascii_lowercase();
+        ["windows", "nanoserver", "servercore"].iter().any(|word| repository.contains(word))
+            || self.tag.as_ref().is_some_and(|tag| tag.contains("nanoserver") || tag.contains("windowsservercore"))
+    }
+
+    /// Whether the image is a distribution's base image, which sets no environment besides `PATH`.
+    pub fn is_plain_distribution(&self) -> bool {
+        matches!(
+            self.familiar(),
+            "debian"
+                | "ubuntu"
+                | "alpine"
+                | "busybox"
+                | "fedora"
+                | "centos"
+                | "rockylinux"
+                | "almalinux"
+                | "archlinux"
+                | "amazonlinux"
+                | "oraclelinux"
+                | "opensuse/leap"
+                | "opensuse/tumbleweed"
+        )
+    }
+
+    /// Whether `sh` in the image is known to be dash.
+    pub fn shell_is_dash(&self) -> bool {
+        matches!(self.familiar(), "debian" | "ubuntu")
+    }
+
+    /// Whether the image is known to run as a user other than root.
+    pub fn is_nonroot(&self) -> bool {
+        let name = self.repository.as_str();
+        self.tag.as_ref().is_some_and(|tag| tag.contains("nonroot"))
+            || name.contains("unprivileged")
+            || name.contains("nonroot")
+            || name.starts_with("cgr.dev/chainguard")
+            || self.familiar().starts_with("bitnami/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ImageName;
+
+    #[test]
+    fn parts_are_split() {
+        for (text, repository, tag, digest) in [
+            ("debian", "debian", None, None),
+            ("debian:12", "debian", Some("12"), None),
+            ("localhost:5000/a", "localhost:5000/a", None, None),
+            ("localhost:5000/a:b", "localhost:5000/a", Some("b"), None),
+            ("a:b@sha256:c", "a", Some("b"), Some("sha256:c")),
+            ("debian:", "debian", Some(""), None),
+        ] {
+            let name = ImageName::parse(text);
+            assert_eq!(
+                (name.repository.as_str(), name.tag.as_deref(), name.digest.as_deref()),
+                (repository, tag, digest),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn leftovers_of_missing_arguments_are_not_plausible() {
+        for text in ["", "debian:", ":1", "/x", "x/", "a@"] {
+            assert!(!ImageName::parse(text).is_plausible(), "{text}");
+        }
+        assert!(ImageName::parse("a/b:c").is_plausible());
+    }
+
+    #[test]
+    fn registries_are_written_out() {
+        assert_eq!(ImageName::parse("debian").qualified(), "docker.io/debian");
+        assert_eq!(ImageName::parse("acme/app").qualified(), "docker.io/acme/app");
+        assert_eq!(ImageName::parse("ghcr.io/acme/app:1").qualified(), "ghcr.io/acme/app");
+        assert_eq!(ImageName::parse("docker.io/library/debian:1").familiar(), "debian");
+    }
+}

@@ -1,0 +1,87 @@
+//! A plain JSON list.
+
+use serde::Serialize;
+
+use super::FileFindings;
+use crate::finding::{Finding, Fix};
+use bake_dockerfile::{SourceText, Span};
+
+#[derive(Serialize)]
+struct JsonFinding<'a> {
+    rule: &'static str,
+    aliases: &'static [&'static str],
+    file: &'a str,
+    line: usize,
+    column: usize,
+    end_line: usize,
+    end_column: usize,
+    severity: String,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<JsonFix<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonFix<'a> {
+    title: &'a str,
+    safe: bool,
+    edits: Vec<JsonEdit<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonEdit<'a> {
+    line: usize,
+    column: usize,
+    end_line: usize,
+    end_column: usize,
+    /// Bytes from the beginning of the file.
+    offset: usize,
+    /// Bytes replaced.
+    length: usize,
+    replacement: &'a str,
+}
+
+/// All findings as a JSON array of objects with at least `rule`, `file`, `line`, `column`, `severity`, `message`; `fix` where there is
+/// one. Lines and columns count from 1, columns in characters; the end is one past the last character.
+pub fn json(files: &[FileFindings<'_>]) -> String {
+    let findings: Vec<JsonFinding<'_>> =
+        files.iter().flat_map(|file| file.findings.iter().map(|finding| finding_of(file.source, finding))).collect();
+    // Only maps with keys that are no strings could fail, and there are none.
+    serde_json::to_string_pretty(&findings).unwrap_or_default()
+}
+
+fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'a> {
+    let (start, end) = (source.position(finding.span.start), source.position(finding.span.end));
+    JsonFinding {
+        rule: finding.rule.id,
+        aliases: finding.rule.aliases,
+        file: source.name(),
+        line: start.line,
+        column: start.column,
+        end_line: end.line,
+        end_column: end.column,
+        severity: finding.severity.to_string(),
+        message: &finding.message,
+        help: finding.help.as_deref(),
+        fix: finding.fix.as_ref().map(|fix| fix_of(source, fix)),
+    }
+}
+
+fn fix_of<'a>(source: &SourceText, fix: &'a Fix) -> JsonFix<'a> {
+    let edit_of = |span: Span, replacement: &'a str| {
+        let (start, end) = (source.position(span.start), source.position(span.end));
+        JsonEdit {
+            line: start.line,
+            column: start.column,
+            end_line: end.line,
+            end_column: end.column,
+            offset: span.start,
+            length: span.end - span.start,
+            replacement,
+        }
+    };
+    let edits = fix.edits.iter().map(|edit| edit_of(edit.span, &edit.replacement)).collect();
+    JsonFix { title: &fix.title, safe: fix.safe, edits }
+}

@@ -1,0 +1,95 @@
+//! `copy-all-then-install`
+
+use super::prelude::*;
+use bake_dockerfile::instruction::{CopyInstruction, CopySource};
+
+pub(super) const RULE: Rule = Rule {
+    id: "copy-all-then-install",
+    aliases: &[],
+    severity: Severity::Info,
+    default: true,
+    fix: FixSafety::None,
+    summary: "The whole context is copied before dependencies are installed.",
+    why: "Any change of any file then repeats the installation. Copying just the files that name the dependencies first lets the \
+          installation come from the cache.",
+    bad: "FROM node:22-slim\nWORKDIR /app\nCOPY . .\nRUN --mount=type=cache,target=/root/.npm npm ci\nUSER node\n",
+    good: "FROM node:22-slim\nWORKDIR /app\nCOPY package.json package-lock.json ./\n\
+           RUN --mount=type=cache,target=/root/.npm npm ci\nCOPY . .\nUSER node\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    for stage in 0..context.stages.len() {
+        let mut copied_all = None;
+        let mut installed: Vec<&str> = Vec::new();
+        for located in context.stage_instructions(stage).filter(|located| !located.onbuild) {
+            match &located.instruction.kind {
+                InstructionKind::Copy(copy) | InstructionKind::Add(copy) if copies_everything(copy) => {
+                    copied_all.get_or_insert(located.instruction.span);
+                }
+                InstructionKind::Run(_) => {
+                    let Ok(position) = context.runs.binary_search_by_key(&located.index, |run| run.index) else { continue };
+                    for command in &context.runs[position].script.commands {
+                        let Some((tool, files)) = installs(command) else { continue };
+                        let Some(copied) = copied_all.filter(|_| !installed.contains(&tool)) else {
+                            installed.push(tool);
+                            continue;
+                        };
+                        installed.push(tool);
+                        report
+                            .report(command.span, format!("`{tool}` runs again after every change of any file"))
+                            .label(copied, "everything is copied here")
+                            .help(format!("copy {files} and install before copying the rest"));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn copies_everything(copy: &CopyInstruction) -> bool {
+    copy.from.is_none()
+        && copy.sources.iter().any(|source| matches!(source, CopySource::Path(word) if matches!(word.value.as_str(), "." | "./" | "/" | "*" | "./*")))
+}
+
+/// The tool that a command installs declared dependencies with, and the files that declare them.
+fn installs(command: &SimpleCommand) -> Option<(&'static str, &'static str)> {
+    let words: Vec<&str> = command.arguments().iter().map(|word| word.text.as_str()).collect();
+    let first = words.iter().find(|word| !word.starts_with('-')).copied();
+    let names_nothing = command.operands().count() <= 1;
+    let program = command.program();
+    Some(match (program, first) {
+        ("npm", Some("ci" | "clean-install")) => ("npm ci", "`package.json` and `package-lock.json`"),
+        ("npm", Some("install" | "i")) if names_nothing => ("npm install", "`package.json` and `package-lock.json`"),
+        ("yarn", None | Some("install")) => ("yarn install", "`package.json` and `yarn.lock`"),
+        ("pnpm", Some("install" | "i")) if names_nothing => ("pnpm install", "`package.json` and `pnpm-lock.yaml`"),
+        ("bun", Some("install" | "i")) if names_nothing => ("bun install", "`package.json` and the lock file"),
+        ("go", Some("mod")) if words.contains(&"download") => ("go mod download", "`go.mod` and `go.sum`"),
+        ("bundle", None | Some("install")) => ("bundle install", "`Gemfile` and `Gemfile.lock`"),
+        ("composer", Some("install")) => ("composer install", "`composer.json` and `composer.lock`"),
+        ("poetry", Some("install")) => ("poetry install", "`pyproject.toml` and `poetry.lock`"),
+        ("uv", Some("sync")) => ("uv sync", "`pyproject.toml` and `uv.lock`"),
+        ("mvn" | "mvnw", _) if words.iter().any(|word| word.contains("dependency:")) => ("mvn dependency", "`pom.xml`"),
+        ("cargo", Some("fetch")) => ("cargo fetch", "`Cargo.toml` and `Cargo.lock`"),
+        _ if words.windows(2).any(|pair| matches!(pair[0], "-r" | "--requirement"))
+            && words.contains(&"install")
+            && (program.starts_with("pip") || program.starts_with("python") || program == "uv") =>
+        {
+            ("pip install -r", "the requirements file")
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::lines;
+
+    #[test]
+    fn tools_are_told() {
+        let text = "FROM a:1\nCOPY . /x\nRUN pip install -r requirements.txt\nRUN npm install left-pad\nRUN cd /x && go mod download\n\
+                    FROM a:1\nCOPY a.txt .\nRUN npm ci\nCOPY . .\nRUN npm ci\n";
+        assert_eq!(lines("copy-all-then-install", text), [3, 5]);
+    }
+}

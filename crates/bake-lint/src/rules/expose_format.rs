@@ -1,0 +1,29 @@
+//! `expose-format`
+
+use super::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "expose-format",
+    aliases: &["ExposeInvalidFormat"],
+    severity: Severity::Error,
+    default: true,
+    fix: FixSafety::Safe,
+    summary: "`EXPOSE` names an address or a port of the host.",
+    why: "An image can only say which ports of its own it serves; where they appear on the host is decided by whoever runs it.",
+    bad: "FROM debian:12-slim\nEXPOSE 127.0.0.1:80:8080\nUSER 10001\n",
+    good: "FROM debian:12-slim\nEXPOSE 8080\nUSER 10001\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    for located in &context.instructions {
+        let InstructionKind::Expose(words) = &located.instruction.kind else { continue };
+        for word in words.iter().filter(|word| !word.value.contains('$')) {
+            let Some((_, port)) = word.value.rsplit_once(':') else { continue };
+            let finding = report.report(word.span, format!("EXPOSE `{}` should not define an address or a host port", word.value));
+            if !port.is_empty() && context.source(word.span) == word.value {
+                finding.safe_fix("Keep the port of the container", vec![TextEdit::replace(word.span, port)]);
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `maintainer`
+
+use super::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "maintainer",
+    aliases: &["MaintainerDeprecated", "DL4000", "DS-0022", "AVD-DS-0022", "CKV_DOCKER_6"],
+    severity: Severity::Style,
+    default: true,
+    fix: FixSafety::Safe,
+    summary: "`MAINTAINER` is deprecated.",
+    why: "It can hold one name and cannot be inspected like other metadata. A label can.",
+    bad: "FROM debian:12-slim\nMAINTAINER Jo Doe <jo@example.com>\nUSER 10001\n",
+    good: "FROM debian:12-slim\nLABEL org.opencontainers.image.authors=\"Jo Doe <jo@example.com>\"\nUSER 10001\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    for located in &context.instructions {
+        let InstructionKind::Maintainer(name) = &located.instruction.kind else { continue };
+        let finding = report.report(located.instruction.keyword.span, "MAINTAINER is deprecated").help("use `LABEL org.opencontainers.image.authors=...`");
+        if !name.value.contains(['"', '\\', '$', '\'', '`', '\n']) {
+            let label = format!("LABEL org.opencontainers.image.authors=\"{}\"", name.value);
+            finding.safe_fix("Use a label", vec![TextEdit::replace(located.instruction.span, label)]);
+        }
+    }
+}

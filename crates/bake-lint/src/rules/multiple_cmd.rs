@@ -1,0 +1,42 @@
+//! `multiple-cmd`
+
+use super::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "multiple-cmd",
+    aliases: &["MultipleInstructionsDisallowed", "DL4003", "DS-0016", "AVD-DS-0016"],
+    severity: Severity::Warning,
+    default: true,
+    fix: FixSafety::Safe,
+    summary: "A stage has several `CMD`.",
+    why: "Only the last one counts; the earlier ones mislead the reader.",
+    bad: "FROM debian:12-slim\nCMD [\"one\"]\nCMD [\"two\"]\nUSER 10001\n",
+    good: "FROM debian:12-slim\nCMD [\"two\"]\nUSER 10001\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    report_superseded(context, report, |kind| matches!(kind, InstructionKind::Cmd(_)));
+}
+
+/// Reports all instructions of a kind but the last one of each stage; shared by the rules for `CMD`, `ENTRYPOINT` and `HEALTHCHECK`.
+pub(super) fn report_superseded(context: &LintContext<'_>, report: &mut Reporter<'_>, is_kind: fn(&InstructionKind) -> bool) {
+    for stage in 0..context.stages.len() {
+        let mut later: Option<&Instruction> = None;
+        for located in context.stage_instructions(stage).rev().filter(|l| !l.onbuild && is_kind(&l.instruction.kind)) {
+            let instruction = located.instruction;
+            let Some(last) = later else {
+                later = Some(instruction);
+                continue;
+            };
+            let name = instruction.keyword.value.to_uppercase();
+            let rest = &context.dockerfile.source.text()[instruction.span.end..];
+            let line_end = rest.find('\n').map_or(rest.len(), |end| end + 1);
+            let line = Span::new(instruction.span.start, instruction.span.end + line_end);
+            report
+                .report(instruction.keyword.span, format!("Only the last {name} of a stage counts"))
+                .label(last.keyword.span, "this one counts")
+                .safe_fix("Delete it", vec![TextEdit::delete(line)]);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `platform-const`
+
+use super::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "platform-const",
+    aliases: &["FromPlatformFlagConstDisallowed", "DL3029"],
+    severity: Severity::Info,
+    default: true,
+    fix: FixSafety::None,
+    summary: "`FROM --platform` is a constant.",
+    why: "The stage is then always of that platform, whatever `--platform` the build is asked for. A stage whose name says the \
+          platform (`AS build-amd64`) is taken to mean it.",
+    bad: "FROM --platform=linux/amd64 debian:12-slim\nUSER 10001\n",
+    good: "FROM --platform=$BUILDPLATFORM debian:12-slim AS build\nFROM debian:12-slim AS tools-amd64\nUSER 10001\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    for stage in &context.stages {
+        let Some(platform) = &stage.from.platform else { continue };
+        let in_name = |part: &str| stage.name.as_ref().is_some_and(|name| name.contains(part));
+        if !platform.value.contains('$') && !platform.value.split('/').any(|part| in_name(&part.to_lowercase())) {
+            let finding = report.report(platform.span, format!("`--platform` is the constant `{}`", platform.value));
+            finding.help("leave the flag out, or use `$BUILDPLATFORM`");
+        }
+    }
+}

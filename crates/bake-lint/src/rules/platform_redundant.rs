@@ -1,0 +1,43 @@
+//! `platform-redundant`
+
+use super::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "platform-redundant",
+    aliases: &["RedundantTargetPlatform", "DL3065"],
+    severity: Severity::Style,
+    default: true,
+    fix: FixSafety::Safe,
+    summary: "`FROM --platform=$TARGETPLATFORM` says what is the case anyway.",
+    why: "The target platform is the default of `FROM`.",
+    bad: "FROM --platform=$TARGETPLATFORM debian:12-slim\nUSER 10001\n",
+    good: "FROM debian:12-slim\nUSER 10001\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    for stage in &context.stages {
+        let Some(platform) = &stage.from.platform else { continue };
+        if !matches!(platform.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
+            continue;
+        }
+        let finding = report.report(platform.span, "`--platform=$TARGETPLATFORM` is the default");
+        let flags = &context.dockerfile.instructions[stage.stage.from].flags;
+        if let Some(flag) = flags.iter().find(|flag| flag.name.value == "platform") {
+            // The blank before the flag goes with it.
+            let span = Span::new(flag.span.start.saturating_sub(1), flag.span.end);
+            finding.safe_fix("Remove the flag", vec![TextEdit::delete(span)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::fixed;
+
+    #[test]
+    fn the_flag_is_removed() {
+        let text = "FROM --platform=$TARGETPLATFORM a:1\n";
+        assert_eq!(fixed("platform-redundant", text), "FROM a:1\n");
+    }
+}

@@ -1,0 +1,46 @@
+//! `stage-name-casing`
+
+use super::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "stage-name-casing",
+    aliases: &["StageNameCasing"],
+    severity: Severity::Style,
+    default: true,
+    fix: FixSafety::Safe,
+    summary: "A stage name has capital letters.",
+    why: "Stage names are stored in lower case: `FROM Build` does not find the stage `AS Build`, while `COPY --from=Build` does.",
+    bad: "FROM debian:12-slim AS Build\nUSER 10001\n",
+    good: "FROM debian:12-slim AS build\nUSER 10001\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    for stage in &context.stages {
+        let (Some(name), Some(written)) = (&stage.name, &stage.from.name) else { continue };
+        if *name == written.value {
+            continue;
+        }
+        let references = context.instructions.iter().flat_map(|located| from_words(located.instruction));
+        let mut edits = vec![TextEdit::replace(written.span, name.clone())];
+        edits.extend(
+            references
+                .filter(|word| word.value.to_lowercase() == *name && word.value != *name && context.source(word.span) == word.value)
+                .map(|word| TextEdit::replace(word.span, name.clone())),
+        );
+        report
+            .report(written.span, format!("Stage name `{}` should be lowercase", written.value))
+            .safe_fix("Use lower case", edits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::fixed;
+
+    #[test]
+    fn references_follow() {
+        let text = "FROM a:1 AS Build\nFROM a:1\nCOPY --from=Build /a /\n";
+        assert_eq!(fixed("stage-name-casing", text), "FROM a:1 AS build\nFROM a:1\nCOPY --from=build /a /\n");
+    }
+}

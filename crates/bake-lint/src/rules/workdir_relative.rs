@@ -1,0 +1,58 @@
+//! `workdir-relative`
+
+use super::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "workdir-relative",
+    aliases: &["WorkdirRelativePath", "DL3000", "DS-0009", "AVD-DS-0009", "CKV_DOCKER_10"],
+    severity: Severity::Warning,
+    default: true,
+    fix: FixSafety::None,
+    summary: "A relative `WORKDIR` with no absolute one before it.",
+    why: "It is relative to the base image's directory, which is nowhere to be seen and can change with the image.",
+    bad: "FROM debian:12-slim\nWORKDIR app\nUSER 10001\n",
+    good: "FROM debian:12-slim\nWORKDIR /srv\nWORKDIR app\nUSER 10001\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    let mut anchored = vec![false; context.stages.len()];
+    for (index, stage) in context.stages.iter().enumerate() {
+        anchored[index] = matches!(stage.base, Base::Stage(base) if anchored[base]);
+        for located in context.stage_instructions(index).filter(|located| !located.onbuild) {
+            let InstructionKind::Workdir(word) = &located.instruction.kind else { continue };
+            let lookup = |name: &str| context.environment_value(index, located.index, name);
+            let expanded = context.expander().expand(&word.value, &lookup);
+            let (path, known) = match &expanded {
+                Ok(expansion) => (expansion.text.as_str(), expansion.undefined.is_empty()),
+                Err(_) => (word.value.as_str(), false),
+            };
+            if !known || path.is_empty() || is_absolute(path) {
+                anchored[index] = true;
+            } else if !anchored[index] {
+                report
+                    .report(word.span, format!("Relative WORKDIR `{}` depends on the base image", word.value))
+                    .help(format!("make it absolute: `WORKDIR /{}`", path.trim_start_matches("./")));
+                anchored[index] = true;
+            }
+        }
+    }
+}
+
+/// Whether the path is absolute on Linux or Windows.
+fn is_absolute(path: &str) -> bool {
+    let drive = path.as_bytes();
+    path.starts_with(['/', '\\']) || (drive.len() >= 2 && drive[0].is_ascii_alphabetic() && drive[1] == b':')
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::lines;
+
+    #[test]
+    fn chains_and_variables_are_followed() {
+        let text = "FROM a:1 AS b\nWORKDIR /x\nWORKDIR y\nFROM b\nWORKDIR z\nFROM a:1\nENV D=/d\nWORKDIR $D\nWORKDIR q\n\
+                    FROM a:1\nENV D=d\nWORKDIR $D/x\nFROM a:1\nWORKDIR $UNKNOWN\nWORKDIR C:/x\n";
+        assert_eq!(lines("workdir-relative", text), [12]);
+    }
+}

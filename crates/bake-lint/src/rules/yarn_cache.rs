@@ -1,0 +1,22 @@
+//! `yarn-cache`
+
+use super::npm_cache::check_manager;
+use super::prelude::*;
+
+pub(super) const RULE: Rule = Rule {
+    id: "yarn-cache",
+    aliases: &["DL3060"],
+    severity: Severity::Info,
+    default: true,
+    fix: FixSafety::Safe,
+    summary: "`yarn install` leaves its download cache in the layer.",
+    why: "Every package is in the image twice: installed, and in yarn's cache.",
+    bad: "FROM node:22-slim\nRUN yarn install --frozen-lockfile\nUSER node\n",
+    good: "FROM node:22-slim\nRUN yarn install --frozen-lockfile && yarn cache clean\nUSER node\n",
+    check,
+};
+
+fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    let caches = ["/usr/local/share/.cache/yarn", "/root/.cache/yarn", "/root/.yarn"];
+    check_manager(context, report, Manager::Yarn, &caches, "yarn cache clean");
+}

@@ -1,0 +1,197 @@
+//! A small shell reader that recovers from anything: it turns the body of a `RUN` into simple commands with exact source ranges.
+//!
+//! Rules ask "which commands run here, with which arguments, in which order", never "does this text contain". The reader knows quotes,
+//! expansions, connectors, compound commands, nested substitutions, heredocs and `sh -c '...'`, and it never fails: what it cannot
+//! make sense of becomes an entry of [`Script::errors`] and reading goes on.
+
+mod characters;
+mod invocation;
+mod reader;
+
+use bake_dockerfile::Span;
+
+pub(crate) use characters::{Characters, all_at, at, join_continuations};
+pub(crate) use invocation::{ShellInput, ShellProgram, program_index, shell_program};
+pub(crate) use reader::read_into;
+
+/// What one `RUN` executes: commands in the order of their evaluation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Script {
+    /// Simple commands; those of a substitution come before the command whose word holds it.
+    pub commands: Vec<SimpleCommand>,
+    /// Every `|`.
+    pub pipes: Vec<Pipe>,
+    /// The shells involved: the main one first, then one for each `sh -c` or `sh <<EOF`.
+    pub sessions: Vec<Session>,
+    /// What could not be read.
+    pub errors: Vec<ShellError>,
+}
+
+/// One shell process that reads commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// The language it speaks.
+    pub dialect: Dialect,
+    /// Whether `pipefail` is on from the start (`SHELL ["bash", "-o", "pipefail", "-c"]`).
+    pub pipefail: bool,
+    /// Whether `errexit` is on from the start (`bash -e`).
+    pub errexit: bool,
+    /// The range that shows where its commands come from: the heredoc's word, or the whole instruction.
+    pub span: Span,
+    /// Whether its commands are the body of a heredoc.
+    pub heredoc: bool,
+    /// Constructs met that a POSIX shell does not know.
+    pub bashisms: Vec<(Span, &'static str)>,
+}
+
+/// The language of a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `sh`, `dash`, `ash`: what the image calls `sh`.
+    Posix,
+    /// `bash`, `zsh`, `ksh`: arrays, `[[`, process substitution.
+    Bash,
+}
+
+/// How a command is joined to the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connector {
+    /// First of its list.
+    Start,
+    /// After `&&`.
+    And,
+    /// After `||`.
+    Or,
+    /// After `;` or a line end.
+    Then,
+    /// After `&`.
+    Background,
+    /// After `|`.
+    Pipe,
+}
+
+/// A simple command: assignments, words, redirects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SimpleCommand {
+    /// Index into [`Script::sessions`].
+    pub session: usize,
+    /// `NAME=value` before the first word.
+    pub assignments: Vec<Assignment>,
+    /// The program and its arguments, wrappers such as `sudo` and `env` included.
+    pub words: Vec<ShellWord>,
+    /// Where the effective program begins in `words` (after `sudo -E`, `env A=1`, `exec`, ...).
+    pub program_index: usize,
+    /// Redirects.
+    pub redirects: Vec<Redirect>,
+    /// From the first word to the last.
+    pub span: Span,
+    /// How it is joined to what stands before it.
+    pub connector: Connector,
+    /// How many compound commands, subshells and substitutions enclose it in its session.
+    pub depth: usize,
+    /// The command whose output it reads.
+    pub piped_from: Option<usize>,
+}
+
+/// `NAME=value`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The name.
+    pub name: String,
+    /// The value with quotes removed.
+    pub value: String,
+}
+
+/// A word with its quotes removed; expansions stay as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShellWord {
+    /// The text.
+    pub text: String,
+    /// Where it stands.
+    pub span: Span,
+    /// Whether it holds `$x`, `$(...)` or the like, so that the text is not what the program gets.
+    pub expands: bool,
+}
+
+/// A redirect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    /// `>`, `>>`, `<`, `<<`, `<<<`, ...
+    pub operator: String,
+    /// The target, or the name of the heredoc.
+    pub target: ShellWord,
+}
+
+/// A `|` or `|&`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pipe {
+    /// The operator.
+    pub span: Span,
+    /// The simple command on its left; `None` where a compound command stands there.
+    pub left: Option<usize>,
+    /// How many commands had been read when it was met: every earlier command has a smaller index.
+    pub position: usize,
+    /// Index into [`Script::sessions`].
+    pub session: usize,
+}
+
+/// What the reader could not make sense of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShellError {
+    /// Where.
+    pub span: Span,
+    /// What.
+    pub message: String,
+}
+
+impl SimpleCommand {
+    /// The program's name without its directory, wrappers skipped; empty for a command that only assigns.
+    pub fn program(&self) -> &str {
+        self.words.get(self.program_index).map_or("", |word| base_name(&word.text))
+    }
+
+    /// The arguments of [`Self::program`].
+    pub fn arguments(&self) -> &[ShellWord] {
+        self.words.get(self.program_index + 1..).unwrap_or_default()
+    }
+
+    /// Whether an argument equals one of `options`.
+    pub fn has_argument(&self, options: &[&str]) -> bool {
+        self.arguments().iter().any(|word| options.contains(&word.text.as_str()))
+    }
+
+    /// The arguments that are not options.
+    pub fn operands(&self) -> impl Iterator<Item = &ShellWord> {
+        self.arguments().iter().filter(|word| !word.text.starts_with('-'))
+    }
+
+    /// The wrapper words before the program whose base name is `name`.
+    pub fn wrapper(&self, name: &str) -> Option<&ShellWord> {
+        self.words.iter().take(self.program_index).find(|word| base_name(&word.text) == name)
+    }
+}
+
+impl Script {
+    /// Whether option `name` of `set` (`pipefail`, `errexit`) is on in `session` just before command number `position`.
+    pub fn option_set_before(&self, session: usize, position: usize, name: &str) -> bool {
+        let Some(facts) = self.sessions.get(session) else { return false };
+        let initially = match name {
+            "pipefail" => facts.pipefail,
+            "errexit" => facts.errexit,
+            _ => false,
+        };
+        self.commands
+            .iter()
+            .take(position)
+            .filter(|c| c.session == session && c.program() == "set")
+            .fold(initially, |state, command| invocation::set_option(command.arguments(), name).unwrap_or(state))
+    }
+}
+
+/// The part after the last `/`.
+pub(crate) fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests;
