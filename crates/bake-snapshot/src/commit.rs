@@ -130,7 +130,7 @@ pub(crate) fn commit_as(upper: &Path, lowers: &[&Path], format: LayerFormat, cov
             Event::Leave => {
                 let level = levels.pop().expect("every directory that is left was entered");
                 let parent = levels.last_mut().expect("the root's level is never popped");
-                commit.leave(&walk, level, parent, &mut digest)?;
+                leave(&walk, &level, parent, &mut digest)?;
             }
         }
     }
@@ -178,7 +178,7 @@ impl Commit {
             Kind::Whiteout => digest.push(walk.path(), node, walk.directory(), walk.name())?,
             _ => {
                 if let (Some(found), Some(lower)) = (&found, &parent.lower)
-                    && self.unchanged(walk, &node, lower, found)?
+                    && unchanged(walk, &node, lower, found)?
                 {
                     remove(walk)?;
                     parent.touched = true;
@@ -227,22 +227,6 @@ impl Commit {
         walk.descend()
     }
 
-    fn leave(&self, walk: &Walk, level: Level, parent: &mut Level, digest: &mut DigestBuilder) -> Result<()> {
-        let changed = level.lower_node.as_ref().is_none_or(|lower| !level.node.same_metadata(lower));
-        if level.kept || changed {
-            parent.kept = true;
-            if level.touched {
-                let directory = open_directory_at(walk.directory(), walk.name()).at("open", walk.path())?;
-                set_mtime(directory.as_fd(), level.node.mtime).at("restore the time of", walk.path())?;
-            }
-            return Ok(());
-        }
-        rustix::fs::unlinkat(walk.directory(), walk.name(), AtFlags::REMOVEDIR).at("drop", walk.path())?;
-        digest.truncate(level.entries_before);
-        parent.touched = true;
-        Ok(())
-    }
-
     /// For a directory that hides the lower one: a deletion for every lower name that the upper one does not have.
     /// Returns whether any was made.
     fn spell_out_deletions(&self, directory: BorrowedFd<'_>, level: &Level, path: &[u8]) -> Result<bool> {
@@ -261,30 +245,47 @@ impl Commit {
     fn make_whiteout(&self, directory: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<()> {
         make_whiteout(self.format, directory, name).at("make a deletion in", path)
     }
+}
 
-    /// Whether a file of the upper directory is the lower one, copied up but not changed.
-    fn unchanged(&self, walk: &Walk, node: &Node, lower: &MergedDirectory, found: &Found) -> Result<bool> {
-        if !node.same_metadata(&found.node) {
-            return Ok(false);
+/// Keeps or drops a directory, now that it is known what stayed in it.
+fn leave(walk: &Walk, level: &Level, parent: &mut Level, digest: &mut DigestBuilder) -> Result<()> {
+    let changed = level.lower_node.as_ref().is_none_or(|lower| !level.node.same_metadata(lower));
+    if level.kept || changed {
+        parent.kept = true;
+        if level.touched {
+            let directory = open_directory_at(walk.directory(), walk.name()).at("open", walk.path())?;
+            set_mtime(directory.as_fd(), level.node.mtime).at("restore the time of", walk.path())?;
         }
-        let holder = lower.holder(found);
-        match node.kind {
-            Kind::File => {
-                // The time is part of what a layer keeps, so a file that was only touched is a change.
-                if (node.size, node.mtime) != (found.node.size, found.node.mtime) {
-                    return Ok(false);
-                }
-                let upper = open_file(walk.directory(), walk.name(), walk.path())?;
-                same_content(upper, open_file(holder, walk.name(), walk.path())?, walk.path())
+        return Ok(());
+    }
+    rustix::fs::unlinkat(walk.directory(), walk.name(), AtFlags::REMOVEDIR).at("drop", walk.path())?;
+    digest.truncate(level.entries_before);
+    parent.touched = true;
+    Ok(())
+}
+
+/// Whether a file of the upper directory is the lower one, copied up but not changed.
+fn unchanged(walk: &Walk, node: &Node, lower: &MergedDirectory, found: &Found) -> Result<bool> {
+    if !node.same_metadata(&found.node) {
+        return Ok(false);
+    }
+    let holder = lower.holder(found);
+    match node.kind {
+        Kind::File => {
+            // The time is part of what a layer keeps, so a file that was only touched is a change.
+            if (node.size, node.mtime) != (found.node.size, found.node.mtime) {
+                return Ok(false);
             }
-            Kind::Symlink => {
-                let read = |directory: BorrowedFd<'_>| rustix::fs::readlinkat(directory, walk.name(), Vec::new());
-                let upper = read(walk.directory()).at("read the link", walk.path())?;
-                Ok(upper == read(holder).at("read the link", walk.path())?)
-            }
-            // Devices: the number is part of the kind, which is equal.
-            _ => Ok(true),
+            let upper = open_file(walk.directory(), walk.name(), walk.path())?;
+            same_content(upper, open_file(holder, walk.name(), walk.path())?, walk.path())
         }
+        Kind::Symlink => {
+            let read = |directory: BorrowedFd<'_>| rustix::fs::readlinkat(directory, walk.name(), Vec::new());
+            let upper = read(walk.directory()).at("read the link", walk.path())?;
+            Ok(upper == read(holder).at("read the link", walk.path())?)
+        }
+        // Devices: the number is part of the kind, which is equal.
+        _ => Ok(true),
     }
 }
 

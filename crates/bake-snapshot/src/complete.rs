@@ -146,7 +146,7 @@ impl Completion<'_> {
                     rustix::fs::renameat_with(&from, name.as_slice(), &to, name.as_slice(), RenameFlags::NOREPLACE);
                 match renamed {
                     Ok(()) => {}
-                    Err(Errno::EXIST) => self.merge(&from, &to, &name, target, &mut pairs)?,
+                    Err(Errno::EXIST) => merge(&from, &to, &name, target, &mut pairs)?,
                     Err(errno) => return Err(errno).at("move", path),
                 }
             }
@@ -156,30 +156,6 @@ impl Completion<'_> {
         let mtime = self.reader.read(parent.as_fd(), b"").at("examine", path)?.mtime;
         remove_tree(parent.as_fd(), name, path)?;
         set_mtime(parent.as_fd(), mtime).at("restore the time of", path)
-    }
-
-    /// A name that both directories have: directories merge, anything else is replaced by what moves.
-    fn merge(
-        &self,
-        from: &OwnedFd,
-        to: &OwnedFd,
-        name: &[u8],
-        path: &[u8],
-        pairs: &mut Vec<(OwnedFd, OwnedFd)>,
-    ) -> Result<()> {
-        let is_directory =
-            |parent: &OwnedFd| stat(parent.as_fd(), name).map(|status| from_status(&status).is_directory());
-        match (is_directory(from).at("examine", path)?, is_directory(to).at("examine", path)?) {
-            (true, true) => {
-                let one = open_directory_at(from.as_fd(), name).at("open", path)?;
-                let other = open_directory_at(to.as_fd(), name).at("open", path)?;
-                pairs.push((one, other));
-                return Ok(());
-            }
-            (_, true) => remove_tree(to.as_fd(), name, path)?,
-            (_, false) => rustix::fs::unlinkat(to, name, AtFlags::empty()).at("replace", path)?,
-        }
-        rustix::fs::renameat(from, name, to, name).at("move", path)
     }
 
     /// The directory `path` of the layer; what is missing of it is made like the lower directories of that path.
@@ -273,6 +249,22 @@ impl Completion<'_> {
             Err(errno) => Err(errno).at("examine", path),
         }
     }
+}
+
+/// A name that both directories have: directories merge, anything else is replaced by what moves.
+fn merge(from: &OwnedFd, to: &OwnedFd, name: &[u8], path: &[u8], pairs: &mut Vec<(OwnedFd, OwnedFd)>) -> Result<()> {
+    let is_directory = |parent: &OwnedFd| stat(parent.as_fd(), name).map(|status| from_status(&status).is_directory());
+    match (is_directory(from).at("examine", path)?, is_directory(to).at("examine", path)?) {
+        (true, true) => {
+            let one = open_directory_at(from.as_fd(), name).at("open", path)?;
+            let other = open_directory_at(to.as_fd(), name).at("open", path)?;
+            pairs.push((one, other));
+            return Ok(());
+        }
+        (_, true) => remove_tree(to.as_fd(), name, path)?,
+        (_, false) => rustix::fs::unlinkat(to, name, AtFlags::empty()).at("replace", path)?,
+    }
+    rustix::fs::renameat(from, name, to, name).at("move", path)
 }
 
 fn is_file(found: &Found) -> bool {

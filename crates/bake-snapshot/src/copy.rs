@@ -63,9 +63,6 @@ impl Snapshotter for CopySnapshotter {
     }
 
     fn view(&self, lowers: &[&Path]) -> Result<OwnedFd> {
-        if let [only] = lowers {
-            return bind(only, MountAttrFlags::MOUNT_ATTR_RDONLY);
-        }
         let copy = self.fresh_scratch()?;
         flatten(lowers, &copy, self.format)?;
         bind(&copy, MountAttrFlags::MOUNT_ATTR_RDONLY)

@@ -77,7 +77,7 @@ impl DigestBuilder {
                 requests.push(HashRequest { path: entry.path.clone(), node: entry.node.clone() });
             }
         }
-        let mut hashes = hash_files(root, &requests)?.into_iter();
+        let mut contents = hash_files(root, &requests)?.into_iter();
         let mut hasher = blake3::Hasher::new();
         hasher.update(HEADER);
         let mut size_bytes = 0_u64;
@@ -96,10 +96,10 @@ impl DigestBuilder {
             metadata(&mut hasher, &entry.node);
             match entry.node.kind {
                 Kind::File => {
-                    let hashed = hashes.next().expect("one request per file");
-                    hasher.update(&hashed.size.to_le_bytes());
-                    hasher.update(&hashed.blake3);
-                    size_bytes = size_bytes.saturating_add(hashed.size);
+                    let content = contents.next().expect("one request per file");
+                    hasher.update(&content.size.to_le_bytes());
+                    hasher.update(&content.blake3);
+                    size_bytes = size_bytes.saturating_add(content.size);
                 }
                 Kind::Symlink => bytes(&mut hasher, &entry.link_target),
                 Kind::Directory => {

@@ -6,7 +6,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use bake_sys::mount::{AttributeChange, FsContext, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
+use bake_sys::mount::{
+    AttributeChange, FsContext, MountAttrFlags, Recursion, clone_tree, new_tmpfs, set_attributes, set_id_map,
+};
 use bake_sys::{Errno, Mode, OFlags};
 use rustix::fs::StatVfsMountFlags;
 
@@ -93,6 +95,13 @@ impl OverlaySnapshotter {
             set_layer(&context, "lowerdir+", mount.as_fd()).map_err(failed("adding a lower directory"))?;
             pinned.push(mount);
         }
+        if lowers.len() == 1 && active.is_none() {
+            // Overlay wants two directories. Mounting the one layer as it is would show its deletions as devices.
+            let empty = new_tmpfs(None, Mode::RWXU, MountAttrFlags::MOUNT_ATTR_RDONLY)
+                .map_err(failed("making an empty lower directory"))?;
+            set_layer(&context, "lowerdir+", empty.as_fd()).map_err(failed("adding a lower directory"))?;
+            pinned.push(empty);
+        }
         if let Some(active) = active {
             let (parent, upper, work) = active.siblings()?;
             // Both must be in one mount, so their parent directory is cloned.
@@ -154,10 +163,7 @@ impl Snapshotter for OverlaySnapshotter {
     }
 
     fn view(&self, lowers: &[&Path]) -> Result<OwnedFd> {
-        match lowers {
-            [only] => self.clone_layer(only, MountAttrFlags::MOUNT_ATTR_RDONLY),
-            _ => self.mount_overlay(lowers, None),
-        }
+        self.mount_overlay(lowers, None)
     }
 
     fn commit(&self, lowers: &[&Path], active: Active<'_>) -> Result<Committed> {

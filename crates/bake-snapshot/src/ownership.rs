@@ -205,8 +205,13 @@ impl Attributes<'_> {
         let owner = set_owner(format.ownership, file, path, self.uid, self.gid)?;
         let mut lost = u64::from(owner == OwnerKept::Lost);
         if kind != Kind::Symlink {
-            let proc_path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            rustix::fs::chmod(proc_path, Mode::from_raw_mode(self.mode & 0o7777)).at("set the mode of", path)?;
+            let mode = Mode::from_raw_mode(self.mode & 0o7777);
+            match rustix::fs::fchmod(file, mode) {
+                // Open with `O_PATH`.
+                Err(Errno::BADF) => rustix::fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode),
+                other => other,
+            }
+            .at("set the mode of", path)?;
         }
         for (name, value) in self.xattrs {
             if enters_layer(name) {

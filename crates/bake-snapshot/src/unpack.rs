@@ -26,7 +26,7 @@ use crate::format::LayerFormat;
 use crate::node::{Kind, NodeReader, from_status, stat};
 use crate::ownership::{Attributes, DeviceKind, create_file, make_device, pin, set_mtime};
 use crate::stack::{LINKS_MAX, components, default_directory};
-use crate::walk::{DEPTH_MAX, list_names, open_beneath, open_directory_at, open_root, remove_tree};
+use crate::walk::{DEPTH_MAX, Event, Walk, list_names, open_beneath, open_directory_at, open_root, remove_tree};
 
 /// The most entries of one layer by default: the largest public images have a few hundred thousand.
 pub const UNPACK_ENTRIES_MAX: u64 = 4_000_000;
@@ -130,6 +130,9 @@ pub struct Unpacker {
     /// Times to set at the end, by real path: creating files in a directory changes its time.
     times: BTreeMap<Vec<u8>, Timestamp>,
     links: Vec<PendingLink>,
+    /// Directories with deletions, and directories that hide those below, by real path.
+    deletions_in: BTreeSet<Vec<u8>>,
+    opaque: BTreeSet<Vec<u8>>,
     hides_everything: bool,
     result: Unpacked,
     buffer: Vec<u8>,
@@ -181,6 +184,8 @@ impl Unpacker {
             implicit: BTreeSet::new(),
             times: BTreeMap::from([(Vec::new(), default.mtime)]),
             links: Vec::new(),
+            deletions_in: BTreeSet::new(),
+            opaque: BTreeSet::new(),
             hides_everything: false,
             result: Unpacked::default(),
             buffer: vec![0; BUFFER_BYTES],
@@ -234,6 +239,7 @@ impl Unpacker {
     /// [`SnapshotError::Io`].
     pub fn finish(mut self) -> Result<Unpacked> {
         self.open.clear();
+        self.finish_deletions()?;
         for (path, mtime) in &self.times {
             let directory = open_beneath(self.root.as_fd(), path, OFlags::PATH | OFlags::DIRECTORY).at("open", path)?;
             set_mtime(directory.as_fd(), *mtime).at("set the time of", path)?;
@@ -246,17 +252,42 @@ impl Unpacker {
         Ok(self.result)
     }
 
+    /// Overlay takes the names of deletions out of a directory's listing only where it merges directories. It must not
+    /// show the others either: those in directories that hide what is below are removed here, and directories with
+    /// deletions get the mark ("x", on the layer's root too) that makes overlay look for them always (Linux 6.8).
+    fn finish_deletions(&mut self) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        for path in &self.opaque {
+            let directory = open_beneath(self.root.as_fd(), path, flags).at("open", path)?;
+            remove_deletions(self.format, directory, path)?;
+        }
+        let attribute = self.format.overlay_xattrs.opaque();
+        let mut marked = false;
+        for path in &self.deletions_in {
+            let directory = match open_beneath(self.root.as_fd(), path, flags) {
+                Ok(directory) => directory,
+                // A later entry took its place.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(errno) => return Err(errno).at("open", path),
+            };
+            if xattr::get_open(&directory, attribute).at("examine", path)?.is_none() {
+                xattr::set_open(&directory, attribute, b"x").at("mark", path)?;
+                marked = true;
+            }
+        }
+        if marked {
+            xattr::set_open(self.root.as_fd(), attribute, b"x").at("mark", b"")?;
+        }
+        Ok(())
+    }
+
     fn apply_root(&mut self, entry: &Entry) -> Result<()> {
         if entry.kind != EntryKind::Directory {
             return Err(refused(&entry.path, "the root must be a directory"));
         }
-        self.attributes(entry).apply(self.format, self.root.as_fd(), Kind::Directory, b"")?;
+        attributes(entry).apply(self.format, self.root.as_fd(), Kind::Directory, b"")?;
         self.times.insert(Vec::new(), entry.mtime);
         mark_root(self.root.as_fd(), true)
-    }
-
-    fn attributes<'a>(&self, entry: &'a Entry) -> Attributes<'a> {
-        Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs: &entry.xattrs }
     }
 
     fn apply_file(&mut self, parent: &Rc<Directory>, name: &[u8], entry: &Entry, content: &mut dyn Read) -> Result<()> {
@@ -268,7 +299,7 @@ impl Unpacker {
                 let file = self.replace(parent, name, &path, |directory| create_file(directory, name))?;
                 let mut file = File::from(file);
                 self.write_content(&mut file, *size, content, &path)?;
-                let attributes = self.attributes(entry);
+                let attributes = attributes(entry);
                 self.result.lost_attributes += attributes.apply(self.format, file.as_fd(), Kind::File, &path)?;
                 return Ok(());
             }
@@ -295,7 +326,7 @@ impl Unpacker {
             _ => Kind::Fifo,
         };
         let pinned = pin(parent.as_fd(), name).at("open", &path)?;
-        let attributes = self.attributes(entry);
+        let attributes = attributes(entry);
         self.result.lost_attributes += attributes.apply(self.format, pinned.as_fd(), kind, &path)?;
         Ok(())
     }
@@ -307,19 +338,19 @@ impl Unpacker {
                 self.forget_attributes(directory.as_fd(), &path)?;
                 directory
             }
-            Err(Errno::NOENT) => self.make_directory(parent, name, &path)?,
+            Err(Errno::NOENT) => make_directory(parent, name, &path)?,
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let hides = self.is_whiteout(parent, name, &path)?;
                 self.clear(parent, name, &path)?;
-                let directory = self.make_directory(parent, name, &path)?;
+                let directory = make_directory(parent, name, &path)?;
                 if hides {
-                    set_opaque(self.format, directory.as_fd(), &path)?;
+                    self.make_opaque(directory.as_fd(), &path)?;
                 }
                 directory
             }
             Err(errno) => return Err(errno).at("open", &path),
         };
-        let attributes = self.attributes(entry);
+        let attributes = attributes(entry);
         self.result.lost_attributes += attributes.apply(self.format, directory.as_fd(), Kind::Directory, &path)?;
         self.implicit.remove(&path);
         self.times.insert(path, entry.mtime);
@@ -381,10 +412,13 @@ impl Unpacker {
             Ok(status) if from_status(&status).is_directory() => {
                 let directory = open_directory_at(parent.as_fd(), name).at("open", &path)?;
                 self.implicit.remove(&path);
-                set_opaque(self.format, directory.as_fd(), &path)
+                self.make_opaque(directory.as_fd(), &path)
             }
             Ok(_) => Ok(()),
-            Err(Errno::NOENT) => make_whiteout(self.format, parent.as_fd(), name).at("make the deletion", &path),
+            Err(Errno::NOENT) => {
+                self.deletions_in.insert(parent.path.clone());
+                make_whiteout(self.format, parent.as_fd(), name).at("make the deletion", &path)
+            }
             Err(errno) => Err(errno).at("examine", &path),
         }
     }
@@ -394,7 +428,12 @@ impl Unpacker {
             self.hides_everything = true;
             return Ok(());
         }
-        set_opaque(self.format, directory.as_fd(), &directory.path)
+        self.make_opaque(directory.as_fd(), &directory.path)
+    }
+
+    fn make_opaque(&mut self, directory: BorrowedFd<'_>, path: &[u8]) -> Result<()> {
+        self.opaque.insert(path.to_vec());
+        set_opaque(self.format, directory, path)
     }
 
     /// Creates something at a name; what an earlier entry put there goes.
@@ -430,6 +469,7 @@ impl Unpacker {
         }
         let below = [path, b"/"].concat();
         self.implicit.retain(|directory| directory != path && !directory.starts_with(&below));
+        self.opaque.retain(|directory| directory != path && !directory.starts_with(&below));
         self.times.retain(|directory, _| directory != path && !directory.starts_with(&below));
         self.links.retain(|link| !link.path.starts_with(&below));
         remove_tree(parent.as_fd(), name, path)
@@ -533,7 +573,7 @@ impl Unpacker {
             Kind::Whiteout => {
                 rustix::fs::unlinkat(parent.as_fd(), name, AtFlags::empty()).at("replace", &path)?;
                 let descriptor = self.make_implicit(parent, name, &path)?;
-                set_opaque(self.format, descriptor.as_fd(), &path)?;
+                self.make_opaque(descriptor.as_fd(), &path)?;
                 Ok(Some(Rc::new(Directory { descriptor, path })))
             }
             _ if missing == Missing::Report => Ok(None),
@@ -542,19 +582,11 @@ impl Unpacker {
     }
 
     fn make_implicit(&mut self, parent: &Directory, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
-        let directory = self.make_directory(parent, name, path)?;
+        let directory = make_directory(parent, name, path)?;
         let default = default_directory();
         Attributes::from(&default).apply(self.format, directory.as_fd(), Kind::Directory, path)?;
         self.times.insert(path.to_vec(), default.mtime);
         Ok(directory)
-    }
-
-    fn make_directory(&mut self, parent: &Directory, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
-        if components(path).count() >= DEPTH_MAX {
-            return Err(SnapshotError::TooDeep { path: display(path) });
-        }
-        rustix::fs::mkdirat(parent.as_fd(), name, Mode::RWXU).at("create", path)?;
-        open_directory_at(parent.as_fd(), name).at("open", path)
     }
 
     /// Copies exactly `size` bytes; pieces of zeros become holes.
@@ -584,6 +616,18 @@ impl Unpacker {
     }
 }
 
+fn attributes(entry: &Entry) -> Attributes<'_> {
+    Attributes { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs: &entry.xattrs }
+}
+
+fn make_directory(parent: &Directory, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
+    if components(path).count() >= DEPTH_MAX {
+        return Err(SnapshotError::TooDeep { path: display(path) });
+    }
+    rustix::fs::mkdirat(parent.as_fd(), name, Mode::RWXU).at("create", path)?;
+    open_directory_at(parent.as_fd(), name).at("open", path)
+}
+
 /// Splits a name into the directory part and the last component; `None` for the root. The reader of archives has
 /// cleaned names already: this is the second pair of eyes.
 fn checked_name(path: &[u8]) -> Result<Option<(&[u8], &[u8])>> {
@@ -594,6 +638,25 @@ fn checked_name(path: &[u8]) -> Result<Option<(&[u8], &[u8])>> {
         return Err(refused(path, "its name has a `..` component"));
     }
     Ok(bake_sys::path::split_leaf(path).map(|(parent, name)| (parent.strip_suffix(b"/").unwrap_or(parent), name)))
+}
+
+/// Removes the deletions in a directory and everything below it.
+fn remove_deletions(format: LayerFormat, directory: OwnedFd, path: &[u8]) -> Result<()> {
+    let reader = NodeReader::from(format);
+    let mut walk = Walk::new(directory)?;
+    while let Some(event) = walk.next() {
+        if event == Event::Leave {
+            continue;
+        }
+        let node = reader.read(walk.directory(), walk.name()).at("examine", path)?;
+        match node.kind {
+            // The times of directories are set after this.
+            Kind::Whiteout => rustix::fs::unlinkat(walk.directory(), walk.name(), AtFlags::empty()).at("drop", path)?,
+            Kind::Directory => walk.descend()?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Makes a directory hide the one below.

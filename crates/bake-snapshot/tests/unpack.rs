@@ -14,27 +14,30 @@ use bake_snapshot::{
 };
 use support::{Layers, archive, is_root, names};
 
-fn file(path: &str, content: &str) -> (Entry, Vec<u8>) {
+/// An entry with its content.
+type Part = (Entry, Vec<u8>);
+
+fn file(path: &str, content: &str) -> Part {
     let size = content.len() as u64;
     let mut entry = Entry::new(path, EntryKind::File { size }, 0o644);
     entry.mtime = Timestamp { seconds: 1000, nanoseconds: 5 };
     (entry, content.into())
 }
 
-fn directory(path: &str) -> (Entry, Vec<u8>) {
+fn directory(path: &str) -> Part {
     (Entry::new(path, EntryKind::Directory, 0o755), Vec::new())
 }
 
-fn symlink(path: &str, target: &str) -> (Entry, Vec<u8>) {
+fn symlink(path: &str, target: &str) -> Part {
     (Entry::new(path, EntryKind::Symlink { target: target.into() }, 0o777), Vec::new())
 }
 
-fn hard_link(path: &str, target: &str) -> (Entry, Vec<u8>) {
+fn hard_link(path: &str, target: &str) -> Part {
     (Entry::new(path, EntryKind::HardLink { target: target.into() }, 0o644), Vec::new())
 }
 
 /// Applies entries to a fresh layer directory, past the reader's checks.
-fn apply(layers: &Layers, name: &str, entries: &[(Entry, Vec<u8>)]) -> (PathBuf, Result<Unpacked>) {
+fn apply(layers: &Layers, name: &str, entries: &[Part]) -> (PathBuf, Result<Unpacked>) {
     let into = layers.fresh(name);
     let mut unpacker = Unpacker::new(&into, layers.format, UnpackLimits::default()).unwrap();
     for (entry, content) in entries {
@@ -42,8 +45,7 @@ fn apply(layers: &Layers, name: &str, entries: &[(Entry, Vec<u8>)]) -> (PathBuf,
             return (into, Err(error));
         }
     }
-    let unpacked = unpacker.finish();
-    (into, unpacked)
+    (into, unpacker.finish())
 }
 
 fn read(path: &Path) -> String {
@@ -62,7 +64,7 @@ fn nothing_leaves_the_layer() {
     let outside_text = outside.to_str().unwrap();
     let canary = format!("{outside_text}/canary");
     let relative = "../outside";
-    let cases: Vec<(&str, Vec<(Entry, Vec<u8>)>, bool)> = vec![
+    let cases: Vec<(&str, Vec<Part>, bool)> = vec![
         ("absolute-link", vec![symlink("a", outside_text), file("a/canary", "x"), file("a/new", "x")], true),
         ("relative-link", vec![symlink("a", relative), file("a/canary", "x"), file("a/new", "x")], true),
         ("link-leaf", vec![symlink("a", &canary), file("a", "x")], true),
@@ -282,6 +284,24 @@ fn a_layer_can_hide_everything_below() {
     let view = MergedView::open(&overlay, &[&base, &layer]).unwrap();
     assert_eq!(view.read_directory(b"/").unwrap().unwrap(), [b"a".to_vec()]);
     assert_eq!(view.read_directory(b"/a").unwrap().unwrap(), [b"z".to_vec()]);
+    // A layer of deletions alone shows none of them.
+    let (only, unpacked) = apply(
+        &layers,
+        "only",
+        &[
+            file(".wh.x", ""),
+            file("d/.wh.y", ""),
+            file("d/z", ""),
+            file("o/e/.wh.y", ""),
+            file("o/e/f", ""),
+            file("o/.wh..wh..opq", ""),
+        ],
+    );
+    complete(&unpacked.unwrap().pending, &only, &[], LayerFormat::ROOT).unwrap();
+    let view = MergedView::open(&overlay, &[&only]).unwrap();
+    assert_eq!(view.read_directory(b"/").unwrap().unwrap(), [b"d".to_vec(), b"o".to_vec()]);
+    assert_eq!(view.read_directory(b"o/e").unwrap().unwrap(), [b"f".to_vec()]);
+    assert_eq!(view.read_directory(b"d").unwrap().unwrap(), [b"z".to_vec()]);
 }
 
 #[test]
