@@ -27,13 +27,12 @@ const STATUS_REPORTED: u8 = 127;
 
 /// Becomes the command, or reports why not.
 pub(crate) fn run(plan: &Plan, contents: &[u8], descriptors: &Descriptors, null: BorrowedFd<'_>) -> ! {
-    let message = match prepare(plan, contents, descriptors, null) {
-        Err(failure) => Message::SetupFailed(failure),
-        Ok(()) => {
-            let program = plan.arguments.first().cloned().unwrap_or_default();
-            let kind = execute_command(plan);
-            Message::ExecuteFailed(ExecuteFailure { program: cut(program), kind })
-        }
+    let message = if let Err(failure) = prepare(plan, contents, descriptors, null) {
+        Message::SetupFailed(failure)
+    } else {
+        let program = plan.arguments.first().cloned().unwrap_or_default();
+        let kind = execute_command(plan);
+        Message::ExecuteFailed(ExecuteFailure { program: cut(program), kind })
     };
     send(descriptors.status.as_fd(), &message);
     exit_now(STATUS_REPORTED)

@@ -87,7 +87,7 @@ fn set_up(plan: &Plan, contents: &[u8], stubs: &mut Stubs) -> Result<OwnedFd, Se
     bake_sys::mount::make_all_private().stage(|| "making all mounts private".to_owned())?;
     let kernel_mounts = kernel_mounts::prepare(plan)?;
     let root = enter_rootfs(plan.rootfs)?;
-    let null = kernel_mounts::attach(kernel_mounts, root.as_fd(), stubs)?;
+    let null = kernel_mounts::attach(&kernel_mounts, root.as_fd(), stubs)?;
     step_mounts::attach_all(plan, contents, root.as_fd(), stubs)?;
     step_mounts::restrict(plan, root.as_fd(), null.as_fd())?;
     bake_sys::namespace::set_host_name(plan.hostname.as_bytes()).stage(|| "setting the host name".to_owned())?;

@@ -78,7 +78,7 @@ pub(crate) fn prepare(plan: &Plan) -> Result<KernelMounts, SetupFailure> {
 }
 
 /// Attaches all mounts in the root and returns the opened device `null`.
-pub(crate) fn attach(mounts: KernelMounts, root: BorrowedFd<'_>, stubs: &mut Stubs) -> Result<OwnedFd, SetupFailure> {
+pub(crate) fn attach(mounts: &KernelMounts, root: BorrowedFd<'_>, stubs: &mut Stubs) -> Result<OwnedFd, SetupFailure> {
     let target = root_directory(root, "proc", stubs)?;
     attach_at(&mounts.proc, &target).stage(|| "mounting `/proc`".to_owned())?;
     let target = root_directory(root, "dev", stubs)?;

@@ -244,14 +244,13 @@ fn own_executable() -> Result<BorrowedFd<'static>, SandboxError> {
     let mut file = File::open("/proc/self/exe").map_err(failed)?;
     let executable_by_others = file.metadata().map_err(failed)?.permissions().mode() & 0o001 != 0;
     let mounted = if executable_by_others { read_only_mount(&file).ok() } else { None };
-    let executable = match mounted {
-        Some(executable) => executable,
-        None => {
-            let mut content = Vec::new();
-            file.read_to_end(&mut content).map_err(failed)?;
-            sealed_memory("bake", MemoryKind::Program, &content)
-                .map_err(|errno| SandboxError::host("copying this program into memory", errno))?
-        }
+    let executable = if let Some(executable) = mounted {
+        executable
+    } else {
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(failed)?;
+        sealed_memory("bake", MemoryKind::Program, &content)
+            .map_err(|errno| SandboxError::host("copying this program into memory", errno))?
     };
     Ok(EXECUTABLE.get_or_init(|| executable).as_fd())
 }

@@ -26,7 +26,7 @@ const fn call(name: &'static str, x86_64: Option<u32>, i386: Option<u32>, aarch6
 }
 
 /// Calls a step may not make: they reach the host (modules, time, swap, keys, tracing of others), make namespaces or
-/// mounts, have had the worst kernel bugs (io_uring, bpf, userfaultfd), or no longer exist.
+/// mounts, have had the worst kernel bugs (`io_uring`, `bpf`, `userfaultfd`), or no longer exist.
 pub(crate) const BLOCKED: &[Call] = &[
     call("_sysctl", Some(156), Some(149), None),
     call("acct", Some(163), Some(51), Some(89)),

@@ -194,8 +194,8 @@ pub(crate) fn ranges_for(
     groups: Option<(u32, u32)>,
     programs: Option<(PathBuf, PathBuf)>,
 ) -> Option<RootlessMap> {
-    let (newuidmap, newgidmap) = programs?;
-    Some(RootlessMap::Ranges { users: users?, groups: groups?, newuidmap, newgidmap })
+    let programs = programs?;
+    Some(RootlessMap::Ranges { users: users?, groups: groups?, newuidmap: programs.0, newgidmap: programs.1 })
 }
 
 /// Whether `name` is what a line of `/etc/subuid` may call this user.

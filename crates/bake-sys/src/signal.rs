@@ -47,10 +47,20 @@ pub fn unblock_all() -> Result<()> {
 /// Gives every signal its default action, also those that are ignored: an ignored signal would stay ignored in the
 /// program this process executes next (`signal(7)`).
 pub fn reset_handlers() {
+    // The kernel's sigaction, all zero: SIG_DFL, no flags, nothing blocked. It is at least as large as on any architecture.
+    let default_action = [0_u64; 8];
     for number in 1..=SIGNAL_MAX {
-        // SAFETY: SIG_DFL installs no code. Numbers that may not be changed (SIGKILL, SIGSTOP, and those the C
-        // library keeps) are refused with an error, which does not matter.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        // SAFETY: the action is valid for reads, and installs no code. The system call itself, because the C library
+        // refuses the two signals it keeps for its threads. SIGKILL and SIGSTOP are refused, which does not matter.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default_action.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            );
+        }
     }
 }
 

@@ -1,0 +1,51 @@
+//! The cases that root can run.
+
+mod isolation;
+mod mounts;
+mod process;
+
+/// Every case by name.
+pub(crate) const ALL: &[(&str, fn())] = &[
+    ("process::exit_codes_and_output", process::exit_codes_and_output),
+    ("process::signals_are_reported", process::signals_are_reported),
+    ("process::missing_programs_are_typed", process::missing_programs_are_typed),
+    ("process::path_is_searched", process::path_is_searched),
+    ("process::users_and_groups", process::users_and_groups),
+    ("process::unmapped_users_are_errors", process::unmapped_users_are_errors),
+    ("process::working_directory", process::working_directory),
+    ("process::standard_input", process::standard_input),
+    ("process::output_can_be_reopened", process::output_can_be_reopened),
+    ("process::environment_is_exact", process::environment_is_exact),
+    ("process::left_overs_are_killed", process::left_overs_are_killed),
+    ("process::killer_and_drop", process::killer_and_drop),
+    ("process::terminate_reaches_the_command", process::terminate_reaches_the_command),
+    ("process::usage_is_reported", process::usage_is_reported),
+    ("process::much_output", process::much_output),
+    ("process::steps_at_the_same_time", process::steps_at_the_same_time),
+    ("process::dead_builder_takes_the_step_along", process::dead_builder_takes_the_step_along),
+    ("process::nothing_is_left_on_the_host", process::nothing_is_left_on_the_host),
+    ("process::start_is_fast", process::start_is_fast),
+    ("isolation::namespaces_are_new", isolation::namespaces_are_new),
+    ("isolation::status_shows_the_profile", isolation::status_shows_the_profile),
+    ("isolation::system_calls_are_denied", isolation::system_calls_are_denied),
+    ("isolation::system_calls_are_allowed", isolation::system_calls_are_allowed),
+    ("isolation::descriptors_are_closed", isolation::descriptors_are_closed),
+    ("isolation::paths_are_masked_and_read_only", isolation::paths_are_masked_and_read_only),
+    ("isolation::devices_are_the_right_ones", isolation::devices_are_the_right_ones),
+    ("isolation::network_none_has_loopback", isolation::network_none_has_loopback),
+    ("isolation::network_host_is_the_hosts", isolation::network_host_is_the_hosts),
+    ("isolation::network_namespace_is_the_given_one", isolation::network_namespace_is_the_given_one),
+    ("isolation::own_program_cannot_be_reached", isolation::own_program_cannot_be_reached),
+    ("isolation::limits_are_set", isolation::limits_are_set),
+    ("isolation::insecure_has_all_capabilities", isolation::insecure_has_all_capabilities),
+    ("isolation::fake_ids_pretend", isolation::fake_ids_pretend),
+    ("mounts::memory_file_leaves_no_stub", mounts::memory_file_leaves_no_stub),
+    ("mounts::stub_times_are_restored", mounts::stub_times_are_restored),
+    ("mounts::stubs_with_content_stay", mounts::stubs_with_content_stay),
+    ("mounts::dangling_links_are_followed_inside", mounts::dangling_links_are_followed_inside),
+    ("mounts::links_do_not_lead_out", mounts::links_do_not_lead_out),
+    ("mounts::kernel_directories_must_be_real", mounts::kernel_directories_must_be_real),
+    ("mounts::bad_targets_are_refused", mounts::bad_targets_are_refused),
+    ("mounts::access_and_kinds", mounts::access_and_kinds),
+    ("mounts::replaced_parents_are_not_followed", mounts::replaced_parents_are_not_followed),
+];
