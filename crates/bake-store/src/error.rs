@@ -109,7 +109,7 @@ pub enum StoreError {
         action: &'static str,
         /// The index file.
         path: PathBuf,
-        /// SQLite's answer.
+        /// `SQLite`'s answer.
         #[source]
         source: Box<rusqlite::Error>,
     },
@@ -119,7 +119,7 @@ pub enum StoreError {
     IndexDamaged {
         /// The index file.
         path: PathBuf,
-        /// SQLite's answer.
+        /// `SQLite`'s answer.
         #[source]
         source: Box<rusqlite::Error>,
     },
@@ -158,13 +158,6 @@ pub enum StoreError {
         what: String,
         /// The limit in bytes.
         limit_bytes: u64,
-    },
-
-    /// Blobs of this digest algorithm cannot be verified, so they are not stored.
-    #[error("cannot store blob {digest}: only sha256 blobs can be verified")]
-    UnsupportedAlgorithm {
-        /// The digest of the blob.
-        digest: Digest,
     },
 
     /// Something that is referred to is not in the store.

@@ -1,6 +1,6 @@
 //! Remembered content hashes of build contexts: an unchanged file costs a `stat`, not a read.
 //!
-//! One compact sorted file per context, because row by row an index is ten times slower (10,000 SQLite reads took
+//! One compact sorted file per context, because row by row an index is ten times slower (10,000 `SQLite` reads took
 //! 150 ms where a search in this file takes about 1):
 //!
 //! ```text

@@ -13,6 +13,7 @@ use crate::StoreError;
 use crate::error::AtPath;
 use crate::image::Closure;
 use crate::ingest::hash_into;
+use crate::layout::ALGORITHMS;
 use crate::lease::other_live_leases;
 use crate::lock::GcLock;
 use crate::snapshots::{Snapshot, all_rows, row_from_directory};
@@ -130,12 +131,15 @@ impl Store {
     }
 
     fn check_blobs(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
-        let directory = self.layout().blobs();
-        for entry in fs::read_dir(&directory).at("list", &directory)? {
-            let path = entry.at("list", &directory)?.path();
-            if name_of(&path).is_none_or(|hex| Digest::parse(&format!("sha256:{hex}")).is_err()) {
-                let repaired = repair && self.layout().move_to_trash(&path)?;
-                report.problem(format!("`{}` is not named by a digest", path.display()), repaired);
+        for algorithm in ALGORITHMS {
+            let directory = self.layout().blobs(algorithm);
+            for entry in fs::read_dir(&directory).at("list", &directory)? {
+                let path = entry.at("list", &directory)?.path();
+                let digest = name_of(&path).map(|hex| Digest::parse(&format!("{}:{hex}", algorithm.name())));
+                if !matches!(digest, Some(Ok(_))) {
+                    let repaired = repair && self.layout().move_to_trash(&path)?;
+                    report.problem(format!("`{}` is not named by a digest", path.display()), repaired);
+                }
             }
         }
         let digests = self.list_blobs()?;
@@ -289,7 +293,7 @@ impl Store {
 
 /// The number of bytes of a blob, and what is wrong with it.
 fn check_blob(path: &Path, digest: &Digest) -> (u64, Option<String>) {
-    let mut digester = Digester::new();
+    let mut digester = Digester::for_algorithm(digest.algorithm());
     match File::open(path).and_then(|mut file| hash_into(&mut digester, &mut file)) {
         Ok(bytes) => {
             let actual = digester.finish();
@@ -303,4 +307,129 @@ fn check_blob(path: &Path, digest: &Digest) -> (u64, Option<String>) {
 
 fn name_of(path: &Path) -> Option<&str> {
     path.file_name().and_then(|name| name.to_str())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::testing::{OPTIONS, TestStore};
+
+    fn texts(report: &FsckReport) -> Vec<&str> {
+        report.problems.iter().map(|problem| problem.text.as_str()).collect()
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_blob_is_found_and_taken_out() {
+        let test = TestStore::new();
+        let store = &test.store;
+        let image = test.image("a", &["layer"]);
+        store.tag("app:1", &image, 0).unwrap();
+        let report = store.fsck(FsckOptions::default()).unwrap();
+        assert_eq!((report.blobs, report.tags, texts(&report).len()), (3, 1, 0));
+        let layer = Digest::of(b"layer");
+        let path = store.layout().blob(&layer);
+        fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"L", 0).unwrap();
+        let report = store.fsck(FsckOptions::default()).unwrap();
+        assert!(texts(&report)[0].starts_with(&format!("blob {layer} is damaged")), "{report:?}");
+        assert!(!report.is_sound());
+        let report = store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
+        assert!(report.is_sound());
+        assert_eq!(store.blob_size(&layer).unwrap(), None);
+        // Pulled again, it is sound.
+        store.put_bytes(b"layer").unwrap();
+        assert_eq!(texts(&store.fsck(FsckOptions::default()).unwrap()), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn snapshots_and_index_are_compared_both_ways() {
+        let test = TestStore::new();
+        let store = &test.store;
+        let [gone, unlisted, wrong, torn] = ["gone", "unlisted", "wrong", "torn"].map(|name| test.publish(name, &[]));
+        fs::remove_dir_all(store.layout().snapshot(&gone)).unwrap();
+        test.sql(&format!("DELETE FROM snapshot WHERE id = '{unlisted}'"));
+        test.sql(&format!("UPDATE snapshot SET boot_id = 'other' WHERE id = '{torn}'"));
+        test.sql("INSERT INTO record VALUES (1, x'', x'', x'', 'RUN x', 0, 0); INSERT INTO record_snapshot VALUES (1, 0, 'never')");
+        let check = |snapshot: &Snapshot| {
+            if snapshot.record.id == wrong { Err("has another tree".to_owned()) } else { Ok(()) }
+        };
+        let options = FsckOptions { check_snapshot: Some(&check), ..FsckOptions::default() };
+        let report = store.fsck(options).unwrap();
+        assert_eq!(
+            texts(&report),
+            [
+                "snapshot gone has no layer directory".to_owned(),
+                "snapshot torn was not completely written before a crash".to_owned(),
+                "snapshot wrong has another tree".to_owned(),
+                format!("`{}` is not in the index", store.layout().snapshot(&unlisted).display()),
+                "the cache record of `RUN x` needs snapshot never, which is gone".to_owned(),
+            ]
+        );
+        let report = store.fsck(FsckOptions { repair: true, ..options }).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+        assert_eq!(texts(&store.fsck(options).unwrap()), Vec::<&str>::new());
+        assert_eq!(fs::read_dir(store.layout().directory("snapshots")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_index_is_rebuilt_from_the_disk() {
+        let test = TestStore::new();
+        let image = test.image("a", &["layer"]);
+        test.store.tag("app:1", &image, 7).unwrap();
+        let kept = test.publish("kept", &[("file", "x")]);
+        test.store.sync_snapshots().unwrap();
+        let recent = test.publish("recent", &[]);
+        let torn = test.publish("torn", &[]);
+        let before = test.store.with_new_lease().snapshot(&kept).unwrap().unwrap();
+        // Written before a crash of the machine and never synced.
+        let path = test.store.layout().snapshot(&torn).join("record.json");
+        let text = fs::read_to_string(&path).unwrap().replace(test.store.boot_id(), "other");
+        fs::write(&path, text).unwrap();
+
+        let TestStore { store, directory } = test;
+        let root = store.root().to_path_buf();
+        drop(store);
+        fs::write(root.join("index.sqlite"), "this is not a database, whatever its name says").unwrap();
+        let _ = fs::remove_file(root.join("index.sqlite-wal"));
+        let store = Store::open(&root, OPTIONS).unwrap();
+        assert!(matches!(store.snapshot(&kept), Err(StoreError::IndexDamaged { .. })));
+        let report = store.fsck(FsckOptions { rebuild: true, ..FsckOptions::default() }).unwrap();
+        assert_eq!(report.problems.len(), 1, "{report:?}");
+        assert!(report.is_sound());
+        assert_eq!(store.snapshot(&kept).unwrap(), Some(before));
+        assert!(store.snapshot(&recent).unwrap().is_some());
+        assert!(store.snapshot(&torn).unwrap().is_none());
+        assert_eq!(store.resolve("app:1").unwrap().unwrap().descriptor, image);
+        store.fsck(FsckOptions { rebuild: true, ..FsckOptions::default() }).unwrap();
+        drop(directory);
+    }
+
+    #[test]
+    fn a_rebuild_waits_for_nobody_and_disturbs_nobody() {
+        let test = TestStore::new();
+        let id = test.publish("a", &[]);
+        let other = Store::open(test.store.root(), OPTIONS).unwrap();
+        other.snapshot(&id).unwrap().unwrap();
+        let rebuild = FsckOptions { rebuild: true, ..FsckOptions::default() };
+        assert!(matches!(test.store.fsck(rebuild), Err(StoreError::Locked { .. })));
+        drop(other);
+        test.store.fsck(rebuild).unwrap();
+        assert!(test.store.snapshot(&id).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_damaged_tag_is_found_and_taken_out() {
+        let test = TestStore::new();
+        let image = test.image("a", &[]);
+        test.store.tag("app:1", &image, 7).unwrap();
+        test.store.tag("app:2", &image, 7).unwrap();
+        fs::write(test.store.layout().tag("app:1"), "{").unwrap();
+        assert!(matches!(test.store.tags(), Err(StoreError::Damaged { .. })));
+        assert!(!test.store.fsck(FsckOptions::default()).unwrap().is_sound());
+        assert!(test.store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap().is_sound());
+        assert_eq!(test.store.tags().unwrap().len(), 1);
+    }
 }

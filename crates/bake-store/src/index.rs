@@ -1,4 +1,4 @@
-//! The index: one SQLite database in WAL mode that all processes share.
+//! The index: one `SQLite` database in WAL mode that all processes share.
 //!
 //! It is opened when first needed (about 0.4 ms). Write transactions are `IMMEDIATE` and short, so that processes queue
 //! for the write lock at once instead of failing half-way. `synchronous=NORMAL` keeps the file consistent after a power
@@ -110,7 +110,7 @@ impl Index {
         self.read("check-point", |connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
     }
 
-    /// SQLite's own check of the file; the problems it found, at most 20.
+    /// `SQLite`'s own check of the file; the problems it found, at most 20.
     pub(crate) fn integrity_problems(&self) -> Result<Vec<String>, StoreError> {
         self.read("check", |connection| {
             let mut statement = connection.prepare("PRAGMA integrity_check(20)")?;
@@ -225,7 +225,7 @@ fn is_network_file_system(path: &std::path::Path) -> bool {
     })
 }
 
-/// An unsigned number as SQLite stores it; sizes never reach 2^63.
+/// An unsigned number as `SQLite` stores it; sizes never reach 2^63.
 pub(crate) fn to_sql(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

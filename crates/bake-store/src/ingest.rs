@@ -69,6 +69,7 @@ impl Drop for Temporary {
 pub struct Ingest {
     store: Store,
     temporary: Temporary,
+    algorithm: Algorithm,
     digester: Digester,
     written_bytes: u64,
     limit_bytes: u64,
@@ -81,18 +82,24 @@ pub enum Resume {
     /// The blob is already complete; its size in bytes.
     Present(u64),
     /// The blob is to be written from [`Ingest::offset`] on.
-    Ingest(Ingest),
+    Ingest(Box<Ingest>),
     /// Another process or thread is writing it.
     Busy,
 }
 
 impl Store {
-    /// Starts writing a blob of at most [`BLOB_SIZE_MAX`] bytes.
+    /// Starts writing a blob of at most [`BLOB_SIZE_MAX`] bytes, to be named by its SHA-256 digest.
     pub fn ingest(&self) -> Result<Ingest, StoreError> {
+        self.ingest_as(Algorithm::Sha256)
+    }
+
+    /// As [`Store::ingest`], for a blob that is to be named by a digest of this algorithm.
+    pub fn ingest_as(&self, algorithm: Algorithm) -> Result<Ingest, StoreError> {
         Ok(Ingest {
             store: self.clone(),
             temporary: Temporary::create(self.layout())?,
-            digester: Digester::new(),
+            algorithm,
+            digester: Digester::for_algorithm(algorithm),
             written_bytes: 0,
             limit_bytes: BLOB_SIZE_MAX,
             resumable: None,
@@ -104,7 +111,6 @@ impl Store {
     /// The bytes of an earlier attempt are read once to continue their digest. While another process writes the same
     /// blob the answer is [`Resume::Busy`].
     pub fn try_resume_ingest(&self, digest: &Digest) -> Result<Resume, StoreError> {
-        require_sha256(digest)?;
         let path = self.layout().partial_blob(digest);
         loop {
             if let Some((_, size_bytes)) = self.open_blob(digest)? {
@@ -127,13 +133,14 @@ impl Store {
             let mut ingest = Ingest {
                 store: self.clone(),
                 temporary: Temporary { file, path, remove_on_drop: false },
-                digester: Digester::new(),
+                algorithm: digest.algorithm(),
+                digester: Digester::for_algorithm(digest.algorithm()),
                 written_bytes: 0,
                 limit_bytes: BLOB_SIZE_MAX,
                 resumable: Some(digest.clone()),
             };
             ingest.hash_what_is_there()?;
-            return Ok(Resume::Ingest(ingest));
+            return Ok(Resume::Ingest(Box::new(ingest)));
         }
     }
 
@@ -167,7 +174,7 @@ impl Ingest {
         let Temporary { file, path, .. } = &mut self.temporary;
         file.set_len(0).at("truncate", &*path)?;
         file.rewind().at("rewind", &*path)?;
-        self.digester = Digester::new();
+        self.digester = Digester::for_algorithm(self.algorithm);
         self.written_bytes = 0;
         Ok(())
     }
@@ -195,13 +202,12 @@ impl Ingest {
     pub fn finish(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), StoreError> {
         let actual = std::mem::take(&mut self.digester).finish();
         for expected in expected.into_iter().chain(self.resumable.as_ref()) {
-            require_sha256(expected)?;
             if *expected != actual {
                 self.temporary.remove_on_drop = true;
                 return Err(StoreError::DigestMismatch { expected: expected.clone(), actual });
             }
         }
-        let Self { store, temporary, written_bytes, .. } = self;
+        let Self { store, temporary, algorithm, written_bytes, .. } = self;
         let destination = store.layout().blob(&actual);
         temporary.file.set_permissions(Permissions::from_mode(0o444)).at("seal", &temporary.path)?;
         temporary.file.sync_all().at("sync", &temporary.path)?;
@@ -209,7 +215,7 @@ impl Ingest {
         store.lease_ref().take(&no_removal, [Held::Blob(actual.clone())])?;
         temporary.publish(&destination)?;
         drop(no_removal);
-        sync_directory(&store.layout().blobs())?;
+        sync_directory(&store.layout().blobs(algorithm))?;
         Ok((actual, written_bytes))
     }
 
@@ -259,14 +265,5 @@ pub(crate) fn hash_into(digester: &mut Digester, content: &mut impl Read) -> io:
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// Only SHA-256 can be computed, so only such blobs are taken in.
-pub(crate) fn require_sha256(digest: &Digest) -> Result<(), StoreError> {
-    if digest.algorithm() == Algorithm::Sha256 {
-        Ok(())
-    } else {
-        Err(StoreError::UnsupportedAlgorithm { digest: digest.clone() })
     }
 }

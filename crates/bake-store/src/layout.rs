@@ -4,7 +4,7 @@
 //! ROOT/                        0700, owned by the user
 //!   format                     "bake-store 1\nownership native\n"; written last, so a half-made store has none
 //!   index.sqlite (-wal, -shm)  snapshots, cache records, compressed forms, remembered values
-//!   blobs/sha256/HEX           complete, verified blobs
+//!   blobs/sha256/HEX           complete, verified blobs (also blobs/sha512/HEX, for what others made)
 //!   ingest/new-RANDOM          a blob being written; deleted when its writer is gone
 //!   ingest/partial-sha256-HEX  a blob being pulled; kept so that the pull can be resumed
 //!   snapshots/ID/fs            a committed layer directory
@@ -29,10 +29,14 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use bake_oci::digest::Algorithm;
 use bake_oci::{CacheKey, Digest, SnapshotId};
 
 use crate::StoreError;
 use crate::error::AtPath;
+
+/// The algorithms of blobs that are kept.
+pub(crate) const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
 /// The version of the picture above.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -41,9 +45,10 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 const FORMAT_SIZE_MAX: u64 = 4096;
 
 /// The directories of an empty store, parents first.
-const DIRECTORIES: [&str; 11] = [
+const DIRECTORIES: [&str; 12] = [
     "blobs",
     "blobs/sha256",
+    "blobs/sha512",
     "ingest",
     "snapshots",
     "active",
@@ -145,16 +150,14 @@ impl Layout {
         self.root.join("index.sqlite")
     }
 
-    pub(crate) fn blobs(&self) -> PathBuf {
-        self.root.join("blobs/sha256")
+    /// The directory of the blobs with digests of one algorithm.
+    pub(crate) fn blobs(&self, algorithm: Algorithm) -> PathBuf {
+        self.root.join("blobs").join(algorithm.name())
     }
 
     /// The path of the blob `digest`; its digits are checked by the type.
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
-        let mut path = self.root.join("blobs");
-        path.push(digest.algorithm().name());
-        path.push(digest.hex());
-        path
+        self.blobs(digest.algorithm()).join(digest.hex())
     }
 
     pub(crate) fn partial_blob(&self, digest: &Digest) -> PathBuf {
@@ -297,4 +300,84 @@ pub(crate) fn now_unix_s() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::Store;
+    use crate::testing::OPTIONS;
+
+    #[test]
+    fn a_store_is_created_private_and_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("a/b/store");
+        let existing = OpenOptions { create: false, ..OPTIONS };
+        assert!(matches!(Store::open(&root, existing), Err(StoreError::Missing { path }) if path == root));
+        Store::open(&root, OPTIONS).unwrap();
+        assert_eq!(fs::metadata(&root).unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(Store::open(&root, existing).unwrap().root(), root);
+        let recorded = OpenOptions { ownership: Ownership::Recorded, ..OPTIONS };
+        assert!(matches!(Store::open(&root, recorded), Err(StoreError::OtherOwnership { found: "native", .. })));
+    }
+
+    #[test]
+    fn an_interrupted_creation_is_completed_and_a_foreign_directory_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("store");
+        DirBuilder::new().mode(0o700).create(&root).unwrap();
+        fs::create_dir(root.join("blobs")).unwrap();
+        fs::write(root.join("format-1"), "").unwrap();
+        assert!(matches!(
+            Store::open(&root, OpenOptions { create: false, ..OPTIONS }),
+            Err(StoreError::Missing { .. })
+        ));
+        Store::open(&root, OPTIONS).unwrap();
+        let home = directory.path().join("home");
+        DirBuilder::new().mode(0o700).create(&home).unwrap();
+        fs::write(home.join("thesis.tex"), "").unwrap();
+        let error = Store::open(&home, OPTIONS).unwrap_err();
+        assert!(matches!(error, StoreError::NotAStore { found, .. } if found == "thesis.tex"));
+        assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
+        assert!(Store::open(&home.join("thesis.tex"), OPTIONS).is_err());
+    }
+
+    #[test]
+    fn stores_of_others_and_of_later_versions_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("store");
+        Store::open(&root, OPTIONS).unwrap();
+        for (text, version) in [
+            ("bake-store 2\nownership native\n", "2"),
+            ("bake-store 01\nownership native\n", "01"),
+            ("bake-store 1\nownership strange\n", "1 without a known ownership"),
+            ("", "(none)"),
+        ] {
+            fs::write(root.join("format"), text).unwrap();
+            let error = Store::open(&root, OPTIONS).unwrap_err();
+            assert!(matches!(error, StoreError::UnknownVersion { found, .. } if found == version), "{text:?}");
+        }
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(matches!(Store::open(&root, OPTIONS), Err(StoreError::WritableByOthers { mode: 0o770, .. })));
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
+        // Only root can give files away; other users cannot make this situation.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&root, Some(65534), Some(65534)).unwrap();
+            let error = Store::open(&root, OPTIONS).unwrap_err();
+            assert!(matches!(error, StoreError::ForeignOwner { owner: 65534, user: 0, .. }));
+        }
+    }
+
+    #[test]
+    fn an_index_of_a_later_version_is_refused() {
+        let test = crate::testing::TestStore::new();
+        test.sql("PRAGMA user_version = 99");
+        let store = Store::open(test.store.root(), OPTIONS).unwrap();
+        let error = store.remember("a", "b", b"c").unwrap_err();
+        assert!(matches!(error, StoreError::UnknownVersion { .. }), "{error}");
+    }
 }

@@ -37,7 +37,6 @@ mod testing;
 mod trash;
 mod usage;
 
-pub use blobs::VerifiedBlob;
 pub use cache::CacheRecord;
 pub use cache_mounts::{CacheMount, CacheSharing};
 pub use error::StoreError;

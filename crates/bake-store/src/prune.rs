@@ -288,3 +288,142 @@ fn state_of(connection: &Connection, id: &str) -> rusqlite::Result<SnapshotState
         records: crate::index::from_sql(records),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use bake_oci::{CacheKey, DefinitionDigest, SnapshotId};
+
+    use super::*;
+    use crate::CacheRecord;
+    use crate::testing::TestStore;
+
+    fn add_record(test: &TestStore, key: &str, snapshots: &[&SnapshotId]) {
+        let record = CacheRecord {
+            keys: vec![CacheKey::of(key.as_bytes())],
+            definition: DefinitionDigest::of(key.as_bytes()),
+            result: b"{}".to_vec(),
+            snapshots: snapshots.iter().map(|id| (*id).clone()).collect(),
+            components: Vec::new(),
+            description: format!("RUN {key}"),
+            created_unix_s: now_unix_s(),
+            used_unix_s: 0,
+        };
+        test.store.cache_record(&record).unwrap();
+    }
+
+    fn ids(report: &PruneReport) -> Vec<&str> {
+        report.removed.iter().map(|item| item.id.as_str()).collect()
+    }
+
+    #[test]
+    fn what_nothing_needs_goes_and_what_a_tag_needs_stays() {
+        let test = TestStore::new();
+        let image = test.image("kept", &["l1", "l2"]);
+        let dangling = test.image("dangling", &["l2", "l3"]);
+        test.store.with_new_lease().tag("app:1", &image, 0).unwrap();
+        // The image's first layer exists as a snapshot only, its second as both.
+        test.publish("l1", &[]);
+        test.publish("l2", &[]);
+        let cached = test.publish("cached", &[]);
+        let l1 = bake_oci::Digest::of(b"l1");
+        std::fs::remove_file(test.store.layout().blob(&l1)).unwrap();
+        add_record(&test, "k", &[&cached]);
+        add_record(&test, "without layers", &[]);
+
+        let dry = test.store.prune(&PruneOptions { dry_run: true, ..PruneOptions::default() }).unwrap();
+        let usage = test.store.usage().unwrap();
+        assert_eq!((usage.tags, usage.records), (1, 2));
+        let report = test.store.prune(&PruneOptions::default()).unwrap();
+        assert_eq!(report.removed, dry.removed);
+        assert_eq!(report.records, 2);
+        assert_eq!(report.freed_bytes + report.left_bytes, usage.total_bytes);
+        // The dangling manifest and config, layer l3, the cached snapshot, the record without layers.
+        assert_eq!(report.removed.len(), 5, "{:?}", ids(&report));
+        assert!(ids(&report).contains(&dangling.digest.to_string().as_str()));
+        assert_eq!(test.store.list_blobs().unwrap().len(), 3);
+        assert!(test.store.cache_lookup(&CacheKey::of(b"k")).unwrap().is_none());
+        let reclaimable = usage.reclaimable_bytes - report.freed_bytes;
+
+        let report = test.store.with_new_lease().prune(&PruneOptions { all: true, ..PruneOptions::default() }).unwrap();
+        assert_eq!(ids(&report), ["l2"]);
+        assert_eq!(report.freed_bytes, reclaimable);
+        assert!(test.store.snapshot(&SnapshotId::new("l1").unwrap()).unwrap().is_some());
+        assert_eq!(test.leftovers(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_running_build_uses_stays_until_it_ends() {
+        let test = TestStore::new();
+        let id = test.publish("a", &[]);
+        let (digest, _) = test.store.with_new_lease().put_bytes(b"blob").unwrap();
+        add_record(&test, "k", &[&id]);
+        let build = test.store.with_new_lease();
+        build.cache_lookup(&CacheKey::of(b"k")).unwrap().unwrap();
+        build.blob_size(&digest).unwrap().unwrap();
+        let mount = build.try_cache_mount("go", crate::CacheSharing::Shared, |_| Ok(())).unwrap();
+        let prune = || test.store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).unwrap();
+        assert_eq!(prune().removed, []);
+        drop(build);
+        assert_eq!(prune().removed.len(), 2);
+        drop(mount);
+        assert_eq!(prune().removed.len(), 1);
+        assert_eq!(test.store.usage().unwrap().items, []);
+    }
+
+    #[test]
+    fn the_least_recently_used_go_first_until_the_goal_is_met() {
+        let test = TestStore::new();
+        let names = ["a", "b", "c", "d"].map(|name| test.publish(name, &[]));
+        for (age, id) in names.iter().enumerate() {
+            test.sql(&format!("UPDATE snapshot SET used = {} WHERE id = '{id}'", 1000 - age));
+        }
+        // A recent record makes an old snapshot recent.
+        add_record(&test, "k", &[&names[3]]);
+        let options = PruneOptions { max_used_bytes: Some(250), ..PruneOptions::default() };
+        assert_eq!(ids(&test.store.prune(&options).unwrap()), ["c", "b"]);
+        assert_eq!(test.store.prune(&options).unwrap().removed, []);
+        let hour = Some(Duration::from_hours(1));
+        let report = test.store.prune(&PruneOptions { keep_duration: hour, ..PruneOptions::default() }).unwrap();
+        assert_eq!(ids(&report), ["a"]);
+        let reserved = PruneOptions { reserved_bytes: Some(100), ..PruneOptions::default() };
+        assert_eq!(test.store.prune(&reserved).unwrap().removed, []);
+        assert_eq!(ids(&test.store.prune(&PruneOptions::default()).unwrap()), ["d"]);
+    }
+
+    #[test]
+    fn filters_narrow_what_goes() {
+        let test = TestStore::new();
+        for name in ["a", "b"] {
+            let id = test.publish(name, &[]);
+            add_record(&test, name, &[&id]);
+        }
+        test.store.with_new_lease().put_bytes(b"blob").unwrap();
+        let prune = |filters| test.store.prune(&PruneOptions { filters, ..PruneOptions::default() }).unwrap();
+        assert_eq!(prune(vec![PruneFilter::Description("RUN z".into())]).removed, []);
+        assert_eq!(ids(&prune(vec![PruneFilter::Description("RUN a".into())])), ["a"]);
+        let digest = bake_oci::Digest::of(b"blob");
+        let by_id = vec![PruneFilter::Id(digest.short().into()), PruneFilter::Kind(vec![ItemKind::Blob])];
+        assert_eq!(ids(&prune(by_id)), [digest.to_string()]);
+        assert_eq!(ids(&prune(vec![PruneFilter::Kind(vec![ItemKind::Snapshot])])), ["b"]);
+    }
+
+    #[test]
+    fn a_choice_that_has_become_wrong_is_not_carried_out() {
+        let test = TestStore::new();
+        let used = test.publish("used", &[]);
+        let recorded = test.publish("recorded", &[]);
+        let image = test.image("tagged meanwhile", &["l1"]);
+        let (inventory, mut roots) = test.store.inventory(true).unwrap();
+        assert!(inventory.items.iter().all(|item| item.need == Need::Cache));
+        let build = test.store.with_new_lease();
+        build.snapshot(&used).unwrap().unwrap();
+        add_record(&test, "k", &[&recorded]);
+        test.store.with_new_lease().tag("app:1", &image, 0).unwrap();
+        let mut report = PruneReport::default();
+        test.store.remove_batch(&inventory.items, &mut roots, &mut report).unwrap();
+        assert_eq!(report.removed, []);
+        assert_eq!(test.store.list_blobs().unwrap().len(), 3);
+    }
+}

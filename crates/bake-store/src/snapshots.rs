@@ -431,3 +431,102 @@ pub(crate) fn row_from_directory(directory: &Path) -> Result<Option<SnapshotRow>
     let synced = directory.join("synced").exists();
     Ok(Some(SnapshotRow { record, boot_id, synced, created_unix_s, used_unix_s: created_unix_s }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use bake_oci::Digest;
+
+    use super::*;
+    use crate::testing::TestStore;
+
+    #[test]
+    fn a_snapshot_is_published_found_and_marked_when_synced() {
+        let test = TestStore::new();
+        let store = &test.store;
+        let active = store.begin_snapshot().unwrap();
+        assert_eq!(fs::metadata(active.fs()).unwrap().permissions().mode() & 0o7777, 0o755);
+        fs::write(active.fs().join("file"), "x").unwrap();
+        // Overlay leaves this in the work directory.
+        fs::create_dir(active.work().join("work")).unwrap();
+        let record = TestStore::record("a");
+        let published = store.publish_snapshot(active, record.clone()).unwrap();
+        assert!(!published.already_there);
+        assert_eq!(published.snapshot.record, record);
+        let found = store.snapshot(&record.id).unwrap().unwrap();
+        assert_eq!(found, published.snapshot);
+        assert_eq!(fs::read_to_string(found.path.join("file")).unwrap(), "x");
+        let directory = store.layout().snapshot(&record.id);
+        let mut names: Vec<_> =
+            fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["fs", "record.json"]);
+        assert_eq!(store.sync_snapshots().unwrap(), 1);
+        assert_eq!(store.sync_snapshots().unwrap(), 0);
+        assert!(directory.join("synced").exists());
+        assert_eq!(store.snapshots_by_diff_id(&record.diff_id.clone().unwrap()).unwrap().len(), 1);
+        assert_eq!(store.snapshots_by_tree(&record.tree).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_first_of_two_publishers_wins_and_a_diff_id_is_added_later() {
+        let test = TestStore::new();
+        let store = &test.store;
+        let record = SnapshotRecord { diff_id: None, tar_size_bytes: None, ..TestStore::record("a") };
+        let (first, second) = (store.begin_snapshot().unwrap(), store.begin_snapshot().unwrap());
+        fs::write(first.fs().join("first"), "").unwrap();
+        store.publish_snapshot(first, record.clone()).unwrap();
+        let published = store.publish_snapshot(second, TestStore::record("a")).unwrap();
+        assert!(published.already_there);
+        assert!(published.snapshot.path.join("first").exists());
+        let found = store.snapshot(&record.id).unwrap().unwrap();
+        assert_eq!(found.record, TestStore::record("a"));
+        let other = DiffId(Digest::of(b"other"));
+        store.set_diff_id(&record.id, &other, 2048).unwrap();
+        assert_eq!(store.snapshots_by_diff_id(&other).unwrap()[0].record.tar_size_bytes, Some(2048));
+        let row = row_from_directory(&store.layout().snapshot(&record.id)).unwrap().unwrap();
+        assert_eq!(row.record.diff_id, Some(other));
+        let unknown = SnapshotId::new("unknown").unwrap();
+        assert!(matches!(
+            store.set_diff_id(&unknown, &record.diff_id.unwrap_or(DiffId(Digest::of(b""))), 1),
+            Err(StoreError::NotFound { .. })
+        ));
+        store.empty_trash().unwrap();
+        assert_eq!(test.leftovers(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_crash_left_is_absent_and_replaced() {
+        let test = TestStore::new();
+        let store = &test.store;
+        let id = test.publish("a", &[("torn", "")]);
+        test.sql("UPDATE snapshot SET boot_id = 'before the crash'");
+        assert_eq!(store.snapshot(&id).unwrap(), None);
+        let active = store.begin_snapshot().unwrap();
+        fs::write(active.fs().join("whole"), "x").unwrap();
+        let published = store.publish_snapshot(active, TestStore::record("a")).unwrap();
+        assert!(!published.already_there);
+        assert!(published.snapshot.path.join("whole").exists());
+        assert!(!published.snapshot.path.join("torn").exists());
+    }
+
+    #[test]
+    fn a_directory_without_a_row_is_adopted_in_the_same_boot_only() {
+        let test = TestStore::new();
+        let store = &test.store;
+        test.publish("a", &[("file", "")]);
+        test.sql("DELETE FROM snapshot");
+        let published = store.publish_snapshot(store.begin_snapshot().unwrap(), TestStore::record("a")).unwrap();
+        assert!(published.already_there);
+        assert!(published.snapshot.path.join("file").exists());
+        // Another boot's, never synced; then one whose record is cut short.
+        let path = store.layout().snapshot(&published.snapshot.record.id).join("record.json");
+        for damage in [fs::read_to_string(&path).unwrap().replace(store.boot_id(), "other"), "{".to_owned()] {
+            fs::write(&path, damage).unwrap();
+            test.sql("DELETE FROM snapshot");
+            let published = store.publish_snapshot(store.begin_snapshot().unwrap(), TestStore::record("a")).unwrap();
+            assert!(!published.already_there);
+        }
+    }
+}
