@@ -208,7 +208,9 @@ mod tests {
 
     #[test]
     fn literal_addresses_are_seen_in_every_spelling() {
-        for text in ["http://2130706433/", "http://0x7f.1/", "http://127.1/", "http://localhost./", "http://a.localhost/"] {
+        for text in
+            ["http://2130706433/", "http://0x7f.1/", "http://127.1/", "http://localhost./", "http://a.localhost/"]
+        {
             let address = literal_address(&Url::parse(text).unwrap()).unwrap();
             assert_eq!(kind_of(address), AddressKind::Loopback, "{text}");
         }

@@ -126,6 +126,11 @@ impl Authenticator {
         }
     }
 
+    /// Whether there are credentials for the endpoint: an anonymous token is none.
+    pub(crate) async fn has_credentials(&self, endpoint: &Endpoint) -> bool {
+        matches!(self.credentials.lookup(&endpoint.registry).await, Ok(Some(_)))
+    }
+
     /// Takes in the challenge of a 401; whether the request is worth sending again. `rejected` is the header it was
     /// sent with.
     pub(crate) async fn challenged(
@@ -153,9 +158,8 @@ impl Authenticator {
         rejected: Option<&HeaderValue>,
     ) -> Outcome<Option<HeaderValue>> {
         let found = self.credentials.lookup(&endpoint.registry).await;
-        let credential = found.map_err(|source| {
-            Box::new(RegistryFailure::Credentials { registry: endpoint.registry.clone(), source })
-        })?;
+        let credential = found
+            .map_err(|source| Box::new(RegistryFailure::Credentials { registry: endpoint.registry.clone(), source }))?;
         if let Some(Credential::RegistryToken(token)) = credential.as_deref() {
             return secret_header(endpoint, &format!("Bearer {}", token.expose())).map(Some);
         }
@@ -167,7 +171,14 @@ impl Authenticator {
                 _ => Ok(None),
             },
             Challenge::Bearer { realm, service, scope } => {
-                let ask = TokenRequest { endpoint, reach, scopes, realm, service: service.as_deref(), scope: scope.as_deref() };
+                let ask = TokenRequest {
+                    endpoint,
+                    reach,
+                    scopes,
+                    realm,
+                    service: service.as_deref(),
+                    scope: scope.as_deref(),
+                };
                 self.token(transport, &ask, credential.as_deref(), rejected).await.map(Some)
             }
         }
@@ -411,7 +422,9 @@ fn belongs_to(realm: &Url, base: &Url) -> bool {
 fn own_domain(host: &str) -> Option<&str> {
     let ends: Vec<usize> = host.rmatch_indices('.').map(|(position, _)| position + 1).collect();
     let label_count = ends.len() + 1;
-    let tail = |labels: usize| if labels == label_count { Some(host) } else { ends.get(labels - 1).map(|start| &host[*start..]) };
+    let tail = |labels: usize| {
+        if labels == label_count { Some(host) } else { ends.get(labels - 1).map(|start| &host[*start..]) }
+    };
     let two = tail(2)?;
     let (second, top) = two.split_once('.')?;
     if SHARED_DOMAINS.contains(&two) || (top.len() == 2 && COUNTRY_LABELS.contains(&second)) {
@@ -462,7 +475,14 @@ mod tests {
     fn only_odd_scopes_of_a_challenge_are_passed_on() {
         let endpoint = Endpoint::new("a.example", Security::Tls, None).unwrap();
         let scopes = ["repository:a:pull".to_owned()];
-        let ask = |scope| TokenRequest { endpoint: &endpoint, reach: Reach::Any, scopes: &scopes, realm: "", service: None, scope };
+        let ask = |scope| TokenRequest {
+            endpoint: &endpoint,
+            reach: Reach::Any,
+            scopes: &scopes,
+            realm: "",
+            service: None,
+            scope,
+        };
         assert_eq!(ask(Some("aws")).all_scopes(), ["aws", "repository:a:pull"]);
         assert_eq!(ask(Some("repository:other:pull,push registry:catalog:*")).all_scopes(), scopes);
         assert_eq!(ask(None).all_scopes(), scopes);

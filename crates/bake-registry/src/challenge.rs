@@ -46,7 +46,8 @@ pub(crate) fn parse(value: &str) -> Vec<Challenge> {
         }
         let (parameters, after) = read_parameters(after);
         rest = after;
-        let get = |name: &str| parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone());
+        let get =
+            |name: &str| parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v.clone());
         if scheme.eq_ignore_ascii_case("basic") {
             found.push(Challenge::Basic);
         } else if scheme.eq_ignore_ascii_case("bearer")
@@ -104,27 +105,40 @@ mod tests {
     use super::*;
 
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Challenge {
-        Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned), scope: scope.map(str::to_owned) }
+        Challenge::Bearer {
+            realm: realm.to_owned(),
+            service: service.map(str::to_owned),
+            scope: scope.map(str::to_owned),
+        }
     }
 
     #[test]
     fn challenges_of_real_registries() {
         assert_eq!(
-            parse(r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#),
+            parse(
+                r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#
+            ),
             [bearer("https://auth.docker.io/token", Some("registry.docker.io"), Some("repository:a/b:pull,push"))]
         );
         assert_eq!(parse(r#"Basic realm="Registry Realm""#), [Challenge::Basic]);
         assert_eq!(parse("basic"), [Challenge::Basic]);
-        assert_eq!(parse("bearer realm=https://a.example/t , service=x"), [bearer("https://a.example/t", Some("x"), None)]);
         assert_eq!(
-            parse(r#"Basic realm="x, Bearer realm=\"y\"", Negotiate, Bearer realm="https://a",error="insufficient_scope""#),
+            parse("bearer realm=https://a.example/t , service=x"),
+            [bearer("https://a.example/t", Some("x"), None)]
+        );
+        assert_eq!(
+            parse(
+                r#"Basic realm="x, Bearer realm=\"y\"", Negotiate, Bearer realm="https://a",error="insufficient_scope""#
+            ),
             [Challenge::Basic, bearer("https://a", None, None)]
         );
     }
 
     #[test]
     fn broken_challenges_give_nothing_and_end() {
-        for broken in ["", ",,,", "Bearer", "Bearer realm", "Bearer service=x", "=", "\"", "Digest qop=\"auth\"", "Bearer x=\"\\"] {
+        for broken in
+            ["", ",,,", "Bearer", "Bearer realm", "Bearer service=x", "=", "\"", "Digest qop=\"auth\"", "Bearer x=\"\\"]
+        {
             assert_eq!(parse(broken), [], "{broken}");
         }
         assert_eq!(parse(&"a=b,".repeat(10_000)), []);

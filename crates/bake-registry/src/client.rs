@@ -57,13 +57,7 @@ impl RegistryClient {
         use crate::error::Attempt;
         let transport = Transport::new(&options).attempt(|| "set up the registry client".to_owned())?;
         let authenticator = Authenticator::from_options(&mut options);
-        Ok(Self {
-            transport,
-            options,
-            authenticator,
-            probed: tokio::sync::Mutex::default(),
-            reaches: Mutex::default(),
-        })
+        Ok(Self { transport, options, authenticator, probed: tokio::sync::Mutex::default(), reaches: Mutex::default() })
     }
 
     /// The places to pull `registry`'s content from, in order: its mirrors, then itself.
@@ -118,7 +112,11 @@ impl RegistryClient {
     /// How often to try an endpoint: mirrors once more only, since there is somewhere else to go.
     pub(crate) fn retries_for(&self, endpoint: &Endpoint) -> Retries {
         let retries = self.options.retries;
-        if endpoint.mirror_of.is_some() { Retries { retries_max: retries.retries_max.min(1), ..retries } } else { retries }
+        if endpoint.mirror_of.is_some() {
+            Retries { retries_max: retries.retries_max.min(1), ..retries }
+        } else {
+            retries
+        }
     }
 
     /// What responses of `endpoint` may lead to; found out once, when the first response leads elsewhere.
@@ -222,7 +220,13 @@ impl RegistryClient {
         if accepted.contains(&answer.status()) {
             return Ok(answer);
         }
-        Err(failure_of(&self.transport, &answer.url, answer.response, answer.authorized).await)
+        Err(self.failure(endpoint, answer).await)
+    }
+
+    /// What an answer with an unwanted status means.
+    pub(crate) async fn failure(&self, endpoint: &Endpoint, answer: Answer) -> Box<RegistryFailure> {
+        let authorized = answer.authorized && self.authenticator.has_credentials(endpoint).await;
+        failure_of(&self.transport, &answer.url, answer.response, authorized).await
     }
 
     /// A request whose response is at most `limit` bytes, which are read whole; tried again when they break off.
@@ -344,7 +348,7 @@ async fn read_prefix(transport: &Transport, url: &Url, mut response: Response, l
         Ok(body)
     };
     let limit = transport.timeouts.small;
-    tokio::time::timeout(limit, read).await.unwrap_or_else(|_| {
-        Err(Box::new(RegistryFailure::Timeout { url: redact(url), what: "the response", limit }))
-    })
+    tokio::time::timeout(limit, read)
+        .await
+        .unwrap_or_else(|_| Err(Box::new(RegistryFailure::Timeout { url: redact(url), what: "the response", limit })))
 }

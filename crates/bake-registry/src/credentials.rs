@@ -368,8 +368,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_helper_is_an_error_and_added_logins_win() {
-        let mut credentials =
-            parse(r#"{"auths":{"a.example":{"auth":"bWU6eA=="}},"credsStore":"nowhere"}"#).unwrap();
+        let mut credentials = parse(r#"{"auths":{"a.example":{"auth":"bWU6eA=="}},"credsStore":"nowhere"}"#).unwrap();
         assert!(matches!(credentials.lookup("a.example").await, Err(CredentialsError::HelperMissing { .. })));
         credentials.add("a.example", login("other", "y"));
         assert!(found(&credentials, "a.example").await == Some(login("other", "y")));

@@ -85,7 +85,8 @@ impl Endpoint {
 }
 
 fn base_url(registry: &str, security: Security) -> Outcome<Url> {
-    let invalid = || RegistryFailure::request(format!("`{}` is not a registry", crate::error::printable(registry, 256)));
+    let invalid =
+        || RegistryFailure::request(format!("`{}` is not a registry", crate::error::printable(registry, 256)));
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':' | b'_' | b'[' | b']');
     if registry.is_empty() || !registry.bytes().all(allowed) {
         return Err(invalid());
@@ -162,7 +163,10 @@ mod tests {
     #[test]
     fn urls_are_built_for_the_hub_and_for_mirrors() {
         let hub = Endpoint::new("docker.io", Security::Tls, None).unwrap();
-        assert_eq!(hub.url("library/alpine/manifests/3").as_str(), "https://registry-1.docker.io/v2/library/alpine/manifests/3");
+        assert_eq!(
+            hub.url("library/alpine/manifests/3").as_str(),
+            "https://registry-1.docker.io/v2/library/alpine/manifests/3"
+        );
         let mirror = Endpoint::new("localhost:1", Security::Plain, Some("docker.io".to_owned())).unwrap();
         assert_eq!(mirror.url("a/tags/list").as_str(), "http://localhost:1/v2/a/tags/list?ns=docker.io");
     }

@@ -461,7 +461,8 @@ mod tests {
 
     #[test]
     fn urls_are_shown_without_secrets() {
-        let url = Url::parse("https://user:secret@example.com:8443/v2/a/blobs/x?X-Amz-Signature=secret#secret").unwrap();
+        let url =
+            Url::parse("https://user:secret@example.com:8443/v2/a/blobs/x?X-Amz-Signature=secret#secret").unwrap();
         assert_eq!(redact(&url), "https://example.com:8443/v2/a/blobs/x?...");
     }
 

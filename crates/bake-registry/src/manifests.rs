@@ -97,12 +97,7 @@ impl RegistryClient {
         self.within_total(reference.registry(), work).await.attempt(|| format!("look up `{reference}`"))
     }
 
-    async fn head_at(
-        &self,
-        endpoint: &Endpoint,
-        repository: &Repository,
-        name: &str,
-    ) -> Outcome<Option<ManifestHead>> {
+    async fn head_at(&self, endpoint: &Endpoint, repository: &Repository, name: &str) -> Outcome<Option<ManifestHead>> {
         let url = endpoint.url(&format!("{}/manifests/{name}", repository.name));
         let call = Call::new(Method::HEAD, url).header(ACCEPT, accepted_types());
         let answer = self.request(endpoint, &[repository.scope("pull")], &call, &[StatusCode::OK]).await?;
@@ -141,14 +136,17 @@ impl RegistryClient {
         let call = Call::new(Method::GET, url).header(ACCEPT, accepted_types());
         let what = format!("manifest `{name}` of `{}/{}`", repository.registry, repository.name);
         let scopes = [repository.scope("pull")];
-        let (url, headers, bytes) =
-            self.request_small(endpoint, &scopes, &call, MANIFEST_BYTES_MAX, &what).await?;
+        let (url, headers, bytes) = self.request_small(endpoint, &scopes, &call, MANIFEST_BYTES_MAX, &what).await?;
         let check = |expected: &Digest| {
             let actual = Verifier::digest_of(expected.algorithm(), &bytes);
             if actual == *expected {
                 Ok(())
             } else {
-                Err(Box::new(RegistryFailure::DigestMismatch { what: what.clone(), expected: expected.clone(), actual }))
+                Err(Box::new(RegistryFailure::DigestMismatch {
+                    what: what.clone(),
+                    expected: expected.clone(),
+                    actual,
+                }))
             }
         };
         // A registry that contradicts itself is not to be believed, even when nothing was asked of the digest.

@@ -95,7 +95,8 @@ impl RegistryClient {
                 Ok(output) => return Ok(output),
                 Err(failure) if endpoints.peek().is_some() && !writer.failed => {
                     tracing::debug!(mirror = endpoint.registry, %failure, "the mirror cannot help");
-                    if matches!(*failure, RegistryFailure::DigestMismatch { .. } | RegistryFailure::SizeMismatch { .. }) {
+                    if matches!(*failure, RegistryFailure::DigestMismatch { .. } | RegistryFailure::SizeMismatch { .. })
+                    {
                         writer.restart().await?;
                     }
                 }
@@ -166,7 +167,10 @@ impl Fetch<'_> {
                 self.check_range(&answer.url, answer.response.headers(), writer.held)?;
             }
             StatusCode::PARTIAL_CONTENT => {
-                return Err(RegistryFailure::protocol(&answer.url, "it sent a part of a blob that was asked for whole"));
+                return Err(RegistryFailure::protocol(
+                    &answer.url,
+                    "it sent a part of a blob that was asked for whole",
+                ));
             }
             StatusCode::RANGE_NOT_SATISFIABLE if writer.held == 0 => {
                 return Err(RegistryFailure::protocol(&answer.url, "it refused a range that was not asked for"));

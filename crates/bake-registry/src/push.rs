@@ -19,7 +19,7 @@ use hyper::body::Bytes;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
 use reqwest::{Method, StatusCode, Url};
 
-use crate::client::{RegistryClient, failure_of, follow};
+use crate::client::{RegistryClient, follow};
 use crate::endpoint::{Endpoint, Repository, check_repository};
 use crate::error::{Attempt, Outcome, RegistryError, RegistryFailure};
 use crate::manifests::claimed_digest;
@@ -143,7 +143,21 @@ fn wants_chunks(failure: &RegistryFailure) -> bool {
 
 enum Mount {
     Done,
-    Session(Url),
+    Session(Session),
+}
+
+/// An open upload.
+struct Session {
+    url: Url,
+    /// The smallest chunk the registry takes, but for the last one.
+    chunk_bytes_min: usize,
+}
+
+impl Session {
+    /// The session that an answer's `Location` names, resolved against `from`.
+    fn from_answer(from: &Url, headers: &HeaderMap) -> Outcome<Self> {
+        Ok(Self { url: follow(from, headers)?, chunk_bytes_min: smallest_chunk(headers) })
+    }
 }
 
 /// One blob on its way to one repository.
@@ -196,7 +210,7 @@ impl Push<'_> {
         let accepted = [StatusCode::CREATED, StatusCode::ACCEPTED];
         match self.client.request(&self.endpoint, &scopes, &call, &accepted).await {
             Ok(answer) if answer.status() == StatusCode::CREATED => Ok(Mount::Done),
-            Ok(answer) => Ok(Mount::Session(follow(&answer.url, answer.response.headers())?)),
+            Ok(answer) => Session::from_answer(&answer.url, answer.response.headers()).map(Mount::Session),
             Err(failure) if declines_mount(&failure) => {
                 tracing::debug!(%failure, "the registry does not mount");
                 self.start_upload().await.map(Mount::Session)
@@ -205,26 +219,20 @@ impl Push<'_> {
         }
     }
 
-    async fn start_upload(&self) -> Outcome<Url> {
-        let (session, _) = self.open_session().await?;
-        Ok(session)
-    }
-
-    async fn open_session(&self) -> Outcome<(Url, HeaderMap)> {
+    async fn start_upload(&self) -> Outcome<Session> {
         let call = Call::new(Method::POST, self.uploads_url()).payload(Payload::Bytes(Bytes::new()));
-        let mut answer = self.client.request(&self.endpoint, &self.scopes, &call, &[StatusCode::ACCEPTED]).await?;
-        let session = follow(&answer.url, answer.response.headers())?;
-        Ok((session, std::mem::take(answer.response.headers_mut())))
+        let answer = self.client.request(&self.endpoint, &self.scopes, &call, &[StatusCode::ACCEPTED]).await?;
+        Session::from_answer(&answer.url, answer.response.headers())
     }
 
     /// Sends the whole blob in one request. Not tried again here: a broken upload needs a new session.
-    async fn send_whole(&self, session: Url) -> Outcome<()> {
+    async fn send_whole(&self, session: Session) -> Outcome<()> {
         let payload = if self.size == 0 {
             Payload::Bytes(Bytes::new())
         } else {
             Payload::Reader { size_bytes: self.size, reopen: Arc::clone(&self.reopen) }
         };
-        self.close_session(session, payload).await
+        self.close_session(session.url, payload).await
     }
 
     /// `PUT session?digest=`, with the last bytes or none.
@@ -242,13 +250,13 @@ impl Push<'_> {
         }
     }
 
-    /// Sends the blob in chunks. The given session was used for the attempt in one piece; a fresh one tells the
-    /// smallest chunk the registry takes.
-    async fn send_chunks(&self, session: Url) -> Outcome<()> {
+    /// Sends the blob in chunks; a broken one is sent again from where the registry says it stands.
+    async fn send_chunks(&self, session: Session) -> Outcome<()> {
         let mut chunks = Chunks { reopen: Arc::clone(&self.reopen), reader: None, position: 0, size: self.size };
         let mut attempts = Attempts::new(self.client.options.retries);
-        let mut session = session;
-        let mut chunk_bytes = CHUNK_BYTES;
+        let chunk_bytes_min = CHUNK_BYTES_MIN.max(session.chunk_bytes_min);
+        let mut chunk_bytes = CHUNK_BYTES.max(chunk_bytes_min);
+        let mut session = session.url;
         let mut position: u64 = 0;
         while position < self.size {
             let chunk;
@@ -270,11 +278,11 @@ impl Push<'_> {
                         return Err(RegistryFailure::protocol(&answer.url, reason));
                     }
                     position = end;
-                    let smallest = smallest_chunk(answer.response.headers());
-                    chunk_bytes = chunk_bytes.max(smallest);
                     attempts.restart();
                 }
-                Err(failure) if wants_chunks(&failure) && chunk_bytes > CHUNK_BYTES_MIN => chunk_bytes /= 2,
+                Err(failure) if wants_chunks(&failure) && chunk_bytes > chunk_bytes_min => {
+                    chunk_bytes = chunk_bytes_min.max(chunk_bytes / 2);
+                }
                 Err(failure) => {
                     attempts.wait_after(failure).await?;
                     (session, position) = self.upload_status(session).await?;
@@ -289,14 +297,15 @@ impl Push<'_> {
         let call = Call::new(Method::GET, session.clone());
         let answer = self.client.exchange(&self.endpoint, &self.scopes, &call).await?;
         if !answer.status().is_success() {
-            return Err(failure_of(&self.client.transport, &answer.url, answer.response, answer.authorized).await);
+            return Err(self.client.failure(&self.endpoint, answer).await);
         }
         let headers = answer.response.headers();
         let held = held_bytes(headers).unwrap_or(0);
         if held > self.size {
             return Err(RegistryFailure::protocol(&answer.url, "it holds more bytes of the upload than were sent"));
         }
-        let session = if headers.contains_key(reqwest::header::LOCATION) { follow(&answer.url, headers)? } else { session };
+        let session =
+            if headers.contains_key(reqwest::header::LOCATION) { follow(&answer.url, headers)? } else { session };
         Ok((session, held))
     }
 }
@@ -304,7 +313,9 @@ impl Push<'_> {
 /// Whether this answer to a mount means "not like that" rather than "not at all".
 fn declines_mount(failure: &RegistryFailure) -> bool {
     match failure {
-        RegistryFailure::Unauthorized { .. } | RegistryFailure::Denied { .. } | RegistryFailure::NotFound { .. } => true,
+        RegistryFailure::Unauthorized { .. } | RegistryFailure::Denied { .. } | RegistryFailure::NotFound { .. } => {
+            true
+        }
         RegistryFailure::Status { status, .. } => status.is_client_error() || status.as_u16() == 501,
         _ => false,
     }

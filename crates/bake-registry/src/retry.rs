@@ -72,8 +72,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// Unix seconds of `Sun, 06 Nov 1994 08:49:37 GMT` (IMF-fixdate, the one form that may be sent).
 fn parse_http_date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = text.split_once(", ")?.1.split(' ');
     let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
     let month_name = words.next()?;
@@ -86,7 +85,8 @@ fn parse_http_date(text: &str) -> Option<u64> {
     }
     // Days since 1970 by the civil calendar; years start in March so that the leap day comes last.
     let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = shifted_year * 365 + shifted_year / 4 - shifted_year / 100 + shifted_year / 400
+    let days = shifted_year * 365 + shifted_year / 4 - shifted_year / 100
+        + shifted_year / 400
         + (153 * shifted_month + 2) / 5
         + day
         - 1;
@@ -103,7 +103,9 @@ mod tests {
         assert_eq!(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(parse_http_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
         assert_eq!(parse_http_date("Thu, 29 Feb 2024 12:00:00 GMT"), Some(1_709_208_000));
-        for bad in ["", "x", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT", "Sun, 99 Nov 1994 0:0:0 GMT"] {
+        for bad in
+            ["", "x", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:49 GMT", "Sun, 99 Nov 1994 0:0:0 GMT"]
+        {
             assert_eq!(parse_http_date(bad), None, "{bad}");
         }
     }

@@ -78,7 +78,11 @@ impl BlobSink for MemorySink {
 
     fn finish(&mut self, expected: &Digest) -> Result<Vec<u8>, SinkError> {
         let actual = Verifier::digest_of(expected.algorithm(), &self.bytes);
-        if actual == *expected { Ok(std::mem::take(&mut self.bytes)) } else { Err(SinkError::DigestMismatch { actual }) }
+        if actual == *expected {
+            Ok(std::mem::take(&mut self.bytes))
+        } else {
+            Err(SinkError::DigestMismatch { actual })
+        }
     }
 }
 

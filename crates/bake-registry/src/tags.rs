@@ -40,7 +40,9 @@ impl RegistryClient {
             let endpoint = self.endpoint(&repository.registry).await?;
             self.collect_tags(&endpoint, &repository).await
         };
-        self.within_total(reference.registry(), work).await.attempt(|| format!("list the tags of `{}`", reference.name()))
+        self.within_total(reference.registry(), work)
+            .await
+            .attempt(|| format!("list the tags of `{}`", reference.name()))
     }
 
     async fn collect_tags(&self, endpoint: &Endpoint, repository: &Repository) -> Outcome<Vec<String>> {
@@ -56,8 +58,7 @@ impl RegistryClient {
                 return Err(RegistryFailure::protocol(&url, format!("the tag list has more than {PAGES_MAX} pages")));
             }
             let call = Call::new(Method::GET, url.clone());
-            let (from, headers, body) =
-                self.request_small(endpoint, &scopes, &call, PAGE_BYTES_MAX, &what).await?;
+            let (from, headers, body) = self.request_small(endpoint, &scopes, &call, PAGE_BYTES_MAX, &what).await?;
             let page: Page = serde_json::from_slice(&body)
                 .map_err(|error| RegistryFailure::protocol(&from, format!("the tag list is not valid: {error}")))?;
             let page = page.tags.unwrap_or_default();

@@ -49,10 +49,7 @@ pub(crate) enum Payload {
     /// Bytes in memory.
     Bytes(Bytes),
     /// `size_bytes` bytes from a reader.
-    Reader {
-        size_bytes: u64,
-        reopen: Reopen,
-    },
+    Reader { size_bytes: u64, reopen: Reopen },
 }
 
 impl Payload {

@@ -1,0 +1,10 @@
+//! The client against the in-process registry, a raw server, and Debian's registry.
+#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+mod authentication;
+mod debian;
+mod hostile;
+mod pull;
+mod push;
+mod support;
+mod tls;
