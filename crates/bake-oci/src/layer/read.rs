@@ -31,12 +31,15 @@ pub struct ReadLimits {
     pub entries: u64,
     /// The most bytes of content of all entries, with the holes of sparse files.
     pub content_bytes: u64,
+    /// Whether `..` in a name goes up within the archive's own root, as `tar` of an `ADD` is unpacked by others, rather
+    /// than being refused, as it must be in a layer.
+    pub clamp_parents: bool,
 }
 
 impl Default for ReadLimits {
     /// 8 Mi entries and 1 TiB: an order of magnitude above the largest layers seen (full SDKs, model weights).
     fn default() -> Self {
-        Self { entries: 8 << 20, content_bytes: 1 << 40 }
+        Self { entries: 8 << 20, content_bytes: 1 << 40, clamp_parents: false }
     }
 }
 
@@ -242,6 +245,22 @@ impl<R: Read> LayerReader<R> {
         Ok(Some(ReadEntry { entry, content, source: &mut self.source, unread: &mut self.unread }))
     }
 
+    /// A name in its shortest form; what `..` means is for the limits to say.
+    fn clean(&self, raw: &[u8]) -> Result<Vec<u8>, NameError> {
+        if !self.limits.clamp_parents {
+            return clean_name(raw);
+        }
+        let mut parts: Vec<&[u8]> = Vec::new();
+        for part in raw.split(|byte| *byte == b'/') {
+            if part == b".." {
+                parts.pop();
+            } else {
+                parts.push(part);
+            }
+        }
+        clean_name(&parts.join(&b'/'))
+    }
+
     /// Reads what follows the end of the archive, so that a digest of the reader below covers every byte, and gives
     /// that reader back.
     pub fn finish(mut self) -> Result<R, LayerReadError> {
@@ -314,7 +333,7 @@ impl<R: Read> LayerReader<R> {
         let field = |field| LayerReadError::Field { path: path(), field };
         let name_error =
             |what: &'static str, raw: &[u8], source| LayerReadError::Name { what, path: display_path(raw), source };
-        let clean = clean_name(&raw_name).map_err(|source| name_error("name", &raw_name, source))?;
+        let clean = self.clean(&raw_name).map_err(|source| name_error("name", &raw_name, source))?;
 
         let own_size = number(&old.size).and_then(|size| u64::try_from(size).ok()).ok_or_else(|| field("size"))?;
         let size = match &records.size {
@@ -381,7 +400,7 @@ impl<R: Read> LayerReader<R> {
             }
             b'1' => {
                 let raw = link_target()?;
-                let target = clean_name(&raw).map_err(|source| name_error("hard link target", &raw, source))?;
+                let target = self.clean(&raw).map_err(|source| name_error("hard link target", &raw, source))?;
                 if target.is_empty() {
                     return Err(name_error("hard link target", &raw, NameError::Empty));
                 }

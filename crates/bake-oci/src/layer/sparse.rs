@@ -246,7 +246,13 @@ pub(crate) fn read_old_map(
         }
     }
     let mut extended = gnu.isextended[0] == 1;
+    let mut extensions = 0;
     while extended {
+        // Empty blocks add no pieces, so the limit on pieces alone would not end them.
+        extensions += 1;
+        if extensions > FRAGMENTS_MAX / 21 + 1 {
+            return Ok(Err(SparseError::TooManyFragments));
+        }
         let mut extension = GnuExtSparseHeader::new();
         let mut block = [0_u8; BLOCK_BYTES];
         read_block(&mut block)?;
