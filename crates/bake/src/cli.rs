@@ -1,0 +1,230 @@
+//! What can be typed: the command line as types, and nothing else.
+//!
+//! The doc comments here are the help text. No type of this module goes further down than the settings, which turn
+//! them into requests; spellings follow Docker wherever Docker has a word for it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod image;
+mod lint;
+mod store;
+mod unsupported;
+mod value;
+
+pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
+pub use image::{
+    HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PushArguments,
+    RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
+};
+pub use lint::{LintArguments, LintFormat};
+pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};
+pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
+pub use value::Assignment;
+
+/// Compiles Dockerfiles into OCI images, without a daemon.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bake",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    max_term_width = 120,
+    after_help = "Examples:\n  \
+        bake build -t myapp:1.0 .            build an image into the local store\n  \
+        bake build --push -t host/app:1 .    build an image and push it\n  \
+        bake lint                            check the Dockerfile of this directory\n  \
+        bake images                          list what was built and pulled\n\n\
+        Exit codes: 0 success, 1 the build or command failed, 2 usage or input, 70 a bug in bake, 130 interrupted."
+)]
+pub struct Arguments {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArguments {
+    /// Keep images, layers and cache in this directory.
+    ///
+    /// Without it, the directory is `$BAKE_ROOT`; without that, `/var/lib/bake` for root and `$XDG_DATA_HOME/bake` for
+    /// everybody else.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+
+    /// Tell on standard error what bake does and why.
+    #[arg(short = 'D', long, global = true)]
+    pub debug: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image from a Dockerfile.
+    #[command(visible_alias = "b")]
+    Build(Box<BuildArguments>),
+    /// Check Dockerfiles for mistakes.
+    Lint(LintArguments),
+    /// List images.
+    #[command(visible_alias = "ls")]
+    Images(ImagesArguments),
+    /// Show everything known about images.
+    Inspect(InspectArguments),
+    /// Show which instruction made which layer of an image.
+    History(HistoryArguments),
+    /// Give an image another name.
+    Tag(TagArguments),
+    /// Remove images.
+    #[command(name = "rmi")]
+    RemoveImage(RemoveImageArguments),
+    /// Fetch an image from a registry.
+    Pull(PullArguments),
+    /// Send an image to a registry.
+    Push(PushArguments),
+    /// Run a command in an image.
+    Run(Box<RunArguments>),
+    /// Write images to an archive.
+    Save(SaveArguments),
+    /// Read images from an archive.
+    Load(LoadArguments),
+    /// Remove what is no longer needed.
+    Prune(PruneArguments),
+    /// Show how much disk space is used for what.
+    #[command(name = "df", visible_alias = "du")]
+    DiskUsage(DiskUsageArguments),
+    /// Check the store, and repair it.
+    Fsck(FsckArguments),
+    /// Show the version of bake and of what it is made of.
+    Version(VersionArguments),
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn build(arguments: &[&str]) -> BuildArguments {
+        match parse(arguments).unwrap().command {
+            Command::Build(build) => *build,
+            other => panic!("parsed as {other:?}"),
+        }
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("bake").chain(arguments.iter().copied()))
+    }
+
+    #[test]
+    fn definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn build_takes_what_buildx_takes() {
+        let arguments = build(&[
+            "build",
+            "-f",
+            "docker/Dockerfile",
+            "-t",
+            "a:1",
+            "--tag=b:2",
+            "--target",
+            "app",
+            "--build-arg",
+            "A=1=2",
+            "--build-arg",
+            "B",
+            "--build-context",
+            "base=docker-image://alpine",
+            "--label",
+            "k=v",
+            "--no-cache-filter",
+            "one,two",
+            "--platform",
+            "linux/amd64,linux/arm64",
+            "-o",
+            "type=oci,dest=out.tar",
+            "--push=false",
+            "--load",
+            "--provenance=false",
+            "--sbom",
+            "false",
+            "--builder",
+            "default",
+            "--shm-size",
+            "64m",
+            "--allow",
+            "network.host,security.insecure",
+            "--rm",
+            "-q",
+            ".",
+        ]);
+        assert_eq!(arguments.tag, ["a:1", "b:2"]);
+        assert_eq!(arguments.build_arg[0], Assignment { name: "A".into(), value: Some("1=2".into()) });
+        assert_eq!(arguments.build_arg[1], Assignment { name: "B".into(), value: None });
+        assert_eq!(arguments.no_cache_filter, ["one", "two"]);
+        assert_eq!(arguments.platform, ["linux/amd64", "linux/arm64"]);
+        assert!(!arguments.push && arguments.load && arguments.quiet);
+        assert_eq!(arguments.shm_size, Some(64 << 20));
+        assert_eq!(arguments.allow, [Entitlement::NetworkHost, Entitlement::SecurityInsecure]);
+        assert_eq!(arguments.context, ".");
+    }
+
+    #[test]
+    fn unsupported_flags_are_known_and_refused() {
+        for (arguments, expected) in [
+            (&["build", "--cache-to", "type=inline", "."][..], "`--cache-to` is not supported yet"),
+            (&["build", "--cache-from=a", "--cache-from=b", "."][..], "`--cache-from` is not supported yet"),
+            (&["build", "--provenance=mode=max", "."][..], "`--provenance` is not supported yet"),
+            (&["build", "--provenance", "."][..], "`--provenance` is not supported yet"),
+            (&["build", "--builder", "remote", "."][..], "`--builder` is not supported yet"),
+            (&["build", "-m", "1g", "."][..], "`--memory` is not supported yet"),
+            (&["build", "--check", "."][..], "`--check` is not supported yet"),
+            (&["run", "-d", "alpine"][..], "`--detach` is not supported yet"),
+        ] {
+            let error = parse(arguments).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+            assert!(error.to_string().contains(expected), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn arguments_after_the_image_belong_to_the_command() {
+        let Command::Run(run) = parse(&["run", "--rm", "-e", "A=1", "alpine", "ls", "--rm", "-D"]).unwrap().command
+        else {
+            panic!("not a run command")
+        };
+        assert_eq!(run.image, "alpine");
+        assert_eq!(run.command, ["ls", "--rm", "-D"]);
+        assert_eq!(run.env[0], Assignment { name: "A".into(), value: Some("1".into()) });
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        let arguments = parse(&["images", "--root", "/tmp/x", "-D"]).unwrap();
+        assert!(arguments.global.debug);
+        assert_eq!(arguments.global.root.unwrap(), PathBuf::from("/tmp/x"));
+    }
+
+    #[test]
+    fn hidden_flags_do_not_show_in_the_help() {
+        let help = Arguments::command().find_subcommand_mut("build").unwrap().render_long_help().to_string();
+        assert!(help.contains("--no-cache-filter") && !help.contains("--cache-to"), "{help}");
+    }
+
+    #[test]
+    fn a_misspelt_flag_gets_a_suggestion() {
+        let error = parse(&["build", "--tga", "x", "."]).unwrap_err().to_string();
+        assert!(error.contains("--tag"), "{error}");
+    }
+}

@@ -1,0 +1,170 @@
+//! `bake build`.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::unsupported::UnsupportedBuildFlags;
+use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
+
+/// Arguments of `bake build`: those of `docker buildx build`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        bake build -t myapp:1.0 .\n  \
+        bake build --target test --no-cache-filter test .\n  \
+        bake build --build-arg VERSION=1.2 --secret id=npm,src=$HOME/.npmrc -t myapp .\n  \
+        bake build -o type=oci,dest=myapp.tar .\n  \
+        bake build --push -t registry.example.com/team/myapp:1.0 .\n\n\
+        The image's digest is written to standard output, everything else to standard error.")]
+pub struct BuildArguments {
+    /// The build context: a directory, or `-` for an archive on standard input.
+    #[arg(value_name = "CONTEXT")]
+    pub context: String,
+
+    /// Read this Dockerfile; `-` for standard input. Without it, `Dockerfile` in the build context.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// Give the image this name. May be given several times.
+    #[arg(short, long, value_name = "NAME")]
+    pub tag: Vec<String>,
+
+    /// Build this stage instead of the last one.
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+
+    /// Build for these platforms, separated by commas.
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub platform: Vec<String>,
+
+    /// Set a build argument; with the name alone, to the value it has in the environment.
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = assignment)]
+    pub build_arg: Vec<Assignment>,
+
+    /// Let `FROM` and `--from` find another context under this name: a directory, `docker-image://REFERENCE`,
+    /// `oci-layout://DIR` or a Git repository.
+    #[arg(long, value_name = "NAME=SOURCE", value_parser = full_assignment)]
+    pub build_context: Vec<Assignment>,
+
+    /// Add a label to the image's configuration.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    pub label: Vec<Assignment>,
+
+    /// Add an annotation to the manifest, or with `index:`, `manifest[PLATFORM]:` and so on before it, to something else.
+    #[arg(long, value_name = "[TYPE:]NAME=VALUE")]
+    pub annotation: Vec<String>,
+
+    /// Where the result goes, for example `type=oci,dest=out.tar`; a path alone is a directory for the files of the image,
+    /// `-` an archive of them on standard output. Without it, the image goes to the local store.
+    #[arg(short, long, value_name = "SPEC", help_heading = "Output")]
+    pub output: Vec<String>,
+
+    /// Push the image to the registry that its name says; short for `--output type=registry`.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = truth, help_heading = "Output")]
+    pub push: bool,
+
+    /// Put the image into the local store, also where `--output` names something else.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = truth, help_heading = "Output")]
+    pub load: bool,
+
+    /// Write the image ID to this file.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub iidfile: Option<PathBuf>,
+
+    /// Write what is known about the result to this file, as JSON.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub metadata_file: Option<PathBuf>,
+
+    /// Write nothing but the digest and errors.
+    #[arg(short, long, help_heading = "Output")]
+    pub quiet: bool,
+
+    /// How progress is shown on standard error. Without it, the value of `$BUILDKIT_PROGRESS`, or `auto`.
+    #[arg(long, value_name = "MODE", help_heading = "Output")]
+    pub progress: Option<ProgressMode>,
+
+    /// Carry out every step, even those whose result is known.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = truth, help_heading = "Cache")]
+    pub no_cache: bool,
+
+    /// Carry out every step of these stages, separated by commas.
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', help_heading = "Cache")]
+    pub no_cache_filter: Vec<String>,
+
+    /// Ask the registry for base images even where they are in the local store.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = truth, help_heading = "Cache")]
+    pub pull: bool,
+
+    /// The network that `RUN` steps see.
+    #[arg(long, value_name = "MODE", default_value = "default", help_heading = "RUN steps")]
+    pub network: NetworkMode,
+
+    /// Add a line to `/etc/hosts` of `RUN` steps.
+    #[arg(long, value_name = "HOST:IP", help_heading = "RUN steps")]
+    pub add_host: Vec<String>,
+
+    /// Let `RUN --mount=type=secret` see a secret, for example `id=token,env=TOKEN` or `id=npm,src=.npmrc`.
+    #[arg(long, value_name = "SPEC", help_heading = "RUN steps")]
+    pub secret: Vec<String>,
+
+    /// Let `RUN --mount=type=ssh` use an SSH agent or keys: `default`, or `ID=SOCKET` or `ID=KEY,KEY`.
+    #[arg(long, value_name = "SPEC", help_heading = "RUN steps")]
+    pub ssh: Vec<String>,
+
+    /// Allow steps what they may not do by themselves.
+    #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', help_heading = "RUN steps")]
+    pub allow: Vec<Entitlement>,
+
+    /// The size of `/dev/shm`, for example `64m`.
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes, help_heading = "RUN steps")]
+    pub shm_size: Option<u64>,
+
+    /// Carry out at most this many steps at the same time. Without it, as many as there are processors.
+    #[arg(long, value_name = "NUMBER")]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// Flags that are known and refused.
+    #[command(flatten)]
+    pub unsupported: UnsupportedBuildFlags,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// `tty` on a terminal, `plain` elsewhere.
+    Auto,
+    /// One line per running step, redrawn.
+    Tty,
+    /// Every line of output, numbered by step.
+    Plain,
+    /// Nothing but errors.
+    Quiet,
+    /// BuildKit's status messages, one JSON object per line.
+    #[value(name = "rawjson")]
+    RawJson,
+    /// Nothing but errors.
+    None,
+}
+
+/// The network that `RUN` steps see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NetworkMode {
+    /// A network of their own that reaches the outside where the machine allows it.
+    Default,
+    /// Nothing but the loopback interface.
+    None,
+    /// The network of the machine; takes `--allow network.host`.
+    Host,
+}
+
+/// What a step may be allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Entitlement {
+    /// `RUN --network=host`.
+    #[value(name = "network.host")]
+    NetworkHost,
+    /// `RUN --security=insecure`.
+    #[value(name = "security.insecure")]
+    SecurityInsecure,
+}

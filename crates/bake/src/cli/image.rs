@@ -1,0 +1,214 @@
+//! Commands about single images.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::build::NetworkMode;
+use super::unsupported::UnsupportedRunFlags;
+use super::value::{Assignment, assignment, truth};
+
+/// How a list is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// In columns, for people.
+    Table,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Arguments of `bake images`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake images\n  bake images --digests\n  bake images -q")]
+pub struct ImagesArguments {
+    /// Only images of this repository or reference.
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub reference: Option<String>,
+
+    /// Write image IDs only.
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// How the list is written.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+
+    /// Show digests of manifests too.
+    #[arg(long)]
+    pub digests: bool,
+
+    /// Write IDs and digests in full.
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+/// Arguments of `bake inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake inspect myapp:1.0\n  bake inspect --format json myapp:1.0 alpine")]
+pub struct InspectArguments {
+    /// How it is written: `json`.
+    #[arg(short, long, value_name = "FORMAT", default_value = "json")]
+    pub format: String,
+
+    /// References, image IDs or digests.
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+}
+
+/// Arguments of `bake history`.
+#[derive(Debug, Args)]
+pub struct HistoryArguments {
+    /// How the list is written.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+
+    /// Write everything in full.
+    #[arg(long)]
+    pub no_trunc: bool,
+
+    /// Write image IDs only.
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// A reference, image ID or digest.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+}
+
+/// Arguments of `bake tag`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bake tag myapp:1.0 registry.example.com/team/myapp:1.0")]
+pub struct TagArguments {
+    /// The image: a reference, image ID or digest.
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+
+    /// The name it gets.
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+}
+
+/// Arguments of `bake rmi`.
+#[derive(Debug, Args)]
+pub struct RemoveImageArguments {
+    /// Remove also images with several names, and do not mind those that are not there.
+    #[arg(short, long)]
+    pub force: bool,
+
+    /// References, image IDs or digests.
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+}
+
+/// Arguments of `bake pull`.
+#[derive(Debug, Args)]
+pub struct PullArguments {
+    /// The platform whose image is fetched. Without it, that of this machine.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// A reference.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+}
+
+/// Arguments of `bake push`.
+#[derive(Debug, Args)]
+pub struct PushArguments {
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// A reference; its registry is where the image goes.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+}
+
+/// Arguments of `bake run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        bake run --rm myapp:1.0\n  \
+        bake run --rm -e DEBUG=1 -v $PWD:/src -w /src golang go test ./...\n\n\
+        Options stand before the image; everything after it is the command and its arguments.")]
+pub struct RunArguments {
+    /// Set an environment variable; with the name alone, to the value it has here.
+    #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = assignment)]
+    pub env: Vec<Assignment>,
+
+    /// Run as this user and group.
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+
+    /// Run in this directory.
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+
+    /// Show a directory or file of this machine inside, for example `$PWD:/src:ro`.
+    #[arg(short, long, value_name = "SOURCE:TARGET[:OPTIONS]")]
+    pub volume: Vec<String>,
+
+    /// The network that is seen inside.
+    #[arg(long, value_name = "MODE", default_value = "default")]
+    pub network: NetworkMode,
+
+    /// Remove what was written when the command ends; that is always done.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", hide_default_value = true, action = ArgAction::Set, value_parser = truth)]
+    pub rm: bool,
+
+    /// Run this instead of the image's entry point; an empty value removes that.
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+
+    /// Allow no writing to the image's files.
+    #[arg(long)]
+    pub read_only: bool,
+
+    /// Let the command read standard input; that is always so.
+    #[arg(short, long)]
+    pub interactive: bool,
+
+    /// Give the command the terminal, where there is one; that is always so.
+    #[arg(short, long)]
+    pub tty: bool,
+
+    /// A reference, image ID or digest.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+
+    /// The command and its arguments, instead of the image's.
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+
+    /// Flags that are known and refused.
+    #[command(flatten)]
+    pub unsupported: UnsupportedRunFlags,
+}
+
+/// Arguments of `bake save`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bake save -o myapp.tar myapp:1.0")]
+pub struct SaveArguments {
+    /// Write to this file instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// References, image IDs or digests.
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+}
+
+/// Arguments of `bake load`.
+#[derive(Debug, Args)]
+pub struct LoadArguments {
+    /// Read this file instead of standard input: a docker archive or an OCI layout in a tar, compressed or not.
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+
+    /// Show no progress.
+    #[arg(short, long)]
+    pub quiet: bool,
+}

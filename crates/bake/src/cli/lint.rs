@@ -1,0 +1,58 @@
+//! `bake lint`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Arguments of `bake lint`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        bake lint\n  \
+        bake lint --fix services/*/Dockerfile\n  \
+        bake lint --format sarif > findings.sarif\n  \
+        bake lint --explain unknown-instruction\n\n\
+        Exit codes: 0 nothing to complain about, 1 findings, 2 a file could not be read.")]
+pub struct LintArguments {
+    /// The Dockerfiles; `-` for standard input. Without any, `Dockerfile` in the current directory.
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// How findings are written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: LintFormat,
+
+    /// Change the files: apply every fix that cannot change what is built.
+    #[arg(long)]
+    pub fix: bool,
+
+    /// Change the files: apply also fixes that may change what is built.
+    #[arg(long)]
+    pub unsafe_fixes: bool,
+
+    /// Show what the fixes would change, without changing it.
+    #[arg(long)]
+    pub diff: bool,
+
+    /// Report only these rules, separated by commas.
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub select: Vec<String>,
+
+    /// Do not report these rules, separated by commas.
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+
+    /// Say what a rule is about, instead of checking files.
+    #[arg(long, value_name = "RULE", conflicts_with_all = ["files", "fix", "unsafe_fixes", "diff"])]
+    pub explain: Option<String>,
+}
+
+/// How findings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LintFormat {
+    /// With the source lines, for people.
+    Text,
+    /// A list of objects.
+    Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+}

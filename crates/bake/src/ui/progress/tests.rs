@@ -1,0 +1,361 @@
+#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+use std::sync::atomic::AtomicU64;
+
+use bake_solver::Stream;
+
+use super::*;
+
+/// A clock that shows what it is told, and a writer that remembers.
+#[derive(Clone, Default)]
+struct Stage {
+    written: Arc<Mutex<Vec<u8>>>,
+    now: Arc<AtomicU64>,
+}
+
+impl Write for Stage {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.written.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stage {
+    fn clock(&self) -> Clock {
+        let now = Arc::clone(&self.now);
+        Clock::new(SystemTime::UNIX_EPOCH, move || Duration::from_millis(now.load(Ordering::SeqCst)))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn at(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn step(id: u32, text: &str, internal: bool) -> StepInfo {
+    let number = if internal { None } else { Some((id, 3)) };
+    StepInfo {
+        id: VertexId(id),
+        definition: DefinitionDigest([u8::try_from(id).unwrap(); 32]),
+        inputs: id
+            .checked_sub(1)
+            .map(|input| DefinitionDigest([u8::try_from(input).unwrap(); 32]))
+            .into_iter()
+            .collect(),
+        label: StepLabel { stage: String::new(), number, text: text.to_owned(), internal },
+    }
+}
+
+fn planned() -> BuildEvent {
+    BuildEvent::Planned {
+        steps: vec![step(0, "load context", true), step(1, "FROM alpine", false), step(2, "RUN make\n  all", false)],
+    }
+}
+
+fn started(id: u32) -> BuildEvent {
+    BuildEvent::Started { step: VertexId(id) }
+}
+
+fn log(id: u32, text: &str) -> BuildEvent {
+    BuildEvent::Log { step: VertexId(id), stream: Stream::Stdout, bytes: text.as_bytes().to_vec() }
+}
+
+fn transfer(id: u32, current: u64, total: Option<u64>) -> BuildEvent {
+    BuildEvent::Transfer { step: VertexId(id), id: "pull sha256:12".into(), current, total }
+}
+
+fn finished(id: u32, outcome: Outcome, elapsed: u64) -> BuildEvent {
+    BuildEvent::Finished { step: VertexId(id), outcome, elapsed: at(elapsed) }
+}
+
+fn failed(id: u32, message: &str) -> BuildEvent {
+    BuildEvent::Failed { step: VertexId(id), message: message.into(), elapsed: at(300) }
+}
+
+/// What the plain display writes for events at their times; `None` is a tick.
+fn plain(events: &[(u64, Option<BuildEvent>)]) -> String {
+    let stage = Stage::default();
+    let mut plain = Plain::new(Box::new(stage.clone()));
+    for (time, event) in events {
+        match event {
+            Some(event) => plain.event(at(*time), event).unwrap(),
+            None => plain.tick(at(*time)).unwrap(),
+        }
+    }
+    plain.finish(at(99_000), &[]).unwrap();
+    stage.text()
+}
+
+#[test]
+fn plain_numbers_steps_in_the_order_shown() {
+    let text = plain(&[
+        (0, Some(planned())),
+        (0, Some(started(0))),
+        (5, Some(finished(0, Outcome::Ran, 5))),
+        (10, Some(started(1))),
+        (10, Some(finished(1, Outcome::Cached, 0))),
+        (20, Some(started(2))),
+        (143, Some(log(2, "\u{1b}[32mcc\u{1b}[0m main.c\n10%\r"))),
+        (200, Some(log(2, "100%\nno end"))),
+        (320, Some(finished(2, Outcome::Ran, 300))),
+    ]);
+    assert_eq!(
+        text,
+        "#1 [1/3] FROM alpine\n#1 CACHED\n\n#2 [2/3] RUN make all\n#2 0.123 cc main.c\n#2 0.180 100%\n#2 0.300 no end\n#2 DONE 0.3s\n"
+    );
+}
+
+#[test]
+fn plain_shows_failures_of_internal_steps_and_slow_ones() {
+    let text = plain(&[
+        (0, Some(planned())),
+        (0, Some(started(0))),
+        (900, None),
+        (1200, None),
+        (1300, Some(failed(0, "`.dockerignore`: \u{1b}c bad\nsecond line"))),
+    ]);
+    assert_eq!(text, "#1 [internal] load context\n#1 ERROR: `.dockerignore`: \\x1bc bad\n#1 second line\n");
+    let quick = plain(&[(0, Some(planned())), (0, Some(started(0))), (5, Some(failed(0, "gone")))]);
+    assert_eq!(quick, "#1 [internal] load context\n#1 ERROR: gone\n");
+}
+
+#[test]
+fn plain_limits_transfer_lines() {
+    let mut events = vec![(0, Some(planned())), (0, Some(started(0)))];
+    events.extend((0..80).map(|tenth| (tenth * 100, Some(transfer(0, tenth * 100_000, Some(8_000_000))))));
+    events.push((8000, Some(transfer(0, 8_000_000, Some(8_000_000)))));
+    events.push((8000, Some(finished(0, Outcome::Ran, 8000))));
+    assert_eq!(
+        plain(&events),
+        "#1 [internal] load context\n#1 pull sha256:12 1.00MB / 8.00MB 1.00MB/s 1.0s\n\
+         #1 pull sha256:12 6.00MB / 8.00MB 1.00MB/s 6.0s\n#1 pull sha256:12 8.00MB / 8.00MB 1.00MB/s 8.0s done\n#1 DONE 8.0s\n"
+    );
+}
+
+#[test]
+fn plain_shows_waiting_output_and_repeats_names() {
+    let mut events = vec![(0, Some(planned())), (0, Some(started(1))), (0, Some(started(2)))];
+    events.push((100, Some(log(1, "Continue? "))));
+    events.push((3200, None));
+    events.extend((0..60).map(|line| (4000, Some(log(2, &format!("line {line}\n"))))));
+    events.push((5000, Some(log(1, "late\n"))));
+    let text = plain(&events);
+    assert!(text.contains("#1 3.200 Continue? \n"), "{text}");
+    assert!(text.ends_with("#1 [1/3] FROM alpine\n#1 5.000 late\n"), "{text}");
+}
+
+#[test]
+fn plain_shows_bytes_that_are_no_text() {
+    let bytes = BuildEvent::Log { step: VertexId(2), stream: Stream::Stderr, bytes: b"caf\xe9 \x07ok\n".to_vec() };
+    let text = plain(&[(0, Some(planned())), (0, Some(started(2))), (0, Some(bytes))]);
+    assert!(text.ends_with("#1 0.000 caf\u{fffd} ok\n"), "{text}");
+}
+
+#[test]
+fn events_of_unknown_steps_are_ignored() {
+    for event in [started(9), log(9, "x\n"), transfer(9, 1, None), finished(9, Outcome::Ran, 1), failed(9, "x")] {
+        assert_eq!(plain(&[(0, Some(event))]), "");
+    }
+}
+
+#[test]
+fn raw_json_speaks_buildkits_status_stream() {
+    let stage = Stage::default();
+    let mut raw = RawJson::new(Box::new(stage.clone()), SystemTime::UNIX_EPOCH);
+    for (time, event) in [
+        (0, planned()),
+        (1000, started(2)),
+        (1500, log(2, "hi\n")),
+        (1600, transfer(2, 5, Some(10))),
+        (1700, transfer(2, 10, Some(10))),
+        (1800, BuildEvent::Notice { step: VertexId(2), message: "slow".into() }),
+        (2000, failed(2, "exit code 3")),
+    ] {
+        raw.event(at(time), &event).unwrap();
+    }
+    let lines: Vec<serde_json::Value> = stage.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["vertexes"].as_array().unwrap().len(), 3);
+    assert_eq!(lines[0]["vertexes"][2]["inputs"][0], format!("blake3:{}", "01".repeat(32)));
+    assert_eq!(lines[0]["vertexes"][1].get("started"), None);
+    assert_eq!(lines[1]["vertexes"][0]["started"], "1970-01-01T00:00:01Z");
+    assert_eq!(
+        lines[2]["logs"][0],
+        serde_json::json!({
+            "vertex": format!("blake3:{}", "02".repeat(32)), "stream": 1, "data": "aGkK",
+            "timestamp": "1970-01-01T00:00:01.5Z",
+        })
+    );
+    assert_eq!(lines[4]["statuses"][0]["started"], lines[3]["statuses"][0]["timestamp"]);
+    assert!(lines[4]["statuses"][0]["completed"].is_string());
+    assert_eq!(lines[5]["warnings"][0]["short"], "c2xvdw==");
+    assert_eq!(lines[6]["vertexes"][0]["error"], "exit code 3");
+    assert_eq!(lines[6]["vertexes"][0]["completed"], "1970-01-01T00:00:02Z");
+}
+
+#[test]
+fn progress_shows_activities_tails_and_the_report() {
+    let stage = Stage::default();
+    let progress =
+        Progress::to_writer(DisplayKind::Plain, Colour::Plain, stage.clock(), Box::new(stage.clone())).unwrap();
+    progress.send(planned());
+    progress.send(started(2));
+    stage.now.store(1500, Ordering::SeqCst);
+    progress.send(log(2, "last words\n"));
+    let label = StepLabel { text: "exporting to image".into(), ..StepLabel::default() };
+    progress.begin(label.clone()).done();
+    drop(progress.begin(label));
+    progress.send(failed(2, "exit code 3"));
+    assert_eq!(progress.tail(VertexId(2)), ["1.500 last words"]);
+    progress.finish(Some(&Summary { ran: 1, ..Summary::default() }));
+    progress.finish(None);
+    progress.print("too late");
+    assert_eq!(
+        stage.text(),
+        "#1 [2/3] RUN make all\n#1 1.500 last words\n#2 exporting to image\n#2 DONE 0.0s\n\n\
+         #3 exporting to image\n#3 ERROR: not finished\n#1 ERROR: exit code 3\n\nbuilt 1 step in 0.0s\n"
+    );
+}
+
+#[test]
+fn quiet_shows_nothing_and_keeps_tails() {
+    let stage = Stage::default();
+    let progress =
+        Progress::to_writer(DisplayKind::Quiet, Colour::Plain, stage.clock(), Box::new(stage.clone())).unwrap();
+    progress.send(planned());
+    progress.send(started(2));
+    progress.send(log(2, "x\n"));
+    assert_eq!(progress.tail(VertexId(2)), ["0.000 x"]);
+    progress.finish(Some(&Summary::default()));
+    assert_eq!(stage.text(), "");
+}
+
+#[test]
+fn a_reader_that_is_gone_does_not_end_the_build() {
+    #[derive(Debug)]
+    struct Gone;
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let progress = Progress::to_writer(DisplayKind::Plain, Colour::Plain, Clock::system(), Box::new(Gone)).unwrap();
+    progress.send(planned());
+    progress.send(started(2));
+    // More than may wait: a display that had stopped reading would block here.
+    for _ in 0..2 * EVENTS_WAITING_MAX {
+        progress.send(log(2, "x\n"));
+    }
+    progress.finish(None);
+}
+
+#[test]
+fn automatic_needs_a_terminal_that_can_redraw() {
+    assert_eq!(DisplayKind::automatic(true, Some("xterm")), DisplayKind::Terminal);
+    for (is_terminal, term) in [(true, Some("dumb")), (true, None), (true, Some("")), (false, Some("xterm"))] {
+        assert_eq!(DisplayKind::automatic(is_terminal, term), DisplayKind::Plain);
+    }
+}
+
+/// A terminal that remembers the lines written to it, without redrawing.
+#[derive(Debug, Clone, Default)]
+struct Paper(Arc<Mutex<String>>);
+
+impl indicatif::TermLike for Paper {
+    fn width(&self) -> u16 {
+        60
+    }
+    fn height(&self) -> u16 {
+        12
+    }
+    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(text)?;
+        self.write_str("\n")
+    }
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.0.lock().unwrap().push_str(text);
+        Ok(())
+    }
+    fn clear_line(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Paper {
+    /// What was written since the last call.
+    fn take(&self) -> String {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+#[test]
+fn terminal_folds_finished_steps_and_draws_running_ones() {
+    let paper = Paper::default();
+    let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
+    let mut terminal = Terminal::new(target, Colour::Plain, Box::new(|| Size { rows: 12, columns: 60 }));
+    terminal.event(at(0), &planned()).unwrap();
+    terminal.event(at(0), &started(1)).unwrap();
+    terminal.event(at(0), &finished(1, Outcome::Cached, 0)).unwrap();
+    assert!(paper.take().contains("  CACHED [1/3] FROM alpine"));
+    terminal.event(at(0), &started(2)).unwrap();
+    terminal.event(at(100), &log(2, "cc \u{1b}[1mmain.c\u{1b}[0m\nlinking\r50%")).unwrap();
+    terminal.event(at(100), &transfer(2, 1_000_000, Some(2_000_000))).unwrap();
+    terminal.tick(at(1100)).unwrap();
+    let drawn = paper.take();
+    for line in ["    1.1s [2/3] RUN make all", "| cc main.c", "| 50%", "| pull sha256:12 1.00MB / 2.00MB 1.00MB/s"] {
+        assert!(drawn.contains(line), "{line} is missing:\n{drawn}");
+    }
+    terminal.event(at(1200), &failed(2, "exit code 3")).unwrap();
+    assert!(paper.take().contains("   ERROR [2/3] RUN make all"));
+    terminal.tick(at(1300)).unwrap();
+    terminal.print("warning: x\n").unwrap();
+    terminal.finish(&["built".to_owned()]).unwrap();
+    let end = paper.take();
+    assert!(end.contains("warning: x") && end.contains("built"), "{end}");
+    // Whatever is still on the screen must not be the failed step's own line.
+    assert!(!end.contains("1.1s"), "{end}");
+}
+
+#[test]
+fn terminal_never_draws_more_lines_than_fit() {
+    for rows in [1, 2, 5, 24, 200] {
+        for columns in [1, 10, 39, 80] {
+            let target = ProgressDrawTarget::term_like(Box::new(Paper::default()));
+            let mut terminal = Terminal::new(target, Colour::Coloured, Box::new(move || Size { rows, columns }));
+            let steps: Vec<StepInfo> = (0..40).map(|id| step(id, "RUN x", false)).collect();
+            terminal.event(at(0), &BuildEvent::Planned { steps }).unwrap();
+            for id in 0..40 {
+                terminal.event(at(0), &started(id)).unwrap();
+                terminal.event(at(0), &log(id, "a\nb\nc\n")).unwrap();
+                assert!(
+                    terminal.running_lines(at(50)).len() <= rows.saturating_sub(1).max(1),
+                    "{rows} rows, {id} steps"
+                );
+            }
+        }
+    }
+}
