@@ -23,7 +23,7 @@ pub(crate) fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Resu
         return Ok(index);
     }
     let names: Vec<String> = dockerfile.stages.iter().filter_map(name_of).collect();
-    let guess = suggest(&key, names.iter().map(String::as_str));
+    let guess = suggest(&key, names.iter().map(String::as_str), false);
     let guess = guess.map(|g| format!(" (did you mean {g}?)")).unwrap_or_default();
     let from = &dockerfile.instructions[last.from];
     let mut diagnostic = error(from.span, format!("target stage \"{target}\" could not be found{guess}"));
@@ -88,14 +88,5 @@ pub(crate) fn reachable(
 
 /// An error without a rule name.
 pub(crate) fn error(span: Span, message: impl Into<String>) -> Diagnostic {
-    Diagnostic {
-        code: Code("build"),
-        severity: Severity::Error,
-        message: message.into(),
-        span,
-        labels: Vec::new(),
-        help: None,
-        fixes: Vec::new(),
-        url: None,
-    }
+    Diagnostic::new(Severity::Error, Code("build"), span, message)
 }

@@ -74,6 +74,11 @@ pub struct HttpSource {
     pub checksum: Option<Digest>,
 }
 
+impl HttpSource {
+    /// The name of the file in the result.
+    pub const FILE_NAME: &str = "content";
+}
+
 /// A commit of a git repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GitSource {

@@ -1,1 +1,37 @@
-//! Performs build operations: exec, file copy, image, local, http and git sources
+//! Performs the operations of a build graph on Linux: exec, file changes, and image, local, HTTP sources.
+//!
+//! Entry point: [`LinuxWorker`], which implements `bake_solver::Worker`, and [`StoreCache`], which implements
+//! `bake_solver::CacheStore` over the local store. [`Images`] finds out what image references mean.
+//!
+//! Invariant: here, and only here, sandbox, snapshots, registries and the store meet. Every path that comes from a
+//! Dockerfile, a context, an image or a step is walked component by component from a directory descriptor.
+//!
+//! Must not: decide what is to be done (that is the graph), schedule (that is the solver), print, or read the
+//! environment.
+#![forbid(unsafe_code)]
+
+mod archive;
+mod cache;
+mod content;
+mod context;
+mod copy;
+mod destination;
+mod exec;
+mod file;
+mod http;
+mod images;
+mod layers;
+mod mounts;
+mod network;
+mod select;
+mod source_tree;
+mod users;
+mod worker;
+
+pub use cache::StoreCache;
+pub use context::BuildContext;
+pub use images::{ImageError, Images, PinnedImage};
+pub use layers::{LayerDigests, LayerIdentity};
+pub use network::{Network, NetworkError};
+pub use users::{Accounts, Identity, UserError};
+pub use worker::{Isolation, LinuxWorker, SecretValue, WorkerOptions};

@@ -165,7 +165,7 @@ impl Lowering<'_> {
     }
 
     fn heredoc(&mut self, body: &str, state: &StageState, at: Span) -> Lower<String> {
-        let expander = Expander::new(self.dockerfile.directives.escape());
+        let expander = Expander::new(self.dockerfile.directives.escape);
         match expander.expand_heredoc(body, &|name| state.environment.get(name).map(str::to_owned)) {
             Ok(expansion) => Ok(expansion.text),
             Err(problem) => fail(at, format!("failed to process the heredoc: {problem}")),
@@ -187,7 +187,7 @@ impl Lowering<'_> {
             wildcard: false,
             unpack,
             file_name: Some(name),
-            ..plain(input_number(inputs, input), "/", options)
+            ..plain(input_number(inputs, input), HttpSource::FILE_NAME, options)
         })
     }
 
@@ -215,7 +215,7 @@ impl Lowering<'_> {
             excludes,
             unpack: Unpack::Never,
             wildcard: false,
-            ..plain(input_number(inputs, input), "/", options)
+            ..plain(input_number(inputs, input), HttpSource::FILE_NAME, options)
         })
     }
 

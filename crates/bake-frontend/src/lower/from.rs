@@ -240,7 +240,7 @@ impl Lowering<'_> {
         let names: Vec<String> = self.dockerfile.stages.iter().filter_map(name_of).collect();
         let image = self.resolver.resolve_image(&reference, platform).map_err(|problem| {
             let mut diagnostic = from_meta(&problem, at);
-            if let Some(guess) = bake_dockerfile::suggest::suggest(name, names.iter().map(String::as_str)) {
+            if let Some(guess) = bake_dockerfile::suggest::suggest(name, names.iter().map(String::as_str), false) {
                 diagnostic.message = format!("{} (did you mean the stage {guess}?)", diagnostic.message);
             }
             Box::new(diagnostic)

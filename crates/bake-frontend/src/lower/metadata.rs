@@ -1,13 +1,11 @@
 //! Instructions that change the config, and WORKDIR, which also makes a directory.
 
-use std::collections::BTreeMap;
-
 use bake_dockerfile::Span;
 use bake_dockerfile::instruction::{
     ArgDeclaration, Command, Healthcheck, Instruction, InstructionKind, KeyValues, Word,
 };
 use bake_graph::{FileAction, FileOp, Op};
-use bake_oci::HealthcheckConfig;
+use bake_oci::config::Healthcheck as ContainerHealthcheck;
 
 use super::{Lower, Lowering, StageState, fail};
 use crate::history::PlannedHistory;
@@ -128,7 +126,7 @@ impl Lowering<'_> {
                 }
             }
             InstructionKind::Maintainer(name) => {
-                state.image.author = Some(name.value.clone());
+                state.image.author = name.value.clone();
                 state.commit(format!("MAINTAINER {}", name.value), false);
             }
             InstructionKind::Cmd(command) => {
@@ -212,7 +210,7 @@ impl Lowering<'_> {
         let shown: Vec<&str> = exposed.iter().map(String::as_str).collect();
         state.commit(format!("EXPOSE [{}]", shown.join(" ")), false);
         for port in exposed {
-            state.image.config.exposed_ports.insert(port, BTreeMap::new());
+            state.image.config.exposed_ports.insert(port);
         }
         Ok(())
     }
@@ -229,26 +227,27 @@ impl Lowering<'_> {
         }
         state.commit(format!("VOLUME [{}]", volumes.join(" ")), false);
         for volume in volumes {
-            state.image.config.volumes.insert(volume, BTreeMap::new());
+            state.image.config.volumes.insert(volume);
         }
         Ok(())
     }
 
     fn healthcheck(&mut self, check: &Healthcheck, state: &mut StageState) {
         let config = match check {
-            Healthcheck::None => HealthcheckConfig { test: vec!["NONE".into()], ..HealthcheckConfig::default() },
+            Healthcheck::None => ContainerHealthcheck { test: vec!["NONE".into()], ..ContainerHealthcheck::default() },
             Healthcheck::Command { command, interval_ns, timeout_ns, start_period_ns, start_interval_ns, retries } => {
                 let test = match command {
                     Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.value.clone()],
                     Command::Exec(args) => std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect(),
                 };
-                HealthcheckConfig {
+                ContainerHealthcheck {
                     test,
-                    interval: interval_ns.unwrap_or(0),
-                    timeout: timeout_ns.unwrap_or(0),
-                    start_period: start_period_ns.unwrap_or(0),
-                    start_interval: start_interval_ns.unwrap_or(0),
-                    retries: u64::from(retries.unwrap_or(0)),
+                    interval: nanoseconds(*interval_ns),
+                    timeout: nanoseconds(*timeout_ns),
+                    start_period: nanoseconds(*start_period_ns),
+                    start_interval: nanoseconds(*start_interval_ns),
+                    retries: i64::from(retries.unwrap_or(0)),
+                    ..ContainerHealthcheck::default()
                 }
             }
         };
@@ -259,7 +258,7 @@ impl Lowering<'_> {
             ("StartInterval", config.start_interval),
         ];
         let durations: Vec<String> =
-            durations.iter().map(|(name, ns)| format!("{name}:{}", go_duration(*ns))).collect();
+            durations.iter().map(|(name, ns)| format!("{name}:{}", go_duration(ns.unsigned_abs()))).collect();
         let shown = format!(
             "HEALTHCHECK {{Test:[{}] {} Retries:{}}}",
             config.test.join(" "),
@@ -269,6 +268,11 @@ impl Lowering<'_> {
         state.commit(shown, false);
         state.image.config.healthcheck = Some(config);
     }
+}
+
+/// A duration as the config holds it; 0 means the engine's default.
+fn nanoseconds(given: Option<u64>) -> i64 {
+    i64::try_from(given.unwrap_or(0)).unwrap_or(i64::MAX)
 }
 
 /// `["a" "b"]`: how Go prints a list of strings with `%q`.

@@ -12,7 +12,7 @@ mod run;
 use std::collections::{BTreeSet, HashMap};
 
 use bake_dockerfile::instruction::{Instruction, InstructionKind, Word};
-use bake_dockerfile::{Code, Diagnostic, Dockerfile, Expander, Severity, Span, Stage};
+use bake_dockerfile::{Code, Diagnostic, Dockerfile, Expander, Severity, Span, Stage, WordsExpansion};
 use bake_graph::{BuildGraph, LocalSource, Op, Origin, SourceOp, StepLabel, VertexId};
 use bake_oci::{ImageConfig, Platform};
 
@@ -192,7 +192,7 @@ impl<'a> Lowering<'a> {
     fn resolve_images_ahead(&mut self) {
         let expand = |stage: &Stage| {
             let InstructionKind::From(from) = &self.dockerfile.instructions[stage.from].kind else { return None };
-            let expander = Expander::new(self.dockerfile.directives.escape());
+            let expander = Expander::new(self.dockerfile.directives.escape);
             expander.expand(&from.image.value, &|name| self.globals.get(name).map(str::to_owned)).ok().map(|e| e.text)
         };
         let mut wanted = BTreeSet::new();
@@ -323,7 +323,7 @@ impl<'a> Lowering<'a> {
 
     /// Expands a word with `variables`, and warns of names that are not set.
     pub(crate) fn expand(&mut self, word: &Word, variables: &Variables) -> Lower<String> {
-        let expander = Expander::new(self.dockerfile.directives.escape());
+        let expander = Expander::new(self.dockerfile.directives.escape);
         match expander.expand(&word.value, &|name| variables.get(name).map(str::to_owned)) {
             Ok(expansion) => {
                 self.warn_undefined(&expansion.undefined, word.span, variables);
@@ -335,9 +335,9 @@ impl<'a> Lowering<'a> {
 
     /// Expands a word to several, split at spaces that are not quoted.
     pub(crate) fn expand_words(&mut self, word: &Word, variables: &Variables) -> Lower<Vec<String>> {
-        let expander = Expander::new(self.dockerfile.directives.escape());
+        let expander = Expander::new(self.dockerfile.directives.escape);
         match expander.expand_to_words(&word.value, &|name| variables.get(name).map(str::to_owned)) {
-            Ok((words, undefined)) => {
+            Ok(WordsExpansion { words, undefined }) => {
                 self.warn_undefined(&undefined, word.span, variables);
                 Ok(words)
             }
@@ -351,7 +351,7 @@ impl<'a> Lowering<'a> {
                 continue;
             }
             let known = variables.pairs().iter().map(|(known, _)| known.as_str());
-            let guess = bake_dockerfile::suggest::suggest(name, known);
+            let guess = bake_dockerfile::suggest::suggest(name, known, true);
             let guess = guess.map(|g| format!(" (did you mean ${g}?)")).unwrap_or_default();
             self.warnings.push(Diagnostic {
                 code: Code("UndefinedVar"),

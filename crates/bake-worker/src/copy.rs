@@ -1,0 +1,384 @@
+//! Copies a selection of files to a destination (BuildKit's rules for where things land and what they become).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use bake_graph::ModeChange;
+use rustix::fs::{FileType, Mode, Stat, Timespec, makedev, mknodat, symlinkat};
+
+use crate::destination::{Attributes, Destination, DestinationError, Directory, Target, failed};
+use crate::select::{Item, Selection};
+use crate::source_tree::{SourceTree, TreeError, join, shown};
+
+/// Files up to this size are copied through a buffer: for small files that is cheaper than `copy_file_range`.
+const SMALL_FILE_MAX: u64 = 256 * 1024;
+
+/// What went wrong while copying.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CopyError {
+    /// The source could not be read.
+    #[error(transparent)]
+    Source(#[from] TreeError),
+    /// The destination could not be written.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// A file could not be copied.
+    #[error("cannot copy \"/{path}\": {source}")]
+    Content {
+        /// The file, as the source knows it.
+        path: String,
+        /// What lies underneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file became another one while it was read.
+    #[error("\"/{0}\" changed while it was copied; run the build again when nothing writes to the build context")]
+    Changed(String),
+}
+
+/// What becomes of the files that are copied.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyOptions {
+    /// New owner; the source's when absent.
+    pub owner: Option<(u32, u32)>,
+    /// Whether the source's owner is root, whoever it is on disk.
+    pub root_owned: bool,
+    /// New permission bits.
+    pub mode: Option<ModeChange>,
+    /// The name under a directory destination, where the source has none of its own.
+    pub file_name: Option<String>,
+    /// Whether extended attributes are copied.
+    pub xattrs: bool,
+}
+
+impl CopyOptions {
+    /// The attributes of directories that are made on the way to the destination.
+    pub(crate) fn new_directories(&self) -> Attributes {
+        let mode = match self.mode {
+            Some(ModeChange::Octal(mode)) => mode,
+            _ => 0o755,
+        };
+        Attributes { owner: self.owner.unwrap_or((0, 0)), mode, mtime: None }
+    }
+
+    fn attributes(&self, item: &Item) -> Attributes {
+        let stat = &item.node.stat;
+        let own = if self.root_owned { (0, 0) } else { (stat.st_uid, stat.st_gid) };
+        Attributes {
+            owner: self.owner.unwrap_or(own),
+            mode: changed_mode(self.mode.as_ref(), stat.st_mode & 0o7777, item.node.is_directory()),
+            mtime: Some(mtime(stat)),
+        }
+    }
+}
+
+/// The time of last change.
+pub(crate) fn mtime(stat: &Stat) -> Timespec {
+    Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) }
+}
+
+/// Permission bits after `--chmod`.
+pub(crate) fn changed_mode(change: Option<&ModeChange>, mode: u32, directory: bool) -> u32 {
+    match change {
+        None => mode,
+        Some(ModeChange::Octal(octal)) => *octal,
+        Some(ModeChange::Symbolic(text)) => symbolic(text, mode, directory),
+    }
+}
+
+/// Applies clauses such as `u=rwX,go-w`; they were checked when the build was planned.
+fn symbolic(text: &str, mut mode: u32, directory: bool) -> u32 {
+    for clause in text.split(',') {
+        let operators = clause.find(['-', '+', '=']).unwrap_or(clause.len());
+        let (who, mut actions) = clause.split_at(operators);
+        let who = if who.is_empty() { "a" } else { who };
+        let has = |letter: char| who.contains(letter) || who.contains('a');
+        let (user, group, other) = (has('u'), has('g'), has('o'));
+        while let Some(operator) = actions.chars().next() {
+            let rest = &actions[1..];
+            let end = rest.find(['-', '+', '=']).unwrap_or(rest.len());
+            let (permissions, next) = rest.split_at(end);
+            actions = next;
+            let before = mode;
+            let mut bits = 0;
+            let mut special = 0;
+            for letter in permissions.chars() {
+                match letter {
+                    'r' => bits |= 4,
+                    'w' => bits |= 2,
+                    'x' => bits |= 1,
+                    'X' if directory || before & 0o111 != 0 => bits |= 1,
+                    'u' => bits |= before >> 6 & 7,
+                    'g' => bits |= before >> 3 & 7,
+                    'o' => bits |= before & 7,
+                    's' => special |= u32::from(user) * 0o4000 | u32::from(group) * 0o2000,
+                    't' => special |= 0o1000,
+                    _ => {}
+                }
+            }
+            let spread =
+                |bits: u32| u32::from(user) * (bits << 6) | u32::from(group) * (bits << 3) | u32::from(other) * bits;
+            let change = spread(bits) | special;
+            mode = match operator {
+                '+' => mode | change,
+                '-' => mode & !change,
+                _ => {
+                    let cleared = u32::from(user) * 0o4000 | u32::from(group) * 0o2000;
+                    mode & !(spread(7) | if directory { 0 } else { cleared }) | change
+                }
+            };
+        }
+    }
+    mode
+}
+
+/// Copies `selection` to `destination`, a path in `into`; a trailing slash means a directory.
+pub(crate) fn copy(
+    tree: &SourceTree,
+    selection: &Selection,
+    into: &Destination,
+    destination: &str,
+    options: &CopyOptions,
+) -> Result<(), CopyError> {
+    let Some((top, below)) = selection.items.split_first() else { return Ok(()) };
+    let path = destination.as_bytes();
+    let made = options.new_directories();
+    if destination.ends_with('/') {
+        into.make_directories(path, made)?;
+    }
+    let target = into.target(path, made)?;
+    let mut copier = Copier { tree, into, options, links: HashMap::new(), times: Vec::new(), cursor: None };
+    if selection.is_directory {
+        let directory = match target {
+            Target::Directory(directory) => {
+                // An existing directory keeps its owner and mode.
+                copier.times.push((directory.path().to_vec(), mtime(&top.node.stat)));
+                directory
+            }
+            Target::Name(parent, name) => copier.directory(&parent, &name, top)?,
+        };
+        copier.below(directory, below)?;
+    } else {
+        let name = options.file_name.as_ref().map_or(selection.name.as_slice(), |name| name.as_bytes());
+        let (parent, name) = match target {
+            Target::Directory(directory) => (directory, name.to_vec()),
+            Target::Name(parent, name) => (parent, name),
+        };
+        copier.file(&parent, &name, top)?;
+    }
+    copier.set_directory_times()
+}
+
+/// One copy under way.
+struct Copier<'a> {
+    tree: &'a SourceTree,
+    into: &'a Destination,
+    options: &'a CopyOptions,
+    /// Files of the source with several names, and where the first was copied to: directory and name.
+    links: HashMap<(u64, u64), (Vec<u8>, Vec<u8>)>,
+    /// Times of directories, to be set when nothing is written to them any more.
+    times: Vec<(Vec<u8>, Timespec)>,
+    /// The directory of the source that the last file was in.
+    cursor: Option<(Vec<u8>, OwnedFd)>,
+}
+
+impl Copier<'_> {
+    /// Copies everything below a source directory into `top`.
+    fn below(&mut self, top: Directory, items: &[Item]) -> Result<(), CopyError> {
+        // The open directories on the way to the present one, with their relative paths.
+        let mut open: Vec<(Vec<u8>, Directory)> = vec![(Vec::new(), top)];
+        for item in items {
+            let split = item.relative.iter().rposition(|b| *b == b'/');
+            let (parent, name) = match split {
+                Some(slash) => (&item.relative[..slash], &item.relative[slash + 1..]),
+                None => (&b""[..], &item.relative[..]),
+            };
+            while open.len() > 1 && open.last().is_some_and(|(relative, _)| relative != parent) {
+                open.pop();
+            }
+            let (_, directory) = open.last().expect("the top directory is never taken off");
+            match item.node.file_type() {
+                FileType::Directory => {
+                    let child = self.directory(directory, name, item)?;
+                    open.push((item.relative.clone(), child));
+                }
+                _ => self.file(directory, name, item)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a directory, or updates the one that is there.
+    fn directory(&mut self, parent: &Directory, name: &[u8], item: &Item) -> Result<Directory, CopyError> {
+        let attributes = self.options.attributes(item);
+        let directory = match self.into.make_child(parent, name) {
+            Ok(directory) => directory,
+            Err(DestinationError::Io { source: rustix::io::Errno::EXIST, .. }) => self.into.child(parent, name)?,
+            Err(error) => return Err(error.into()),
+        };
+        self.into.set_attributes(directory.fd(), directory.path(), Attributes { mtime: None, ..attributes })?;
+        if self.options.xattrs {
+            self.copy_xattrs(item, directory.fd())?;
+        }
+        self.times.push((directory.path().to_vec(), mtime(&item.node.stat)));
+        Ok(directory)
+    }
+
+    /// Copies anything that is not a directory.
+    fn file(&mut self, parent: &Directory, name: &[u8], item: &Item) -> Result<(), CopyError> {
+        let attributes = self.options.attributes(item);
+        let stat = &item.node.stat;
+        let path = join(parent.path(), name);
+        self.into.make_room(parent, name)?;
+        if stat.st_nlink > 1 {
+            let key = (stat.st_dev, stat.st_ino);
+            if let Some((directory, existing)) = self.links.get(&key) {
+                let directory = self.into.make_directories(directory, self.options.new_directories())?;
+                return Ok(self.into.link((&directory, existing), parent, name)?);
+            }
+            self.links.insert(key, (parent.path().to_vec(), name.to_vec()));
+        }
+        match item.node.file_type() {
+            FileType::RegularFile => {
+                let output = self.into.create(parent, name)?;
+                self.content(item, &output)?;
+                if self.options.xattrs {
+                    self.copy_xattrs(item, output.as_fd())?;
+                }
+                self.into.set_attributes(&output, &path, attributes)?;
+            }
+            FileType::Symlink => {
+                let target = self.tree.read_link(&item.node.path)?;
+                symlinkat(&*target, parent.fd(), name).map_err(failed("make the link", &path))?;
+                self.into.set_link_attributes(parent, name, attributes)?;
+            }
+            kind @ (FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice) => {
+                let device = makedev(rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+                let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
+                mknodat(parent.fd(), name, kind, mode, device).map_err(failed("make the device or FIFO", &path))?;
+                rustix::fs::chmodat(parent.fd(), name, mode, rustix::fs::AtFlags::empty())
+                    .map_err(failed("set the mode of", &path))?;
+                self.into.set_link_attributes(parent, name, attributes)?;
+            }
+            FileType::Socket | FileType::Unknown | FileType::Directory => {}
+        }
+        Ok(())
+    }
+
+    fn open_source(&mut self, item: &Item) -> Result<OwnedFd, CopyError> {
+        let path = &item.node.path;
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], &path[..]),
+        };
+        if self.cursor.as_ref().is_none_or(|(open, _)| open != parent) {
+            let directory = self.tree.open_directory(parent)?;
+            let directory = directory.ok_or_else(|| TreeError::NotFound { path: shown(path), ignored: false })?;
+            self.cursor = Some((parent.to_vec(), directory));
+        }
+        let (_, directory) = self.cursor.as_ref().expect("it was set a moment ago");
+        Ok(crate::source_tree::open_for_reading(directory.as_fd(), name, path)?)
+    }
+
+    fn content(&mut self, item: &Item, output: &OwnedFd) -> Result<(), CopyError> {
+        let size = u64::try_from(item.node.stat.st_size).unwrap_or(0);
+        if size == 0 {
+            return Ok(());
+        }
+        let path = &item.node.path;
+        let failed = |source: std::io::Error| CopyError::Content { path: shown(path), source };
+        let duplicate = output.try_clone().map_err(failed)?;
+        let mut input = File::from(self.open_source(item)?);
+        let mut output = File::from(duplicate);
+        let copied = if size <= SMALL_FILE_MAX {
+            let mut buffer = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+            (&mut input).take(SMALL_FILE_MAX + 1).read_to_end(&mut buffer).map_err(failed)?;
+            output.write_all(&buffer).map_err(failed)?;
+            buffer.len() as u64
+        } else if i64::try_from(size).is_ok_and(|size| item.node.stat.st_blocks * 512 < size) {
+            copy_sparse(&input, &output, size).map_err(failed)?
+        } else {
+            std::io::copy(&mut input, &mut output).map_err(failed)?
+        };
+        if copied == size { Ok(()) } else { Err(CopyError::Changed(shown(path))) }
+    }
+
+    fn copy_xattrs(&mut self, item: &Item, output: std::os::fd::BorrowedFd<'_>) -> Result<(), CopyError> {
+        let path = &item.node.path;
+        let failed = |source: rustix::io::Errno| CopyError::Content { path: shown(path), source: source.into() };
+        let source = if item.node.is_directory() {
+            match self.tree.open_directory(path)? {
+                Some(directory) => directory,
+                None => return Ok(()),
+            }
+        } else {
+            self.open_source(item)?
+        };
+        for name in bake_sys::xattr::list_open(&source).map_err(failed)? {
+            if !crate::source_tree::is_layer_xattr(&name) {
+                continue;
+            }
+            if let Some(value) = bake_sys::xattr::get_open(&source, &name).map_err(failed)? {
+                bake_sys::xattr::set_open(output, &name, &value).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_directory_times(self) -> Result<(), CopyError> {
+        for (path, time) in self.times.iter().rev() {
+            let directory = self.into.make_directories(path, self.options.new_directories())?;
+            let times = rustix::fs::Timestamps { last_access: *time, last_modification: *time };
+            rustix::fs::futimens(directory.fd(), &times).map_err(failed("set the time of", path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies the parts of a file that hold data, and leaves holes as holes; returns the size.
+fn copy_sparse(input: &File, output: &File, size: u64) -> std::io::Result<u64> {
+    use rustix::fs::{SeekFrom, copy_file_range, ftruncate, seek};
+    ftruncate(output, size)?;
+    let mut position = 0;
+    while position < size {
+        let data = match seek(input, SeekFrom::Data(position)) {
+            Ok(data) => data,
+            // No data up to the end.
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let hole = seek(input, SeekFrom::Hole(data))?.min(size);
+        let (mut from, mut to) = (data, data);
+        while from < hole {
+            let wanted = usize::try_from(hole - from).unwrap_or(usize::MAX);
+            if copy_file_range(input, Some(&mut from), output, Some(&mut to), wanted)? == 0 {
+                return Ok(from);
+            }
+        }
+        position = hole;
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbolic_modes() {
+        for (text, mode, directory, expected) in [
+            ("u=rwX,go=rX", 0o600, false, 0o644),
+            ("u=rwX,go=rX", 0o700, true, 0o755),
+            ("u=rwX,go=rX", 0o700, false, 0o755),
+            ("+x", 0o644, false, 0o755),
+            ("go-rwx", 0o755, false, 0o700),
+            ("g=u", 0o640, false, 0o660),
+            ("u+s,+t", 0o755, false, 0o5755),
+            ("a=r", 0o4777, false, 0o444),
+        ] {
+            assert_eq!(symbolic(text, mode, directory), expected, "{text} on {mode:o}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Exec ops: RUN.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use bake_graph::{ExecOp, NetworkMode, SecurityMode};
+use bake_sandbox::{Exit, Network, SandboxError, Step};
+use bake_snapshot::{Active, MergedView};
+use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
+use oci_spec::runtime::{Spec, UserBuilder};
+use rustix::fs::{Mode, OFlags};
+
+use crate::destination::{Attributes, Destination};
+use crate::images::chain_of;
+use crate::mounts::Prepared;
+use crate::users::Identity;
+use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
+
+/// Output of one step beyond this is dropped with a notice, so that a flood cannot fill memory or logs.
+const OUTPUT_BYTES_MAX: u64 = 256 << 20;
+
+impl LinuxWorker {
+    pub(crate) fn exec(&self, op: &ExecOp, task: &Task<'_>) -> Result<Layer, StepError> {
+        let base = task.inputs.first().ok_or_else(|| StepError::input("a process needs a root file system"))?;
+        let lowers = self.directories(base, task)?;
+        let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
+        let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+        let active = Active { upper: snapshot.fs(), work: snapshot.work() };
+        let identity = self.working_directory(op, &lowers, active)?;
+        {
+            let root = self.options.isolation.steps.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+            let mut prepared = Prepared::default();
+            self.prepare_mounts(op, task, &mut prepared)?;
+            let mut step = Step::new(self.spec(op, &identity, &prepared), root, self.options.isolation.id_map.clone());
+            step.mounts = std::mem::take(&mut prepared.mounts);
+            step.fake_ids = self.options.isolation.fake_ids;
+            step.network = match op.network {
+                NetworkMode::None => Network::None,
+                NetworkMode::Default | NetworkMode::Host => Network::Host,
+            };
+            step.security = match op.security {
+                SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
+                SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
+            };
+            self.run_step(step, op, task)?;
+        }
+        let committed =
+            self.options.isolation.steps.commit(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+        self.publish(snapshot, committed, task)
+    }
+
+    /// Finds the user, and makes the working directory where the image lacks it.
+    fn working_directory(&self, op: &ExecOp, lowers: &[&Path], active: Active<'_>) -> Result<Identity, StepError> {
+        let files = &self.options.isolation.files;
+        let view = MergedView::open(&**files, lowers).map_err(|error| snapshot_failed(&error))?;
+        let accounts = self.accounts(&view)?;
+        let identity = accounts.identity(&op.user).map_err(|error| StepError::input(error.to_string()))?;
+        let relative = op.cwd.trim_start_matches('/');
+        let there = relative.is_empty()
+            || view
+                .stat(relative.as_bytes())
+                .map_err(|error| snapshot_failed(&error))?
+                .is_some_and(|status| status.kind == bake_snapshot::FileKind::Directory);
+        if !there {
+            // Made through a mount with the owners of the disk; the step's own mount needs a fresh work directory.
+            let work = active.work.with_file_name("work-of-directories");
+            rustix::fs::mkdir(&work, Mode::RWXU).map_err(|errno| {
+                StepError::environment("cannot make a directory of the store", std::io::Error::from(errno))
+            })?;
+            let root = files
+                .mount(lowers, Active { upper: active.upper, work: &work })
+                .map_err(|error| snapshot_failed(&error))?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let upper = rustix::fs::open(active.upper, flags, Mode::empty()).map_err(|errno| {
+                StepError::environment("cannot open the layer's directory", std::io::Error::from(errno))
+            })?;
+            let made = Attributes { owner: (identity.uid, identity.gid), mode: 0o755, mtime: None };
+            Destination::new(root, upper, self.format.ownership).make_directories(op.cwd.as_bytes(), made).map_err(
+                |error| StepError::input(format!("cannot make the working directory: {}", chain_of(&error))),
+            )?;
+        }
+        Ok(identity)
+    }
+
+    fn spec(&self, op: &ExecOp, identity: &Identity, prepared: &Prepared) -> Spec {
+        let mut spec = bake_sandbox::default_spec();
+        let mut env: Vec<String> = Vec::with_capacity(op.env.len() + 4);
+        let has = |env: &[String], name: &str| env.iter().any(|entry| entry.split('=').next() == Some(name));
+        env.extend(op.env.iter().map(|(name, value)| format!("{name}={value}")));
+        for (name, value) in op.proxy_env.iter().chain(&prepared.env) {
+            if !has(&env, name) {
+                env.push(format!("{name}={value}"));
+            }
+        }
+        if !has(&env, "PATH") {
+            env.push(format!("PATH={}", bake_sandbox::DEFAULT_PATH));
+        }
+        if !has(&env, "HOME") {
+            env.push(format!("HOME={}", identity.home));
+        }
+        if let Some(mut process) = spec.process().clone() {
+            process.set_args(Some(op.args.clone()));
+            process.set_env(Some(env));
+            process.set_cwd(PathBuf::from(&op.cwd));
+            let user = UserBuilder::default()
+                .uid(identity.uid)
+                .gid(identity.gid)
+                .additional_gids(identity.groups.clone())
+                .build()
+                .expect("every field has a default");
+            process.set_user(user);
+            spec.set_process(Some(process));
+        }
+        if let Some(hostname) = &op.hostname {
+            spec.set_hostname(Some(hostname.clone()));
+        }
+        spec
+    }
+
+    fn run_step(&self, step: Step, op: &ExecOp, task: &Task<'_>) -> Result<(), StepError> {
+        let running = bake_sandbox::spawn(step).map_err(|error| sandbox_failed(&error, op))?;
+        let mut written = 0u64;
+        let killer = running.killer();
+        let report = self.while_running(killer, || {
+            running.wait(&mut |stream, bytes| {
+                let before = written;
+                written += bytes.len() as u64;
+                if written <= OUTPUT_BYTES_MAX {
+                    let stream = match stream {
+                        bake_sandbox::Stream::Stdout => Stream::Stdout,
+                        bake_sandbox::Stream::Stderr => Stream::Stderr,
+                    };
+                    task.events.send(BuildEvent::Log { step: task.id, stream, bytes: bytes.to_vec() });
+                } else if before <= OUTPUT_BYTES_MAX {
+                    let message = format!(
+                        "the step wrote more than {} MiB of output; the rest is not shown",
+                        OUTPUT_BYTES_MAX >> 20
+                    );
+                    task.events.send(BuildEvent::Notice { step: task.id, message });
+                }
+            })
+        });
+        if self.cancelled.load(Ordering::SeqCst) {
+            return Err(StepError::cancelled());
+        }
+        let report = report.map_err(|error| sandbox_failed(&error, op))?;
+        let command = op.args.join(" ");
+        match report.exit {
+            Exit::Code(0) => Ok(()),
+            Exit::Code(code) => Err(StepError {
+                kind: StepErrorKind::Exit(code),
+                message: format!("process {command:?} did not complete successfully: exit code: {code}"),
+                hints: exit_hints(code),
+                source: None,
+            }),
+            Exit::Signal(signal) => Err(StepError {
+                kind: StepErrorKind::Signal(signal),
+                message: format!(
+                    "process {command:?} did not complete successfully: exit code: {} (killed by signal {signal})",
+                    128 + signal
+                ),
+                hints: if signal == 9 {
+                    vec!["the kernel may have killed it for want of memory".into()]
+                } else {
+                    Vec::new()
+                },
+                source: None,
+            }),
+        }
+    }
+
+    /// A tree of the host as a step is to see it: mounted through its ID map.
+    pub(crate) fn mapped_tree(&self, directory: &impl std::os::fd::AsFd) -> Result<std::os::fd::OwnedFd, StepError> {
+        use bake_sys::mount::{Recursion, clone_tree, set_id_map};
+        let failed = |errno: rustix::io::Errno| {
+            StepError::environment("cannot mount a directory for the step", std::io::Error::from(errno))
+        };
+        let tree = clone_tree(directory, c"", Recursion::Single).map_err(failed)?;
+        if let Some(namespace) = &self.options.isolation.user_namespace {
+            use std::os::fd::AsFd;
+            set_id_map(&tree, namespace.as_fd(), Recursion::Single).map_err(failed)?;
+        }
+        Ok(tree)
+    }
+}
+
+fn exit_hints(code: i32) -> Vec<String> {
+    match code {
+        126 => vec!["the command was found but could not be executed".into()],
+        127 => vec![
+            "the command was not found in the image; check its spelling, `PATH`, and whether its package is installed"
+                .into(),
+        ],
+        137 => vec!["the process was killed; it may have needed more memory than there is".into()],
+        _ => Vec::new(),
+    }
+}
+
+fn sandbox_failed(error: &SandboxError, op: &ExecOp) -> StepError {
+    if let SandboxError::Execute(failure) = error {
+        let command = op.args.join(" ");
+        let mut failed = StepError {
+            kind: StepErrorKind::Exit(127),
+            message: format!("process {command:?} could not be started: {failure}"),
+            hints: Vec::new(),
+            source: None,
+        };
+        failed.hints.extend(error.hint().map(str::to_owned));
+        return failed;
+    }
+    let mut failed = StepError::environment(chain_of(error), error.to_string());
+    failed.hints.extend(error.hint().map(str::to_owned));
+    failed
+}

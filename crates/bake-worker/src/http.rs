@@ -1,0 +1,206 @@
+//! HTTP sources: the file of `ADD https://...`.
+//!
+//! The result is a layer with one file. What the server said of it (entity tag, time of last change) is remembered, so
+//! that the next build asks whether it changed instead of fetching it again.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bake_graph::HttpSource;
+use bake_oci::Digester;
+use bake_snapshot::Active;
+use bake_solver::{BuildEvent, Layer, StepError, Task};
+use reqwest::header::{ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use serde::{Deserialize, Serialize};
+
+use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
+
+/// The largest file that is fetched.
+const BYTES_MAX: u64 = 64 << 30;
+/// How long a server may be silent.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often a redirect is followed.
+const REDIRECTS_MAX: usize = 10;
+/// The part of the store's memory where fetched files are noted.
+const FETCHED: &str = "http";
+
+/// What is remembered of a file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    etag: Option<String>,
+    last_modified: Option<String>,
+    layer: Layer,
+}
+
+impl LinuxWorker {
+    pub(crate) fn http(&self, source: &HttpSource, task: &Task<'_>) -> Result<Layer, StepError> {
+        let store = &self.options.store;
+        let name = format!("{} {}", source.url, source.checksum.as_ref().map(ToString::to_string).unwrap_or_default());
+        let known = store
+            .recall(FETCHED, &name, Duration::MAX)
+            .map_err(|error| store_failed(&error))?
+            .and_then(|value| serde_json::from_slice::<Remembered>(&value.value).ok());
+        let known = match known {
+            Some(known) if store.snapshot(&known.layer.snapshot).map_err(|error| store_failed(&error))?.is_some() => {
+                Some(known)
+            }
+            _ => None,
+        };
+        // Content that was checked against a checksum cannot have changed.
+        if let (Some(known), Some(_)) = (&known, &source.checksum) {
+            return Ok(known.layer.clone());
+        }
+        let (runtime, _) = self
+            .options
+            .network
+            .start()
+            .map_err(|error| StepError::environment(crate::images::chain_of(&error), error.to_string()))?;
+        let fetched = runtime.block_on(self.fetch(source, known.as_ref(), task))?;
+        let Some((layer, headers)) = fetched else {
+            return match known {
+                Some(known) => Ok(known.layer),
+                None => Err(StepError::input(format!(
+                    "`{}` answered that nothing changed, but nothing was fetched before",
+                    source.url
+                ))),
+            };
+        };
+        let text = |name| {
+            headers.get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok()).map(str::to_owned)
+        };
+        let remembered = Remembered { etag: text(ETAG), last_modified: text(LAST_MODIFIED), layer: layer.clone() };
+        if let Ok(bytes) = serde_json::to_vec(&remembered) {
+            store.remember(FETCHED, &name, &bytes).map_err(|error| store_failed(&error))?;
+        }
+        Ok(layer)
+    }
+
+    async fn fetch(
+        &self,
+        source: &HttpSource,
+        known: Option<&Remembered>,
+        task: &Task<'_>,
+    ) -> Result<Option<(Layer, HeaderMap)>, StepError> {
+        let shown = redacted(&source.url);
+        let failed = |error: reqwest::Error| {
+            StepError::environment(
+                format!("cannot fetch `{shown}`: {}", crate::images::chain_of(&error.without_url())),
+                "the transfer failed",
+            )
+        };
+        let redirects = reqwest::redirect::Policy::custom(|attempt| {
+            let downgrade = attempt.previous().last().is_some_and(|from| from.scheme() == "https")
+                && attempt.url().scheme() != "https";
+            if downgrade {
+                attempt.error("refused to follow a redirect from https to http")
+            } else if attempt.previous().len() > REDIRECTS_MAX {
+                attempt.error("too many redirects")
+            } else {
+                attempt.follow()
+            }
+        });
+        let client = reqwest::Client::builder()
+            .redirect(redirects)
+            .connect_timeout(IDLE)
+            .read_timeout(IDLE)
+            .user_agent(concat!("bake/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(failed)?;
+        let mut request = client.get(&source.url);
+        if let Some(known) = known {
+            if let Some(etag) = &known.etag {
+                request = request.header(IF_NONE_MATCH, etag);
+            }
+            if let Some(time) = &known.last_modified {
+                request = request.header(IF_MODIFIED_SINCE, time);
+            }
+        }
+        let mut response = request.send().await.map_err(failed)?;
+        if response.status() == reqwest::StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        if !response.status().is_success() {
+            return Err(StepError::input(format!("cannot fetch `{shown}`: the server answered {}", response.status())));
+        }
+        let headers = response.headers().clone();
+        let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+        let path = snapshot.fs().join(HttpSource::FILE_NAME);
+        let write_failed =
+            |error: std::io::Error| StepError::environment(format!("cannot write `{shown}` to the store"), error);
+        let mut file = File::create_new(&path).map_err(write_failed)?;
+        let mut digester = Digester::new();
+        let mut bytes = 0u64;
+        let total = response.content_length();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            bytes += chunk.len() as u64;
+            if bytes > BYTES_MAX {
+                return Err(StepError::input(format!("`{shown}` is larger than {BYTES_MAX} bytes")));
+            }
+            digester.update(&chunk);
+            file.write_all(&chunk).map_err(write_failed)?;
+            task.events.send(BuildEvent::Transfer { step: task.id, id: shown.clone(), current: bytes, total });
+        }
+        let digest = digester.finish();
+        if let Some(expected) = &source.checksum
+            && *expected != digest
+        {
+            return Err(StepError::input(format!("digest mismatch of `{shown}`: expected {expected}, got {digest}")));
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(write_failed)?;
+        let modified =
+            headers.get(LAST_MODIFIED).and_then(|value| value.to_str().ok()).and_then(http_date).unwrap_or(UNIX_EPOCH);
+        file.set_modified(modified).map_err(write_failed)?;
+        drop(file);
+        let active = Active { upper: snapshot.fs(), work: snapshot.work() };
+        let none: [&Path; 0] = [];
+        let committed = self.options.isolation.files.commit(&none, active).map_err(|error| snapshot_failed(&error))?;
+        let layer = self.publish(snapshot, committed, task)?;
+        Ok(Some((layer, headers)))
+    }
+}
+
+/// The address without user name, password and query.
+fn redacted(url: &str) -> String {
+    let without_query = url.split(['?', '#']).next().unwrap_or_default();
+    match without_query.split_once("://") {
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            let host = host.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}/{path}")
+        }
+        None => without_query.to_owned(),
+    }
+}
+
+/// A date of HTTP in its preferred form: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+fn http_date(text: &str) -> Option<SystemTime> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut parts = text.split_once(", ")?.1.split(' ');
+    let day = parts.next()?;
+    let month = MONTHS.iter().position(|month| Some(*month) == text.split(' ').nth(2))? + 1;
+    let year = parts.nth(1)?;
+    let time = parts.next()?;
+    let rfc3339 = format!("{year}-{month:02}-{day}T{time}Z");
+    let stamp = bake_oci::Timestamp::parse_rfc3339(&rfc3339).ok()?;
+    Some(UNIX_EPOCH + Duration::new(u64::try_from(stamp.seconds).ok()?, stamp.nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_http() {
+        let date = http_date("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date, Some(UNIX_EPOCH + Duration::from_secs(784_111_777)));
+        assert_eq!(http_date("yesterday"), None);
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        assert_eq!(redacted("https://user:secret@host:1/a?token=x"), "https://host:1/a");
+    }
+}

@@ -1,0 +1,534 @@
+//! Images: what a reference means, and layers brought into the store when a step first needs them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bake_graph::{ImageOrigin, ImageSource, VertexId};
+use bake_oci::manifest::{Document, descriptor_digest, select_manifest};
+use bake_oci::{ChainId, DiffId, Digest, ImageConfig, Platform, Reference, SnapshotId, TreeDigest};
+use bake_oci::{ExpansionLimits, LayerReader, decompress};
+use bake_snapshot::{LayerFormat, UnpackLimits};
+use bake_solver::{BuildEvent, EventSink, Layer, LayerBlob};
+use bake_store::{SnapshotRecord, Store};
+
+use crate::network::{Network, NetworkError};
+
+/// The largest manifest and index.
+const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+/// The largest image config.
+const CONFIG_BYTES_MAX: u64 = 8 << 20;
+/// The part of the store's memory where resolved references are kept.
+const RESOLVED: &str = "reference";
+
+/// What went wrong with an image.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] bake_store::StoreError),
+    /// The registry.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// A manifest, index or config is wrong.
+    #[error("the image `{reference}` is not valid: {problem}")]
+    Invalid {
+        /// Which image.
+        reference: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An OCI layout cannot be read.
+    #[error("cannot read `{path}` of the OCI layout")]
+    Layout {
+        /// Which file.
+        path: PathBuf,
+        /// What lies underneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A blob is nowhere to be found.
+    #[error("blob {digest} of `{reference}` is not in the store and not at its source")]
+    MissingBlob {
+        /// Which blob.
+        digest: Digest,
+        /// Of which image.
+        reference: String,
+    },
+    /// A layer cannot be unpacked.
+    #[error("cannot unpack layer {digest} of `{reference}`: {problem}")]
+    Unpack {
+        /// Which blob.
+        digest: Digest,
+        /// Of which image.
+        reference: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// An image, pinned to one platform's manifest.
+#[derive(Debug, Clone)]
+pub struct PinnedImage {
+    /// The canonical reference with the manifest's digest.
+    pub reference: String,
+    /// The digest of the manifest.
+    pub manifest: Digest,
+    /// Where the blobs are.
+    pub origin: ImageOrigin,
+    /// The config.
+    pub config: ImageConfig,
+}
+
+/// Where the blobs of layers come from.
+#[derive(Debug, Clone)]
+struct Origin {
+    reference: String,
+    origin: ImageOrigin,
+}
+
+/// The images of a build.
+#[derive(Debug)]
+pub struct Images {
+    store: Store,
+    network: Arc<Network>,
+    layouts: BTreeMap<String, PathBuf>,
+    format: LayerFormat,
+    /// Where blobs that were named by some image come from, by blob.
+    origins: Mutex<HashMap<Digest, Origin>>,
+    /// Layers being unpacked: whoever wants one that is under way waits for it.
+    unpacking: Mutex<HashMap<SnapshotId, Arc<Mutex<()>>>>,
+}
+
+impl Images {
+    /// Images in `store`, at registries, and in the named OCI `layouts`.
+    pub fn new(store: Store, network: Arc<Network>, layouts: BTreeMap<String, PathBuf>, format: LayerFormat) -> Self {
+        Self { store, network, layouts, format, origins: Mutex::default(), unpacking: Mutex::default() }
+    }
+
+    /// Pins `reference` for `platform`: an image of the local store, one that was resolved before, or what the registry
+    /// says; `pull` asks the registry in any case.
+    pub fn resolve(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<PinnedImage, ImageError> {
+        let reference = reference.or_latest();
+        if !pull && let Some(image) = self.resolve_locally(&reference, platform)? {
+            return Ok(image);
+        }
+        let resolved = self.network.resolve(&reference)?;
+        self.store.put_bytes(&resolved.bytes)?;
+        let document = self.document(&reference, &resolved.bytes)?;
+        let image = self.pin(&reference, platform, document, &resolved.digest, ImageOrigin::Registry)?;
+        self.store.remember(RESOLVED, &reference.to_string(), resolved.digest.to_string().as_bytes())?;
+        Ok(image)
+    }
+
+    fn resolve_locally(&self, reference: &Reference, platform: &Platform) -> Result<Option<PinnedImage>, ImageError> {
+        let tagged = match reference.digest() {
+            Some(digest) => Some(digest.clone()),
+            None => self.store.resolve(&reference.to_string())?.map(|tag| tag.descriptor.digest),
+        };
+        let candidates = [
+            (tagged, ImageOrigin::Store),
+            (
+                self.store
+                    .recall(RESOLVED, &reference.to_string(), Duration::MAX)?
+                    .and_then(|value| std::str::from_utf8(&value.value).ok().and_then(|text| Digest::parse(text).ok())),
+                ImageOrigin::Registry,
+            ),
+        ];
+        for (digest, origin) in candidates {
+            let Some(digest) = digest else { continue };
+            let Some(bytes) = self.store.read_small_blob(&digest, MANIFEST_BYTES_MAX)? else { continue };
+            let document = self.document(reference, &bytes)?;
+            // Blobs that are gone, or another platform than the one pulled, are for the registry to bring.
+            match self.pin_from_store(reference, platform, document, &digest, origin) {
+                Ok(Some(image)) => return Ok(Some(image)),
+                Ok(None) | Err(ImageError::Invalid { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Pins the image `name` (tag or digest, or the only one) of a named OCI layout.
+    pub fn resolve_in_layout(
+        &self,
+        context: &str,
+        name: Option<&str>,
+        platform: &Platform,
+    ) -> Result<PinnedImage, ImageError> {
+        let directory = self.layout(context)?;
+        let path = directory.join("index.json");
+        let bytes = read_limited(&path, MANIFEST_BYTES_MAX)?;
+        let shown = directory.display().to_string();
+        let invalid = |problem: String| ImageError::Invalid { reference: shown.clone(), problem };
+        let document = Document::parse(&bytes, None).map_err(|problem| invalid(problem.to_string()))?;
+        let Document::Index(index) = document else { return Err(invalid("its index.json is no index".into())) };
+        let named = |descriptor: &bake_oci::manifest::Descriptor| {
+            let annotations = descriptor.annotations().clone().unwrap_or_default();
+            let keys = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
+            keys.iter()
+                .filter_map(|key| annotations.get(*key))
+                .any(|value| Some(value.as_str()) == name || value.rsplit_once(':').map(|(_, tag)| tag) == name)
+                || Some(descriptor.digest().to_string().as_str()) == name
+        };
+        let manifests = index.manifests();
+        let chosen = match manifests.iter().find(|descriptor| named(descriptor)) {
+            Some(descriptor) => descriptor,
+            // Without a name of its own, the one image of a layout is the one that is meant.
+            None => match manifests.as_slice() {
+                [only] if name.is_none_or(|name| name == "latest") => only,
+                _ if name.is_none_or(|name| name == "latest") => {
+                    select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?
+                }
+                _ => return Err(invalid(format!("it has no image called `{}`", name.unwrap_or("latest")))),
+            },
+        };
+        let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
+        let origin = ImageOrigin::Layout { name: context.to_owned() };
+        let bytes = self.layout_blob(directory, &digest, MANIFEST_BYTES_MAX)?;
+        let document = Document::parse(&bytes, None).map_err(|problem| invalid(problem.to_string()))?;
+        let reference = Reference::parse(context)
+            .or_else(|_| Reference::parse("oci-layout"))
+            .map_err(|e| invalid(e.to_string()))?;
+        self.pin(&reference, platform, document, &digest, origin)
+    }
+
+    fn layout(&self, context: &str) -> Result<&Path, ImageError> {
+        self.layouts.get(context).map(PathBuf::as_path).ok_or_else(|| ImageError::Invalid {
+            reference: context.to_owned(),
+            problem: "no OCI layout of that name was given".into(),
+        })
+    }
+
+    fn layout_blob(&self, directory: &Path, digest: &Digest, limit: u64) -> Result<Vec<u8>, ImageError> {
+        let path = directory.join("blobs").join(digest.algorithm().name()).join(digest.hex());
+        let bytes = read_limited(&path, limit)?;
+        self.store.put_blob(Some(digest), &mut bytes.as_slice())?;
+        Ok(bytes)
+    }
+
+    fn document(&self, reference: &Reference, bytes: &[u8]) -> Result<Document, ImageError> {
+        Document::parse(bytes, None)
+            .map_err(|problem| ImageError::Invalid { reference: reference.familiar(), problem: problem.to_string() })
+    }
+
+    fn pin_from_store(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        document: Document,
+        digest: &Digest,
+        origin: ImageOrigin,
+    ) -> Result<Option<PinnedImage>, ImageError> {
+        let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
+        let (manifest, digest) = match document {
+            Document::Manifest(manifest) => (manifest, digest.clone()),
+            Document::Index(index) => {
+                let chosen = select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?;
+                let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
+                let Some(bytes) = self.store.read_small_blob(&digest, MANIFEST_BYTES_MAX)? else { return Ok(None) };
+                match self.document(reference, &bytes)? {
+                    Document::Manifest(manifest) => (manifest, digest),
+                    Document::Index(_) => return Err(invalid("an index stands where a manifest is expected".into())),
+                }
+            }
+        };
+        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(problem.to_string()))?;
+        let Some(bytes) = self.store.read_small_blob(&config, CONFIG_BYTES_MAX)? else { return Ok(None) };
+        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(problem.to_string()))?;
+        if !platform.matches(&config.platform()) {
+            return Ok(None);
+        }
+        Ok(Some(PinnedImage { reference: pinned(reference, &digest), manifest: digest, origin, config }))
+    }
+
+    /// Goes from a document that was just fetched to the config of the platform's image, fetching what is missing.
+    fn pin(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        document: Document,
+        digest: &Digest,
+        origin: ImageOrigin,
+    ) -> Result<PinnedImage, ImageError> {
+        let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
+        let (manifest, digest) = match document {
+            Document::Manifest(manifest) => (manifest, digest.clone()),
+            Document::Index(index) => {
+                let chosen = select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?;
+                let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
+                let bytes = match &origin {
+                    ImageOrigin::Registry => {
+                        let bytes = self.network.manifest(reference, &digest)?;
+                        self.store.put_blob(Some(&digest), &mut bytes.as_slice())?;
+                        bytes
+                    }
+                    ImageOrigin::Layout { name } => {
+                        self.layout_blob(self.layout(name)?, &digest, MANIFEST_BYTES_MAX)?
+                    }
+                    ImageOrigin::Store => self.store_blob(&digest, MANIFEST_BYTES_MAX, reference)?,
+                };
+                match self.document(reference, &bytes)? {
+                    Document::Manifest(manifest) => (manifest, digest),
+                    Document::Index(_) => return Err(invalid("an index stands where a manifest is expected".into())),
+                }
+            }
+        };
+        let config = manifest.config();
+        let config_digest = descriptor_digest(config).map_err(|problem| invalid(problem.to_string()))?;
+        let bytes = match self.store.read_small_blob(&config_digest, CONFIG_BYTES_MAX)? {
+            Some(bytes) => bytes,
+            None => match &origin {
+                ImageOrigin::Registry => {
+                    let bytes = self.network.small_blob(reference, &config_digest, config.size(), CONFIG_BYTES_MAX)?;
+                    self.store.put_blob(Some(&config_digest), &mut bytes.as_slice())?;
+                    bytes
+                }
+                ImageOrigin::Layout { name } => {
+                    self.layout_blob(self.layout(name)?, &config_digest, CONFIG_BYTES_MAX)?
+                }
+                ImageOrigin::Store => self.store_blob(&config_digest, CONFIG_BYTES_MAX, reference)?,
+            },
+        };
+        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(problem.to_string()))?;
+        Ok(PinnedImage { reference: pinned(reference, &digest), manifest: digest, origin, config })
+    }
+
+    fn store_blob(&self, digest: &Digest, limit: u64, reference: &Reference) -> Result<Vec<u8>, ImageError> {
+        let missing = || ImageError::MissingBlob { digest: digest.clone(), reference: reference.familiar() };
+        self.store.read_small_blob(digest, limit)?.ok_or_else(missing)
+    }
+
+    /// The layers of a pinned image. Nothing is fetched but the manifest and the config, which pinning brought.
+    pub fn layers(&self, image: &ImageSource) -> Result<Vec<Layer>, ImageError> {
+        let invalid = |problem: String| ImageError::Invalid { reference: image.reference.clone(), problem };
+        let reference = Reference::parse(&image.reference).map_err(|problem| invalid(problem.to_string()))?;
+        let bytes = self.store_blob(&image.manifest, MANIFEST_BYTES_MAX, &reference)?;
+        let Document::Manifest(manifest) = self.document(&reference, &bytes)? else {
+            return Err(invalid("an index stands where a manifest is expected".into()));
+        };
+        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(problem.to_string()))?;
+        let config = ImageConfig::parse(&self.store_blob(&config, CONFIG_BYTES_MAX, &reference)?)
+            .map_err(|problem| invalid(problem.to_string()))?;
+        if config.rootfs.diff_ids.len() != manifest.layers().len() {
+            let (ids, layers) = (config.rootfs.diff_ids.len(), manifest.layers().len());
+            return Err(invalid(format!("its config has {ids} diff IDs, but its manifest {layers} layers")));
+        }
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut layers = Vec::with_capacity(manifest.layers().len());
+        for (descriptor, diff_id) in manifest.layers().iter().zip(&config.rootfs.diff_ids) {
+            let digest = descriptor_digest(descriptor).map_err(|problem| invalid(problem.to_string()))?;
+            origins
+                .entry(digest.clone())
+                .or_insert_with(|| Origin { reference: image.reference.clone(), origin: image.origin.clone() });
+            layers.push(Layer {
+                snapshot: SnapshotId::for_layer(diff_id),
+                tree: TreeDigest::of(format!("image layer {diff_id}").as_bytes()),
+                diff_id: Some(diff_id.clone()),
+                blob: Some(LayerBlob {
+                    media_type: descriptor.media_type().to_string(),
+                    digest,
+                    size: descriptor.size(),
+                }),
+                created_ns: None,
+            });
+        }
+        Ok(layers)
+    }
+
+    /// Brings the blob of an image's layer into the store.
+    pub fn fetch(&self, blob: &LayerBlob, step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
+        if self.store.blob_size(&blob.digest)?.is_some() {
+            return Ok(());
+        }
+        let origin = self.origins.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned();
+        let missing =
+            |reference: &str| ImageError::MissingBlob { digest: blob.digest.clone(), reference: reference.to_owned() };
+        let Some(Origin { reference, origin }) = origin else { return Err(missing("an image")) };
+        match origin {
+            ImageOrigin::Layout { name } => {
+                let path =
+                    self.layout(&name)?.join("blobs").join(blob.digest.algorithm().name()).join(blob.digest.hex());
+                let file = File::open(&path).map_err(|source| ImageError::Layout { path, source })?;
+                self.store.put_blob(Some(&blob.digest), &mut file.take(blob.size + 1))?;
+            }
+            ImageOrigin::Registry | ImageOrigin::Store => {
+                let parsed = Reference::parse(&reference).map_err(|_| missing(&reference))?;
+                let id = format!("pull {}", blob.digest.short());
+                let progress = |current| {
+                    events.send(BuildEvent::Transfer { step, id: id.clone(), current, total: Some(blob.size) });
+                };
+                self.network.fetch(&self.store, &parsed, &blob.digest, blob.size, &progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directories of a stack of layers, base first; layers of images are fetched and unpacked where they are missing.
+    pub fn directories(
+        &self,
+        layers: &[Layer],
+        step: VertexId,
+        events: &dyn EventSink,
+    ) -> Result<Vec<PathBuf>, ImageError> {
+        let mut directories: Vec<Option<PathBuf>> = Vec::with_capacity(layers.len());
+        for (index, layer) in layers.iter().enumerate() {
+            directories.push(self.directory_of(layers, index, layer)?);
+        }
+        if directories.iter().any(Option::is_none) {
+            // Fetching overlaps; unpacking goes from the base up, because a layer may need what is below it.
+            std::thread::scope(|scope| {
+                let missing: Vec<_> = layers
+                    .iter()
+                    .zip(&directories)
+                    .filter(|(_, directory)| directory.is_none())
+                    .filter_map(|(layer, _)| layer.blob.as_ref())
+                    .collect();
+                let threads: Vec<_> =
+                    missing.into_iter().map(|blob| scope.spawn(|| self.fetch(blob, step, events))).collect();
+                for thread in threads {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                }
+                Ok::<(), ImageError>(())
+            })?;
+            for index in 0..layers.len() {
+                if directories[index].is_none() {
+                    let below: Vec<PathBuf> = directories[..index].iter().flatten().cloned().collect();
+                    directories[index] = Some(self.unpack(layers, index, &below)?);
+                }
+            }
+        }
+        Ok(directories.into_iter().flatten().collect())
+    }
+
+    /// The directory of layer number `index` if it is there: under the layer's own name, or under that of the stack.
+    fn directory_of(&self, layers: &[Layer], index: usize, layer: &Layer) -> Result<Option<PathBuf>, ImageError> {
+        if let Some(snapshot) = self.store.snapshot(&layer.snapshot)? {
+            return Ok(Some(snapshot.path));
+        }
+        if layer.blob.is_none() {
+            return Ok(None);
+        }
+        match chain(&layers[..=index]) {
+            Some(chain) => Ok(self.store.snapshot(&SnapshotId::for_chain(&chain))?.map(|snapshot| snapshot.path)),
+            None => Ok(None),
+        }
+    }
+
+    fn unpack(&self, layers: &[Layer], index: usize, below: &[PathBuf]) -> Result<PathBuf, ImageError> {
+        let layer = &layers[index];
+        let gate = {
+            let mut unpacking = self.unpacking.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(unpacking.entry(layer.snapshot.clone()).or_default())
+        };
+        let _one_at_a_time = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(path) = self.directory_of(layers, index, layer)? {
+            return Ok(path);
+        }
+        let reference = |digest: &Digest| {
+            let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+            origins.get(digest).map_or_else(|| "an image".to_owned(), |origin| origin.reference.clone())
+        };
+        let (Some(blob), Some(diff_id)) = (&layer.blob, &layer.diff_id) else {
+            return Err(ImageError::Invalid {
+                reference: layer.snapshot.to_string(),
+                problem: "the directory of a layer that a step made is gone; run `bake fsck`".into(),
+            });
+        };
+        let failed = |problem: String| ImageError::Unpack {
+            digest: blob.digest.clone(),
+            reference: reference(&blob.digest),
+            problem,
+        };
+        let (file, _) = self.store.open_blob(&blob.digest)?.ok_or_else(|| ImageError::MissingBlob {
+            digest: blob.digest.clone(),
+            reference: reference(&blob.digest),
+        })?;
+        let active = self.store.begin_snapshot()?;
+        let stream = decompress(file, ExpansionLimits::default()).map_err(|problem| failed(problem.to_string()))?;
+        let mut digest_of_stream = HashingReader { inner: stream, digester: bake_oci::Digester::new(), bytes: 0 };
+        let mut reader = LayerReader::new(&mut digest_of_stream);
+        let unpacked = bake_snapshot::unpack(&mut reader, active.fs(), self.format, UnpackLimits::default())
+            .map_err(|problem| failed(chain_of(&problem)))?;
+        reader.finish().map_err(|problem| failed(problem.to_string()))?;
+        let tar_size = digest_of_stream.bytes;
+        let actual = DiffId(digest_of_stream.digester.finish());
+        if actual != *diff_id {
+            return Err(failed(format!("its content has the diff ID {actual}, but the config says {diff_id}")));
+        }
+        let id = if unpacked.pending.is_empty() {
+            layer.snapshot.clone()
+        } else {
+            let below: Vec<&Path> = below.iter().map(PathBuf::as_path).collect();
+            bake_snapshot::complete(&unpacked.pending, active.fs(), &below, self.format)
+                .map_err(|problem| failed(chain_of(&problem)))?;
+            match chain(&layers[..=index]) {
+                Some(chain) => SnapshotId::for_chain(&chain),
+                None => layer.snapshot.clone(),
+            }
+        };
+        let record = SnapshotRecord {
+            id,
+            tree: layer.tree,
+            diff_id: Some(diff_id.clone()),
+            tar_size_bytes: Some(tar_size),
+            size_bytes: unpacked.size_bytes,
+            entries: unpacked.entries,
+            origin: reference(&blob.digest),
+        };
+        Ok(self.store.publish_snapshot(active, record)?.snapshot.path)
+    }
+}
+
+/// The chain ID of layers that all come from images.
+fn chain(layers: &[Layer]) -> Option<ChainId> {
+    let ids: Option<Vec<DiffId>> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
+    ChainId::of(&ids?)
+}
+
+fn pinned(reference: &Reference, digest: &Digest) -> String {
+    reference.with_digest(digest.clone()).to_string()
+}
+
+/// An error with its causes, each text once.
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, ImageError> {
+    let failed = |source| ImageError::Layout { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(failed(std::io::Error::other(format!("it is larger than {limit} bytes"))));
+    }
+    Ok(bytes)
+}
+
+/// Digests what is read through it.
+struct HashingReader<R> {
+    inner: R,
+    digester: bake_oci::Digester,
+    bytes: u64,
+}
+
+impl<R: Read> Read for HashingReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.digester.update(&buffer[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}

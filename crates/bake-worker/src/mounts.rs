@@ -1,0 +1,292 @@
+//! The additional mounts of a RUN, and the files every RUN gets.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use bake_graph::{CacheMount, CacheSharing, ExecOp, MountKind};
+use bake_sandbox::{MountAccess, MountSource, SetIdFiles, StepMount};
+use bake_snapshot::Active;
+use bake_solver::{Output, StepError, Task};
+use rustix::fs::{Mode, OFlags};
+
+use crate::copy::{CopyOptions, copy};
+use crate::destination::Destination;
+use crate::select::{Selection, select_path};
+use crate::source_tree::shown;
+use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
+
+/// Permission bits of a tmpfs mount, as the kernel's own default.
+const TMPFS_MODE: u32 = 0o1777;
+
+/// Mounts, secrets in the environment, and what must live until the step ends.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    pub(crate) mounts: Vec<StepMount>,
+    pub(crate) env: Vec<(String, String)>,
+    /// Directories and locks that the mounts need.
+    held: Vec<Held>,
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for their Drop")]
+enum Held {
+    Snapshot(bake_store::ActiveSnapshot),
+    Cache(bake_store::CacheMount),
+}
+
+impl LinuxWorker {
+    pub(crate) fn prepare_mounts(
+        &self,
+        op: &ExecOp,
+        task: &Task<'_>,
+        prepared: &mut Prepared,
+    ) -> Result<(), StepError> {
+        let file = |content: Vec<u8>| MountSource::File { content, mode: 0o644, uid: 0, gid: 0 };
+        prepared.mounts.push(StepMount::read_only("/etc/resolv.conf", file(self.options.resolv_conf.clone())));
+        prepared.mounts.push(StepMount::read_only("/etc/hosts", file(hosts(op).into_bytes())));
+        if let Some(size_bytes) = self.options.shm_size_bytes {
+            let source = MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: TMPFS_MODE };
+            prepared.mounts.push(StepMount::read_write("/dev/shm", source));
+        }
+        let mut binds = std::collections::HashMap::new();
+        for mount in &op.mounts {
+            match &mount.kind {
+                MountKind::Bind { input, source, read_only } => {
+                    let number = binds.entry(*input).or_insert(0usize);
+                    let position = *number;
+                    *number += 1;
+                    self.bind(&mount.target, *input, position, source, *read_only, task, prepared)?;
+                }
+                MountKind::Cache(cache) => self.cache_mount(&mount.target, cache, task, prepared)?,
+                MountKind::Tmpfs { size_bytes } => {
+                    let source = MountSource::Tmpfs { size_bytes: *size_bytes, mode: TMPFS_MODE };
+                    prepared.mounts.push(StepMount::read_write(mount.target.clone(), source));
+                }
+                MountKind::Secret { id, uid, gid, mode, required } => {
+                    let Some(secret) = self.options.secrets.get(id) else {
+                        if *required {
+                            return Err(secret_missing(id));
+                        }
+                        continue;
+                    };
+                    let source = MountSource::File { content: secret.0.to_vec(), mode: *mode, uid: *uid, gid: *gid };
+                    prepared.mounts.push(StepMount::read_only(mount.target.clone(), source));
+                }
+                MountKind::Ssh { id, required, .. } => {
+                    if *required {
+                        return Err(StepError::input(format!("no SSH agent called `{id}` was given to this build")));
+                    }
+                }
+                MountKind::File { content, mode } => {
+                    let source =
+                        MountSource::File { content: content.clone().into_bytes(), mode: *mode, uid: 0, gid: 0 };
+                    prepared.mounts.push(StepMount::read_only(mount.target.clone(), source));
+                }
+            }
+        }
+        for secret in &op.secret_env {
+            match self.options.secrets.get(&secret.id) {
+                Some(value) => {
+                    let value = String::from_utf8(value.0.to_vec()).map_err(|_| {
+                        StepError::input(format!("the secret `{}` is not UTF-8, so it cannot be a variable", secret.id))
+                    })?;
+                    prepared.env.push((secret.name.clone(), value));
+                }
+                None if secret.required => return Err(secret_missing(&secret.id)),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one bind mount and all it is made from")]
+    fn bind(
+        &self,
+        target: &str,
+        input: usize,
+        position: usize,
+        source: &str,
+        read_only: bool,
+        task: &Task<'_>,
+        prepared: &mut Prepared,
+    ) -> Result<(), StepError> {
+        let output = task
+            .inputs
+            .get(input)
+            .copied()
+            .ok_or_else(|| StepError::input("a mount names an input that is not there"))?;
+        let (lowers, path) = match output {
+            Output::Layers(_) => (self.directories(output, task)?, source.to_owned()),
+            Output::Directory { .. } => {
+                // A copy, so that the step sees what the ignore patterns leave, owned by root, and the host's files
+                // cannot change under it.
+                let tree = self.tree(output, &|| Ok(Vec::new()))?;
+                let selections = self.selections(task.vertex, input, &tree)?;
+                let Some([selection]) = selections.get(position).map(Vec::as_slice) else {
+                    return Err(StepError::input(format!("\"{source}\": not found")));
+                };
+                let (snapshot, path) = self.copy_of(&tree, selection)?;
+                let directory = snapshot.fs().to_owned();
+                prepared.held.push(Held::Snapshot(snapshot));
+                (vec![directory], path)
+            }
+        };
+        let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
+        let snapshotter = &self.options.isolation.steps;
+        let root = if read_only {
+            if lowers.is_empty() {
+                return Err(StepError::input(format!("\"{source}\": not found")));
+            }
+            snapshotter.view(&lowers).map_err(|error| snapshot_failed(&error))?
+        } else {
+            // Writes go to a directory that is thrown away.
+            let discarded = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+            let active = Active { upper: discarded.fs(), work: discarded.work() };
+            let root = snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+            prepared.held.push(Held::Snapshot(discarded));
+            root
+        };
+        let tree = subtree(root, &path).map_err(|errno| match errno {
+            rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
+                StepError::input(format!("\"{source}\": not found"))
+            }
+            errno => StepError::environment(format!("cannot mount \"{source}\""), std::io::Error::from(errno)),
+        })?;
+        prepared.mounts.push(StepMount {
+            target: target.as_bytes().to_vec(),
+            source: MountSource::Tree(tree),
+            access: if read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
+            set_id: SetIdFiles::Effective,
+        });
+        Ok(())
+    }
+
+    /// Copies a selection into a directory of its own; the path in it that the mount is to show.
+    fn copy_of(
+        &self,
+        tree: &crate::source_tree::SourceTree,
+        selection: &Selection,
+    ) -> Result<(bake_store::ActiveSnapshot, String), StepError> {
+        let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+        let open = || {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(snapshot.fs(), flags, Mode::empty()).map_err(|errno| {
+                StepError::environment("cannot open a directory of the store", std::io::Error::from(errno))
+            })
+        };
+        let destination = Destination::new(open()?, open()?, self.format.ownership);
+        let options =
+            CopyOptions { owner: None, root_owned: true, mode: None, file_name: Some("file".into()), xattrs: false };
+        let (path, shown_path) = if selection.is_directory { ("/", "/") } else { ("/file", "/file") };
+        copy(tree, selection, &destination, path, &options).map_err(|error| StepError::input(error.to_string()))?;
+        if selection.is_directory
+            && let Some(top) = selection.items.first()
+        {
+            // The mount's root is the directory itself, so it shows that directory's mode.
+            let mode = std::fs::Permissions::from_mode(top.node.stat.st_mode & 0o7777);
+            std::fs::set_permissions(snapshot.fs(), mode)
+                .map_err(|error| StepError::environment("cannot set the mode of a directory of the store", error))?;
+        }
+        Ok((snapshot, shown_path.to_owned()))
+    }
+
+    fn cache_mount(
+        &self,
+        target: &str,
+        cache: &CacheMount,
+        task: &Task<'_>,
+        prepared: &mut Prepared,
+    ) -> Result<(), StepError> {
+        let sharing = match cache.sharing {
+            CacheSharing::Shared => bake_store::CacheSharing::Shared,
+            CacheSharing::Private => bake_store::CacheSharing::Private,
+            CacheSharing::Locked => bake_store::CacheSharing::Locked,
+        };
+        // What a new directory is filled from is part of its identity, as are mode and owner when they are unusual.
+        let mut id = cache.id.clone();
+        if let Some((input, path)) = &cache.from
+            && let Some(state) = task.inputs.get(*input).and_then(|output| output.state())
+        {
+            id.push_str(&format!("\0from {} {path}", state.0));
+        }
+        if (cache.mode, cache.uid, cache.gid) != (0o755, 0, 0) {
+            id.push_str(&format!("\0{:o} {}:{}", cache.mode, cache.uid, cache.gid));
+        }
+        let fill = |directory: &Path| -> std::io::Result<()> {
+            if let Some((input, path)) = &cache.from
+                && let Some(output) = task.inputs.get(*input)
+            {
+                self.fill(directory, output, path, task).map_err(|error| std::io::Error::other(error.message))?;
+            }
+            chown(directory, Some(cache.uid), Some(cache.gid))
+                .or_else(|error| if cache.uid == 0 && cache.gid == 0 { Ok(()) } else { Err(error) })?;
+            if cache.from.is_none() || cache.mode != 0o755 {
+                std::fs::set_permissions(directory, std::fs::Permissions::from_mode(cache.mode))?;
+            }
+            Ok(())
+        };
+        let mount = self
+            .options
+            .store
+            .cache_mount_while(&id, sharing, fill, || !self.cancelled.load(Ordering::SeqCst))
+            .map_err(|error| store_failed(&error))?
+            .ok_or_else(StepError::cancelled)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(mount.path(), flags, Mode::empty())
+            .map_err(|errno| StepError::environment("cannot open a cache mount", std::io::Error::from(errno)))?;
+        let tree = self.mapped_tree(&directory)?;
+        prepared.mounts.push(StepMount {
+            target: target.as_bytes().to_vec(),
+            source: MountSource::Tree(tree),
+            access: if cache.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
+            set_id: SetIdFiles::Effective,
+        });
+        prepared.held.push(Held::Cache(mount));
+        Ok(())
+    }
+
+    /// Fills a new cache mount with what is at `path` of `output`.
+    fn fill(&self, directory: &Path, output: &Output, path: &str, task: &Task<'_>) -> Result<(), StepError> {
+        let tree = self.tree(output, &|| self.directories(output, task))?;
+        let selection =
+            select_path(&tree, path.as_bytes(), None).map_err(|error| StepError::input(error.to_string()))?;
+        if !selection.is_directory {
+            return Err(StepError::input(format!("\"{}\" is not a directory", shown(path.as_bytes()))));
+        }
+        let open = || {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(directory, flags, Mode::empty())
+                .map_err(|errno| StepError::environment("cannot open a cache mount", std::io::Error::from(errno)))
+        };
+        let destination = Destination::new(open()?, open()?, self.format.ownership);
+        let options = CopyOptions { owner: None, root_owned: false, mode: None, file_name: None, xattrs: true };
+        copy(&tree, &selection, &destination, "/", &options).map_err(|error| StepError::input(error.to_string()))
+    }
+}
+
+fn secret_missing(id: &str) -> StepError {
+    StepError::input(format!("secret {id}: not found"))
+        .hint(format!("pass it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`"))
+}
+
+/// The content of a step's `/etc/hosts`.
+fn hosts(op: &ExecOp) -> String {
+    let name = op.hostname.as_deref().unwrap_or(bake_sandbox::HOST_NAME);
+    let mut text = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    for (host, address) in &op.extra_hosts {
+        text.push_str(&format!("{address}\t{host}\n"));
+    }
+    text
+}
+
+/// A detached mount of what is at `path` in the detached mount `root`.
+fn subtree(root: OwnedFd, path: &str) -> Result<OwnedFd, rustix::io::Errno> {
+    use bake_sys::mount::{Recursion, clone_tree};
+    if path.trim_matches('/').is_empty() {
+        return Ok(root);
+    }
+    let pinned = bake_sys::path::open_in_root(root.as_fd(), path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    clone_tree(&pinned, c"", Recursion::Single)
+}

@@ -1,0 +1,360 @@
+//! A directory tree that files are copied from: a build context with its ignore patterns, or a root file system.
+//!
+//! Paths are walked component by component from a directory descriptor, never joined and handed to the kernel, and
+//! symbolic links are resolved inside the tree. So nothing outside of it can be reached, whatever it holds.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bake_dockerfile::ignore::IgnorePatterns;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
+use rustix::io::Errno;
+
+/// The largest number of symbolic links that are followed for one path (as the kernel's limit).
+const LINKS_MAX: usize = 40;
+/// The deepest directory that is walked; protects the stack and the number of open files.
+const DEPTH_MAX: usize = 2_000;
+
+/// What went wrong while looking at a tree.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TreeError {
+    /// Nothing is there.
+    #[error("\"/{path}\": not found")]
+    NotFound {
+        /// Which path, from the tree's root.
+        path: String,
+        /// Whether it is there but hidden by the ignore patterns.
+        ignored: bool,
+    },
+    /// A path leads through too many symbolic links.
+    #[error("\"/{path}\": too many levels of symbolic links")]
+    Loop {
+        /// Which path.
+        path: String,
+    },
+    /// The tree is too deep.
+    #[error("\"/{path}\": more than {DEPTH_MAX} directories deep")]
+    TooDeep {
+        /// Which path.
+        path: String,
+    },
+    /// A pattern is not well formed.
+    #[error("the pattern `{pattern}` is not well formed")]
+    BadPattern {
+        /// Which.
+        pattern: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} \"/{path}\": {source}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which path.
+        path: String,
+        /// What lies underneath.
+        #[source]
+        source: Errno,
+    },
+}
+
+/// A path for people: invalid UTF-8 and control characters are made visible.
+pub(crate) fn shown(path: &[u8]) -> String {
+    let mut text = String::with_capacity(path.len());
+    for chunk in path.utf8_chunks() {
+        text.extend(chunk.valid().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+pub(crate) fn io(action: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> TreeError {
+    let path = shown(path);
+    move |source| TreeError::Io { action, path, source }
+}
+
+/// A tree that files are copied from.
+#[derive(Debug)]
+pub(crate) struct SourceTree {
+    root: OwnedFd,
+    ignore: Option<IgnorePatterns>,
+}
+
+/// A file as found in a tree.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    /// Its path from the tree's root, without a leading slash; empty for the root.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub stat: Stat,
+}
+
+impl Node {
+    /// The type of the file.
+    pub(crate) fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+
+    /// Whether it is a directory.
+    pub(crate) fn is_directory(&self) -> bool {
+        self.file_type() == FileType::Directory
+    }
+}
+
+/// `parent/name`.
+pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() {
+        return name.to_vec();
+    }
+    let mut path = Vec::with_capacity(parent.len() + 1 + name.len());
+    path.extend_from_slice(parent);
+    path.push(b'/');
+    path.extend_from_slice(name);
+    path
+}
+
+/// The components of a path, without empty ones and `.`.
+pub(crate) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".")
+}
+
+impl SourceTree {
+    /// The tree below `root`, without what `ignore` hides.
+    pub(crate) fn new(root: OwnedFd, ignore: Option<IgnorePatterns>) -> Self {
+        Self { root, ignore }
+    }
+
+    /// Whether owners and extended attributes of the files count: not for build contexts.
+    pub(crate) fn is_context(&self) -> bool {
+        self.ignore.is_some()
+    }
+
+    /// The descriptor of the root.
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// Whether the ignore patterns hide `path`.
+    fn hidden(&self, path: &[u8], directory: bool) -> bool {
+        let Some(ignore) = &self.ignore else { return false };
+        if path.is_empty() || !ignore.matches(path) {
+            return false;
+        }
+        !(directory && ignore.may_match_below(path))
+    }
+
+    /// What is at `path`; the last component is not followed if it is a symbolic link.
+    fn lookup(&self, path: &[u8]) -> Result<Option<Node>, TreeError> {
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        let stat = if path.is_empty() {
+            rustix::fs::fstat(&self.root)
+        } else {
+            let Some(directory) = self.open_directory(parent)? else { return Ok(None) };
+            statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        match stat {
+            Ok(stat) => {
+                let node = Node { path: path.to_vec(), stat };
+                Ok((!self.hidden(path, node.is_directory())).then_some(node))
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(io("look at", path)(error)),
+        }
+    }
+
+    /// Opens the directory at `path`, which must not hold symbolic links; `None` if it is not there.
+    pub(crate) fn open_directory(&self, path: &[u8]) -> Result<Option<OwnedFd>, TreeError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut current = openat(&self.root, ".", flags, Mode::empty()).map_err(io("open", path))?;
+        for part in components(path) {
+            current = match openat(&current, part, flags, Mode::empty()) {
+                Ok(next) => next,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
+                Err(error) => return Err(io("open", path)(error)),
+            };
+        }
+        Ok(Some(current))
+    }
+
+    /// Opens the regular file at `path` for reading.
+    pub(crate) fn open_file(&self, path: &[u8]) -> Result<OwnedFd, TreeError> {
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        let directory =
+            self.open_directory(parent)?.ok_or_else(|| TreeError::NotFound { path: shown(path), ignored: false })?;
+        open_for_reading(directory.as_fd(), name, path)
+    }
+
+    /// The target of the symbolic link at `path`.
+    pub(crate) fn read_link(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        let directory =
+            self.open_directory(parent)?.ok_or_else(|| TreeError::NotFound { path: shown(path), ignored: false })?;
+        Ok(readlinkat(&directory, name, Vec::new()).map_err(io("read the link", path))?.into_bytes())
+    }
+
+    /// What `path` leads to, all symbolic links followed inside the tree.
+    pub(crate) fn resolve(&self, path: &[u8]) -> Result<Node, TreeError> {
+        let missing = || TreeError::NotFound { path: shown(path.strip_prefix(b"/").unwrap_or(path)), ignored: false };
+        let mut pending: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
+        let mut current = self.lookup(b"")?.ok_or_else(missing)?;
+        let mut links = 0;
+        while let Some(part) = pending.pop() {
+            if part == b".." {
+                let parent = current.path.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash);
+                let parent = current.path[..parent].to_vec();
+                current = self.lookup(&parent)?.ok_or_else(missing)?;
+                continue;
+            }
+            let next_path = join(&current.path, &part);
+            let Some(next) = self.lookup(&next_path)? else {
+                return Err(TreeError::NotFound {
+                    path: shown(path.strip_prefix(b"/").unwrap_or(path)),
+                    ignored: self.is_there(&next_path),
+                });
+            };
+            if next.file_type() == FileType::Symlink {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(TreeError::Loop { path: shown(path) });
+                }
+                let target = self.read_link(&next.path)?;
+                if target.starts_with(b"/") {
+                    current = self.lookup(b"")?.ok_or_else(missing)?;
+                }
+                pending.extend(components(&target).rev().map(<[u8]>::to_vec));
+            } else {
+                current = next;
+            }
+        }
+        Ok(current)
+    }
+
+    /// Whether something is at `path`, be it hidden or not.
+    fn is_there(&self, path: &[u8]) -> bool {
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        matches!(self.open_directory(parent), Ok(Some(directory)) if statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    }
+
+    /// The names in the directory at `path` that are not hidden, sorted.
+    pub(crate) fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, TreeError> {
+        let Some(directory) = self.open_directory(path)? else { return Ok(Vec::new()) };
+        let mut names = Vec::new();
+        for entry in Dir::new(directory).map_err(io("list", path))? {
+            let entry = entry.map_err(io("list", path))?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(name.to_vec());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Calls `visit` for everything below the directory at `path`, directories before what they hold, names sorted.
+    /// Hidden files are left out; `enter` says whether a directory is of interest.
+    pub(crate) fn walk(
+        &self,
+        path: &[u8],
+        visit: &mut dyn FnMut(Node) -> Result<Enter, TreeError>,
+    ) -> Result<(), TreeError> {
+        let Some(directory) = self.open_directory(path)? else { return Ok(()) };
+        self.walk_open(directory.as_fd(), path, 0, visit)
+    }
+
+    fn walk_open(
+        &self,
+        directory: BorrowedFd<'_>,
+        path: &[u8],
+        depth: usize,
+        visit: &mut dyn FnMut(Node) -> Result<Enter, TreeError>,
+    ) -> Result<(), TreeError> {
+        if depth > DEPTH_MAX {
+            return Err(TreeError::TooDeep { path: shown(path) });
+        }
+        for name in list(directory).map_err(io("list", path))? {
+            let child_path = join(path, &name);
+            let stat = match statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                // It was removed since the directory was listed.
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(io("look at", &child_path)(error)),
+            };
+            let node = Node { path: child_path, stat };
+            let is_directory = node.is_directory();
+            if self.hidden(&node.path, is_directory) {
+                continue;
+            }
+            // A hidden directory is walked only for what is taken back in below it.
+            let only_for_below =
+                is_directory && self.ignore.as_ref().is_some_and(|ignore| ignore.matches(node.path.as_slice()));
+            let child_path = node.path.clone();
+            if only_for_below {
+                let mut pending = Some(node);
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let child = openat(directory, &*name, flags, Mode::empty()).map_err(io("open", &child_path))?;
+                self.walk_open(child.as_fd(), &child_path, depth + 1, &mut |below| {
+                    if let Some(parent) = pending.take() {
+                        visit(parent)?;
+                    }
+                    visit(below)
+                })?;
+            } else if visit(node)? == Enter::Yes && is_directory {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let child = openat(directory, &*name, flags, Mode::empty()).map_err(io("open", &child_path))?;
+                self.walk_open(child.as_fd(), &child_path, depth + 1, visit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a walk goes into a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enter {
+    /// It does.
+    Yes,
+    /// It leaves out what is below.
+    No,
+}
+
+/// The names in an open directory, sorted.
+fn list(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Opens the file `name` in `directory` for reading; `path` is for messages.
+pub(crate) fn open_for_reading(directory: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<OwnedFd, TreeError> {
+    // A FIFO that took the file's place must not make the open wait.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    openat(directory, name, flags, Mode::empty()).map_err(io("open", path))
+}
+
+/// Whether an extended attribute belongs to the file, rather than to overlay, to bake or to the host's policy.
+pub(crate) fn is_layer_xattr(name: &[u8]) -> bool {
+    !bake_oci::layer::whiteout::is_overlay_xattr(name)
+        && !name.starts_with(b"user.bake.")
+        && name != b"security.selinux"
+}

@@ -1,0 +1,393 @@
+//! The worker: what it is given, and which op goes where.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use bake_graph::{FileAction, MountKind, Op, SourceOp, Vertex};
+use bake_oci::DefinitionDigest;
+use bake_sandbox::{FakeIds, IdMap, Killer};
+use bake_snapshot::{FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
+use bake_solver::{ContentDigest, EventSink, Layer, Output, StepError, Task, Worker};
+use bake_store::Store;
+
+use crate::context::BuildContext;
+use crate::images::{ImageError, Images, chain_of};
+use crate::layers::LayerDigests;
+use crate::network::Network;
+use crate::select::{Selection, select, select_path};
+use crate::source_tree::{SourceTree, TreeError};
+use crate::users::Accounts;
+use crate::{content, layers};
+
+/// Account files larger than this are refused: a hostile image must not fill the memory.
+const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
+
+/// How steps are kept apart from the host.
+pub struct Isolation {
+    /// Mounts layers for file operations: owners on disk are what the layer says.
+    pub files: Box<dyn Snapshotter>,
+    /// Mounts layers for steps: owners go through the step's ID map.
+    pub steps: Box<dyn Snapshotter>,
+    /// The IDs of steps.
+    pub id_map: IdMap,
+    /// The user namespace that trees of the host are mounted through, where that is needed.
+    pub user_namespace: Option<OwnedFd>,
+    /// Whether changes to IDs that do not exist in the step pretend to succeed.
+    pub fake_ids: FakeIds,
+}
+
+impl std::fmt::Debug for Isolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Isolation").field("id_map", &self.id_map).finish_non_exhaustive()
+    }
+}
+
+/// A secret given by the caller of the build. Its value is never shown.
+#[derive(Clone)]
+pub struct SecretValue(pub Arc<Vec<u8>>);
+
+impl std::fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretValue(..)")
+    }
+}
+
+/// What a worker is given.
+#[derive(Debug)]
+pub struct WorkerOptions {
+    /// Where layers and results are kept.
+    pub store: Store,
+    /// The images of the build.
+    pub images: Arc<Images>,
+    /// Registries and other servers.
+    pub network: Arc<Network>,
+    /// How steps are kept apart.
+    pub isolation: Isolation,
+    /// Directories of the caller, by name.
+    pub contexts: BTreeMap<String, BuildContext>,
+    /// Secrets, by ID.
+    pub secrets: BTreeMap<String, SecretValue>,
+    /// The content of steps' `/etc/resolv.conf`.
+    pub resolv_conf: Vec<u8>,
+    /// The size of steps' `/dev/shm` in bytes.
+    pub shm_size_bytes: Option<u64>,
+}
+
+/// Carries out ops on this machine.
+#[derive(Debug)]
+pub struct LinuxWorker {
+    pub(crate) options: WorkerOptions,
+    pub(crate) format: LayerFormat,
+    digests: LayerDigests,
+    killers: Mutex<HashMap<u64, Killer>>,
+    next_killer: AtomicU64,
+    pub(crate) cancelled: AtomicBool,
+    selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Vec<Vec<Selection>>>>>,
+}
+
+impl LinuxWorker {
+    /// A worker.
+    pub fn new(options: WorkerOptions) -> Self {
+        let format = options.isolation.files.format();
+        let digests = LayerDigests::new(options.store.clone(), format);
+        Self {
+            options,
+            format,
+            digests,
+            killers: Mutex::default(),
+            next_killer: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            selections: Mutex::default(),
+        }
+    }
+
+    /// The diff IDs of the layers that were made.
+    pub fn digests(&self) -> &LayerDigests {
+        &self.digests
+    }
+
+    /// The directories of the layers that `output` has, base first.
+    pub(crate) fn directories(&self, output: &Output, task: &Task<'_>) -> Result<Vec<PathBuf>, StepError> {
+        self.options.images.directories(output.layers(), task.id, task.events).map_err(|error| image_failed(&error))
+    }
+
+    /// The tree of an input, for copying from it.
+    pub(crate) fn tree(
+        &self,
+        output: &Output,
+        lookup: &dyn Fn() -> Result<Vec<PathBuf>, StepError>,
+    ) -> Result<SourceTree, StepError> {
+        match output {
+            Output::Directory { name } => {
+                let context = self.context(name)?;
+                context.tree().map_err(|source| {
+                    StepError::environment(
+                        format!("cannot open the build context `{}`", context.path.display()),
+                        source,
+                    )
+                })
+            }
+            Output::Layers(_) => {
+                let directories = lookup()?;
+                let paths: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+                let root = if paths.is_empty() { empty_directory(&self.options.store)? } else { self.view(&paths)? };
+                Ok(SourceTree::new(root, None))
+            }
+        }
+    }
+
+    pub(crate) fn view(&self, paths: &[&Path]) -> Result<OwnedFd, StepError> {
+        self.options.isolation.files.view(paths).map_err(|error| snapshot_failed(&error))
+    }
+
+    pub(crate) fn context(&self, name: &str) -> Result<&BuildContext, StepError> {
+        self.options
+            .contexts
+            .get(name)
+            .ok_or_else(|| StepError::input(format!("there is no build context called `{name}`")))
+    }
+
+    /// Publishes a layer and begins to compute its diff ID.
+    pub(crate) fn publish(
+        &self,
+        active: bake_store::ActiveSnapshot,
+        committed: bake_snapshot::Committed,
+        task: &Task<'_>,
+    ) -> Result<Layer, StepError> {
+        let (layer, path) = layers::publish(&self.options.store, active, committed, task.vertex.label.to_string())
+            .map_err(|error| store_failed(&error))?;
+        self.digests.begin(&layer.snapshot, &path);
+        Ok(layer)
+    }
+
+    pub(crate) fn while_running<T>(&self, killer: Killer, work: impl FnOnce() -> T) -> T {
+        let number = self.next_killer.fetch_add(1, Ordering::Relaxed);
+        self.killers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, killer.clone());
+        // A cancellation that came before the entry did not see it.
+        if self.cancelled.load(Ordering::SeqCst) {
+            killer.kill();
+        }
+        let result = work();
+        self.killers.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        result
+    }
+
+    /// The selections that a vertex makes from one of its inputs; those of the key are used again for the work.
+    pub(crate) fn selections(
+        &self,
+        vertex: &Vertex,
+        input: usize,
+        tree: &SourceTree,
+    ) -> Result<Arc<Vec<Vec<Selection>>>, StepError> {
+        let key = (vertex.definition, input);
+        if let Some(known) = self.selections.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let selected = match &vertex.op {
+            Op::File(file) => file
+                .actions
+                .iter()
+                .filter_map(|action| match action {
+                    FileAction::Copy(copy) if copy.from == input => Some(select(tree, copy)),
+                    _ => None,
+                })
+                .collect::<Result<Vec<_>, _>>(),
+            Op::Exec(exec) => exec
+                .mounts
+                .iter()
+                .filter_map(|mount| match &mount.kind {
+                    MountKind::Bind { input: from, source, .. } if *from == input => {
+                        Some(select_path(tree, source.as_bytes(), None).map(|selection| vec![selection]))
+                    }
+                    _ => None,
+                })
+                .collect::<Result<Vec<_>, _>>(),
+            Op::Source(_) | Op::Merge | Op::Diff => Ok(Vec::new()),
+        };
+        let selected = Arc::new(selected.map_err(|error| self.tree_failed(&error, tree))?);
+        self.selections.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&selected));
+        Ok(selected)
+    }
+
+    /// Throws away what was selected: it was used for the last time.
+    pub(crate) fn forget_selections(&self, vertex: &Vertex, input: usize) {
+        self.selections.lock().unwrap_or_else(PoisonError::into_inner).remove(&(vertex.definition, input));
+    }
+
+    fn tree_failed(&self, error: &TreeError, tree: &SourceTree) -> StepError {
+        let failed = StepError::input(error.to_string());
+        match error {
+            TreeError::NotFound { ignored: true, .. } => {
+                failed.hint("it is in the build context, but `.dockerignore` excludes it")
+            }
+            TreeError::NotFound { path, .. } => match near(tree, path) {
+                Some(name) => failed.hint(format!("did you mean `{name}`?")),
+                None if tree.is_context() => {
+                    failed.hint("paths are looked up in the build context, whatever they begin with")
+                }
+                None => failed,
+            },
+            _ => failed,
+        }
+    }
+
+    /// The users and groups of a root file system.
+    pub(crate) fn accounts(&self, view: &MergedView) -> Result<Accounts, StepError> {
+        let read = |path: &str| match view.read_to_string(path.as_bytes(), ACCOUNTS_BYTES_MAX) {
+            Ok(text) => Ok(text.unwrap_or_default()),
+            Err(error) => Err(StepError::input(format!("cannot read `/{path}` of the image: {}", chain_of(&error)))),
+        };
+        Ok(Accounts { passwd: read("etc/passwd")?, group: read("etc/group")? })
+    }
+}
+
+impl Worker for LinuxWorker {
+    fn content_digest(&self, vertex: &Vertex, input: usize, source: &Output) -> Result<ContentDigest, StepError> {
+        let events = Silent;
+        let lookup = || {
+            self.options
+                .images
+                .directories(source.layers(), bake_graph::VertexId(0), &events)
+                .map_err(|error| image_failed(&error))
+        };
+        let tree = self.tree(source, &lookup)?;
+        let selections = self.selections(vertex, input, &tree)?;
+        let context = match source {
+            Output::Directory { name } => self.context(name)?.path.as_os_str().as_encoded_bytes().to_vec(),
+            Output::Layers(_) => Vec::new(),
+        };
+        let mut memory = Memory { store: &self.options.store, context, started: SystemTime::now() };
+        let mut all = ContentDigest { digest: bake_oci::TreeDigest([0; 32]), paths: Vec::new() };
+        let mut hasher = blake3::Hasher::new();
+        for group in selections.iter() {
+            let part =
+                content::digest(&tree, group, &mut memory).map_err(|error| StepError::input(error.to_string()))?;
+            hasher.update(&part.digest.0);
+            all.paths.extend(part.paths);
+        }
+        all.digest = bake_oci::TreeDigest(*hasher.finalize().as_bytes());
+        Ok(all)
+    }
+
+    fn source(&self, task: &Task<'_>) -> Result<Output, StepError> {
+        let Op::Source(source) = &task.vertex.op else { return Err(StepError::input("this vertex is no source")) };
+        match source {
+            SourceOp::Scratch => Ok(Output::Layers(Vec::new())),
+            SourceOp::Local(local) => Ok(Output::Directory { name: local.name.clone() }),
+            SourceOp::Image(image) => {
+                self.options.images.layers(image).map(Output::Layers).map_err(|error| image_failed(&error))
+            }
+            SourceOp::Http(source) => self.http(source, task).map(|layer| Output::Layers(vec![layer])),
+            SourceOp::Git(source) => {
+                Err(StepError::input(format!("cannot fetch `{}`: git sources are not supported yet", source.url)))
+            }
+        }
+    }
+
+    fn run(&self, task: &Task<'_>) -> Result<Layer, StepError> {
+        if self.cancelled.load(Ordering::SeqCst) {
+            return Err(StepError::cancelled());
+        }
+        match &task.vertex.op {
+            Op::Exec(exec) => self.exec(exec, task),
+            Op::File(file) => self.file(file, task),
+            Op::Source(_) | Op::Merge | Op::Diff => Err(StepError::input("this vertex makes no layer")),
+        }
+    }
+
+    fn cancel(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        for killer in self.killers.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            killer.kill();
+        }
+    }
+}
+
+/// Looks for a name beside `path` that is nearly the same.
+fn near(tree: &SourceTree, path: &str) -> Option<String> {
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let directory = tree.resolve(parent.as_bytes()).ok()?;
+    let names = tree.names(&directory.path).ok()?;
+    let names: Vec<String> = names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect();
+    let found = bake_dockerfile::suggest(name, names.iter().map(String::as_str), false)?;
+    Some(if parent.is_empty() { found.to_owned() } else { format!("{parent}/{found}") })
+}
+
+/// A directory with nothing in it, for `--from=scratch`.
+fn empty_directory(store: &Store) -> Result<OwnedFd, StepError> {
+    let active = store.begin_snapshot().map_err(|error| store_failed(&error))?;
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(active.fs(), flags, rustix::fs::Mode::empty()).map_err(|errno| {
+        StepError::environment("cannot open an empty directory of the store", std::io::Error::from(errno))
+    })
+}
+
+/// Drops events.
+#[derive(Debug)]
+struct Silent;
+
+impl EventSink for Silent {
+    fn send(&self, _: bake_solver::BuildEvent) {}
+}
+
+/// The store's memory of file hashes. It is only a help: when it fails, files are read.
+struct Memory<'a> {
+    store: &'a Store,
+    context: Vec<u8>,
+    started: SystemTime,
+}
+
+fn stored(identity: &FileIdentity) -> bake_store::FileIdentity {
+    let nanoseconds = |time: bake_oci::Timestamp| {
+        time.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(time.nanoseconds))
+    };
+    bake_store::FileIdentity {
+        device: identity.device,
+        inode: identity.inode,
+        size_bytes: identity.size_bytes,
+        mtime_ns: nanoseconds(identity.mtime),
+        ctime_ns: nanoseconds(identity.ctime),
+    }
+}
+
+impl FileHasher for Memory<'_> {
+    fn remembered(&mut self, files: &[FileIdentity]) -> Vec<Option<[u8; 32]>> {
+        let files: Vec<_> = files.iter().map(stored).collect();
+        self.store.file_hashes(&self.context, &files).unwrap_or_else(|error| {
+            tracing::debug!(%error, "remembered file hashes cannot be read");
+            vec![None; files.len()]
+        })
+    }
+
+    fn computed(&mut self, files: &[(FileIdentity, [u8; 32])]) {
+        if files.is_empty() {
+            return;
+        }
+        let files: Vec<_> = files.iter().map(|(identity, hash)| (stored(identity), *hash)).collect();
+        if let Err(error) = self.store.remember_file_hashes(&self.context, self.started, &files) {
+            tracing::debug!(%error, "file hashes cannot be remembered");
+        }
+    }
+}
+
+pub(crate) fn image_failed(error: &ImageError) -> StepError {
+    StepError::environment(chain_of(error), error.to_string())
+}
+
+pub(crate) fn store_failed(error: &bake_store::StoreError) -> StepError {
+    let failed = StepError::environment(chain_of(error), error.to_string());
+    if error.is_disk_full() { failed.hint("`bake prune` frees space in the store") } else { failed }
+}
+
+pub(crate) fn snapshot_failed(error: &bake_snapshot::SnapshotError) -> StepError {
+    StepError::environment(chain_of(error), error.to_string())
+}
+
+/// A duplicate of a descriptor.
+pub(crate) fn duplicate(fd: &impl AsFd) -> Result<OwnedFd, StepError> {
+    fd.as_fd().try_clone_to_owned().map_err(|error| StepError::environment("cannot duplicate a descriptor", error))
+}
