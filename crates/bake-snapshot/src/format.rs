@@ -6,6 +6,7 @@
 //! LAYER/etc/        mode, owner, attributes and times as in the image
 //! LAYER/etc/gone    a deletion: character device 0:0, or where devices cannot be made an empty file with the
 //!                   attribute {trusted,user}.overlay.whiteout below a directory with {..}.overlay.opaque = "x"
+//!                   (an empty {..}.overlay.origin on the directory keeps overlay from ever listing it)
 //! LAYER/replaced/   hides the directory of that name below: {trusted,user}.overlay.opaque = "y"
 //! ```
 //!
@@ -46,6 +47,13 @@ impl OverlayXattrs {
         match self {
             Self::Trusted => b"trusted.overlay.opaque",
             Self::User => b"user.overlay.opaque",
+        }
+    }
+
+    pub(crate) fn origin(self) -> &'static [u8] {
+        match self {
+            Self::Trusted => b"trusted.overlay.origin",
+            Self::User => b"user.overlay.origin",
         }
     }
 

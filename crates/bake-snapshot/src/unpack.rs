@@ -252,31 +252,24 @@ impl Unpacker {
         Ok(self.result)
     }
 
-    /// Overlay takes the names of deletions out of a directory's listing only where it merges directories. It must not
-    /// show the others either: those in directories that hide what is below are removed here, and directories with
-    /// deletions get the mark ("x", on the layer's root too) that makes overlay look for them always (Linux 6.8).
+    /// Overlay takes the names of deletions out of a directory's listing only where it merges directories, or where
+    /// the directory says that it was copied up and so may hold some. Neither may the others be seen: those in
+    /// directories that hide what is below are removed, and directories with deletions are marked as copied up (from
+    /// an unknown origin: the empty value).
     fn finish_deletions(&mut self) -> Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         for path in &self.opaque {
             let directory = open_beneath(self.root.as_fd(), path, flags).at("open", path)?;
             remove_deletions(self.format, directory, path)?;
         }
-        let attribute = self.format.overlay_xattrs.opaque();
-        let mut marked = false;
+        let attribute = self.format.overlay_xattrs.origin();
         for path in &self.deletions_in {
-            let directory = match open_beneath(self.root.as_fd(), path, flags) {
-                Ok(directory) => directory,
+            match open_beneath(self.root.as_fd(), path, flags) {
+                Ok(directory) => xattr::set_open(&directory, attribute, b"").at("mark", path)?,
                 // A later entry took its place.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(errno) => return Err(errno).at("open", path),
-            };
-            if xattr::get_open(&directory, attribute).at("examine", path)?.is_none() {
-                xattr::set_open(&directory, attribute, b"x").at("mark", path)?;
-                marked = true;
             }
-        }
-        if marked {
-            xattr::set_open(self.root.as_fd(), attribute, b"x").at("mark", b"")?;
         }
         Ok(())
     }
