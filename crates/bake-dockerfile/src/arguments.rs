@@ -11,6 +11,7 @@ use crate::instruction::{
 };
 use crate::json::{JsonForm, json_form};
 use crate::keyword::Keyword;
+use crate::limits::PROBLEMS_PER_INSTRUCTION_MAX;
 use crate::logical::LogicalLine;
 use crate::mount::parse_mount;
 use crate::quantity::parse_duration_ns;
@@ -183,7 +184,7 @@ impl<'a> Arguments<'a> {
             return Some(KeyValues { pairs: vec![(key, value)], legacy: true });
         }
         let mut pairs = Vec::with_capacity(words.len());
-        let mut complete = true;
+        let mut problems = 0;
         for range in words {
             let (key, value) = self.split_pair(range.clone());
             let span = self.line.span(range);
@@ -193,16 +194,19 @@ impl<'a> Arguments<'a> {
                         format!("Syntax error - can't find = in {:?}. Must be of the form: name=value", key.value);
                     let help = "quote values that contain spaces: `name=\"a value\"`";
                     self.diagnostics.push(Diagnostic::error(code::ARGUMENTS, span, message).with_help(help));
-                    complete = false;
+                    problems += 1;
                 }
                 Some(_) if key.value.is_empty() => {
                     self.report(span, format!("{name} names can not be blank"));
-                    complete = false;
+                    problems += 1;
                 }
                 Some(value) => pairs.push((key, value)),
             }
+            if problems == PROBLEMS_PER_INSTRUCTION_MAX {
+                break;
+            }
         }
-        complete.then_some(KeyValues { pairs, legacy: false })
+        (problems == 0).then_some(KeyValues { pairs, legacy: false })
     }
 
     /// A command in shell or exec form.

@@ -143,7 +143,7 @@ impl Reader {
         }
         self.seen.push(known);
         match known {
-            "syntax" => self.syntax(value),
+            "syntax" => self.syntax(&value),
             "check" if comment == "#" => self.check(&value),
             "escape" if comment == "#" => self.escape(&value, span),
             _ => {}
@@ -151,7 +151,7 @@ impl Reader {
         true
     }
 
-    fn syntax(&mut self, value: Spanned<String>) {
+    fn syntax(&mut self, value: &Spanned<String>) {
         let reference = value.value.split(' ').next().unwrap_or_default().to_owned();
         let span = Span::new(value.span.start, (value.span.start + reference.len()).min(value.span.end));
         if !is_built_in_frontend(&reference) {
@@ -207,7 +207,7 @@ impl Reader {
         let object = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&text[start..]);
         if let Some(serde_json::Value::String(value)) = object.ok().and_then(|mut object| object.remove("syntax")) {
             let line_end = line_at(text, start).map_or(start, |line| line.end);
-            self.syntax(Spanned::new(value, Span::new(start, line_end)));
+            self.syntax(&Spanned::new(value, Span::new(start, line_end)));
         }
     }
 }

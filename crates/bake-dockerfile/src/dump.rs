@@ -120,7 +120,9 @@ impl Dumper<'_> {
             InstructionKind::Cmd(command) | InstructionKind::Entrypoint(command) => self.command(depth, command),
             InstructionKind::Shell(arguments) => self.line(depth, &format!("exec {arguments:?}")),
             InstructionKind::Expose(words) | InstructionKind::Volume(words) => {
-                words.iter().for_each(|word| self.word(depth, "argument", word));
+                for word in words {
+                    self.word(depth, "argument", word);
+                }
             }
             InstructionKind::Healthcheck(healthcheck) => self.healthcheck(depth, healthcheck),
             InstructionKind::Onbuild(onbuild) => {
@@ -160,14 +162,18 @@ impl Dumper<'_> {
 
     fn run(&mut self, depth: usize, run: &RunInstruction) {
         self.command(depth, &run.command);
-        run.mounts.iter().for_each(|mount| self.mount(depth, mount));
+        for mount in &run.mounts {
+            self.mount(depth, mount);
+        }
         if let Some(network) = &run.network {
             self.line(depth, &format!("network {:?}", network.value));
         }
         if let Some(security) = &run.security {
             self.line(depth, &format!("security {:?}", security.value));
         }
-        run.devices.iter().for_each(|device| self.word(depth, "device", device));
+        for device in &run.devices {
+            self.word(depth, "device", device);
+        }
     }
 
     fn mount(&mut self, depth: usize, mount: &MountFlag) {
@@ -203,7 +209,9 @@ impl Dumper<'_> {
         {
             self.optional(depth, label, word.as_ref());
         }
-        copy.excludes.iter().for_each(|exclude| self.word(depth, "exclude", exclude));
+        for exclude in &copy.excludes {
+            self.word(depth, "exclude", exclude);
+        }
         let switches = [
             ("link", Some(copy.link).filter(|link| *link)),
             ("parents", Some(copy.parents).filter(|parents| *parents)),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::diagnostic::{Diagnostic, code};
 use crate::instruction::{Flag, Word};
 use crate::keyword::Keyword;
+use crate::limits::FLAGS_MAX;
 use crate::logical::LogicalLine;
 use crate::source::Spanned;
 use crate::suggest::did_you_mean;
@@ -191,7 +192,11 @@ pub(crate) fn check_flags(
 ) -> bool {
     let known = known_flags(keyword);
     let before = diagnostics.len();
-    for (index, flag) in flags.iter().enumerate() {
+    if let Some(flag) = flags.get(FLAGS_MAX) {
+        let message = format!("an instruction may have at most {FLAGS_MAX} flags");
+        diagnostics.push(Diagnostic::error(code::LIMIT, line.span(flag.range.clone()), message));
+    }
+    for (index, flag) in flags.iter().enumerate().take(FLAGS_MAX) {
         let name = flag.name.as_str();
         let span = line.span(flag.range.clone());
         let mut report = |message: String, help: Option<String>| {

@@ -184,10 +184,10 @@ impl Matcher {
                         }
                         _ => Token::Literal(*first),
                     };
-                    if let Token::Class { ranges, .. } = &token {
-                        if ranges.iter().any(|(low, high)| low > high) {
-                            return Err(BadPattern);
-                        }
+                    if let Token::Class { ranges, .. } = &token
+                        && ranges.iter().any(|(low, high)| low > high)
+                    {
+                        return Err(BadPattern);
                     }
                     only_literals &= matches!(token, Token::Literal(_));
                     tokens.push(token);

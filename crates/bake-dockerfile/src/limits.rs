@@ -12,6 +12,15 @@ pub const INSTRUCTIONS_MAX: usize = 50_000;
 /// Most heredocs that may begin on one instruction.
 pub const HEREDOCS_MAX: usize = 256;
 
+/// Most flags of one instruction that are looked at; each is compared with those before it.
+pub const FLAGS_MAX: usize = 1_000;
+
+/// Most problems of one kind that are reported for one instruction, and so what a hostile line can make of memory.
+pub const PROBLEMS_PER_INSTRUCTION_MAX: usize = 100;
+
+/// Most problems of one file: after them the rest is not looked at.
+pub const DIAGNOSTICS_MAX: usize = 10_000;
+
 /// Deepest nesting of `${...}`; each level is a level of recursion.
 pub const NESTING_MAX: usize = 64;
 

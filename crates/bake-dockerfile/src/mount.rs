@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, code};
 use crate::directive::parse_boolean;
 use crate::flag::{RawFlag, RawValue};
 use crate::instruction::{MountFlag, MountKind, Word};
+use crate::limits::PROBLEMS_PER_INSTRUCTION_MAX;
 use crate::logical::LogicalLine;
 use crate::quantity::parse_byte_size;
 use crate::source::Spanned;
@@ -70,7 +71,7 @@ pub(crate) fn parse_mount(
             Vec::new()
         }
     };
-    let mut builder = Builder { diagnostics, mount: empty_mount(flag_span), kind_name: "bind" };
+    let mut builder = Builder { diagnostics, mount: empty_mount(flag_span), kind_name: "bind", reported: 0 };
     // The type decides which keys may stand, also those before it.
     for field in fields.iter().filter(|field| field.key == "type") {
         builder.kind(field);
@@ -105,11 +106,15 @@ struct Builder<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
     mount: MountFlag,
     kind_name: &'static str,
+    reported: usize,
 }
 
 impl Builder<'_> {
     fn report(&mut self, span: crate::source::Span, message: String) {
-        self.diagnostics.push(Diagnostic::error(code::MOUNT, span, message));
+        self.reported += 1;
+        if self.reported <= PROBLEMS_PER_INSTRUCTION_MAX {
+            self.diagnostics.push(Diagnostic::error(code::MOUNT, span, message));
+        }
     }
 
     fn kind(&mut self, field: &Field) {

@@ -1,7 +1,10 @@
 //! The parser's main flow: lines to items and instructions.
 //!
-//! 1. byte-order mark and directives; 2. per line: blank, comment, or an instruction with its continuations; 3. keyword, flags and
-//! heredoc bodies of the instruction; 4. its arguments, typed; 5. the rules about the file as a whole.
+//! 1. byte-order mark and directives;
+//! 2. per line: blank, comment, or an instruction with its continuations;
+//! 3. keyword, flags and heredoc bodies of the instruction;
+//! 4. its arguments, typed;
+//! 5. the rules about the file as a whole.
 
 use std::ops::Range;
 
@@ -14,7 +17,9 @@ use crate::heredoc::{HeredocWord, heredoc_words, read_body, without_leading_tabs
 use crate::instruction::{Heredoc, Instruction, InstructionKind, OnbuildInstruction};
 use crate::json::{JsonForm, json_form};
 use crate::keyword::Keyword;
-use crate::limits::{FILE_BYTES_MAX, HEREDOCS_MAX, INSTRUCTIONS_MAX, LINE_BYTES_MAX};
+use crate::limits::{
+    DIAGNOSTICS_MAX, FILE_BYTES_MAX, HEREDOCS_MAX, INSTRUCTIONS_MAX, LINE_BYTES_MAX, PROBLEMS_PER_INSTRUCTION_MAX,
+};
 use crate::logical::{LogicalLine, continuation, is_comment, line_at};
 use crate::source::{SourceText, Span, Spanned};
 use crate::split::first_blank;
@@ -138,9 +143,13 @@ impl Parser<'_> {
                     self.comments.push(Span::new(line.start, line.end));
                 }
                 position = line.next;
-            } else if self.instructions.len() == INSTRUCTIONS_MAX {
+            } else if self.instructions.len() == INSTRUCTIONS_MAX || self.diagnostics.len() >= DIAGNOSTICS_MAX {
                 let span = Span::new(line.start, line.end);
-                let message = format!("the file has more than the {INSTRUCTIONS_MAX} instructions allowed");
+                let message = if self.instructions.len() == INSTRUCTIONS_MAX {
+                    format!("the file has more than the {INSTRUCTIONS_MAX} instructions allowed")
+                } else {
+                    format!("the file has more than {DIAGNOSTICS_MAX} problems, the rest of it is not looked at")
+                };
                 self.diagnostics.push(Diagnostic::error(code::LIMIT, span, message));
                 self.item(ItemKind::Unparsed, line.start, self.text.len());
                 break;
@@ -183,7 +192,7 @@ impl Parser<'_> {
         let (heredocs, end, next) = self.heredoc_bodies(&line, &words, joined.end, joined.next);
         let keyword_start = line.span(head.keyword.clone()).start;
         let context = Context { words: &words, heredocs, comments, span_end: end, line: &line };
-        let instruction = self.build(head, whole, context);
+        let instruction = self.build(&head, whole, context);
         let indented = self.text[start..keyword_start].contains([' ', '\t']);
         self.suggest_continuation(&instruction, indented);
         self.instructions.push(instruction);
@@ -197,6 +206,7 @@ impl Parser<'_> {
         let mut joined_end = start;
         let mut position = start;
         let mut first = true;
+        let mut empty_lines = 0;
         while let Some(physical) = line_at(self.text, position) {
             let content = &self.text[physical.start..physical.end];
             position = physical.next;
@@ -206,7 +216,10 @@ impl Parser<'_> {
                 continue;
             }
             if !first && content.trim_start().is_empty() {
-                self.empty_continuation(physical.start, physical.end, physical.next);
+                empty_lines += 1;
+                if empty_lines <= PROBLEMS_PER_INSTRUCTION_MAX {
+                    self.empty_continuation(physical.start, physical.end, physical.next);
+                }
                 continue;
             }
             joined_end = physical.end;
@@ -284,7 +297,7 @@ impl Parser<'_> {
     }
 
     /// Puts the instruction together.
-    fn build(&mut self, head: Head, whole: Range<usize>, mut context: Context<'_>) -> Instruction {
+    fn build(&mut self, head: &Head, whole: Range<usize>, mut context: Context<'_>) -> Instruction {
         let line = context.line;
         let written = line.slice(head.keyword.clone()).to_owned();
         let keyword = Spanned::new(written, line.span(head.keyword.clone()));
@@ -306,10 +319,9 @@ impl Parser<'_> {
             }
             Some(Keyword::Onbuild) => {
                 check_flags(Keyword::Onbuild, line, &head.flags, &mut self.diagnostics);
-                self.onbuild(&head, &context, &heredocs, &keyword, span.end)
+                self.onbuild(head, &context, &heredocs, &keyword, span.end)
             }
             Some(known) => {
-                // `HEALTHCHECK NONE` does not look at its flags.
                 check_flags(known, line, &head.flags, &mut self.diagnostics);
                 let arguments = Arguments {
                     line,
@@ -360,7 +372,7 @@ impl Parser<'_> {
         }
         let inner_context =
             Context { words: context.words, heredocs: heredocs.to_vec(), comments: Vec::new(), span_end, line };
-        let instruction = self.build(inner, head.arguments.clone(), inner_context);
+        let instruction = self.build(&inner, head.arguments.clone(), inner_context);
         Some(InstructionKind::Onbuild(OnbuildInstruction { trigger, instruction: Box::new(instruction) }))
     }
 
@@ -390,11 +402,12 @@ impl Parser<'_> {
             return;
         }
         let escape = self.escape;
-        if let Some(diagnostic) = self.diagnostics.last_mut() {
-            if diagnostic.code == code::UNKNOWN_INSTRUCTION && diagnostic.help.is_none() && diagnostic.fix.is_empty() {
-                diagnostic.help =
-                    Some(format!("if this line continues the one above, that one must end with `{escape}`"));
-            }
+        if let Some(diagnostic) = self.diagnostics.last_mut()
+            && diagnostic.code == code::UNKNOWN_INSTRUCTION
+            && diagnostic.help.is_none()
+            && diagnostic.fix.is_empty()
+        {
+            diagnostic.help = Some(format!("if this line continues the one above, that one must end with `{escape}`"));
         }
     }
 }

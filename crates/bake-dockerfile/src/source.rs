@@ -80,8 +80,10 @@ impl SourceText {
     pub fn position(&self, offset: usize) -> Position {
         let line = self.line_starts.partition_point(|start| *start <= offset);
         let start = self.line_starts[line - 1];
-        let column = self.text.get(start..offset.min(self.text.len())).map_or(0, |s| s.chars().count()) + 1;
-        Position { line, column }
+        let before = self.text.get(start..offset.min(self.text.len())).unwrap_or_default();
+        // Editors do not show a byte-order mark, so it is in no column.
+        let before = if line == 1 { before.trim_start_matches('\u{feff}') } else { before };
+        Position { line, column: before.chars().count() + 1 }
     }
 
     /// The number of lines; a final newline does not begin another one.

@@ -56,11 +56,7 @@ pub(crate) fn shell_words(text: &str, escape: char) -> Vec<Range<usize>> {
         }
         end = next;
     }
-    if let Some(from) = start {
-        if end > from {
-            ranges.push(from..end);
-        }
-    }
+    ranges.extend(start.filter(|from| end > *from).map(|from| from..end));
     ranges
 }
 

@@ -61,10 +61,9 @@ fn missing_stages(dockerfile: &Dockerfile) -> Option<Diagnostic> {
     }
     for instruction in &dockerfile.instructions {
         match &instruction.kind {
-            InstructionKind::From(_) => return None,
+            // An invalid one has its own error, and may have been meant to be a FROM.
+            InstructionKind::From(_) | InstructionKind::Invalid(_) => return None,
             InstructionKind::Arg(_) => {}
-            // It has its own error, and may have been meant to be a FROM.
-            InstructionKind::Invalid(_) => return None,
             _ => {
                 let message = format!(
                     "no build stage in current context: {} stands before the first FROM",

@@ -176,7 +176,6 @@ impl Expander {
     ///
     /// # Errors
     /// As [`Self::expand`].
-    #[expect(clippy::unused_self, reason = "callers expand a file's words and bodies through the one expander")]
     pub fn expand_heredoc(&self, body: &str, variables: &Variables<'_>) -> Result<Expansion, ExpandError> {
         let mut lexer = Lexer::new(body, '\\', Quotes::Literal, variables);
         let text = lexer.until(None, Escapes::Resolved, &mut Words::default())?;
@@ -196,7 +195,7 @@ impl Expander {
                 None if character == self.escape => result.extend(characters.next()),
                 Some(_) if character == self.escape => match characters.peek() {
                     Some(next) if *next == '"' || *next == '$' || *next == self.escape => {
-                        result.extend(characters.next())
+                        result.extend(characters.next());
                     }
                     Some(_) => result.push(character),
                     None => {}
@@ -313,9 +312,9 @@ impl<'a> Lexer<'a> {
                         words.word.push(character);
                         result.push(character);
                     }
-                    let Some(escaped) = self.next() else { break };
-                    words.word.push(escaped);
-                    result.push(escaped);
+                    let Some(literal) = self.next() else { break };
+                    words.word.push(literal);
+                    result.push(literal);
                 }
             }
         }
@@ -357,9 +356,9 @@ impl<'a> Lexer<'a> {
                     }
                     match self.peek() {
                         None => {}
-                        Some(escaped) if escaped == '"' || escaped == '$' || escaped == self.escape => {
+                        Some(literal) if literal == '"' || literal == '$' || literal == self.escape => {
                             self.next();
-                            result.push(escaped);
+                            result.push(literal);
                         }
                         Some(_) => result.push(character),
                     }
@@ -435,10 +434,9 @@ impl<'a> Lexer<'a> {
         let is_set = value.is_some();
         let usable = value.filter(|value| !(empty_is_unset && value.is_empty()));
         let (result, word_used) = match (modifier, usable) {
-            ('-', None) => (word, true),
+            ('-', None) | ('+', Some(_)) => (word, true),
             ('-' | '?', Some(value)) => (value, false),
             ('+', None) => (String::new(), false),
-            ('+', Some(_)) => (word, true),
             _ => {
                 let default = if is_set { "is not allowed to be empty" } else { "is not allowed to be unset" };
                 let message = if word.is_empty() { default.to_owned() } else { word };

@@ -116,7 +116,7 @@ fn commands_in_json_and_shell_form() {
     ] {
         match (kind(text), expected) {
             (InstructionKind::Cmd(Command::Exec(arguments)), Some(expected)) => {
-                assert_eq!(arguments, expected, "{text}")
+                assert_eq!(arguments, expected, "{text}");
             }
             (InstructionKind::Cmd(Command::Shell(_)), None) => {}
             (other, _) => panic!("{text}: {other:?}"),
@@ -413,6 +413,20 @@ fn limits_are_named() {
     );
     let large = "#".repeat(FILE_BYTES_MAX + 1);
     assert!(problems(&large)[0].contains("more than the 5242880 allowed"));
+    let hostile = format!("FROM a\nENV A=1{}\n", " b".repeat(1_000));
+    assert_eq!(problems(&hostile).len(), PROBLEMS_PER_INSTRUCTION_MAX);
+    let hostile = format!("FROM a\nRUN a \\\n{}b\n", "\n#\n".repeat(1_000));
+    assert_eq!(problems(&hostile).len(), PROBLEMS_PER_INSTRUCTION_MAX);
+    let hostile = format!("FROM a\nRUN --mount={} b\n", "x,".repeat(1_000));
+    assert_eq!(problems(&hostile).len(), PROBLEMS_PER_INSTRUCTION_MAX);
+    let hostile = format!("FROM a\nRUN {}b\n", "--mount=target=/x ".repeat(2_000));
+    assert_eq!(problems(&hostile), ["2: an instruction may have at most 1000 flags"]);
+    let hostile = "x\n".repeat(DIAGNOSTICS_MAX + 10);
+    assert!(
+        problems(&hostile)
+            .iter()
+            .any(|problem| problem.ends_with("more than 10000 problems, the rest of it is not looked at"))
+    );
     let heredocs = format!("FROM a\nRUN {}\n", "<<A ".repeat(HEREDOCS_MAX + 1));
     assert!(problems(&heredocs).iter().any(|problem| problem.contains("at most 256 heredocs")));
 }
