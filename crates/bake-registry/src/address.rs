@@ -39,17 +39,16 @@ fn kind_of_v4(address: Ipv4Addr) -> AddressKind {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
         // 0.0.0.0/8 reaches the local host on Linux.
-        (0 | 127, ..) => AddressKind::Loopback,
+        (0 | 127, _, _) => AddressKind::Loopback,
         (169, 254, _) => AddressKind::LinkLocal,
-        (10, ..)
+        (10 | 224..=255, _, _)
         | (172, 16..=31, _)
         | (192, 168, _)
         | (100, 64..=127, _)
         | (192, 0, 0 | 2)
         | (198, 18..=19, _)
         | (198, 51, 100)
-        | (203, 0, 113)
-        | (224..=255, ..) => AddressKind::Private,
+        | (203, 0, 113) => AddressKind::Private,
         _ => AddressKind::Public,
     }
 }
@@ -68,14 +67,16 @@ fn kind_of_v6(address: Ipv6Addr) -> AddressKind {
     }
 }
 
-/// The IPv4 address inside a mapped, compatible, NAT64 (64:ff9b::/96) or 6to4 (2002::/16) address.
+/// The IPv4 address inside a mapped, compatible, NAT64 (`64:ff9b::/96`) or 6to4 (`2002::/16`) address.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = address.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match s {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(join(high, low)),
-        [0x2002, high, low, ..] => Some(join(high, low)),
+        // `::` and `::1` are in the block of the compatible form but are addresses of their own.
+        [0, 0, 0, 0, 0, 0, 0, _] => None,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, _, _, _, _, _] => Some(join(high, low)),
         _ => None,
     }
 }

@@ -27,9 +27,9 @@ use crate::transport::{Call, Payload, Transport};
 /// The largest answer of a token server; the largest tokens seen have some kilobytes.
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 /// How long a token is good for when the server does not say (distribution token specification).
-const TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(60);
+const TOKEN_LIFE_DEFAULT: Duration = Duration::from_mins(1);
 /// The longest life that is believed.
-const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+const TOKEN_LIFE_MAX: Duration = Duration::from_hours(24);
 /// A token is not used in the last part of its life: the request has to arrive while it is still good.
 const TOKEN_LIFE_MARGIN: Duration = Duration::from_secs(10);
 /// The most redirects within the token server.
@@ -260,7 +260,7 @@ impl Authenticator {
         let header = secret_header(ask.endpoint, &format!("Bearer {text}"))?;
         let life = answer.expires_in.map_or(TOKEN_LIFE_DEFAULT, Duration::from_secs).min(TOKEN_LIFE_MAX);
         let margin = TOKEN_LIFE_MARGIN.min(life / 4);
-        Ok(Token { header, good_until: started + (life - margin) })
+        Ok(Token { header, good_until: started + life.saturating_sub(margin) })
     }
 
     fn security_of(&self, endpoint: &Endpoint, url: &Url) -> Security {

@@ -69,12 +69,11 @@ fn read_parameters(mut rest: &str) -> (Vec<(String, String)>, &str) {
             return (parameters, start);
         };
         let after = after.trim_start();
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => read_quoted(quoted),
-            None => {
-                let end = after.find([',', ' ', '\t']).unwrap_or(after.len());
-                (after[..end].to_owned(), &after[end..])
-            }
+        let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
+            read_quoted(quoted)
+        } else {
+            let end = after.find([',', ' ', '\t']).unwrap_or(after.len());
+            (after[..end].to_owned(), &after[end..])
         };
         parameters.push((name.to_owned(), value));
         rest = after;

@@ -126,7 +126,7 @@ pub enum Credential {
         /// The password.
         secret: Secret,
     },
-    /// An OAuth2 refresh token: `identitytoken` of the config, or a helper's `<token>`.
+    /// An `OAuth2` refresh token: `identitytoken` of the config, or a helper's `<token>`.
     IdentityToken(Secret),
     /// A token to send to the registry as it is: `registrytoken` of the config.
     RegistryToken(Secret),

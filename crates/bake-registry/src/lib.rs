@@ -8,6 +8,7 @@
 //! Must not: read the environment or find files (the caller passes texts and directories), start a runtime (callers
 //! own it), print, or know where blobs are kept. It is the only crate that opens sockets to registries.
 #![forbid(unsafe_code)]
+#![expect(clippy::unnecessary_box_returns, reason = "failures are large and travel boxed, so they are made boxed")]
 
 mod address;
 mod auth;

@@ -107,8 +107,8 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(30),
             idle: Duration::from_secs(30),
-            commit: Duration::from_secs(300),
-            small: Duration::from_secs(120),
+            commit: Duration::from_mins(5),
+            small: Duration::from_mins(2),
             total: None,
         }
     }
@@ -133,7 +133,7 @@ impl Default for Retries {
             retries_max: 5,
             wait: Duration::from_millis(500),
             wait_max: Duration::from_secs(20),
-            retry_after_max: Duration::from_secs(120),
+            retry_after_max: Duration::from_mins(2),
         }
     }
 }

@@ -357,12 +357,11 @@ impl Chunks {
         if self.position > position {
             self.reader = None;
         }
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => {
-                self.position = 0;
-                (self.reopen)()?
-            }
+        let mut reader = if let Some(reader) = self.reader.take() {
+            reader
+        } else {
+            self.position = 0;
+            (self.reopen)()?
         };
         let skipped = io::copy(&mut (&mut reader).take(position - self.position), &mut io::sink())?;
         if self.position + skipped != position {

@@ -123,6 +123,6 @@ mod tests {
         assert!(waits[4] > waits[0]);
         attempts.restart();
         assert!(attempts.next_wait(&status(Some(Duration::from_secs(7)))) >= Some(Duration::from_secs(7)));
-        assert_eq!(attempts.next_wait(&status(Some(Duration::from_secs(86_400)))), None);
+        assert_eq!(attempts.next_wait(&status(Some(Duration::from_hours(24)))), None);
     }
 }

@@ -214,7 +214,7 @@ impl Transport {
             .referer(false)
             .no_proxy()
             .connect_timeout(self.timeouts.connect)
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .http1_max_headers(HEADERS_MAX)
             .http2_max_header_list_size(u32::try_from(HEADER_BYTES_MAX).expect("64 KiB fit"))
             .dns_resolver(Arc::new(GuardedResolver::new(key.reach, Arc::clone(&self.proxy_hosts))));

@@ -29,6 +29,7 @@ use state::State;
 
 /// How a [`FakeRegistry`] behaves when no fault is injected.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent ability of the registry")]
 pub struct Config {
     /// What it asks of clients.
     pub auth: Auth,

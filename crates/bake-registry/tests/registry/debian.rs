@@ -70,7 +70,7 @@ async fn debians_registry_takes_mounts_and_gives() {
     };
     let mut options = Options { credentials: login(&registry.host, PASSWORD), ..quick() };
     options.timeouts.idle = Duration::from_secs(30);
-    options.timeouts.commit = Duration::from_secs(60);
+    options.timeouts.commit = Duration::from_mins(1);
     let client = client(options);
     let (first, second) = (reference(&registry.host, "team/one:1"), reference(&registry.host, "team/two:1"));
     let layer = bytes(5_000_000);

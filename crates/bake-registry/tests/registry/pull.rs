@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bake_oci::Digest;
-use bake_registry::{FileSink, Mirror, Options, RegistryFailure};
-use bake_testkit::registry::{Action, Config, Fault};
+use bake_registry::{FileSink, Mirror, Options, Proxies, RegistryFailure};
+use bake_testkit::registry::{Action, Config, Fault, RawServer};
 
 use crate::support::{
     OCI_MANIFEST, anonymous, bytes, client, descriptor, fetch, manifest_of, put_image, quick, reference, start, text,
@@ -170,29 +170,35 @@ async fn a_part_file_is_completed_and_a_rotten_one_is_replaced() {
     assert!(std::fs::read(&path).unwrap() == content);
 }
 
+/// A sink on a full disk. (`/dev/full` reads as endless zeros, so [`FileSink`] cannot be put on it.)
+struct Full(std::fs::File);
+
+impl bake_registry::BlobSink for Full {
+    type Output = ();
+
+    fn held_bytes(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        std::io::Write::write_all(&mut self.0, bytes)
+    }
+
+    fn restart(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &Digest) -> Result<(), bake_registry::SinkError> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn a_sink_that_fails_ends_the_fetch_with_its_error() {
     let registry = start(Config::default());
     let content = bytes(5_000_000);
     let digest = registry.put_blob("app", &content);
     let file = std::fs::File::options().read(true).write(true).open("/dev/full").unwrap();
-    // /dev/full reads as endless zeros, so it is not resumed from: a sink of its own stands before it.
-    struct Full(std::fs::File);
-    impl bake_registry::BlobSink for Full {
-        type Output = ();
-        fn held_bytes(&self) -> u64 {
-            0
-        }
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-            std::io::Write::write_all(&mut self.0, bytes)
-        }
-        fn restart(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-        fn finish(&mut self, _: &Digest) -> Result<(), bake_registry::SinkError> {
-            Ok(())
-        }
-    }
     let blob = descriptor(&digest, content.len());
     let result = anonymous().fetch_blob(&reference(&registry.host(), "app"), &blob, Full(file), &|_| {}).await;
     let error = result.unwrap_err();
@@ -297,4 +303,50 @@ async fn an_operation_has_a_total_limit() {
     let error = client(options).resolve(&reference(&registry.host(), "app:1")).await.unwrap_err();
     assert!(matches!(error.failure(), RegistryFailure::Timeout { .. }), "{}", text(&error));
     assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn operations_can_be_spawned_and_run_side_by_side() {
+    let registry = start(Config::default());
+    let client = std::sync::Arc::new(anonymous());
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..8_usize {
+        let (client, host) = (std::sync::Arc::clone(&client), registry.host());
+        tasks.spawn(async move {
+            let content = bytes(100_000 + number);
+            client.push_blob(&reference(&host, "app"), crate::support::source(&content, None)).await.unwrap();
+            let digest = Digest::of(&content);
+            assert!(fetch(&client, &host, &digest, content.len()).await.unwrap() == content);
+        });
+    }
+    while let Some(result) = tasks.join_next().await {
+        result.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_for_remote_registries_and_not_for_loopback() {
+    let proxy = RawServer::start(|request| {
+        let body = if request.method == "CONNECT" { b"no".to_vec() } else { manifest_of(b"{}") };
+        let status = if request.method == "CONNECT" { "502 Bad Gateway" } else { "200 OK" };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        [head.into_bytes(), body].concat()
+    })
+    .unwrap();
+    let url = Some(format!("http://user:hidden@{}", proxy.addr));
+    let proxies = Proxies { http: url.clone(), https: url, no_proxy: Some("direct.invalid".to_owned()) };
+    let insecure = vec!["registry.invalid".to_owned(), "direct.invalid".to_owned()];
+    let client = client(Options { proxies, insecure, ..quick() });
+    assert!(!format!("{client:?}").contains("hidden"));
+    let resolved = client.resolve(&reference("registry.invalid", "app:1")).await.unwrap();
+    assert_eq!(resolved.bytes, manifest_of(b"{}"));
+    let seen: Vec<_> = proxy.requests().into_iter().map(|request| (request.method, request.path)).collect();
+    assert_eq!(seen[0], ("CONNECT".to_owned(), "registry.invalid:443".to_owned()));
+    assert_eq!(seen[1].1, "http://registry.invalid/v2/app/manifests/1");
+    let count = proxy.requests().len();
+    let registry = start(Config::default());
+    let digest = put_image(&registry);
+    assert_eq!(client.resolve(&reference(&registry.host(), "app:1")).await.unwrap().digest, digest);
+    assert!(client.resolve(&reference("direct.invalid", "app:1")).await.is_err());
+    assert_eq!(proxy.requests().len(), count);
 }

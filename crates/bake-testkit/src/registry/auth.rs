@@ -50,7 +50,7 @@ impl Auth {
             password: password.to_owned(),
             refresh_token: format!("refresh-{password}"),
             anonymous_pull: false,
-            token_life: Duration::from_secs(300),
+            token_life: Duration::from_mins(5),
         }
     }
 }
