@@ -186,7 +186,7 @@ mod tests {
             (&["build", "--cache-to", "type=inline", "."][..], "`--cache-to` is not supported yet"),
             (&["build", "--cache-from=a", "--cache-from=b", "."][..], "`--cache-from` is not supported yet"),
             (&["build", "--provenance=mode=max", "."][..], "`--provenance` is not supported yet"),
-            (&["build", "--provenance", "."][..], "`--provenance` is not supported yet"),
+            (&["build", "--sbom", "true", "."][..], "`--sbom` is not supported yet; only `--sbom=false` is"),
             (&["build", "--builder", "remote", "."][..], "`--builder` is not supported yet"),
             (&["build", "-m", "1g", "."][..], "`--memory` is not supported yet"),
             (&["build", "--check", "."][..], "`--check` is not supported yet"),
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_flag_gets_a_suggestion() {
-        let error = parse(&["build", "--tga", "x", "."]).unwrap_err().to_string();
-        assert!(error.contains("--tag"), "{error}");
+        let error = parse(&["build", "--platfrom", "x", "."]).unwrap_err().to_string();
+        assert!(error.contains("--platform"), "{error}");
     }
 }

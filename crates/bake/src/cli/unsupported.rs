@@ -23,8 +23,6 @@ enum Value {
     None,
     /// Yes.
     Required,
-    /// It may be left out; then it means `true`. A value that is given stands after `=`, or is one of the accepted ones.
-    Optional,
 }
 
 const fn flag(name: &'static str, value: Value, accepted: &'static [&'static str]) -> Flag {
@@ -64,10 +62,10 @@ const BUILD: &[Flag] = &[
     flag("memory-swap", Value::Required, &["0"]),
     flag("policy", Value::Required, &["disabled=true"]),
     flag("print", Value::Required, &[]),
-    flag("provenance", Value::Optional, FALSE),
+    flag("provenance", Value::Required, FALSE),
     flag("resource", Value::Required, &[]),
     flag("rm", Value::None, ANY_TRUTH),
-    flag("sbom", Value::Optional, FALSE),
+    flag("sbom", Value::Required, FALSE),
     flag("security-opt", Value::Required, &[]),
     flag("squash", Value::None, FALSE),
     flag("stream", Value::None, FALSE),
@@ -110,9 +108,7 @@ fn augment(command: Command, table: &'static [Flag]) -> Command {
         }
         match flag.value {
             Value::Required => argument.num_args(1).allow_hyphen_values(true),
-            Value::None | Value::Optional => {
-                argument.num_args(0..=1).require_equals(true).default_missing_value("true")
-            }
+            Value::None => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
         }
     }))
 }

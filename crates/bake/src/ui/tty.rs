@@ -129,12 +129,12 @@ impl Terminal {
                     Outcome::Cached => self.status("CACHED", Colour::cached),
                     Outcome::Ran => self.status(&seconds(*elapsed), Colour::done),
                 };
-                self.settle(&status, &step.state.label)?;
+                self.settle(at, &status, &step.state.label)?;
             }
             BuildEvent::Failed { step, elapsed, .. } => {
                 let Some(step) = self.steps.remove(step) else { return Ok(()) };
                 let status = self.status("ERROR", Colour::error);
-                self.settle(&status, &format!("{} {}", step.state.label, seconds(*elapsed)))?;
+                self.settle(at, &status, &format!("{} {}", step.state.label, seconds(*elapsed)))?;
             }
         }
         Ok(())
@@ -143,12 +143,8 @@ impl Terminal {
     /// Draws the lines of the running steps.
     pub(super) fn tick(&mut self, now: Duration) -> io::Result<()> {
         let lines = self.running_lines(now);
-        while self.rows.len() > lines.len() {
-            if let Some(row) = self.rows.pop() {
-                row.finish_and_clear();
-                self.lines.remove(&row);
-            }
-        }
+        let excess = self.rows.len().saturating_sub(lines.len());
+        self.remove_rows(excess)?;
         for (number, line) in lines.into_iter().enumerate() {
             if let Some(row) = self.rows.get(number) {
                 row.set_message(line);
@@ -167,15 +163,20 @@ impl Terminal {
     }
 
     pub(super) fn finish(&mut self, lines: &[String]) -> io::Result<()> {
-        for row in self.rows.drain(..) {
-            row.finish_and_clear();
-            self.lines.remove(&row);
-        }
-        self.lines.clear()?;
+        self.remove_rows(self.rows.len())?;
         for line in lines {
             self.lines.println(line)?;
         }
         Ok(())
+    }
+
+    /// Takes away the last rows. The next draw erases them from the screen; if there is none left to draw, they are erased
+    /// at once.
+    fn remove_rows(&mut self, count: usize) -> io::Result<()> {
+        for row in self.rows.drain(self.rows.len() - count..) {
+            self.lines.remove(&row);
+        }
+        if count > 0 && self.rows.is_empty() { self.lines.clear() } else { Ok(()) }
     }
 
     /// The lines of all running steps, no more than fit.
@@ -201,8 +202,10 @@ impl Terminal {
         lines
     }
 
-    /// Writes the line that stays of a step.
-    fn settle(&mut self, status: &str, label: &str) -> io::Result<()> {
+    /// Writes the line that stays of a step, which runs no more.
+    fn settle(&mut self, at: Duration, status: &str, label: &str) -> io::Result<()> {
+        // Its own line must not be drawn again below the one that stays.
+        self.tick(at)?;
         let room = ((self.size)().columns * NAME_LINES_MAX).saturating_sub(10).max(20);
         self.lines.println(format!("{status} {}", fitting(label, room)))
     }
