@@ -139,6 +139,7 @@ async fn a_redirected_server_cannot_ask_for_the_credentials() {
     registry.configure(|config| config.redirect_blobs_to = Some(format!("http://{}", thief.addr)));
     let error = fetch(&logged_in(&registry), &registry.host(), &digest, 1).await.unwrap_err();
     assert!(matches!(error.failure(), RegistryFailure::Unauthorized { .. }), "{}", text(&error));
+    assert_eq!(thief.requests().len(), 1, "its challenge is not answered");
     assert_blind(&thief);
 }
 
