@@ -1,12 +1,13 @@
 //! What all rules want to know about a Dockerfile, worked out once: stages and their bases, images used, commands run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bake_dockerfile::instruction::{
     FromInstruction, Instruction, InstructionKind, MountFlag, MountKind, RunInstruction, Word,
 };
 use bake_dockerfile::{Dockerfile, Expander, Span, Stage};
 
+use crate::apt_configuration::{AptConfiguration, apt_configurations};
 use crate::image::ImageName;
 use crate::options::LintOptions;
 use crate::run_script::{ShellState, run_script};
@@ -32,7 +33,7 @@ pub(crate) const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROX
 
 /// The facts that rules are given.
 #[derive(Debug)]
-pub struct LintContext<'a> {
+pub(crate) struct LintContext<'a> {
     pub(crate) dockerfile: &'a Dockerfile,
     pub(crate) options: &'a LintOptions,
     /// Every instruction in order; for `ONBUILD` its trigger follows it.
@@ -43,6 +44,10 @@ pub struct LintContext<'a> {
     pub(crate) runs: Vec<RunFacts<'a>>,
     /// Every use of an image that is neither a stage nor `scratch`.
     pub(crate) images: Vec<ImageUse>,
+    /// What `ENV` and `ARG` set in each stage: instruction index and value as written, in order.
+    variables: HashMap<(usize, String), Vec<(usize, String)>>,
+    /// Changes of apt's configuration.
+    pub(crate) apt_configurations: Vec<AptConfiguration>,
     /// Global arguments with their values as far as they have one.
     pub(crate) global_args: BTreeMap<String, Option<String>>,
 }
@@ -68,6 +73,8 @@ pub(crate) struct StageFacts<'a> {
     /// The stage's name in lower case.
     pub(crate) name: Option<String>,
     pub(crate) base: Base,
+    /// The first stage of its chain: itself unless it is built from a stage.
+    pub(crate) root: usize,
     /// Names used in the image word that no global `ARG` declares.
     pub(crate) undeclared: Vec<String>,
     /// Whether its file system is part of the image that is built: the target stage and the stages it is built from.
@@ -103,11 +110,8 @@ pub(crate) struct RunFacts<'a> {
 /// A use of an image from a registry.
 #[derive(Debug)]
 pub(crate) struct ImageUse {
-    pub(crate) stage: usize,
     pub(crate) span: Span,
     pub(crate) name: ImageName,
-    /// Whether the text stands in the Dockerfile as it is, without variables.
-    pub(crate) literal: bool,
 }
 
 /// What `--from` of `COPY` and of mounts means.
@@ -134,12 +138,16 @@ impl<'a> LintContext<'a> {
             stages: Vec::new(),
             runs: Vec::new(),
             images: Vec::new(),
+            variables: HashMap::new(),
+            apt_configurations: Vec::new(),
             global_args: BTreeMap::new(),
         };
         context.read_global_args();
         context.read_stages();
         context.locate_instructions();
+        context.read_variables();
         context.read_runs();
+        context.apt_configurations = apt_configurations(&context);
         context.collect_images();
         context
     }
@@ -184,7 +192,20 @@ impl<'a> LintContext<'a> {
                 None => Base::Unknown(text),
             };
             let name = from.name.as_ref().map(|name| name.value.to_lowercase());
-            self.stages.push(StageFacts { stage, from, name, base, undeclared, in_result: false, is_target: false });
+            let root = match base {
+                Base::Stage(base) => self.stages[base].root,
+                _ => self.stages.len(),
+            };
+            self.stages.push(StageFacts {
+                stage,
+                from,
+                name,
+                base,
+                root,
+                undeclared,
+                in_result: false,
+                is_target: false,
+            });
         }
         let wanted = self.options.target.as_ref().map(|target| target.to_lowercase());
         let target = wanted
@@ -217,6 +238,37 @@ impl<'a> LintContext<'a> {
                     onbuild: true,
                 });
             }
+        }
+    }
+
+    fn read_variables(&mut self) {
+        let mut settings = Vec::new();
+        for located in self.instructions.iter().filter(|located| !located.onbuild) {
+            let Some(stage) = located.stage else { continue };
+            match &located.instruction.kind {
+                InstructionKind::Env(pairs) => {
+                    settings.extend(
+                        pairs
+                            .pairs
+                            .iter()
+                            .map(|(key, value)| (stage, located.index, key.value.clone(), value.value.clone())),
+                    );
+                }
+                InstructionKind::Arg(declarations) => {
+                    for declaration in declarations {
+                        let name = &declaration.name.value;
+                        let given = self.options.build_args.get(name).cloned();
+                        let default = declaration.default.as_ref().map(|default| default.value.clone());
+                        if let Some(value) = given.or(default).or_else(|| self.global_value(name)) {
+                            settings.push((stage, located.index, name.clone(), value));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (stage, index, name, value) in settings {
+            self.variables.entry((stage, name)).or_default().push((index, value));
         }
     }
 
@@ -262,12 +314,11 @@ impl<'a> LintContext<'a> {
 
     fn collect_images(&mut self) {
         let mut images = Vec::new();
-        for (index, stage) in self.stages.iter().enumerate() {
+        for stage in &self.stages {
             if let Base::Image(name) = &stage.base
                 && stage.undeclared.is_empty()
             {
-                let literal = self.source(stage.from.image.span) == format_name(name);
-                images.push(ImageUse { stage: index, span: stage.from.image.span, name: name.clone(), literal });
+                images.push(ImageUse { span: stage.from.image.span, name: name.clone() });
             }
         }
         for located in &self.instructions {
@@ -275,8 +326,8 @@ impl<'a> LintContext<'a> {
             for word in from_words(located.instruction) {
                 let name = ImageName::parse(&word.value);
                 let usable = name.is_plausible() && !word.value.contains('$') && word.value != "scratch";
-                if usable && self.from_reference(stage, &word.value) == FromReference::Image {
-                    images.push(ImageUse { stage, span: word.span, name, literal: true });
+                if usable && self.resolve_from(stage, &word.value) == FromReference::Image {
+                    images.push(ImageUse { span: word.span, name });
                 }
             }
         }
@@ -301,7 +352,7 @@ impl<'a> LintContext<'a> {
 
     /// What a `--from` value of an instruction in `stage` means. Names are compared in lower case, as builds do; a name given
     /// twice means its last stage.
-    pub(crate) fn from_reference(&self, stage: usize, value: &str) -> FromReference {
+    pub(crate) fn resolve_from(&self, stage: usize, value: &str) -> FromReference {
         let wanted = value.to_lowercase();
         let by_name = self.stages.iter().rposition(|s| s.name.as_ref() == Some(&wanted));
         let index = match (by_name, wanted.parse::<usize>()) {
@@ -317,21 +368,24 @@ impl<'a> LintContext<'a> {
         }
     }
 
+    /// `stage` and the stages that it is built from, the nearest first.
+    pub(crate) fn ancestors(&self, stage: usize) -> impl Iterator<Item = usize> + '_ {
+        std::iter::successors(Some(stage), |stage| match self.stages.get(*stage).map(|facts| &facts.base) {
+            Some(Base::Stage(base)) => Some(*base),
+            _ => None,
+        })
+    }
+
     /// The stages that `stage` is built from, itself last.
     pub(crate) fn chain(&self, stage: usize) -> Vec<usize> {
-        let mut chain = vec![stage];
-        let mut current = stage;
-        while let Some(Base::Stage(base)) = self.stages.get(current).map(|s| &s.base) {
-            chain.push(*base);
-            current = *base;
-        }
+        let mut chain: Vec<usize> = self.ancestors(stage).collect();
         chain.reverse();
         chain
     }
 
     /// What the first stage of the chain begins from.
     pub(crate) fn root_base(&self, stage: usize) -> Option<&Base> {
-        self.chain(stage).first().and_then(|root| self.stages.get(*root)).map(|stage| &stage.base)
+        self.stages.get(self.stages.get(stage)?.root).map(|root| &root.base)
     }
 
     /// The image that the chain of `stage` begins from.
@@ -361,42 +415,12 @@ impl<'a> LintContext<'a> {
             .filter(|located| !matches!(located.instruction.kind, InstructionKind::From(_)))
     }
 
-    /// The runs of the stages that `stage` is built from, and of `stage` itself, before instruction `before`.
-    pub(crate) fn runs_before(&self, stage: usize, before: usize) -> Vec<&RunFacts<'a>> {
-        let chain = self.chain(stage);
-        self.runs
-            .iter()
-            .take_while(|run| run.index < before)
-            .filter(|run| !run.onbuild && run.stage.is_some_and(|stage| chain.contains(&stage)))
-            .collect()
-    }
-
     /// The value of an environment variable or build argument just before instruction `before` of `stage`, as written.
     pub(crate) fn environment_value(&self, stage: usize, before: usize, name: &str) -> Option<String> {
-        self.history(stage, before).rev().find_map(|located| match &located.instruction.kind {
-            InstructionKind::Env(pairs) => {
-                pairs.pairs.iter().rev().find(|(key, _)| key.value == name).map(|(_, value)| value.value.clone())
-            }
-            InstructionKind::Arg(declarations) => {
-                declarations.iter().find(|d| d.name.value == name).and_then(|declaration| {
-                    let given = self.options.build_args.get(name).cloned();
-                    let default = declaration.default.as_ref().map(|default| default.value.clone());
-                    given.or(default).or_else(|| self.global_value(name))
-                })
-            }
-            _ => None,
+        self.ancestors(stage).find_map(|stage| {
+            let settings = self.variables.get(&(stage, name.to_owned()))?;
+            settings.iter().rev().find(|(index, _)| *index < before).map(|(_, value)| value.clone())
         })
-    }
-
-    /// The working directory just before instruction `before` of `stage`: absolute, `/` where the base's is not known.
-    pub(crate) fn working_directory(&self, stage: usize, before: usize) -> String {
-        let mut directory = String::from("/");
-        for located in self.history(stage, before) {
-            if let InstructionKind::Workdir(word) = &located.instruction.kind {
-                directory = join_path(&directory, word.value.trim_matches('"'));
-            }
-        }
-        directory
     }
 
     /// The text of a range.
@@ -433,12 +457,6 @@ pub(crate) fn from_words(instruction: &Instruction) -> Vec<&Word> {
         InstructionKind::Run(run) => run.mounts.iter().filter_map(|mount| mount.from.as_ref()).collect(),
         _ => Vec::new(),
     }
-}
-
-fn format_name(name: &ImageName) -> String {
-    let tag = name.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
-    let digest = name.digest.as_ref().map(|digest| format!("@{digest}")).unwrap_or_default();
-    format!("{}{tag}{digest}", name.repository)
 }
 
 /// Whether `path` is `directory` or below it. Both absolute, without a slash at the end.

@@ -2,18 +2,18 @@
 
 /// An image name split at its tag and digest. Not validated: the text may name nothing that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageName {
+pub(crate) struct ImageName {
     /// Registry and repository as written.
-    pub repository: String,
+    pub(crate) repository: String,
     /// The part after `:`, also when empty.
-    pub tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// The part after `@`.
-    pub digest: Option<String>,
+    pub(crate) digest: Option<String>,
 }
 
 impl ImageName {
     /// Splits `text`.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.to_owned())),
             None => (text, None),
@@ -26,21 +26,21 @@ impl ImageName {
     }
 
     /// The repository without the default registry and the `library/` of official images: `docker.io/library/debian` is `debian`.
-    pub fn familiar(&self) -> &str {
+    pub(crate) fn familiar(&self) -> &str {
         let name = self.repository.as_str();
         let name = name.strip_prefix("docker.io/").or_else(|| name.strip_prefix("index.docker.io/")).unwrap_or(name);
         name.strip_prefix("library/").unwrap_or(name)
     }
 
     /// The repository with its registry written out, for comparing with lists of registries.
-    pub fn qualified(&self) -> String {
+    pub(crate) fn qualified(&self) -> String {
         let first = self.repository.split('/').next().unwrap_or_default();
         let has_registry = self.repository.contains('/') && (first.contains(['.', ':']) || first == "localhost");
         if has_registry { self.repository.clone() } else { format!("docker.io/{}", self.repository) }
     }
 
     /// Whether the parts can be an image name at all: what a missing build argument leaves (`debian:`, `:1`, nothing) cannot.
-    pub fn is_plausible(&self) -> bool {
+    pub(crate) fn is_plausible(&self) -> bool {
         !self.repository.is_empty()
             && !self.repository.ends_with('/')
             && !self.repository.starts_with('/')
@@ -49,14 +49,14 @@ impl ImageName {
     }
 
     /// Whether the image is known to be for Windows, where the shell is not a POSIX one.
-    pub fn is_windows(&self) -> bool {
+    pub(crate) fn is_windows(&self) -> bool {
         let repository = self.repository.to_ascii_lowercase();
         ["windows", "nanoserver", "servercore"].iter().any(|word| repository.contains(word))
             || self.tag.as_ref().is_some_and(|tag| tag.contains("nanoserver") || tag.contains("windowsservercore"))
     }
 
     /// Whether the image is a distribution's base image, which sets no environment besides `PATH`.
-    pub fn is_plain_distribution(&self) -> bool {
+    pub(crate) fn is_plain_distribution(&self) -> bool {
         matches!(
             self.familiar(),
             "debian"
@@ -76,12 +76,12 @@ impl ImageName {
     }
 
     /// Whether `sh` in the image is known to be dash.
-    pub fn shell_is_dash(&self) -> bool {
+    pub(crate) fn shell_is_dash(&self) -> bool {
         matches!(self.familiar(), "debian" | "ubuntu")
     }
 
     /// Whether the image is known to run as a user other than root.
-    pub fn is_nonroot(&self) -> bool {
+    pub(crate) fn is_nonroot(&self) -> bool {
         let name = self.repository.as_str();
         self.tag.as_ref().is_some_and(|tag| tag.contains("nonroot"))
             || name.contains("unprivileged")

@@ -11,6 +11,7 @@
 //! Must not: reach the solver, the disk, the network, the clock or the environment; print.
 #![forbid(unsafe_code)]
 
+mod apt_configuration;
 mod context;
 mod finding;
 mod fix;
@@ -28,13 +29,13 @@ mod testing;
 
 use bake_dockerfile::Dockerfile;
 
-pub use context::LintContext;
 pub use finding::{Finding, Fix, TextEdit};
 pub use fix::{Fixed, apply_fixes};
 pub use options::{DEFAULT_TODAY, Date, LintOptions};
 pub use rule::{FixSafety, Rule};
 pub use rules::RULES;
 
+use context::LintContext;
 use finding::Reporter;
 
 /// The findings of all enabled rules, comments that hide some of them obeyed, in source order. The parser's own diagnostics are among

@@ -95,11 +95,10 @@ fn collect(dockerfile: &Dockerfile) -> Vec<Suppression> {
     // Comments elsewhere can still hold for the whole file.
     let others = dockerfile.items.iter().filter(|item| !attached.contains(&item.span.start));
     for item in others {
-        for comment in comment_lines(dockerfile, item.span) {
-            if !attached.contains(&comment.start) {
-                suppressions
-                    .extend(read(dockerfile.source.slice(comment), comment, None).filter(|s| s.scope.is_none()));
-            }
+        if let Some(comment) = comment_lines(dockerfile, item.span)
+            && !attached.contains(&comment.start)
+        {
+            suppressions.extend(read(dockerfile.source.slice(comment), comment, None).filter(|s| s.scope.is_none()));
         }
     }
     suppressions

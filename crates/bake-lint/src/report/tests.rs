@@ -1,5 +1,7 @@
 //! The forms hold what their readers look for.
 
+#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
 use bake_dockerfile::{SourceText, parse};
 use serde_json::Value;
 

@@ -25,7 +25,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             if !package.manager.is_apt() || !asks || package.answers_itself() {
                 continue;
             }
-            if !is_configured(context, run, package.index, &["assume-yes", "force-yes"]) {
+            if !context.is_apt_configured(run, package.index, &["assume-yes", "force-yes"]) {
                 report_missing(run, &package, report);
             }
         }
@@ -39,36 +39,6 @@ pub(super) fn report_missing(run: &RunFacts<'_>, package: &PackageCommand<'_>, r
     if package.verb.span != run.instruction.span {
         finding.safe_fix("Add `-y`", vec![TextEdit::insert(package.verb.span.end, " -y")]);
     }
-}
-
-/// Whether apt's configuration was changed before command `index` of `run`, with one of `keys` in what was written or by a file
-/// that cannot be read here.
-pub(super) fn is_configured(context: &LintContext<'_>, run: &RunFacts<'_>, index: usize, keys: &[&str]) -> bool {
-    let writes = |command: &SimpleCommand| {
-        let to_configuration = |text: &str| text.contains("/etc/apt/apt.conf");
-        let targeted = command.redirects.iter().any(|redirect| to_configuration(&redirect.target.text))
-            || (matches!(command.program(), "tee" | "cp" | "mv" | "sed" | "install")
-                && command.arguments().iter().any(|word| to_configuration(&word.text)));
-        targeted
-    };
-    let mentions = |command: &SimpleCommand| {
-        let readable = matches!(command.program(), "echo" | "printf");
-        !readable || command.arguments().iter().any(|word| keys.iter().any(|key| word.text.to_ascii_lowercase().contains(key)))
-    };
-    let configures = |command: &SimpleCommand, script: &crate::shell::Script| {
-        let source = command.piped_from.and_then(|from| script.commands.get(from)).unwrap_or(command);
-        writes(command) && mentions(source)
-    };
-    if run.script.commands.iter().take(index).any(|command| configures(command, &run.script)) {
-        return true;
-    }
-    let Some(stage) = run.stage else { return false };
-    let earlier = context.runs_before(stage, run.index);
-    earlier.iter().any(|earlier| earlier.script.commands.iter().any(|command| configures(command, &earlier.script)))
-        || context.history(stage, run.index).any(|located| match &located.instruction.kind {
-            InstructionKind::Copy(copy) | InstructionKind::Add(copy) => copy.destination.value.contains("/etc/apt"),
-            _ => false,
-        })
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `apt-no-recommends`
 
-use super::apt_missing_yes::is_configured;
 use super::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
@@ -28,7 +27,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let says = package.has_option(&["--no-install-recommends", "--install-recommends", "--without-recommends"])
                 || (package.manager == Manager::Aptitude && package.has_letter('R'))
                 || package.configures("apt::install-recommends", &["0", "false", "no"]);
-            if !installs || says || is_configured(context, run, package.index, &["install-recommends"]) {
+            if !installs || says || context.is_apt_configured(run, package.index, &["install-recommends"]) {
                 continue;
             }
             let finding = report

@@ -26,6 +26,8 @@ pub(super) const RULE: Rule = Rule {
 /// What earlier layers of a stage hold that a later command might remove in vain.
 #[derive(Debug, Clone, Default)]
 struct Earlier {
+    /// The working directory, `/` where the base's is not known.
+    directory: String,
     /// Files by path.
     files: BTreeSet<String>,
     /// Caches of package managers: the directory.
@@ -38,19 +40,20 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for (index, stage) in context.stages.iter().enumerate() {
         let mut earlier = match stage.base {
             Base::Stage(base) => by_stage.get(base).cloned().unwrap_or_default(),
-            _ => Earlier::default(),
+            _ => Earlier { directory: "/".to_owned(), ..Earlier::default() },
         };
-        let mut directory = context.working_directory(index, stage.stage.from);
         for located in context.stage_instructions(index).filter(|located| !located.onbuild) {
             match &located.instruction.kind {
-                InstructionKind::Workdir(word) => directory = join_path(&directory, word.value.trim_matches('"')),
+                InstructionKind::Workdir(word) => {
+                    earlier.directory = join_path(&earlier.directory, word.value.trim_matches('"'));
+                }
                 InstructionKind::Copy(copy) | InstructionKind::Add(copy) => {
-                    earlier.files.extend(copied_files(copy, located, &directory));
+                    earlier.files.extend(copied_files(copy, located, &earlier.directory));
                 }
                 InstructionKind::Run(_) => {
                     while runs.next_if(|run| run.index < located.index).is_some() {}
                     if let Some(run) = runs.next_if(|run| run.index == located.index) {
-                        check_run(run, &directory, stage.in_result, &mut earlier, report);
+                        check_run(run, stage.in_result, &mut earlier, report);
                     }
                 }
                 _ => {}
@@ -60,7 +63,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     }
 }
 
-fn check_run(run: &RunFacts<'_>, directory: &str, in_result: bool, earlier: &mut Earlier, report: &mut Reporter<'_>) {
+fn check_run(run: &RunFacts<'_>, in_result: bool, earlier: &mut Earlier, report: &mut Reporter<'_>) {
     let packages = package_commands(&run.script);
     let own_caches: Vec<&'static str> = packages
         .iter()
@@ -68,7 +71,7 @@ fn check_run(run: &RunFacts<'_>, directory: &str, in_result: bool, earlier: &mut
         .filter_map(|package| cache_of(package.manager))
         .collect();
     let mut made: BTreeSet<String> = BTreeSet::new();
-    let mut here = directory.to_owned();
+    let mut here = earlier.directory.clone();
     let mut reported = false;
     for (index, command) in run.script.commands.iter().enumerate() {
         if command.program() == "cd"

@@ -20,7 +20,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for located in &context.instructions {
         let Some(stage) = located.stage.filter(|_| !located.onbuild) else { continue };
         for word in from_words(located.instruction) {
-            if context.from_reference(stage, &word.value) == FromReference::Own {
+            if context.resolve_from(stage, &word.value) == FromReference::Own {
                 report.report(word.span, format!("`--from={}` is the stage it stands in", word.value));
             }
         }

@@ -21,7 +21,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for located in &context.instructions {
         let Some(stage) = located.stage.filter(|_| !located.onbuild) else { continue };
         for word in from_words(located.instruction) {
-            match context.from_reference(stage, &word.value) {
+            match context.resolve_from(stage, &word.value) {
                 FromReference::Later(later) => {
                     let message = format!("Stage `{}` is defined after this one", word.value);
                     let from = context.stages[later].from.image.span;

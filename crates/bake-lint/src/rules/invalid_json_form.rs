@@ -24,8 +24,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for located in &context.instructions {
         let word = match &located.instruction.kind {
             InstructionKind::Run(run) => shell_word(&run.command),
-            InstructionKind::Cmd(command) | InstructionKind::Entrypoint(command) => shell_word(command),
-            InstructionKind::Healthcheck(Healthcheck::Command { command, .. }) => shell_word(command),
+            InstructionKind::Cmd(command)
+            | InstructionKind::Entrypoint(command)
+            | InstructionKind::Healthcheck(Healthcheck::Command { command, .. }) => shell_word(command),
             InstructionKind::Volume(words) => words.first(),
             _ => None,
         };

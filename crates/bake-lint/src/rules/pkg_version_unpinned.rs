@@ -39,7 +39,7 @@ fn unpinned<'s>(package: &PackageCommand<'s>) -> Option<&'s str> {
             |text| text.starts_with('@') || text.split('-').skip(1).any(|part| part.starts_with(|c: char| c.is_ascii_digit()))
         }
         Manager::Zypper => |text| text.contains(['=', '<', '>']),
-        Manager::Pip => |text| text.contains("==") || text.contains("@") || text.contains("~=") || text == ".",
+        Manager::Pip => |text| text.contains("==") || text.contains('@') || text.contains("~=") || text == ".",
         Manager::Npm | Manager::Yarn => |text| text.get(1..).is_some_and(|rest| rest.contains('@')),
         Manager::Gem => |text| text.contains(':'),
     };

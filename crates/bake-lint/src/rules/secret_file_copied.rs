@@ -47,8 +47,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let CopySource::Path(word) = source else { continue };
             let path = word.value.trim_matches(['"', '\'']).trim_end_matches('/');
             let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-            let keystore = [".p12", ".pfx", ".key", ".ppk"].iter().any(|extension| name.ends_with(extension));
-            let private_pem = name.ends_with(".pem") && (name.contains("key") || name.contains("priv"));
+            let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+            let keystore = matches!(extension, Some("p12" | "pfx" | "key" | "ppk"));
+            let private_pem = extension == Some("pem") && (name.contains("key") || name.contains("priv"));
             let inside = path.ends_with(".aws/credentials") || path.ends_with(".docker/config.json");
             let public = name.contains("public") || name.contains(".pub");
             if (NAMES.contains(&name.as_str()) || keystore || private_pem || inside) && !public {

@@ -27,7 +27,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             waiting.push(base);
         }
         let words = context.stage_instructions(index).flat_map(|located| from_words(located.instruction));
-        waiting.extend(words.filter_map(|word| match context.from_reference(index, &word.value) {
+        waiting.extend(words.filter_map(|word| match context.resolve_from(index, &word.value) {
             FromReference::Stage(stage) => Some(stage),
             _ => None,
         }));

@@ -1,5 +1,7 @@
 //! What holds for all rules.
 
+#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
 use std::collections::BTreeSet;
 
 use crate::RULES;

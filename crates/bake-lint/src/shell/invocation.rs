@@ -117,9 +117,9 @@ pub(crate) fn program_index(words: &[ShellWord]) -> usize {
             }
             if valued.contains(&argument.text.as_str()) {
                 next += 2;
-            } else if argument.text.starts_with('-') || (wrapper == "env" && is_assignment(&argument.text)) {
-                next += 1;
-            } else if wrapper == "sudo" && is_assignment(&argument.text) {
+            } else if argument.text.starts_with('-')
+                || (matches!(wrapper, "env" | "sudo") && is_assignment(&argument.text))
+            {
                 next += 1;
             } else if operands_left > 0 {
                 operands_left -= 1;

@@ -16,37 +16,37 @@ pub(crate) use reader::read_into;
 
 /// What one `RUN` executes: commands in the order of their evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Script {
+pub(crate) struct Script {
     /// Simple commands; those of a substitution come before the command whose word holds it.
-    pub commands: Vec<SimpleCommand>,
+    pub(crate) commands: Vec<SimpleCommand>,
     /// Every `|`.
-    pub pipes: Vec<Pipe>,
+    pub(crate) pipes: Vec<Pipe>,
     /// The shells involved: the main one first, then one for each `sh -c` or `sh <<EOF`.
-    pub sessions: Vec<Session>,
+    pub(crate) sessions: Vec<Session>,
     /// What could not be read.
-    pub errors: Vec<ShellError>,
+    pub(crate) errors: Vec<ShellError>,
 }
 
 /// One shell process that reads commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
+pub(crate) struct Session {
     /// The language it speaks.
-    pub dialect: Dialect,
+    pub(crate) dialect: Dialect,
     /// Whether `pipefail` is on from the start (`SHELL ["bash", "-o", "pipefail", "-c"]`).
-    pub pipefail: bool,
+    pub(crate) pipefail: bool,
     /// Whether `errexit` is on from the start (`bash -e`).
-    pub errexit: bool,
+    pub(crate) errexit: bool,
     /// The range that shows where its commands come from: the heredoc's word, or the whole instruction.
-    pub span: Span,
+    pub(crate) span: Span,
     /// Whether its commands are the body of a heredoc.
-    pub heredoc: bool,
+    pub(crate) heredoc: bool,
     /// Constructs met that a POSIX shell does not know.
-    pub bashisms: Vec<(Span, &'static str)>,
+    pub(crate) bashisms: Vec<(Span, &'static str)>,
 }
 
 /// The language of a shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
+pub(crate) enum Dialect {
     /// `sh`, `dash`, `ash`: what the image calls `sh`.
     Posix,
     /// `bash`, `zsh`, `ksh`: arrays, `[[`, process substitution.
@@ -55,7 +55,7 @@ pub enum Dialect {
 
 /// How a command is joined to the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connector {
+pub(crate) enum Connector {
     /// First of its list.
     Start,
     /// After `&&`.
@@ -72,108 +72,108 @@ pub enum Connector {
 
 /// A simple command: assignments, words, redirects.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SimpleCommand {
+pub(crate) struct SimpleCommand {
     /// Index into [`Script::sessions`].
-    pub session: usize,
+    pub(crate) session: usize,
     /// `NAME=value` before the first word.
-    pub assignments: Vec<Assignment>,
+    pub(crate) assignments: Vec<Assignment>,
     /// The program and its arguments, wrappers such as `sudo` and `env` included.
-    pub words: Vec<ShellWord>,
+    pub(crate) words: Vec<ShellWord>,
     /// Where the effective program begins in `words` (after `sudo -E`, `env A=1`, `exec`, ...).
-    pub program_index: usize,
+    pub(crate) program_index: usize,
     /// Redirects.
-    pub redirects: Vec<Redirect>,
+    pub(crate) redirects: Vec<Redirect>,
     /// From the first word to the last.
-    pub span: Span,
+    pub(crate) span: Span,
     /// How it is joined to what stands before it.
-    pub connector: Connector,
+    pub(crate) connector: Connector,
     /// How many compound commands, subshells and substitutions enclose it in its session.
-    pub depth: usize,
+    pub(crate) depth: usize,
     /// The command whose output it reads.
-    pub piped_from: Option<usize>,
+    pub(crate) piped_from: Option<usize>,
 }
 
 /// `NAME=value`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
+pub(crate) struct Assignment {
     /// The name.
-    pub name: String,
+    pub(crate) name: String,
     /// The value with quotes removed.
-    pub value: String,
+    pub(crate) value: String,
 }
 
 /// A word with its quotes removed; expansions stay as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShellWord {
+pub(crate) struct ShellWord {
     /// The text.
-    pub text: String,
+    pub(crate) text: String,
     /// Where it stands.
-    pub span: Span,
+    pub(crate) span: Span,
     /// Whether it holds `$x`, `$(...)` or the like, so that the text is not what the program gets.
-    pub expands: bool,
+    pub(crate) expands: bool,
 }
 
 /// A redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redirect {
+pub(crate) struct Redirect {
     /// `>`, `>>`, `<`, `<<`, `<<<`, ...
-    pub operator: String,
+    pub(crate) operator: String,
     /// The target, or the name of the heredoc.
-    pub target: ShellWord,
+    pub(crate) target: ShellWord,
 }
 
 /// A `|` or `|&`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pipe {
+pub(crate) struct Pipe {
     /// The operator.
-    pub span: Span,
+    pub(crate) span: Span,
     /// The simple command on its left; `None` where a compound command stands there.
-    pub left: Option<usize>,
+    pub(crate) left: Option<usize>,
     /// How many commands had been read when it was met: every earlier command has a smaller index.
-    pub position: usize,
+    pub(crate) position: usize,
     /// Index into [`Script::sessions`].
-    pub session: usize,
+    pub(crate) session: usize,
 }
 
 /// What the reader could not make sense of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShellError {
+pub(crate) struct ShellError {
     /// Where.
-    pub span: Span,
+    pub(crate) span: Span,
     /// What.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl SimpleCommand {
     /// The program's name without its directory, wrappers skipped; empty for a command that only assigns.
-    pub fn program(&self) -> &str {
+    pub(crate) fn program(&self) -> &str {
         self.words.get(self.program_index).map_or("", |word| base_name(&word.text))
     }
 
     /// The arguments of [`Self::program`].
-    pub fn arguments(&self) -> &[ShellWord] {
+    pub(crate) fn arguments(&self) -> &[ShellWord] {
         self.words.get(self.program_index + 1..).unwrap_or_default()
     }
 
     /// Whether an argument equals one of `options`.
-    pub fn has_argument(&self, options: &[&str]) -> bool {
+    pub(crate) fn has_argument(&self, options: &[&str]) -> bool {
         self.arguments().iter().any(|word| options.contains(&word.text.as_str()))
     }
 
     /// The arguments that are not options.
-    pub fn operands(&self) -> impl Iterator<Item = &ShellWord> {
+    pub(crate) fn operands(&self) -> impl Iterator<Item = &ShellWord> {
         self.arguments().iter().filter(|word| !word.text.starts_with('-'))
     }
 
     /// The wrapper words before the program whose base name is `name`.
-    pub fn wrapper(&self, name: &str) -> Option<&ShellWord> {
+    pub(crate) fn wrapper(&self, name: &str) -> Option<&ShellWord> {
         self.words.iter().take(self.program_index).find(|word| base_name(&word.text) == name)
     }
 }
 
 impl Script {
     /// Whether option `name` of `set` (`pipefail`, `errexit`) is on in `session` just before command number `position`.
-    pub fn option_set_before(&self, session: usize, position: usize, name: &str) -> bool {
+    pub(crate) fn option_set_before(&self, session: usize, position: usize, name: &str) -> bool {
         let Some(facts) = self.sessions.get(session) else { return false };
         let initially = match name {
             "pipefail" => facts.pipefail,
