@@ -7,6 +7,7 @@
 //! Changing the tables breaks stores on disk: raise [`SCHEMA_VERSION`].
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,13 @@ const SCHEMA_VERSION: i64 = 1;
 
 /// How long a process waits for another one's write transaction before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A log longer than this is copied into the index when a process that wrote leaves.
+///
+/// The first process to open the index reads the whole log (0.5 ms per MiB measured), which every run of bake would pay;
+/// copying costs about 8 ms, mostly for syncing, so it is not done for a few pages. Nor is it left to `SQLite`, which
+/// does it whenever the last process leaves.
+const LOG_SIZE_MAX: u64 = 256 << 10;
 
 /// Instants are seconds since 1970; tree digests, keys and definitions are 32 bytes; other digests are text.
 const SCHEMA: &str = "
@@ -59,6 +67,7 @@ pub(crate) struct Index {
     path: PathBuf,
     lock_path: PathBuf,
     connection: Mutex<Option<Connection>>,
+    written: AtomicBool,
 }
 
 impl std::fmt::Debug for Index {
@@ -69,7 +78,12 @@ impl std::fmt::Debug for Index {
 
 impl Index {
     pub(crate) fn new(layout: &Layout) -> Self {
-        Self { path: layout.index(), lock_path: layout.root().join("locks/index"), connection: Mutex::new(None) }
+        Self {
+            path: layout.index(),
+            lock_path: layout.root().join("locks/index"),
+            connection: Mutex::new(None),
+            written: AtomicBool::new(false),
+        }
     }
 
     /// Runs reading statements. A single statement sees one state; several may see a newer state each.
@@ -91,6 +105,7 @@ impl Index {
     ) -> Result<T, StoreError> {
         let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = self.connect(&mut slot)?;
+        self.written.store(true, Ordering::Relaxed);
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
@@ -108,6 +123,23 @@ impl Index {
     /// Moves the content of the write-ahead log into the index and empties the log, as far as other readers allow.
     pub(crate) fn checkpoint(&self) -> Result<(), StoreError> {
         self.read("check-point", |connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+    }
+
+    /// Shortens the log if it has become long enough to slow the next process down, unless somebody is in the way.
+    pub(crate) fn tidy(&self) {
+        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(connection) = slot.as_mut().filter(|_| self.written.load(Ordering::Relaxed)) else { return };
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > LOG_SIZE_MAX) {
+            let shortened = connection
+                .busy_timeout(Duration::ZERO)
+                .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+                .and_then(|()| connection.busy_timeout(BUSY_TIMEOUT));
+            if let Err(error) = shortened {
+                tracing::debug!(%error, "could not shorten the index's log");
+            }
+        }
     }
 
     /// `SQLite`'s own check of the file; the problems it found, at most 20.
@@ -168,8 +200,7 @@ impl Index {
             });
         }
         connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(fail)?;
-        // Without this the last process to leave copies and syncs the log on every exit; the log is copied anyway
-        // once it has 1000 pages, and by a prune.
+        // See `LOG_SIZE_MAX`.
         connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail)?;
         Ok(connection)
     }
@@ -189,6 +220,7 @@ impl Index {
             connection
                 .query_row(&format!("PRAGMA journal_mode = {mode}"), [], |row| row.get::<_, String>(0))
                 .map_err(fail)?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(fail)?;
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
             transaction.execute_batch(SCHEMA).map_err(fail)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
@@ -199,7 +231,11 @@ impl Index {
 
     fn error(&self, action: &'static str, error: rusqlite::Error) -> StoreError {
         let path = self.path.clone();
+        // The memory shared between the processes is a file too; `SQLite` has no word for a full disk there.
+        let no_room_to_share =
+            error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
         match error.sqlite_error_code() {
+            _ if no_room_to_share => StoreError::DiskFull { action, path, source: Box::new(error) },
             Some(ErrorCode::DiskFull) => StoreError::DiskFull { action, path, source: Box::new(error) },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 StoreError::IndexBusy { path, waited_s: BUSY_TIMEOUT.as_secs() }

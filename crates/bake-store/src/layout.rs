@@ -19,6 +19,7 @@
 //!   locks/index                exclusive while the index is created or replaced
 //!   locks/key-HEX              one step being executed
 //!   trash/RANDOM               removed things, deleted later
+//!   reserve                    room that a prune gives up on a full disk, so that it can work there
 //! ```
 //!
 //! Changing any of this breaks stores on disk: raise [`FORMAT_VERSION`] and say in the changelog what happens to old
@@ -43,6 +44,9 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// The `format` file is two short lines; more than this is not ours.
 const FORMAT_SIZE_MAX: u64 = 4096;
+
+/// The index needs about this much to open (its shared memory) and to delete a batch of rows (its log).
+pub(crate) const RESERVE_BYTES: u64 = 1 << 20;
 
 /// The directories of an empty store, parents first.
 const DIRECTORIES: [&str; 12] = [
@@ -190,6 +194,10 @@ impl Layout {
         Ok(self.root.join(directory).join(format!("{prefix}{}", bake_oci::digest::to_hex(&bytes))))
     }
 
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     /// Creates any directory of the picture that is missing.
     pub(crate) fn create_directories(&self) -> Result<(), StoreError> {
         create_directories(&self.root)
@@ -247,11 +255,16 @@ fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
     for entry in fs::read_dir(root).at("list", root)? {
         let name = entry.at("list", root)?.file_name().to_string_lossy().into_owned();
         // The leftovers of an interrupted creation may be completed; anything else is somebody's directory.
-        if !DIRECTORIES.contains(&name.as_str()) && name != "format" && !name.starts_with("format-") {
+        if !DIRECTORIES.contains(&name.as_str())
+            && name != "format"
+            && name != "reserve"
+            && !name.starts_with("format-")
+        {
             return Err(StoreError::NotAStore { path: root.to_path_buf(), found: name });
         }
     }
     create_directories(root)?;
+    make_reserve(root);
     let text = format!("bake-store {FORMAT_VERSION}\nownership {}\n", ownership.name());
     let temporary = root.join(format!("format-{}", std::process::id()));
     write_file(&temporary, text.as_bytes())?;
@@ -272,6 +285,17 @@ fn create_directories(root: &Path) -> Result<(), StoreError> {
         make_directory(&root.join(name))?;
     }
     Ok(())
+}
+
+/// Sets room aside for a prune on a full disk, where the file system can; otherwise that prune has to do without.
+pub(crate) fn make_reserve(root: &Path) {
+    let path = root.join("reserve");
+    let Ok(file) = File::create_new(&path) else { return };
+    if let Err(error) = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES) {
+        tracing::debug!(path = %path.display(), %error, "could not set room aside");
+        // An empty file would pass for a reserve; if it stays all the same, the prune notices.
+        let _ = fs::remove_file(&path);
+    }
 }
 
 /// Creates one private directory; one that exists already is fine.

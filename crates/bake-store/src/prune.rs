@@ -1,11 +1,11 @@
 //! Garbage collection: choose by age and size, remove in small batches, delete afterwards.
 //!
-//! 1. Leftovers of killed processes go to the trash, and the trash is emptied: on a full disk this makes the room that
-//!    the index needs for its own work.
+//! 1. Leftovers of killed processes go to the trash, and the trash is emptied. On a full disk the reserve is given up,
+//!    which makes the room that the index needs for its own work.
 //! 2. The inventory is taken and the victims are chosen, least recently used first.
 //! 3. Per batch, with the lock against taking things into use: leases and tags are read again, victims that nobody needs
 //!    are renamed into the trash, and their rows are deleted in one transaction.
-//! 4. The trash is emptied.
+//! 4. The trash is emptied, and the reserve is made again.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::StoreError;
 use crate::cache::delete_record;
 use crate::cache_mounts::remove_slot;
 use crate::error::AtPath;
-use crate::layout::now_unix_s;
+use crate::layout::{RESERVE_BYTES, make_reserve, now_unix_s};
 use crate::lock::GcLock;
 use crate::store::Store;
 use crate::trash::collect_ingests;
@@ -92,6 +92,10 @@ impl Store {
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport, StoreError> {
         if !options.dry_run {
             self.empty_trash()?;
+            if self.free_bytes()? < RESERVE_BYTES {
+                self.layout().move_to_trash(&self.layout().reserve())?;
+                self.delete_trash()?;
+            }
         }
         let (inventory, mut roots) = self.inventory(true)?;
         let total_bytes: u64 = inventory.items.iter().map(|item| item.size_bytes).sum();
@@ -109,6 +113,7 @@ impl Store {
                 collect_ingests(self.layout(), Duration::ZERO)?;
             }
             self.delete_trash()?;
+            make_reserve(self.root());
             match self.index().checkpoint() {
                 // Others fill the disk as fast as this frees it; the log can be copied later.
                 Err(error) if error.is_disk_full() => tracing::debug!(%error, "could not shorten the index's log"),
@@ -160,13 +165,16 @@ impl Store {
     fn goal(&self, total_bytes: u64, options: &PruneOptions) -> Result<Option<u64>, StoreError> {
         let by_use = options.max_used_bytes.map(|max| total_bytes.saturating_sub(max));
         let by_free = match options.min_free_bytes {
-            Some(min) => {
-                let status = rustix::fs::statvfs(self.root()).at("ask for the free space of", self.root())?;
-                Some(min.saturating_sub(status.f_bavail.saturating_mul(status.f_frsize)))
-            }
+            Some(min) => Some(min.saturating_sub(self.free_bytes()?)),
             None => None,
         };
         Ok(by_use.into_iter().chain(by_free).max())
+    }
+
+    /// What this user can still write to the file system, in bytes.
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        let status = rustix::fs::statvfs(self.root()).at("ask for the free space of", self.root())?;
+        Ok(status.f_bavail.saturating_mul(status.f_frsize))
     }
 
     fn remove_batch(&self, batch: &[StoreItem], roots: &mut Roots, report: &mut PruneReport) -> Result<(), StoreError> {

@@ -149,10 +149,59 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if self.index.is_open()
-            && let Err(error) = self.flush_uses()
-        {
+        if !self.index.is_open() {
+            return;
+        }
+        if let Err(error) = self.flush_uses() {
             tracing::debug!(%error, "could not note what was used");
         }
+        self.index.tidy();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use super::*;
+    use crate::testing::{OPTIONS, TestStore};
+
+    #[test]
+    fn a_store_can_be_shared_by_threads() {
+        fn check<T: Send + Sync + Clone + 'static>(_: &T) {}
+        let test = TestStore::new();
+        check(&test.store);
+        check(&test.store.lease());
+    }
+
+    #[test]
+    fn opening_does_not_touch_the_index_and_leaving_ends_the_lease() {
+        let test = TestStore::new();
+        let index = test.store.layout().index();
+        assert!(!index.exists());
+        let id = test.publish("a", &[]);
+        let store = Store::open(test.store.root(), OPTIONS).unwrap();
+        let leases = store.layout().directory("leases");
+        store.snapshot(&id).unwrap().unwrap();
+        let lease = store.lease();
+        drop(store);
+        assert_eq!(std::fs::read_dir(&leases).unwrap().count(), 1);
+        drop(lease);
+        assert_eq!(std::fs::read_dir(&leases).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_long_log_is_shortened_by_the_process_that_wrote_it() {
+        let test = TestStore::new();
+        let root = test.store.root().to_path_buf();
+        for number in 0..40 {
+            test.store.remember("test", &number.to_string(), &[7; 20_000]).unwrap();
+        }
+        let log = root.join("index.sqlite-wal");
+        assert!(std::fs::metadata(&log).unwrap().len() > 256 << 10);
+        let TestStore { store, directory } = test;
+        drop(store);
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
+        drop(directory);
     }
 }

@@ -121,10 +121,7 @@ impl Store {
 
     /// Everything in the store with what needs it, and the roots that said so.
     pub(crate) fn inventory(&self, measure: bool) -> Result<(Inventory, Roots), StoreError> {
-        let roots = {
-            let alone = GcLock::exclusive(self.layout())?;
-            Roots::read(self.layout(), &alone)?
-        };
+        let roots = Roots::read(self.layout())?;
         let mut inventory = Inventory { tags: roots.tags.clone(), items: Vec::new(), records: 0 };
         self.add_snapshots(&roots, &mut inventory)?;
         self.add_blobs(&roots, &mut inventory)?;
@@ -275,7 +272,7 @@ pub(crate) struct Inventory {
     pub(crate) records: u64,
 }
 
-/// What must stay, as of one moment at which nothing was being taken into use.
+/// What must stay.
 #[derive(Debug)]
 pub(crate) struct Roots {
     pub(crate) tags: Vec<Tag>,
@@ -284,15 +281,21 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    pub(crate) fn read(layout: &Layout, alone: &GcLock) -> Result<Self, StoreError> {
+    /// Walks all images before it takes the lock: nothing is removed on this reading alone.
+    pub(crate) fn read(layout: &Layout) -> Result<Self, StoreError> {
         let mut roots = Self { tags: Vec::new(), closure: Closure::default(), held: HashSet::new() };
-        roots.refresh(layout, alone)?;
+        roots.refresh_images(layout)?;
+        roots.held = held_by_anyone(layout, &GcLock::exclusive(layout)?)?;
         Ok(roots)
     }
 
-    /// Reads again what may have changed since; images are walked again only if the tags changed.
+    /// Reads again what may have changed since, under the lock and before a removal; images are walked again only if the tags changed.
     pub(crate) fn refresh(&mut self, layout: &Layout, alone: &GcLock) -> Result<(), StoreError> {
         self.held = held_by_anyone(layout, alone)?;
+        self.refresh_images(layout)
+    }
+
+    fn refresh_images(&mut self, layout: &Layout) -> Result<(), StoreError> {
         let tags = read_tags(layout)?;
         if tags != self.tags {
             let mut closure = Closure::default();

@@ -324,10 +324,13 @@ fn fill_the_disk(directory: &Path) {
     (0..5).for_each(|number| check_step(&store, &format!("before-{number}")));
     drop(store);
 
-    // A prune works on the full disk and makes room.
+    // A prune works on the full disk, to the last byte of it, and makes room.
+    while filler.write(&[1; 4096]).is_ok() {}
+    assert!(free(&root) < 4096);
     let store = Store::open(&root, OPTIONS).unwrap();
     let report = store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).unwrap();
     assert!(report.removed.len() >= 10, "{report:?}");
+    assert!(root.join("reserve").exists(), "the next prune has a reserve again");
     drop(filler);
     fs::remove_file(directory.join("filler")).unwrap();
     step(&store, "after").unwrap();
