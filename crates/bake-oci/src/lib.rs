@@ -14,6 +14,7 @@
 //! store lays out its directory.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod blob;
 pub mod config;
 pub mod contract;
@@ -21,12 +22,15 @@ pub mod digest;
 pub mod image;
 pub mod json;
 pub mod layer;
+pub mod layout;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
 pub mod time;
+pub mod validate;
 
+pub use archive::{ArchiveError, LoadedImage, read_archive, write_docker_archive};
 pub use blob::{BlobError, BlobStore, MemoryBlobStore, VerifyingReader};
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::{
@@ -40,7 +44,9 @@ pub use layer::entry::{Entry, EntryKind};
 pub use layer::read::{LayerReadError, LayerReader, ReadLimits};
 pub use layer::whiteout::Whiteout;
 pub use layer::write::{LayerWriteError, LayerWriter};
+pub use layout::{ArchiveImage, write_oci_layout};
 pub use manifest::{Descriptor, Document, ImageIndex, ImageManifest, ManifestError};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
 pub use time::Timestamp;
+pub use validate::{Depth, Problem, validate_image};

@@ -31,8 +31,8 @@ pub struct ReadLimits {
     pub entries: u64,
     /// The most bytes of content of all entries, with the holes of sparse files.
     pub content_bytes: u64,
-    /// Whether `..` in a name goes up within the archive's own root, as `tar` of an `ADD` is unpacked by others, rather
-    /// than being refused, as it must be in a layer.
+    /// Whether `..` in a name goes up, at most to the archive's own root, instead of being refused. For archives that a
+    /// user adds to an image, which other builders unpack that way; a layer's names must be refused.
     pub clamp_parents: bool,
 }
 
@@ -252,10 +252,12 @@ impl<R: Read> LayerReader<R> {
         }
         let mut parts: Vec<&[u8]> = Vec::new();
         for part in raw.split(|byte| *byte == b'/') {
-            if part == b".." {
-                parts.pop();
-            } else {
-                parts.push(part);
+            match part {
+                b"" | b"." => {}
+                b".." => {
+                    parts.pop();
+                }
+                name => parts.push(name),
             }
         }
         clean_name(&parts.join(&b'/'))

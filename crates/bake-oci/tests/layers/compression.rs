@@ -37,7 +37,8 @@ fn content(length: usize) -> Vec<u8> {
 
 #[test]
 fn bytes_do_not_depend_on_threads_or_pieces() {
-    for length in [0, 1, 1000, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 5_500_000] {
+    // The ends of blocks, and enough blocks for every thread.
+    for length in [0, 1000, 1 << 20, (1 << 20) + 1, 3_300_000] {
         let content = content(length);
         for compression in ALL {
             let (layer, bytes) = compress(&content, compression, 1, usize::MAX);
@@ -45,7 +46,7 @@ fn bytes_do_not_depend_on_threads_or_pieces() {
             assert_eq!(layer.digest, Digest::of(&bytes), "{compression:?} {length}");
             assert_eq!(layer.size_bytes, bytes.len() as u64);
             assert_eq!(layer.uncompressed_bytes, length as u64);
-            for (threads, step) in [(1, 100_003), (2, 65_536), (4, 1 << 20), (3, 1_500_000)] {
+            for (threads, step) in [(2, 65_536), (4, 1_500_000)] {
                 assert_eq!(compress(&content, compression, threads, step), (layer.clone(), bytes.clone()));
             }
             let mut unpacked = Vec::new();

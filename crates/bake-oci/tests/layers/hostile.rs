@@ -123,6 +123,23 @@ fn names_cannot_leave_the_root() {
 }
 
 #[test]
+fn parents_are_clamped_when_asked_for() {
+    let limits = ReadLimits { clamp_parents: true, ..ReadLimits::default() };
+    for (raw, clean) in [
+        ("../x", "x"),
+        ("a/../b", "b"),
+        ("a/./../b", "b"),
+        ("a//../b", "b"),
+        ("a/b/../../../../c", "c"),
+        ("a/b/..", "a"),
+    ] {
+        let bytes = archive(&[ustar(raw, b'0', 0)]);
+        let mut reader = LayerReader::with_limits(bytes.as_slice(), limits);
+        assert_eq!(reader.next_entry().unwrap().unwrap().entry.path, clean.as_bytes(), "{raw}");
+    }
+}
+
+#[test]
 fn limits_hold() {
     let long = format!("{}\0", "n".repeat(5000));
     let size = format!("{:011o}\0", long.len());

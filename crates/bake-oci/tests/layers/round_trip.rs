@@ -146,7 +146,7 @@ fn entry() -> impl Strategy<Value = (Entry, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_entries_round_trip(entries in vec(entry(), 0..12)) {
