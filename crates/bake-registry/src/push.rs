@@ -6,7 +6,7 @@
 //!        |202 (declined; the session is used)
 //!        v
 //! PUT session?digest= with the whole body --201-------> Uploaded
-//!        |413, 405, 501, 411 (no single upload)
+//!        |413, 405, 501, 411 (no single upload), or broken twice
 //!        v
 //! POST uploads/, PATCH chunk, PATCH chunk, ..., PUT --> Uploaded
 //! ```
@@ -30,6 +30,9 @@ use crate::transport::{Call, Payload, Reopen};
 const CHUNK_BYTES: usize = 8 * 1024 * 1024;
 /// Chunks are halved down to this when a proxy finds them too large (nginx accepts 1 MiB unless told otherwise).
 const CHUNK_BYTES_MIN: usize = 256 * 1024;
+/// How often an upload in one piece may break before chunks are tried. A proxy that refuses a large body often closes
+/// the connection while it is still being sent; its answer is then lost, and all we see is that the connection broke.
+const BROKEN_WHOLE_MAX: u32 = 2;
 /// The largest chunk a registry may demand: it is held in memory.
 const CHUNK_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
@@ -101,6 +104,7 @@ impl RegistryClient {
         }
         let mut attempts = Attempts::new(self.options.retries);
         let mut chunked = false;
+        let mut broken: u32 = 0;
         loop {
             // Asked in each attempt: the upload whose answer got lost may have arrived.
             if push.exists().await? {
@@ -122,7 +126,9 @@ impl RegistryClient {
                 }
                 // The registry forgot the session: that is what broken uploads look like afterwards.
                 Err(failure) if !matches!(*failure, RegistryFailure::NotFound { .. }) => {
+                    broken += u32::from(matches!(*failure, RegistryFailure::Broken { .. }));
                     attempts.wait_after(failure).await?;
+                    chunked |= broken >= BROKEN_WHOLE_MAX && push.size > CHUNK_BYTES_MIN as u64;
                 }
                 Err(failure) => {
                     let gone = RegistryFailure::Broken {
@@ -284,6 +290,10 @@ impl Push<'_> {
                     chunk_bytes = chunk_bytes_min.max(chunk_bytes / 2);
                 }
                 Err(failure) => {
+                    // As above: a connection that broke may be the answer that the chunk is too large.
+                    if matches!(*failure, RegistryFailure::Broken { .. }) {
+                        chunk_bytes = chunk_bytes_min.max(chunk_bytes / 2);
+                    }
                     attempts.wait_after(failure).await?;
                     (session, position) = self.upload_status(session).await?;
                 }
