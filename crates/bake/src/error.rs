@@ -1,7 +1,7 @@
 //! How a command fails: what is said, which hints are given, and the exit code. All three are decided here.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -137,12 +137,13 @@ impl CommandError {
             }
         }
         let message = sanitize(&self.message);
-        text.push_str(&format!("{} {}\n", colour.error("error:"), indented(message.trim_end(), "       ")));
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(text, "{} {}", colour.error("error:"), indented(message.trim_end(), "       "));
         for hint in &self.hints {
-            text.push_str(&format!("{} {}\n", colour.hint("hint:"), indented(sanitize(hint).trim_end(), "      ")));
+            let _ = writeln!(text, "{} {}", colour.hint("hint:"), indented(sanitize(hint).trim_end(), "      "));
         }
         if self.kind == ErrorKind::Internal {
-            text.push_str(&format!("{} {REPORT_ADVICE}\n", colour.hint("hint:")));
+            let _ = writeln!(text, "{} {REPORT_ADVICE}", colour.hint("hint:"));
         }
         text
     }

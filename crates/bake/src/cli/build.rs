@@ -17,6 +17,7 @@ use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
         bake build -o type=oci,dest=myapp.tar .\n  \
         bake build --push -t registry.example.com/team/myapp:1.0 .\n\n\
         The image's digest is written to standard output, everything else to standard error.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct BuildArguments {
     /// The build context: a directory, or `-` for an archive on standard input.
     #[arg(value_name = "CONTEXT")]
@@ -140,7 +141,7 @@ pub enum ProgressMode {
     Plain,
     /// Nothing but errors.
     Quiet,
-    /// BuildKit's status messages, one JSON object per line.
+    /// Status messages for programs, one JSON object per line.
     #[value(name = "rawjson")]
     RawJson,
     /// Nothing but errors.

@@ -134,6 +134,7 @@ pub struct PushArguments {
         bake run --rm myapp:1.0\n  \
         bake run --rm -e DEBUG=1 -v $PWD:/src -w /src golang go test ./...\n\n\
         Options stand before the image; everything after it is the command and its arguments.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RunArguments {
     /// Set an environment variable; with the name alone, to the value it has here.
     #[arg(short, long, value_name = "NAME[=VALUE]", value_parser = assignment)]
@@ -167,11 +168,11 @@ pub struct RunArguments {
     #[arg(long)]
     pub read_only: bool,
 
-    /// Let the command read standard input; that is always so.
+    /// Let the command read standard input.
     #[arg(short, long)]
     pub interactive: bool,
 
-    /// Give the command the terminal, where there is one; that is always so.
+    /// Give the command the terminal, where there is one.
     #[arg(short, long)]
     pub tty: bool,
 

@@ -1,4 +1,4 @@
-//! Progress as text, in the form that BuildKit made familiar: every line begins with the number of its step.
+//! Progress as text, in the form that `BuildKit` made familiar: every line begins with the number of its step.
 //!
 //! ```text
 //! #1 [build 1/2] FROM alpine
@@ -283,13 +283,14 @@ fn transfer_line(id: &str, transfer: &mut TransferState, now: Duration) -> Optio
 fn transfer_text(id: &str, transfer: &TransferState, now: Duration, end: &str) -> String {
     let time = now.saturating_sub(transfer.started);
     let mut text = format!("{} {}", sanitize_line(id), size(transfer.current));
+    // Writing to a string cannot fail.
     if let Some(total) = transfer.total {
-        text.push_str(&format!(" / {}", size(total)));
+        let _ = write!(text, " / {}", size(total));
     }
     let rate = rate(transfer.current, time);
     if !rate.is_empty() {
-        text.push_str(&format!(" {rate}"));
+        let _ = write!(text, " {rate}");
     }
-    text.push_str(&format!(" {}{end}", seconds(time)));
+    let _ = write!(text, " {}{end}", seconds(time));
     text
 }

@@ -1,5 +1,6 @@
 //! The last lines of a build.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::colour::Colour;
@@ -27,14 +28,15 @@ pub struct Summary {
 pub fn summary_lines(summary: &Summary, colour: Colour) -> Vec<String> {
     let steps = summary.ran + summary.cached;
     let mut first = format!("{steps} {}", if steps == 1 { "step" } else { "steps" });
+    // Writing to a string cannot fail, here and below.
     if summary.cached > 0 {
         let cached =
             if summary.cached == steps { "all cached".to_owned() } else { format!("{} cached", summary.cached) };
-        first.push_str(&format!(" ({cached})"));
+        let _ = write!(first, " ({cached})");
     }
-    first.push_str(&format!(" in {}", seconds(summary.elapsed)));
+    let _ = write!(first, " in {}", seconds(summary.elapsed));
     if let Some(bytes) = summary.size_bytes {
-        first.push_str(&format!(", {}", size(bytes)));
+        let _ = write!(first, ", {}", size(bytes));
     }
     let mut lines = vec![format!("{} {first}", colour.done("built"))];
     lines.extend(summary.tags.iter().map(|tag| format!("{} {}", colour.done("tagged"), sanitize_line(tag))));

@@ -47,9 +47,9 @@ pub fn render_diagnostic(source: &SourceText, diagnostic: &Diagnostic, colour: C
         Colour::Plain => Renderer::plain(),
         Colour::Coloured => Renderer::styled(),
     };
-    let mut rendered = renderer.render(&report);
-    rendered.push('\n');
-    rendered
+    let mut text = renderer.render(&report);
+    text.push('\n');
+    text
 }
 
 /// Renders findings one after the other, separated by an empty line.

@@ -7,8 +7,8 @@
 //!          | cc -c main.c
 //! ```
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 use std::io;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use bake_solver::{BuildEvent, Outcome};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::colour::Colour;
+use super::lines::LineAssembler;
 use super::measure::{rate, seconds, size};
 use super::sanitize::{sanitize, sanitize_line};
 use super::step::{INTERNAL_SHOWN_AFTER, StepState};
@@ -243,13 +244,14 @@ impl Step {
             self.state.transfers.iter().filter(|(_, transfer)| !transfer.ended).take(TRANSFER_LINES_MAX)
         {
             let mut line = format!("{} {}", sanitize_line(id), size(transfer.current));
+            // Writing to a string cannot fail.
             if let Some(total) = transfer.total {
-                line.push_str(&format!(" / {}", size(total)));
+                let _ = write!(line, " / {}", size(total));
             }
-            line.push_str(&format!(" {}", rate(transfer.current, now.saturating_sub(transfer.started))));
+            let _ = write!(line, " {}", rate(transfer.current, now.saturating_sub(transfer.started)));
             lines.push(line);
         }
-        let unfinished = [&self.state.stdout, &self.state.stderr].into_iter().filter_map(|lines| lines.unfinished());
+        let unfinished = [&self.state.stdout, &self.state.stderr].into_iter().filter_map(LineAssembler::unfinished);
         let mut output: Vec<String> = self.output.iter().cloned().chain(unfinished).collect();
         let excess = output.len().saturating_sub(OUTPUT_LINES_MAX);
         output.drain(..excess);
