@@ -1,2 +1,69 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands, run as `cargo xtask COMMAND`.
+//!
+//! Purpose: everything a contributor or the CI runs besides plain cargo, so that both run the same.
+//!
+//! Entry points: `ci` runs all gates; `tidy` checks the rules of the workspace that the compiler does not; `docs` writes what is
+//! generated from code; `bless` accepts the present output of test cases.
+//!
+//! Invariant: with `--check`, or as part of `ci`, nothing in the repository is changed.
+//!
+//! Must not: be needed to build or use the program.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: its output is what it is for")]
+
+mod bless;
+mod ci;
+mod docs;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer commands of the workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run every gate: format, clippy, tests, documentation, tidy, generated files
+    Ci {
+        /// Run only these steps (fmt, clippy, test, doc, tidy, docs)
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
+    /// Check manifests and sources against the rules of the workspace
+    Tidy,
+    /// Write the files that are generated from code
+    Docs {
+        /// Only say which files are not up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Accept the present output of test cases as the expected one
+    Bless {
+        /// Only cases whose name holds this
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Ci { only } => ci::run(&only),
+        Command::Tidy => tidy::run(),
+        Command::Docs { check } => docs::run(check),
+        Command::Bless { filter } => bless::run(filter.as_deref()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Accepting what the program does now as what it should do.
+
+use crate::{docs, workspace};
+
+/// Runs the test cases in the mode that writes their expectations, and writes generated documents. The difference is for the author
+/// to read before it is committed.
+pub(crate) fn run(filter: Option<&str>) -> Result<(), String> {
+    let mut arguments = vec!["test", "--package", "bake", "--test", "cases", "--"];
+    arguments.extend(filter);
+    workspace::cargo(&arguments, &[("BAKE_BLESS", "1")])?;
+    docs::run(false)
+}

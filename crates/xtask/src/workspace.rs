@@ -1,0 +1,118 @@
+//! Where things are in the workspace, and its manifests.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The largest text file that is looked into: larger ones are data.
+const TEXT_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
+}
+
+/// A crate of the workspace.
+#[derive(Debug)]
+pub(crate) struct Crate {
+    /// The name, which is also that of its directory.
+    pub(crate) name: String,
+    /// Its directory.
+    pub(crate) directory: PathBuf,
+    /// Its parsed manifest.
+    pub(crate) manifest: toml::Table,
+}
+
+/// The crates, by name.
+pub(crate) fn crates() -> Result<Vec<Crate>, String> {
+    let mut crates = Vec::new();
+    for directory in entries(&root().join("crates"))? {
+        let path = directory.join("Cargo.toml");
+        if !path.is_file() {
+            continue;
+        }
+        let manifest = read(&path)?.parse().map_err(|error| format!("Failed to parse {}: {error}", path.display()))?;
+        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        crates.push(Crate { name, directory, manifest });
+    }
+    Ok(crates)
+}
+
+impl Crate {
+    /// The names in a dependency table, those for single targets included.
+    pub(crate) fn dependencies(&self, table: &str) -> Vec<String> {
+        let of = |parent: &toml::Table| {
+            parent
+                .get(table)
+                .and_then(toml::Value::as_table)
+                .map(|t| t.keys().cloned().collect::<Vec<_>>())
+                .unwrap_or_default()
+        };
+        let mut names = of(&self.manifest);
+        if let Some(targets) = self.manifest.get("target").and_then(toml::Value::as_table) {
+            names.extend(targets.values().filter_map(toml::Value::as_table).flat_map(of));
+        }
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// The entries of a directory, ordered.
+pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |error: std::io::Error| format!("Failed to read directory {}: {error}", directory.display());
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(directory)
+        .map_err(failed)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The text of a file.
+pub(crate) fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("Failed to read {}: {error}", path.display()))
+}
+
+/// All text files below `directory` with their texts; build output, version control, binary and very large files left out.
+pub(crate) fn text_files(directory: &Path) -> Result<Vec<(PathBuf, String)>, String> {
+    let mut files = Vec::new();
+    let mut waiting = vec![directory.to_path_buf()];
+    while let Some(current) = waiting.pop() {
+        for path in entries(&current)? {
+            let Ok(metadata) = path.symlink_metadata() else { continue };
+            let name = path.file_name().unwrap_or_default();
+            if metadata.is_dir() {
+                if name != "target" && name != ".git" {
+                    waiting.push(path);
+                }
+            } else if metadata.is_file()
+                && metadata.len() <= TEXT_BYTES_MAX
+                && let Ok(text) = std::fs::read_to_string(&path)
+            {
+                files.push((path, text));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A path as shown to people: relative to the root.
+pub(crate) fn display(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// Runs cargo in the root, its output going where ours goes.
+pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
+    // Set by the cargo that runs this program; the plain name serves when it was started by hand.
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
+    let status = Command::new(cargo)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(root())
+        .status()
+        .map_err(|error| format!("Failed to start {cargo}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed: {status}", arguments.join(" "))) }
+}
