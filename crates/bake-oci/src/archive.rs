@@ -203,7 +203,7 @@ pub fn write_docker_archive<W: Write>(
         let Some(manifest) = one_manifest(&image.descriptor, store, INDEX_DEPTH_MAX)? else { continue };
         let (_, Document::Manifest(manifest)) = read_document(&manifest, store)? else { continue };
         let path = |descriptor: &Descriptor| Ok::<_, ArchiveError>(blob_path(&descriptor_digest(descriptor)?));
-        let tags = image.names.iter().map(|name| name.or_latest()).filter(|name| name.tag().is_some());
+        let tags = image.names.iter().map(Reference::or_latest).filter(|name| name.tag().is_some());
         let tags: Vec<String> = tags.map(|name| format!("{}:{}", name.familiar_name(), name.tag_or_latest())).collect();
         entries.push(DockerImage {
             config: path(manifest.config())?,
@@ -341,7 +341,7 @@ impl Contents {
             match self.files.get(&path) {
                 Some(Content::Blob(digest, size)) => return Ok((digest, *size)),
                 Some(Content::Link(target)) => {
-                    path = resolve(&path, target).ok_or(refused(NameError::ParentComponent))?
+                    path = resolve(&path, target).ok_or_else(|| refused(NameError::ParentComponent))?;
                 }
                 None => break,
             }

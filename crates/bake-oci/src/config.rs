@@ -298,9 +298,10 @@ fn null_as_layers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, 
 
 /// Go writes sets as objects with an empty object for each member.
 mod set_as_map {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
+    use std::fmt;
 
-    use serde::de::IgnoredAny;
+    use serde::de::{IgnoredAny, MapAccess, Visitor};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     #[derive(Serialize)]
@@ -311,8 +312,35 @@ mod set_as_map {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
-        let map: Option<BTreeMap<String, IgnoredAny>> = Option::deserialize(deserializer)?;
-        Ok(map.unwrap_or_default().into_keys().collect())
+        let set: Option<Keys> = Option::deserialize(deserializer)?;
+        Ok(set.map(|keys| keys.0).unwrap_or_default())
+    }
+
+    /// The keys of an object, whatever its values are.
+    struct Keys(BTreeSet<String>);
+
+    impl<'de> Deserialize<'de> for Keys {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(KeysVisitor)
+        }
+    }
+
+    struct KeysVisitor;
+
+    impl<'de> Visitor<'de> for KeysVisitor {
+        type Value = Keys;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+            let mut keys = BTreeSet::new();
+            while let Some((key, IgnoredAny)) = map.next_entry()? {
+                keys.insert(key);
+            }
+            Ok(Keys(keys))
+        }
     }
 }
 

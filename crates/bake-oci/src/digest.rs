@@ -170,7 +170,7 @@ digest_role! {
     DiffId
 }
 digest_role! {
-    /// The identity of a stack of layers (OCI image config, "Layer ChainID").
+    /// The identity of a stack of layers (OCI image config, "Layer `ChainID`").
     ChainId
 }
 
@@ -317,7 +317,6 @@ impl fmt::Debug for SnapshotId {
 /// faster than `sha2`'s portable code, so the choice is made once at run time.
 pub struct Digester(Backend);
 
-#[expect(clippy::large_enum_variant, reason = "one short-lived value per stream, never in a collection")]
 enum Backend {
     Ring(ring::digest::Context),
     Sha2(sha2::Sha256),

@@ -37,12 +37,13 @@ pub(crate) fn format(header: &Header) -> Format {
 
 /// The name of the entry with its ustar prefix, as raw bytes.
 pub(crate) fn name(header: &Header) -> Vec<u8> {
-    let fields = header.as_ustar_or_old();
-    let name = until_nul(&fields.name);
+    // The POSIX layout; the fields up to the link's name are the same in all formats.
+    let bytes = header.as_bytes();
+    let name = until_nul(&bytes[..100]);
     let prefix = match format(header) {
-        Format::Ustar => until_nul(&fields.prefix),
+        Format::Ustar => until_nul(&bytes[345..500]),
         // star keeps two times in the last 24 bytes of the prefix.
-        Format::Star => until_nul(&fields.prefix[..131]),
+        Format::Star => until_nul(&bytes[345..476]),
         Format::V7 | Format::Gnu => b"",
     };
     if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
@@ -56,24 +57,6 @@ pub(crate) fn link_name(header: &Header) -> Vec<u8> {
 /// The bytes before the first NUL.
 pub(crate) fn until_nul(field: &[u8]) -> &[u8] {
     field.iter().position(|byte| *byte == 0).map_or(field, |end| &field[..end])
-}
-
-/// Views a header by the POSIX layout whatever its magic is; the fields up to `linkname` are the same in all formats.
-trait UstarFields {
-    fn as_ustar_or_old(&self) -> UstarView<'_>;
-}
-
-/// The two name fields of a header.
-struct UstarView<'a> {
-    name: &'a [u8],
-    prefix: &'a [u8],
-}
-
-impl UstarFields for Header {
-    fn as_ustar_or_old(&self) -> UstarView<'_> {
-        let bytes = self.as_bytes();
-        UstarView { name: &bytes[..100], prefix: &bytes[345..500] }
-    }
 }
 
 /// A numeric field: octal digits between optional blanks, ended by blanks or NUL; or a base-256 number (GNU). An empty

@@ -19,8 +19,11 @@ pub enum PaxError {
     Value(&'static str),
 }
 
+/// A key and its value.
+pub(crate) type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// The records of an extended header, in order.
-pub(crate) fn parse(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, PaxError> {
+pub(crate) fn parse(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, PaxError> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let space = bytes.iter().take(20).position(|byte| *byte == b' ').ok_or(PaxError::Length)?;

@@ -13,7 +13,7 @@ use super::support::{add_image, add_layer, file, index, layer_archive, sample};
 fn problems(descriptor: &Descriptor, store: &MemoryBlobStore, depth: Depth) -> String {
     match validate_image(descriptor, store, depth) {
         Ok(()) => String::new(),
-        Err(problems) => problems.iter().map(|problem| format!("{problem}\n")).collect(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
     }
 }
 

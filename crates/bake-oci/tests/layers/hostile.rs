@@ -282,8 +282,8 @@ fn harmless_oddities_are_read() {
     let bytes = archive(&[ustar("file", b'0', 0), link, ustar("after", b'0', 0)]);
     assert_eq!(names(&bytes), ["file", "link", "after"]);
     // V7: no magic, directories by their slash.
-    let v7 = header("dir/", b'\0', b"00000000000\0", &[0; 8]);
-    let listing = read(&archive(&[v7, header("dir/f", b'\0', b"00000000003\0", &[0; 8]), padded(b"abc")])).unwrap();
+    let v7 = header("dir/", b'\0', b"00000000000\0", [0; 8]);
+    let listing = read(&archive(&[v7, header("dir/f", b'\0', b"00000000003\0", [0; 8]), padded(b"abc")])).unwrap();
     assert_eq!(listing[0].0.kind, EntryKind::Directory);
     assert_eq!(listing[1].1, b"abc");
     // No end marker at all, and an empty stream.

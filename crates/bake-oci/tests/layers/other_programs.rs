@@ -96,7 +96,7 @@ for m in tarfile.open(sys.argv[1]):
             EntryKind::Fifo => (6, b""),
         };
         let name = if entry.path.is_empty() { b".".to_vec() } else { entry.path.clone() };
-        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = bake_oci::digest::to_hex(&name);
         let (mode, uid, gid, size) = (entry.mode, entry.uid, entry.gid, entry.size());
         let link = String::from_utf8_lossy(link);
         writeln!(expected, "{name} {kind} 0o{mode:o} {uid} {gid} {size} {} {link}", entry.xattrs.len()).unwrap();

@@ -83,7 +83,7 @@ pub(crate) fn menagerie() -> Listing {
 }
 
 /// A header block with a right checksum.
-pub(crate) fn header(name: &str, kind: u8, size: &[u8], magic: &[u8; 8]) -> Vec<u8> {
+pub(crate) fn header(name: &str, kind: u8, size: &[u8], magic: [u8; 8]) -> Vec<u8> {
     let mut block = vec![0_u8; 512];
     block[..name.len()].copy_from_slice(name.as_bytes());
     block[100..108].copy_from_slice(b"0000644\0");
@@ -92,7 +92,7 @@ pub(crate) fn header(name: &str, kind: u8, size: &[u8], magic: &[u8; 8]) -> Vec<
     block[124..124 + size.len()].copy_from_slice(size);
     block[136..148].copy_from_slice(b"00000000000\0");
     block[156] = kind;
-    block[257..265].copy_from_slice(magic);
+    block[257..265].copy_from_slice(&magic);
     seal(&mut block);
     block
 }
@@ -104,8 +104,8 @@ pub(crate) fn seal(block: &mut [u8]) {
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
 }
 
-pub(crate) const USTAR: &[u8; 8] = b"ustar\x0000";
-pub(crate) const GNU: &[u8; 8] = b"ustar  \0";
+pub(crate) const USTAR: [u8; 8] = *b"ustar\x0000";
+pub(crate) const GNU: [u8; 8] = *b"ustar  \0";
 
 /// A ustar header with an octal size.
 pub(crate) fn ustar(name: &str, kind: u8, size: u64) -> Vec<u8> {
