@@ -67,7 +67,9 @@ impl Store {
         Ok(Some(bytes))
     }
 
-    /// The size in bytes of a blob; `None` if it is not there. A blob that is there stays for as long as this value lives.
+    /// The size in bytes of a blob; `None` if it is not there.
+    ///
+    /// A blob that is there stays for as long as this value lives.
     pub fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         Ok(self.open_blob(digest)?.map(|(_, size_bytes)| size_bytes))
     }

@@ -111,8 +111,8 @@ impl Store {
         self.nearest("definition = ?1", &definition.0.as_slice())
     }
 
-    /// The newest records of steps with this text, newest first, at most 16: the nearest ones when the definition itself
-    /// has changed.
+    /// The newest records of steps with this text, newest first, at most 16: the nearest ones when the definition
+    /// itself has changed.
     ///
     /// They may be unusable: their snapshots are neither checked nor held.
     pub fn cache_records_for_description(&self, description: &str) -> Result<Vec<CacheRecord>, StoreError> {

@@ -29,8 +29,8 @@ pub type SnapshotCheck<'a> = &'a dyn Fn(&Snapshot) -> Result<(), String>;
 /// What a check does.
 #[derive(Clone, Copy, Default)]
 pub struct FsckOptions<'a> {
-    /// Replace the index by one made from the snapshots on the disk. Cache records and remembered values are lost; tags,
-    /// blobs and snapshots are not.
+    /// Replace the index by one made from the snapshots on the disk. Cache records and remembered values are lost;
+    /// tags, blobs and snapshots are not.
     pub rebuild: bool,
     /// Take what is damaged out of the store, so that it is pulled or built again instead of failing again.
     pub repair: bool,
@@ -213,12 +213,11 @@ impl Store {
     fn check_records(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
         let dangling = self.index().read("list cache records", |connection| {
             let mut statement = connection.prepare(
-                "SELECT DISTINCT r.id, r.description, rs.snapshot FROM record r JOIN record_snapshot rs ON rs.record = r.id
+                "SELECT r.id, r.description, rs.snapshot FROM record r JOIN record_snapshot rs ON rs.record = r.id
                  LEFT JOIN snapshot s ON s.id = rs.snapshot WHERE s.id IS NULL GROUP BY r.id",
             )?;
-            let rows = statement.query_map([], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
-            })?;
+            let rows = statement
+                .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?;
             rows.collect::<Result<Vec<_>, _>>()
         })?;
         for (id, description, snapshot) in dangling {
@@ -352,7 +351,8 @@ mod tests {
         fs::remove_dir_all(store.layout().snapshot(&gone)).unwrap();
         test.sql(&format!("DELETE FROM snapshot WHERE id = '{unlisted}'"));
         test.sql(&format!("UPDATE snapshot SET boot_id = 'other' WHERE id = '{torn}'"));
-        test.sql("INSERT INTO record VALUES (1, x'', x'', x'', 'RUN x', 0, 0); INSERT INTO record_snapshot VALUES (1, 0, 'never')");
+        test.sql("INSERT INTO record VALUES (1, x'', x'', x'', 'RUN x', 0, 0)");
+        test.sql("INSERT INTO record_snapshot VALUES (1, 0, 'never')");
         let check = |snapshot: &Snapshot| {
             if snapshot.record.id == wrong { Err("has another tree".to_owned()) } else { Ok(()) }
         };

@@ -25,9 +25,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A log longer than this is copied into the index when a process that wrote leaves.
 ///
-/// The first process to open the index reads the whole log (0.5 ms per MiB measured), which every run of bake would pay;
-/// copying costs about 8 ms, mostly for syncing, so it is not done for a few pages. Nor is it left to `SQLite`, which
-/// does it whenever the last process leaves.
+/// The first process to open the index reads the whole log (0.5 ms per MiB measured), which every run of bake would
+/// pay; copying costs about 8 ms, mostly for syncing, so it is not done for a few pages. Nor is it left to `SQLite`,
+/// which does it whenever the last process leaves.
 const LOG_SIZE_MAX: u64 = 256 << 10;
 
 /// Instants are seconds since 1970; tree digests, keys and definitions are 32 bytes; other digests are text.

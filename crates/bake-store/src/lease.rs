@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions as FileOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bake_oci::{Digest, SnapshotId};
@@ -16,7 +16,7 @@ use bake_oci::{Digest, SnapshotId};
 use crate::StoreError;
 use crate::error::AtPath;
 use crate::layout::Layout;
-use crate::lock::{GcLock, lock, open_lock_file, try_lock};
+use crate::lock::{GcLock, lock, try_lock};
 
 /// A lease file is at most this long: about 600,000 items, more than any store holds.
 const LEASE_SIZE_MAX: u64 = 64 << 20;
@@ -173,13 +173,13 @@ fn for_each_live(layout: &Layout, mut visit: impl FnMut(&PathBuf, &str)) -> Resu
     Ok(())
 }
 
-/// Whether the process that made the directory entry behind `lock_path` still lives.
-pub(crate) fn is_locked(lock_path: &std::path::Path) -> Result<bool, StoreError> {
-    if !lock_path.exists() {
-        return Ok(false);
+/// Whether a live process holds the lock file at `lock_path`.
+pub(crate) fn is_locked(lock_path: &Path) -> Result<bool, StoreError> {
+    match File::open(lock_path) {
+        Ok(file) => Ok(!try_lock(&file, lock_path, true)?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("open", lock_path, error)),
     }
-    let file = open_lock_file(lock_path)?;
-    Ok(!try_lock(&file, lock_path, true)?)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! Entry point: [`Store::open`].
 //!
 //! Invariants:
-//! - Whatever can be seen in the store is complete: everything is made aside, and renamed into place when it is finished.
-//! - Blobs, tags and (after [`Store::sync_snapshots`]) snapshots survive a power loss; cache records may get lost, which
-//!   costs time only.
+//! - Whatever can be seen in the store is complete: everything is made aside, and renamed into place when finished.
+//! - Blobs, tags and (after [`Store::sync_snapshots`]) snapshots survive a power loss; cache records may get lost,
+//!   which costs time only.
 //! - What a [`Store`] value handed out stays until the last clone of that value is dropped, whatever other processes
 //!   remove meanwhile. What a killed process leaves is found by its free locks, never by guessing.
 //! - Nothing of the directory layout is known outside this crate; callers get paths of things, not of the store.

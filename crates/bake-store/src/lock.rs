@@ -49,8 +49,8 @@ pub(crate) fn try_lock(file: &File, path: &Path, exclusive: bool) -> Result<bool
 /// The lock between taking things into use and removing them.
 ///
 /// Shared holders look something up and write it into their lease in one go; the exclusive holder reads all leases and
-/// removes what none names in one go. So neither can come between the other's two acts. Holders keep it for microseconds
-/// (shared) or one small batch (exclusive), never across work of unbounded length.
+/// removes what none names in one go. So neither can come between the other's two acts. Holders keep it for
+/// microseconds (shared) or one small batch (exclusive), never across work of unbounded length.
 #[derive(Debug)]
 pub(crate) struct GcLock {
     _file: File,
@@ -100,7 +100,8 @@ pub struct KeyLock {
 
 impl Drop for KeyLock {
     fn drop(&mut self) {
-        // Removed while still locked: whoever waits on this file finds it gone from the directory and opens the new one.
+        // Removed while still locked: whoever waits on this file finds it gone from the directory and opens the new
+        // one.
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "could not remove a key lock");
         }

@@ -3,8 +3,8 @@
 //! 1. Leftovers of killed processes go to the trash, and the trash is emptied. On a full disk the reserve is given up,
 //!    which makes the room that the index needs for its own work.
 //! 2. The inventory is taken and the victims are chosen, least recently used first.
-//! 3. Per batch, with the lock against taking things into use: leases and tags are read again, victims that nobody needs
-//!    are renamed into the trash, and their rows are deleted in one transaction.
+//! 3. Per batch, with the lock against taking things into use: leases and tags are read again, victims that nobody
+//!    needs are renamed into the trash, and their rows are deleted in one transaction.
 //! 4. The trash is emptied, and the reserve is made again.
 
 use std::collections::BTreeSet;
@@ -110,7 +110,7 @@ impl Store {
             }
             self.forget_unusable(options.all)?;
             if options.all {
-                collect_ingests(self.layout(), Duration::ZERO)?;
+                collect_ingests(self.layout(), &GcLock::exclusive(self.layout())?, Duration::ZERO)?;
             }
             self.delete_trash()?;
             make_reserve(self.root());

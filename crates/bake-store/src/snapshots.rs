@@ -1,9 +1,9 @@
 //! Committed layer directories ("snapshots") and those being made.
 //!
-//! A snapshot is published by renaming its whole directory into `snapshots/ID`, so it is there completely or not at all.
-//! Its files are not synced then: a sync per step would cost more than most steps. Instead its row carries the identity
-//! of the boot in which it was written; until [`Store::sync_snapshots`] it is trusted in that boot only, and after a
-//! crash of the machine it counts as absent.
+//! A snapshot is published by renaming its whole directory into `snapshots/ID`, so it is there completely or not at
+//! all. Its files are not synced then: a sync per step would cost more than most steps. Instead its row carries the
+//! identity of the boot in which it was written; until [`Store::sync_snapshots`] it is trusted in that boot only, and
+//! after a crash of the machine it counts as absent.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;

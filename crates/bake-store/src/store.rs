@@ -17,9 +17,9 @@ pub(crate) const USE_GRANULARITY_S: i64 = 3600;
 
 /// A store directory, open for use by this process.
 ///
-/// Clones share everything, the lease included. What a store value hands out (blobs, snapshots, cache records) cannot be
-/// removed by any process until the last clone of that value is dropped; [`Store::with_new_lease`] starts over for the
-/// next build of a long-lived process.
+/// Clones share everything, the lease included. What a store value hands out (blobs, snapshots, cache records) cannot
+/// be removed by any process until the last clone of that value is dropped; [`Store::with_new_lease`] starts over for
+/// the next build of a long-lived process.
 #[derive(Debug, Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -44,8 +44,8 @@ struct Uses {
 impl Store {
     /// Opens the store at `root`, creating it if the options say so.
     ///
-    /// Checks the owner, the mode, the format version and the ownership form, and nothing else: the index is opened when
-    /// it is first needed.
+    /// Checks the owner, the mode, the format version and the ownership form, and nothing else: the index is opened
+    /// when it is first needed.
     pub fn open(root: &Path, options: OpenOptions) -> Result<Self, StoreError> {
         let layout = Arc::new(Layout::open(root, options)?);
         let index = Index::new(&layout);

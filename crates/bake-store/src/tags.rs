@@ -60,7 +60,8 @@ pub struct StoredImage {
     pub created_unix_s: i64,
     /// The size in bytes of its manifests, configs and layers, as its descriptors state it.
     pub size_bytes: u64,
-    /// Digests it refers to that are not in the store as blobs: layers that exist as snapshots only, or were not pulled.
+    /// Digests it refers to that are not in the store as blobs: layers that exist as snapshots only, or were not
+    /// pulled.
     pub absent_blobs: usize,
 }
 
@@ -163,8 +164,8 @@ impl Store {
         Ok(images)
     }
 
-    /// Takes a whole image into use: its manifests, configs and layers, as blobs and as snapshots, stay while this store
-    /// value lives.
+    /// Takes a whole image into use: its manifests, configs and layers, as blobs and as snapshots, stay while this
+    /// store value lives.
     pub fn hold_image(&self, manifest: &Digest) -> Result<(), StoreError> {
         let no_removal = GcLock::shared(self.layout())?;
         let closure = Closure::of(self.layout(), manifest)?;

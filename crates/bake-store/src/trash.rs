@@ -64,7 +64,7 @@ impl Store {
                 layout.move_to_trash(&path)?;
             }
         }
-        collect_ingests(layout, PARTIAL_KEEP)?;
+        collect_ingests(layout, &alone, PARTIAL_KEEP)?;
         remove_stale_key_locks(layout)?;
         held_by_anyone(layout, &alone)?;
         Ok(())
@@ -100,7 +100,7 @@ impl Store {
 }
 
 /// Removes temporary files whose writer is gone and partial pulls that nobody has touched for `partial_keep`.
-pub(crate) fn collect_ingests(layout: &Layout, partial_keep: Duration) -> Result<(), StoreError> {
+pub(crate) fn collect_ingests(layout: &Layout, _alone: &GcLock, partial_keep: Duration) -> Result<(), StoreError> {
     let ingest = layout.directory("ingest");
     for entry in fs::read_dir(&ingest).at("list", &ingest)? {
         let entry = entry.at("list", &ingest)?;
@@ -247,7 +247,7 @@ mod tests {
         assert!(live.fs().exists());
         assert_eq!(fs::read_dir(layout.directory("active")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(layout.directory("ingest")).unwrap().count(), 2);
-        collect_ingests(layout, Duration::ZERO).unwrap();
+        collect_ingests(layout, &GcLock::exclusive(layout).unwrap(), Duration::ZERO).unwrap();
         assert_eq!(fs::read_dir(layout.directory("ingest")).unwrap().count(), 1);
         ingest.finish(None).unwrap();
     }

@@ -289,7 +289,8 @@ impl Roots {
         Ok(roots)
     }
 
-    /// Reads again what may have changed since, under the lock and before a removal; images are walked again only if the tags changed.
+    /// Reads again what may have changed since, under the lock and before a removal; images are walked again only if
+    /// the tags changed.
     pub(crate) fn refresh(&mut self, layout: &Layout, alone: &GcLock) -> Result<(), StoreError> {
         self.held = held_by_anyone(layout, alone)?;
         self.refresh_images(layout)
