@@ -386,8 +386,8 @@ mod tests {
         let before = test.store.with_new_lease().snapshot(&kept).unwrap().unwrap();
         // Written before a crash of the machine and never synced.
         let path = test.store.layout().snapshot(&torn).join("record.json");
-        let text = fs::read_to_string(&path).unwrap().replace(test.store.boot_id(), "other");
-        fs::write(&path, text).unwrap();
+        let record = fs::read_to_string(&path).unwrap().replace(test.store.boot_id(), "other");
+        fs::write(&path, record).unwrap();
 
         let TestStore { store, directory } = test;
         let root = store.root().to_path_buf();

@@ -195,7 +195,7 @@ mod tests {
         let test = TestStore::new();
         let root = test.store.root().to_path_buf();
         for number in 0..40 {
-            test.store.remember("test", &number.to_string(), &[7; 20_000]).unwrap();
+            test.store.remember("test", &number.to_string(), &vec![7; 20_000]).unwrap();
         }
         let log = root.join("index.sqlite-wal");
         assert!(std::fs::metadata(&log).unwrap().len() > 256 << 10);

@@ -171,7 +171,9 @@ fn a_process_killed_at_any_instant_loses_at_most_the_running_step() {
         done.extend(acknowledged.filter_map(|line| line.split_once("done ")?.1.strip_suffix(" .").map(str::to_owned)));
         child.wait().unwrap();
         let store = Store::open(&root, OPTIONS).unwrap();
-        done.iter().for_each(|name| check_step(&store, name));
+        for name in &done {
+            check_step(&store, name);
+        }
         drop(store);
     }
     let store = Store::open(&root, OPTIONS).unwrap();
@@ -186,7 +188,9 @@ fn a_process_killed_at_any_instant_loses_at_most_the_running_step() {
     store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
     assert_tidy(&store);
     assert!(lost.len() <= 12);
-    done.iter().for_each(|name| check_step(&store, name));
+    for name in &done {
+        check_step(&store, name);
+    }
     assert_eq!(fs::read_dir(root.join("leases")).unwrap().count(), 1);
 }
 
@@ -264,7 +268,7 @@ fn hold_key(root: &Path) {
     let store = Store::open(root, OPTIONS).unwrap();
     let _lock = store.lock_key(&CacheKey::of(b"key")).unwrap();
     say("locked");
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
 }
 
 #[test]
