@@ -211,8 +211,10 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
 
 /// Reads a plan and its contents from the memory file.
 pub(crate) fn decode(file: OwnedFd) -> Option<(Plan, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    File::from(file).take(PLAN_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    let file = File::from(file);
+    let length = usize::try_from(file.metadata().ok()?.len().min(PLAN_BYTES_MAX)).ok()?;
+    let mut bytes = vec![0; length];
+    (&file).read_exact(&mut bytes).ok()?;
     let (length, rest) = bytes.split_first_chunk::<8>()?;
     let (text, contents) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     Some((serde_json::from_slice(text).ok()?, contents.to_vec()))

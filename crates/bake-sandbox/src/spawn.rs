@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bake_sys::Errno;
@@ -123,6 +123,7 @@ fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
             standard_streams: start.null,
             inherited: start.inherited,
             go: go_reader.as_fd(),
+            go_writer: go.as_fd(),
             failure: start.status,
         })
     };
@@ -141,7 +142,7 @@ fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
     match prepared {
         Ok(()) => Ok(child),
         Err(error) => {
-            // Without the go it exits by itself.
+            let _ = bake_sys::signal::send(&child.pidfd, rustix::process::Signal::KILL);
             let _ = bake_sys::process::wait_pidfd(&child.pidfd);
             Err(error)
         }
@@ -242,8 +243,9 @@ fn own_executable() -> Result<BorrowedFd<'static>, SandboxError> {
     }
     let failed = |source: io::Error| SandboxError::host("opening this program's own file", source);
     let mut file = File::open("/proc/self/exe").map_err(failed)?;
-    let executable_by_others = file.metadata().map_err(failed)?.permissions().mode() & 0o001 != 0;
-    let mounted = if executable_by_others { read_only_mount(&file).ok() } else { None };
+    let metadata = file.metadata().map_err(failed)?;
+    let executable_by_others = metadata.permissions().mode() & 0o001 != 0;
+    let mounted = if executable_by_others { read_only_mount((metadata.dev(), metadata.ino())).ok() } else { None };
     let executable = if let Some(executable) = mounted {
         executable
     } else {
@@ -255,8 +257,16 @@ fn own_executable() -> Result<BorrowedFd<'static>, SandboxError> {
     Ok(EXECUTABLE.get_or_init(|| executable).as_fd())
 }
 
-fn read_only_mount(file: &File) -> bake_sys::Result<OwnedFd> {
-    let mount = clone_tree(file, c"", Recursion::Single)?;
+/// Mounts the file this program was executed from, if it is still there.
+///
+/// By its name, because the file as it was executed may lie in a mount namespace that this process has left since.
+fn read_only_mount(identity: (u64, u64)) -> bake_sys::Result<OwnedFd> {
+    let name = rustix::fs::readlink("/proc/self/exe", Vec::new())?;
+    let mount = clone_tree(rustix::fs::CWD, name, Recursion::Single)?;
+    let status = rustix::fs::fstat(&mount)?;
+    if (status.st_dev, status.st_ino) != identity {
+        return Err(Errno::STALE);
+    }
     set_attributes(&mount, c"", Recursion::Single, AttributeChange::setting(MountAttrFlags::MOUNT_ATTR_RDONLY))?;
     Ok(mount)
 }

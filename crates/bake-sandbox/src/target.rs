@@ -268,3 +268,73 @@ fn accessed(status: &Stat) -> Timespec {
 fn nanoseconds(count: impl TryInto<i64>) -> i64 {
     count.try_into().unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// How often the attacker is given the chance to swap at the right moment.
+    const ROUNDS: usize = 5000;
+
+    fn open_directory(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn swapping_a_directory_for_a_link_creates_nothing_outside() {
+        let directory = tempfile::tempdir().unwrap();
+        let outside = directory.path().join("outside");
+        let cache = directory.path().join("root/cache");
+        std::fs::create_dir_all(&outside).unwrap();
+        std::fs::create_dir_all(cache.join("real")).unwrap();
+        symlink(&outside, cache.join("link")).unwrap();
+        let outside_device = std::fs::metadata(&outside).unwrap();
+        let root = open_directory(&directory.path().join("root"));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                let cache = open_directory(&cache);
+                while !done.load(Ordering::Relaxed) {
+                    rustix::fs::renameat_with(&cache, "real", &cache, "link", flags).unwrap();
+                }
+            });
+            // Ends the attacker also when an assertion fails.
+            let _end = EndAttack(&done);
+            for round in 0..ROUNDS {
+                let mut stubs = Stubs::default();
+                let target = format!("/cache/real/stub-{}", round % 7);
+                // Either a place inside, or an error; the link's path may be created inside the root.
+                if let Ok(opened) = mount_target(root.as_fd(), target.as_bytes(), TargetKind::File, &mut stubs) {
+                    assert_ne!(fstat(&opened).unwrap().st_ino, std::os::unix::fs::MetadataExt::ino(&outside_device));
+                }
+                // Without unmounting and changing the directory of the whole test program.
+                for stub in stubs.created.into_iter().rev() {
+                    let flags = if stub.kind == TargetKind::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+                    let _ = unlinkat(&stub.parent, OsStr::from_bytes(&stub.name), flags);
+                }
+                assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+            }
+        });
+    }
+
+    struct EndAttack<'a>(&'a AtomicBool);
+
+    impl Drop for EndAttack<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn components_skip_what_means_nothing() {
+        let names: Vec<_> = components(b"//a/./b/../c/").collect();
+        assert_eq!(names, [&b"a"[..], b"b", b"..", b"c"]);
+    }
+}

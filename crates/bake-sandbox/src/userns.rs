@@ -206,7 +206,9 @@ pub(crate) fn names_user(name: &OsStr, login: Option<&OsStr>, id: u32) -> bool {
 impl RootlessMap {
     /// The map steps use below the namespace made with this map: every id there, as itself.
     pub fn step_map(&self) -> IdMap {
-        let ranges = |count: u32| vec![IdRange { inside: 0, outside: 0, count: count.saturating_add(1) }];
+        // In two parts: the kernel maps a range only if it is in one piece of the surrounding namespace's map.
+        let ranges =
+            |count: u32| vec![IdRange { inside: 0, outside: 0, count: 1 }, IdRange { inside: 1, outside: 1, count }];
         match self {
             Self::Single => IdMap::single(0, 0),
             Self::Ranges { users, groups, .. } => IdMap { users: ranges(users.1), groups: ranges(groups.1) },

@@ -61,6 +61,8 @@ pub struct CloneAndExecute<'a> {
     /// The process reads one byte here before it becomes id 0 of its user namespace and goes on; at end of file it
     /// exits. The caller writes the id maps first.
     pub go: BorrowedFd<'a>,
+    /// The writing end of `go`: the process closes its copy, or there would never be an end of file.
+    pub go_writer: BorrowedFd<'a>,
     /// Where the process writes a [`StartFailure`] when it cannot execute.
     pub failure: BorrowedFd<'a>,
 }
@@ -147,6 +149,7 @@ pub fn clone_and_execute(start: &CloneAndExecute<'_>) -> Result<ChildProcess> {
         standard_streams: start.standard_streams.as_raw_fd(),
         inherited: &inherited,
         go: start.go.as_raw_fd(),
+        go_writer: start.go_writer.as_raw_fd(),
         failure: start.failure.as_raw_fd(),
         own_user_namespace: start.namespaces.bits() & Namespaces::USER.bits() != 0,
     };
@@ -279,6 +282,7 @@ struct PreparedChild<'a> {
     standard_streams: RawFd,
     inherited: &'a [RawFd],
     go: RawFd,
+    go_writer: RawFd,
     failure: RawFd,
     own_user_namespace: bool,
 }
@@ -304,6 +308,9 @@ impl PreparedChild<'_> {
             if libc::syscall(libc::SYS_setsid) == -1 {
                 return failed(StartStage::Session);
             }
+            // In case the caller dies while this process waits; it is set again after the ids have changed.
+            libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+            libc::syscall(libc::SYS_close, self.go_writer);
             let mut byte = 0_u8;
             loop {
                 match libc::syscall(libc::SYS_read, self.go, &raw mut byte, 1) {

@@ -29,6 +29,8 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("isolation::status_shows_the_profile", isolation::status_shows_the_profile),
     ("isolation::system_calls_are_denied", isolation::system_calls_are_denied),
     ("isolation::system_calls_are_allowed", isolation::system_calls_are_allowed),
+    ("isolation::programs_of_32_bit_are_filtered", isolation::programs_of_32_bit_are_filtered),
+    ("isolation::cgroups_are_joined", isolation::cgroups_are_joined),
     ("isolation::descriptors_are_closed", isolation::descriptors_are_closed),
     ("isolation::paths_are_masked_and_read_only", isolation::paths_are_masked_and_read_only),
     ("isolation::devices_are_the_right_ones", isolation::devices_are_the_right_ones),

@@ -38,5 +38,12 @@ fn main() -> std::process::ExitCode {
         })
         .with_ignored_flag(!possible),
     );
+    trials.push(
+        Trial::test("ordinary_user_with_ranges", || {
+            rootless::check_with_ranges();
+            Ok(())
+        })
+        .with_ignored_flag(!possible),
+    );
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -29,10 +29,50 @@ pub(crate) fn check() {
     assert!(output.status.success() && text.contains(DONE), "{text}");
 }
 
+/// As [`check`], with subordinate ids in an `/etc/subuid` that only this test sees.
+pub(crate) fn check_with_ranges() {
+    if !["newuidmap", "newgidmap"].iter().all(|name| std::path::Path::new("/usr/bin").join(name).exists()) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let permissions: std::fs::Permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), permissions).unwrap();
+    std::fs::copy(std::env::current_exe().unwrap(), directory.path().join("builder")).unwrap();
+    std::fs::write(directory.path().join("subuid"), "65534:200000:65536\n").unwrap();
+    let script = format!(
+        "set -e; cd {}; for f in subuid subgid; do [ -e /etc/$f ] || exit 99; mount --bind subuid /etc/$f; done; \
+         exec setpriv --reuid=65534 --regid=65534 --clear-groups -- ./builder {} ranges",
+        directory.path().display(),
+        crate::ROOTLESS_ARGUMENT,
+    );
+    let output = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
+    if output.status.code() == Some(99) {
+        return;
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains(DONE), "{text}");
+}
+
+/// The ordinary user's side with subordinate ids.
+fn run_with_ranges() -> ExitCode {
+    let map = bake_sandbox::probe::subordinate_ids().unwrap();
+    enter_rootless(&map).unwrap();
+    let rootfs = Rootfs::with(map.step_map(), false);
+    let mut step = rootfs.step("id -u; id -G; touch /tmp/file; stat -c '%u %g' /tmp/file");
+    run_as(&mut step, 1000, 1001, &[1001, 7]);
+    assert_eq!(run(step).unwrap().text(), "1000\n1001 7\n1000 1001");
+    println!("{DONE}");
+    ExitCode::SUCCESS
+}
+
 /// The ordinary user's side; with the argument `sleep FILE` it only starts a step that does not end, as root.
 pub(crate) fn run_as_ordinary_user() -> ExitCode {
     let mut arguments = std::env::args().skip(2);
-    if arguments.next().as_deref() == Some("sleep") {
+    let what = arguments.next();
+    if what.as_deref() == Some("ranges") {
+        return run_with_ranges();
+    }
+    if what.as_deref() == Some("sleep") {
         let rootfs = Rootfs::new();
         let running = spawn(rootfs.step("sleep 100")).unwrap();
         std::fs::write(arguments.next().unwrap(), running.pid().to_string()).unwrap();

@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use bake_sandbox::{FakeIds, Network, ThirtyTwoBit};
+use bake_sandbox::probe::Cgroups;
+use bake_sandbox::{CgroupDirectory, FakeIds, Network, ThirtyTwoBit};
 
 use crate::rootfs::{Rootfs, insecure, run, run_as, with_fake_ids, with_network};
 
@@ -155,6 +156,99 @@ pub(crate) fn system_calls_are_allowed() {
     let mut step = rootfs.step("true");
     step.thirty_two_bit = ThirtyTwoBit::Full;
     assert_eq!(run(step).unwrap().code(), 0);
+}
+
+/// A 32-bit x86 program that makes one system call and exits with its error number.
+#[cfg(target_arch = "x86_64")]
+fn program_for_i386(number: u32, first: u32, second: u32) -> Vec<u8> {
+    const BASE: u32 = 0x0804_8000;
+    const HEADERS: u32 = 52 + 32;
+    let mut code = vec![0xb8];
+    code.extend(number.to_le_bytes());
+    code.push(0xbb);
+    code.extend(first.to_le_bytes());
+    code.push(0xb9);
+    code.extend(second.to_le_bytes());
+    // xor edx, edx; int 0x80; neg eax; mov ebx, eax; mov eax, 1; int 0x80
+    code.extend([0x31, 0xd2, 0xcd, 0x80, 0xf7, 0xd8, 0x89, 0xc3, 0xb8, 1, 0, 0, 0, 0xcd, 0x80]);
+    let size = HEADERS + u32::try_from(code.len()).unwrap();
+    let mut program = vec![0x7f, b'E', b'L', b'F', 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0];
+    for word in [1, BASE + HEADERS, 52, 0, 0] {
+        program.extend(word.to_le_bytes());
+    }
+    for half in [52_u16, 32, 1, 0, 0, 0] {
+        program.extend(half.to_le_bytes());
+    }
+    for word in [1, 0, BASE, BASE, size, size, 5, 0x1000] {
+        program.extend(word.to_le_bytes());
+    }
+    program.extend(code);
+    program
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn programs_of_32_bit_are_filtered() {}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn programs_of_32_bit_are_filtered() {
+    let rootfs = Rootfs::new();
+    let result = |number, first, second, thirty_two_bit| {
+        std::fs::write(rootfs.path("work/program"), program_for_i386(number, first, second)).unwrap();
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(rootfs.path("work/program"), permissions).unwrap();
+        let mut step = rootfs.step("");
+        step.spec = crate::rootfs::spec(&["/work/program"]);
+        step.thirty_two_bit = thirty_two_bit;
+        run(step).map(|outcome| outcome.code())
+    };
+    // getpid is process 2. A kernel without 32-bit programs says so at once.
+    match result(20, 0, 0, ThirtyTwoBit::Restricted) {
+        Ok(code) => assert_eq!(code, 256 - 2),
+        Err(_) => return,
+    }
+    for thirty_two_bit in [ThirtyTwoBit::Restricted, ThirtyTwoBit::Full] {
+        let denied = |number, first| result(number, first, 5, thirty_two_bit).unwrap();
+        assert_eq!(denied(21, 0), 1, "mount");
+        assert_eq!(denied(310, 0), 1, "unshare");
+        assert_eq!(denied(120, 0x1000_0000), 1, "clone");
+        assert_eq!(denied(435, 0), 38, "clone3");
+        assert_eq!(denied(359, 38), 97, "socket");
+    }
+    assert_eq!(result(102, 1, 0, ThirtyTwoBit::Restricted).unwrap(), 38, "socketcall");
+    assert_eq!(result(102, 1, 0, ThirtyTwoBit::Full).unwrap(), 14, "socketcall");
+}
+
+pub(crate) fn cgroups_are_joined() {
+    let rootfs = Rootfs::new();
+    let (path, make): (_, fn(std::os::fd::OwnedFd) -> CgroupDirectory) = match bake_sandbox::probe::cgroups() {
+        Cgroups::Unified => ("/sys/fs/cgroup", CgroupDirectory::Unified),
+        Cgroups::Hybrid => ("/sys/fs/cgroup/unified", CgroupDirectory::Unified),
+        Cgroups::Legacy => ("/sys/fs/cgroup/pids", CgroupDirectory::Legacy),
+        Cgroups::None => return,
+    };
+    let mut directories = vec![(path, make)];
+    if std::path::Path::new("/sys/fs/cgroup/pids/cgroup.procs").exists() {
+        directories.push(("/sys/fs/cgroup/pids", CgroupDirectory::Legacy));
+    }
+    let name = format!("bake-test-{}", std::process::id());
+    let paths: Vec<_> = directories.iter().map(|(path, _)| std::path::Path::new(path).join(&name)).collect();
+    if paths.iter().any(|path| std::fs::create_dir(path).is_err()) {
+        // No cgroups are delegated to this test.
+        return;
+    }
+    let mut step = rootfs.step("sleep 100");
+    for ((_, make), path) in directories.iter().zip(&paths) {
+        step.cgroups.push(make(std::fs::File::open(path).unwrap().into()));
+    }
+    let running = bake_sandbox::spawn(step).unwrap();
+    for path in &paths {
+        let members = std::fs::read_to_string(path.join("cgroup.procs")).unwrap();
+        assert!(members.lines().any(|line| line == running.pid().to_string()), "{}", path.display());
+    }
+    drop(running);
+    for path in &paths {
+        std::fs::remove_dir(path).unwrap();
+    }
 }
 
 pub(crate) fn descriptors_are_closed() {
