@@ -15,7 +15,7 @@ const UNSAFE_CRATE: &str = "bake-sys";
 const HEADER_PARTS: [&str; 3] = ["entry point", "invariant", "must not"];
 
 /// Module names that say nothing.
-const EMPTY_NAMES: [&str; 8] = ["utils", "util", "common", "helpers", "helper", "misc", "manager", "data"];
+const EMPTY_NAMES: [&str; 7] = ["utils", "util", "common", "helpers", "misc", "manager", "data"];
 
 /// Texts that must not stay in a source file. Written in two halves so that this file does not hold them.
 const UNFINISHED: [&str; 5] = [
@@ -24,6 +24,23 @@ const UNFINISHED: [&str; 5] = [
     concat!("dbg", "!("),
     concat!("FIX", "ME"),
     concat!("XX", "X:"),
+];
+
+/// Calls that only some crates may make, tests aside: the call, the crates, what to do elsewhere.
+const RESTRICTED: [(&str, &[&str], &str); 5] = [
+    (concat!("env::", "var("), &["bake"], "settings are read in bake/src/settings.rs and passed in"),
+    (concat!("env::", "var_os("), &["bake"], "settings are read in bake/src/settings.rs and passed in"),
+    (
+        concat!("Command", "::new("),
+        &["bake-registry", "bake-sandbox", "bake-testkit", "bake-worker", "xtask"],
+        "steps run in bake-sandbox; programs of the host are started by the crate whose job they do",
+    ),
+    (concat!("process::", "exit("), &["bake"], "return an error: the command line decides the exit code"),
+    (
+        concat!("tokio::", "spawn("),
+        &["bake", "bake-testkit"],
+        "use a JoinSet, so that the task is joined or cancelled with its owner",
+    ),
 ];
 
 /// Places of a developer's machine that no file may mention.
@@ -47,6 +64,7 @@ pub(super) fn check_crates(crates: &[Crate]) -> Result<Vec<Problem>, String> {
         for (path, text) in text_files(&source)? {
             if path.extension().is_some_and(|extension| extension == "rs") {
                 problems.extend(check_file(&path, &text));
+                problems.extend(check_calls(&package.name, &path, &text));
             }
         }
     }
@@ -97,6 +115,23 @@ fn check_file(path: &Path, text: &str) -> Vec<Problem> {
     problems
 }
 
+/// Checks a source file for calls that its crate may not make.
+fn check_calls(package: &str, path: &Path, text: &str) -> Vec<Problem> {
+    if path.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs"))) {
+        return Vec::new();
+    }
+    let mut problems = Vec::new();
+    for (number, line) in text.lines().take(code_lines(text)).enumerate() {
+        for (call, crates, cure) in RESTRICTED {
+            if line.contains(call) && !crates.contains(&package) {
+                let place = format!("{}:{}", display(path), number + 1);
+                problems.push(Problem { place, message: format!("`{call})` in `{package}`"), cure });
+            }
+        }
+    }
+    problems
+}
+
 /// The lines of a file before the module of its tests.
 fn code_lines(text: &str) -> usize {
     let mut lines = text.lines().enumerate().peekable();
@@ -140,7 +175,7 @@ pub(super) fn check_texts(files: &[(PathBuf, String)]) -> Vec<Problem> {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{check_file, check_root, check_texts, code_lines};
+    use super::{check_calls, check_file, check_root, check_texts, code_lines};
 
     #[test]
     fn headers_are_complete() {
@@ -159,6 +194,14 @@ mod tests {
         assert_eq!(check_file(Path::new("src/common/mod.rs"), "").len(), 1);
         assert_eq!(code_lines("a\n#[cfg(test)]\nmod tests {\nb\n}\n"), 1);
         assert_eq!(code_lines("a\n#[cfg(test)]\nmod tests;\nb\n"), 4);
+    }
+
+    #[test]
+    fn calls_are_kept_to_their_crates() {
+        let text = concat!("a\nstd::env::", "var(\"X\")\n#[cfg(test)]\nmod tests {\nstd::env::", "var(\"X\")\n}\n");
+        assert_eq!(check_calls("bake-oci", Path::new("src/a.rs"), text).len(), 1);
+        assert_eq!(check_calls("bake", Path::new("src/a.rs"), text), []);
+        assert_eq!(check_calls("bake-oci", Path::new("src/a/tests.rs"), text), []);
     }
 
     #[test]
