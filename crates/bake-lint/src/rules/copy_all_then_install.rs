@@ -30,7 +30,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 InstructionKind::Run(_) => {
                     let Ok(position) = context.runs.binary_search_by_key(&located.index, |run| run.index) else { continue };
                     for command in &context.runs[position].script.commands {
-                        let Some((tool, files)) = installs(command) else { continue };
+                        // With a cache mount a build tool finds its downloads again.
+                        let mounted = context.runs[position].has_mount_named("");
+                        let found = installs(command).or_else(|| if mounted { None } else { downloads_and_builds(command) });
+                        let Some((tool, files)) = found else { continue };
                         let Some(copied) = copied_all.filter(|_| !installed.contains(&tool)) else {
                             installed.push(tool);
                             continue;
@@ -82,6 +85,17 @@ fn installs(command: &SimpleCommand) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// The tools that download what is declared and build in one go.
+fn downloads_and_builds(command: &SimpleCommand) -> Option<(&'static str, &'static str)> {
+    let first = command.operands().next().map(|word| word.text.as_str());
+    match (command.program(), first) {
+        ("cargo", Some("build" | "install")) => Some(("cargo build", "`Cargo.toml` and `Cargo.lock`")),
+        ("mvn" | "mvnw", Some("package" | "install" | "verify" | "compile" | "clean")) => Some(("mvn", "`pom.xml`")),
+        ("gradle" | "gradlew", Some(_)) => Some(("gradle", "the `*.gradle*` files")),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::testing::lines;
@@ -89,7 +103,8 @@ mod tests {
     #[test]
     fn tools_are_told() {
         let text = "FROM a:1\nCOPY . /x\nRUN pip install -r requirements.txt\nRUN npm install left-pad\nRUN cd /x && go mod download\n\
+                    FROM a:1\nCOPY . .\nRUN --mount=type=cache,target=/usr/local/cargo/registry cargo build\nRUN ./mvnw package\n\
                     FROM a:1\nCOPY a.txt .\nRUN npm ci\nCOPY . .\nRUN npm ci\n";
-        assert_eq!(lines("copy-all-then-install", text), [3, 5]);
+        assert_eq!(lines("copy-all-then-install", text), [3, 5, 9]);
     }
 }
