@@ -1,1 +1,23 @@
-//! Writes images to the store, a registry, an OCI layout, a docker archive, a directory or a tar file
+//! Writes images to the local store, a registry, an OCI layout, a docker archive, a directory or an archive of files.
+//!
+//! Entry point: [`Exporter`], whose methods each take the same immutable [`ExportImage`]s.
+//!
+//! Invariant: a layer that was never an archive is streamed from its snapshot, and the stream must hash to the diff ID
+//! the image was assembled with, or nothing is published. Every assembled image is validated before it is announced.
+//!
+//! Must not: run steps, or decide where an image goes.
+#![forbid(unsafe_code)]
+
+mod archive;
+mod error;
+mod files;
+mod image;
+mod local;
+mod push;
+mod spec;
+
+pub use archive::ArchiveKind;
+pub use error::ExportError;
+pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
+pub use push::{PushProgress, Pusher};
+pub use spec::{ExportCompression, ExportSpec, ExportTarget, SpecError};

@@ -28,12 +28,13 @@ impl LinuxWorker {
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let identity = self.working_directory(op, &lowers, active)?;
         {
-            let root = self.options.isolation.steps.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+            let isolation = self.options.isolation.steps()?;
+            let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
             let mut prepared = Prepared::default();
             self.prepare_mounts(op, task, &mut prepared)?;
-            let mut step = Step::new(self.spec(op, &identity, &prepared), root, self.options.isolation.id_map.clone());
+            let mut step = Step::new(self.spec(op, &identity, &prepared), root, isolation.id_map.clone());
             step.mounts = std::mem::take(&mut prepared.mounts);
-            step.fake_ids = self.options.isolation.fake_ids;
+            step.fake_ids = isolation.fake_ids;
             step.network = match op.network {
                 NetworkMode::None => Network::None,
                 NetworkMode::Default | NetworkMode::Host => Network::Host,
@@ -45,7 +46,7 @@ impl LinuxWorker {
             self.run_step(step, op, task)?;
         }
         let committed =
-            self.options.isolation.steps.commit(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+            self.options.isolation.files.commit(&lowers, active).map_err(|error| snapshot_failed(&error))?;
         self.publish(snapshot, committed, task)
     }
 
@@ -176,7 +177,7 @@ impl LinuxWorker {
             StepError::environment("cannot mount a directory for the step", std::io::Error::from(errno))
         };
         let tree = clone_tree(directory, c"", Recursion::Single).map_err(failed)?;
-        if let Some(namespace) = &self.options.isolation.user_namespace {
+        if let Some(namespace) = &self.options.isolation.steps()?.user_namespace {
             use std::os::fd::AsFd;
             set_id_map(&tree, namespace.as_fd(), Recursion::Single).map_err(failed)?;
         }

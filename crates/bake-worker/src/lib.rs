@@ -29,9 +29,9 @@ mod users;
 mod worker;
 
 pub use cache::StoreCache;
-pub use context::BuildContext;
+pub use context::{BuildContext, StreamError, StreamedContext, TEXT_BYTES_MAX, UnpackedContext, context_from_stream};
 pub use images::{ImageError, Images, PinnedImage};
 pub use layers::{LayerDigests, LayerIdentity};
 pub use network::{Network, NetworkError};
 pub use users::{Accounts, Identity, UserError};
-pub use worker::{Isolation, LinuxWorker, SecretValue, WorkerOptions};
+pub use worker::{Isolation, LinuxWorker, SecretValue, StepIsolation, WorkerOptions};

@@ -134,7 +134,7 @@ impl LinuxWorker {
             }
         };
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
-        let snapshotter = &self.options.isolation.steps;
+        let snapshotter = &self.options.isolation.steps()?.snapshotter;
         let root = if read_only {
             if lowers.is_empty() {
                 return Err(StepError::input(format!("\"{source}\": not found")));

@@ -16,6 +16,15 @@ pub enum NetworkError {
     /// The runtime could not be started.
     #[error("cannot start the threads for network transfers")]
     Runtime(#[source] std::io::Error),
+    /// The credentials cannot be used; going on without them would send anonymous requests where somebody logged in.
+    #[error("the docker config `{path}` cannot be used")]
+    Credentials {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: bake_registry::CredentialsError,
+    },
     /// The registry, or the way to it.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -26,7 +35,7 @@ pub enum NetworkError {
 
 /// Registries, as all parts of a build share them.
 pub struct Network {
-    options: Box<dyn Fn() -> Options + Send + Sync>,
+    options: Box<dyn Fn() -> Result<Options, NetworkError> + Send + Sync>,
     started: OnceLock<(Runtime, Arc<RegistryClient>)>,
     starting: std::sync::Mutex<()>,
 }
@@ -39,7 +48,7 @@ impl std::fmt::Debug for Network {
 
 impl Network {
     /// A connection that reads its options (credentials among them) when it is first used.
-    pub fn new(options: impl Fn() -> Options + Send + Sync + 'static) -> Self {
+    pub fn new(options: impl Fn() -> Result<Options, NetworkError> + Send + Sync + 'static) -> Self {
         Self { options: Box::new(options), started: OnceLock::new(), starting: std::sync::Mutex::new(()) }
     }
 
@@ -53,7 +62,7 @@ impl Network {
                     .enable_all()
                     .build()
                     .map_err(NetworkError::Runtime)?;
-                let client = RegistryClient::new((self.options)())?;
+                let client = RegistryClient::new((self.options)()?)?;
                 // The lock is held and the value was not there.
                 let _ = self.started.set((runtime, Arc::new(client)));
             }

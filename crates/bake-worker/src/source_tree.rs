@@ -129,11 +129,6 @@ impl SourceTree {
         self.ignore.is_some()
     }
 
-    /// The descriptor of the root.
-    pub(crate) fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
-    }
-
     /// Whether the ignore patterns hide `path`.
     fn hidden(&self, path: &[u8], directory: bool) -> bool {
         let Some(ignore) = &self.ignore else { return false };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use bake_graph::{FileAction, MountKind, Op, SourceOp, Vertex};
@@ -27,11 +27,10 @@ use crate::{content, layers};
 const ACCOUNTS_BYTES_MAX: u64 = 1 << 20;
 
 /// How steps are kept apart from the host.
-pub struct Isolation {
-    /// Mounts layers for file operations: owners on disk are what the layer says.
-    pub files: Box<dyn Snapshotter>,
+#[derive(Debug)]
+pub struct StepIsolation {
     /// Mounts layers for steps: owners go through the step's ID map.
-    pub steps: Box<dyn Snapshotter>,
+    pub snapshotter: Box<dyn Snapshotter>,
     /// The IDs of steps.
     pub id_map: IdMap,
     /// The user namespace that trees of the host are mounted through, where that is needed.
@@ -40,9 +39,42 @@ pub struct Isolation {
     pub fake_ids: FakeIds,
 }
 
+/// How layers are mounted: for file operations at once, for steps when the first one runs.
+pub struct Isolation {
+    /// Mounts layers for file operations: owners on disk are what the layer says.
+    pub files: Box<dyn Snapshotter>,
+    make_steps: Box<MakeSteps>,
+    steps: OnceLock<StepIsolation>,
+    making: Mutex<()>,
+}
+
+/// Sets up the isolation of steps; a build whose steps are all cached never needs it.
+type MakeSteps = dyn Fn() -> Result<StepIsolation, StepError> + Send + Sync;
+
 impl std::fmt::Debug for Isolation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Isolation").field("id_map", &self.id_map).finish_non_exhaustive()
+        f.debug_struct("Isolation").field("files", &self.files).field("steps", &self.steps).finish_non_exhaustive()
+    }
+}
+
+impl Isolation {
+    /// File operations through `files`, steps through what `make_steps` gives when the first one runs.
+    pub fn new(
+        files: Box<dyn Snapshotter>,
+        make_steps: impl Fn() -> Result<StepIsolation, StepError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { files, make_steps: Box::new(make_steps), steps: OnceLock::new(), making: Mutex::new(()) }
+    }
+
+    pub(crate) fn steps(&self) -> Result<&StepIsolation, StepError> {
+        if self.steps.get().is_none() {
+            let _only_one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.steps.get().is_none() {
+                // Nobody else sets it while the lock is held.
+                let _ = self.steps.set((self.make_steps)()?);
+            }
+        }
+        self.steps.get().ok_or_else(|| StepError::input("the isolation of steps was not set up"))
     }
 }
 

@@ -1,2 +1,99 @@
-//! bake.
-fn main() {}
+//! The `bake` command: arguments, wiring, errors and exit codes.
+
+mod build;
+mod commands;
+mod settings;
+mod signals;
+mod wiring;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use bake::cli::{Arguments, Command};
+use bake::error::{CommandError, install_panic_hook};
+use clap::Parser as _;
+
+use crate::wiring::{Host, Privilege};
+
+fn main() -> ExitCode {
+    // First of all: this process may be the child that becomes a step.
+    bake_sandbox::maybe_enter();
+    install_panic_hook();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors, and clap knows where each belongs.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    if arguments.global.debug {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::DEBUG).init();
+    }
+    let colour = settings::colour();
+    match run(&arguments, colour) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = std::io::stderr().write_all(error.render(colour).as_bytes());
+            error.exit_code()
+        }
+    }
+}
+
+fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCode, CommandError> {
+    // What needs no store starts nothing else.
+    match &arguments.command {
+        Command::Lint(lint) => return commands::lint::run(lint, colour),
+        Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
+        _ => {}
+    }
+    // Before there is a second thread: namespaces are entered by the whole process, and signals are blocked for all.
+    let privilege = Privilege::acquire()?;
+    raise_open_files();
+    let root = settings::store_root(arguments.global.root.as_deref(), privilege.is_root())?;
+    let host = Host::open(privilege, &root)?;
+    match &arguments.command {
+        Command::Build(build) => {
+            signals::block();
+            let request = settings::BuildRequest::new(build)?;
+            if let Some(digest) = build::build(&request, &host, colour)?
+                && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)
+            {
+                print(&format!("{digest}\n"))?;
+            }
+        }
+        Command::Images(images) => commands::images::run(images, &host)?,
+        Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
+        Command::History(history) => commands::history::run(history, &host)?,
+        Command::Tag(tag) => commands::tag::run(tag, &host)?,
+        Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,
+        Command::Pull(pull) => commands::pull::run(pull, &host, colour)?,
+        Command::Push(push) => commands::push::run(push, &host, colour)?,
+        Command::Run(run) => return commands::run::run(run, &host),
+        Command::Save(save) => commands::save::run(save, &host)?,
+        Command::Load(load) => commands::load::run(load, &host)?,
+        Command::Prune(prune) => commands::prune::run(prune, &host)?,
+        Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
+        Command::Fsck(fsck) => return commands::fsck::run(fsck, &host),
+        Command::Lint(_) | Command::Version(_) => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a result to standard output. A reader that has gone away is no failure.
+fn print(text: &str) -> Result<(), CommandError> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CommandError::build(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Mounting many layers takes a descriptor each; the soft limit is often only 1024.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, long chains of layers fail with a message of their own.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -63,6 +63,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             continue;
         }
         let packages = package_commands(&run.script);
+        let marks = run.script.commands.iter().any(|command| command.program() == "apt-mark");
         for package in &packages {
             let installs = package.action == Action::Install && (package.manager.is_apt() || package.manager.is_rpm() || package.manager == Manager::Apk);
             if !installs {
@@ -72,6 +73,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let group = package.option_value(&["-t", "--virtual"]);
             let removed_later = |name: &str| {
                 packages.iter().filter(|p| p.index > package.index && p.action == Action::Remove).any(|p| {
+                    // After `apt-mark auto` and `manual` a purge without names removes what was not there before.
+                    if marks && p.operands.is_empty() {
+                        return true;
+                    }
                     p.operands.iter().any(|word| {
                         let removed = word.text.as_str();
                         removed == name || Some(removed) == group || word.expands
@@ -91,5 +96,22 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     .help("use them in a stage of their own and copy the result, or remove them in the same RUN");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::lines;
+
+    #[test]
+    fn what_is_removed_in_the_same_run_is_fine() {
+        for command in [
+            "apt-get install -y curl && apt-get purge -y --auto-remove curl",
+            "apt-get install -y wget && apt-mark auto '.*' && apt-get purge -y --auto-remove",
+            "apk add --virtual .build gcc && make && apk del .build",
+        ] {
+            assert_eq!(lines("dev-tools-in-final", &format!("FROM a:1\nRUN {command}\n")), [0; 0], "{command}");
+        }
+        assert_eq!(lines("dev-tools-in-final", "FROM a:1\nRUN apt-get install -y git=1:2\nRUN apt-get purge git\n"), [2]);
     }
 }

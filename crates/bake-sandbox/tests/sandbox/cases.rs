@@ -42,6 +42,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("isolation::insecure_has_all_capabilities", isolation::insecure_has_all_capabilities),
     ("isolation::fake_ids_pretend", isolation::fake_ids_pretend),
     ("mounts::memory_file_leaves_no_stub", mounts::memory_file_leaves_no_stub),
+    ("mounts::overlay_takes_the_changes", mounts::overlay_takes_the_changes),
     ("mounts::stub_times_are_restored", mounts::stub_times_are_restored),
     ("mounts::stubs_with_content_stay", mounts::stubs_with_content_stay),
     ("mounts::dangling_links_are_followed_inside", mounts::dangling_links_are_followed_inside),

@@ -6,12 +6,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use bake_sandbox::{
-    Exit, ExitReport, FakeIds, IdMap, MountSource, Network, SandboxError, SecurityMode, Stdin, Step, StepMount, Stream,
-    default_spec, spawn,
+    Exit, ExitReport, FakeIds, IdMap, IdRange, MountSource, Network, SandboxError, SecurityMode, Stdin, Step,
+    StepMount, Stream, default_spec, spawn,
 };
-use bake_sys::mount::{Recursion, clone_tree, set_id_map};
+use bake_sys::mount::{FsContext, MountAttrFlags, Recursion, clone_tree, set_id_map};
 use oci_spec::runtime::Spec;
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use tempfile::TempDir;
 
 /// The host's ids that ids 0 to 65535 of the steps are.
@@ -74,6 +74,34 @@ impl Rootfs {
     /// A detached mount of the tree.
     pub(crate) fn mount(&self) -> OwnedFd {
         tree(self.directory.path(), self.id_mapped.then_some(&self.id_map))
+    }
+
+    /// A detached overlay over the tree, whose changes go to the directory `upper` beside it, as builders make them.
+    pub(crate) fn overlay(&self, work: &Path) -> OwnedFd {
+        // Overlay makes its own files as the user who mounts, so that user needs a place in the map too.
+        let mut mounter = self.id_map.clone();
+        mounter.users.push(IdRange { inside: 0xffff_fffd, outside: 0, count: 1 });
+        mounter.groups.push(IdRange { inside: 0xffff_fffd, outside: 0, count: 1 });
+        let id_map = self.id_mapped.then_some(&mounter);
+        for name in ["upper", "work"] {
+            fs::create_dir(work.join(name)).unwrap();
+        }
+        // Upper and work directory have to be on the same mount, so that is mapped as a whole.
+        let changes = tree(work, id_map);
+        let open =
+            |name: &str| rustix::fs::openat(&changes, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let context = FsContext::open(c"overlay").unwrap();
+        context.set_string(c"source", c"overlay").unwrap();
+        if !self.id_mapped {
+            context.set_flag(c"userxattr").unwrap();
+        }
+        // Detached mounts go with their last descriptor, so this one is kept until overlay has its own.
+        let lower = self.mount();
+        context.set_fd(c"lowerdir+", &lower).unwrap();
+        context.set_fd(c"upperdir", open("upper")).unwrap();
+        context.set_fd(c"workdir", open("work")).unwrap();
+        context.create().unwrap_or_else(|errno| panic!("{errno}: {}", context.messages()));
+        context.mount(MountAttrFlags::empty()).unwrap()
     }
 
     /// A step that runs `script` with `/bin/sh`.

@@ -99,6 +99,11 @@ pub(crate) fn run_as_ordinary_user() -> ExitCode {
     let mut step = with_fake_ids(rootfs.step("id -u; grep -c . /proc/net/dev"));
     run_as(&mut step, 33, 33, &[33]);
     assert_eq!(run(step).unwrap().text(), "0\n3");
+    let changes = tempfile::tempdir().unwrap();
+    let mut step = rootfs.step("rm -r /work && echo x > /etc/new && id -u");
+    step.rootfs = rootfs.overlay(changes.path());
+    assert_eq!(run(step).unwrap().text(), "0");
+    assert!(changes.path().join("upper/etc/new").exists() && rootfs.path("work").exists());
     // Neither the program nor the host's files can be written, although they belong to the same user.
     let script =
         "(exec 3>>/proc/1/exe) 2>/dev/null && echo opened; (echo x > /proc/self/exe) 2>/dev/null && echo wrote; true";

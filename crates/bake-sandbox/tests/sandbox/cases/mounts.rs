@@ -202,3 +202,29 @@ pub(crate) fn replaced_parents_are_not_followed() {
     assert!(outside.path().join("stub").exists());
     assert!(!rootfs.path("moved/stub").exists());
 }
+
+pub(crate) fn overlay_takes_the_changes() {
+    let rootfs = Rootfs::new();
+    let changes = tempfile::tempdir().unwrap();
+    fs::write(rootfs.path("etc/old"), "old").unwrap();
+    let mut step = with_file(
+        &rootfs,
+        "rm /etc/old && echo x > /work/new && chown 33:44 /work/new && chmod 4755 /work/new && mkdir -p /a/b && id -u",
+        "/etc/resolv.conf",
+        b"",
+    );
+    step.rootfs = rootfs.overlay(changes.path());
+    assert_eq!(run(step).unwrap().text(), "0");
+    let upper = changes.path().join("upper");
+    let new = fs::metadata(upper.join("work/new")).unwrap();
+    assert_eq!((new.uid(), new.gid(), new.mode() & 0o7777), (33, 44, 0o4755));
+    assert_eq!(fs::metadata(upper.join("a/b")).unwrap().uid(), 0);
+    assert_eq!(fs::symlink_metadata(upper.join("etc/old")).unwrap().rdev(), 0);
+    let mut names: Vec<_> =
+        fs::read_dir(&upper).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    // No trace of what was mounted, and no whiteouts for it.
+    assert_eq!(names, ["a", "etc", "work"]);
+    assert!(!upper.join("etc/resolv.conf").exists());
+    assert_eq!(fs::read_to_string(rootfs.path("etc/old")).unwrap(), "old");
+}

@@ -1,0 +1,76 @@
+//! What can go wrong while an image is written somewhere.
+
+use std::path::PathBuf;
+
+use bake_oci::{DiffId, Digest};
+
+/// An image could not be exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] bake_store::StoreError),
+    /// The image could not be put together.
+    #[error("cannot assemble the image")]
+    Assemble(#[from] bake_oci::ImageError),
+    /// The assembled image is not consistent: a mistake in bake, found before anyone could see the image.
+    #[error("the assembled image is not valid: {0}")]
+    Invalid(String),
+    /// A layer could not be streamed from its snapshot.
+    #[error("cannot read layer {diff_id} from its snapshot")]
+    Layer {
+        /// Which layer.
+        diff_id: DiffId,
+        /// What lies underneath.
+        #[source]
+        source: bake_snapshot::SnapshotError,
+    },
+    /// A snapshot is not what it was when the image was assembled.
+    #[error("the layer with the diff ID {expected} now has {actual}; its directory in the store was changed")]
+    LayerChanged {
+        /// The diff ID in the image's config.
+        expected: DiffId,
+        /// The diff ID of the archive made from the snapshot.
+        actual: DiffId,
+    },
+    /// A layer is not in the store any more.
+    #[error("layer {0} is not in the store")]
+    MissingLayer(String),
+    /// A blob is not in the store.
+    #[error("blob {0} is not in the store")]
+    MissingBlob(Digest),
+    /// A file could not be written.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What lies underneath.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The stream could not be written.
+    #[error("cannot write the archive")]
+    Write(#[source] std::io::Error),
+    /// The files of the image could not be read.
+    #[error("cannot read the files of the image")]
+    Files(#[source] bake_snapshot::SnapshotError),
+    /// The registry refused, or could not be reached.
+    #[error(transparent)]
+    Registry(#[from] bake_registry::RegistryError),
+    /// The runtime for network transfers could not be used.
+    #[error("cannot push: {0}")]
+    Push(String),
+    /// An archive or layout could not be written.
+    #[error(transparent)]
+    Archive(#[from] bake_oci::archive::ArchiveError),
+    /// A blob could not be read back from the store.
+    #[error(transparent)]
+    Blob(#[from] bake_oci::BlobError),
+}
+
+pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> ExportError {
+    let path = path.into();
+    move |source| ExportError::Io { action, path, source }
+}

@@ -1,0 +1,251 @@
+//! From config and layers to an assembled image, in the local store or with blobs for elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::num::NonZeroUsize;
+
+use bake_oci::manifest::descriptor;
+use bake_oci::{
+    BlobWriter, Compression, DiffId, Digest, Image, ImageConfig, ImageLayer, Platform, SnapshotId, assemble_index,
+};
+use bake_snapshot::{LayerFormat, WriteOptions, write_layer};
+use bake_store::{BlobDescriptor, Ingest, Store};
+
+use crate::error::ExportError;
+use crate::spec::ExportCompression;
+
+/// An image to be exported: everything but the form of its blobs.
+#[derive(Debug, Clone)]
+pub struct ExportImage {
+    /// Its platform.
+    pub platform: Platform,
+    /// The config, complete but for the diff IDs.
+    pub config: ImageConfig,
+    /// The layers, base first.
+    pub layers: Vec<ExportLayer>,
+}
+
+/// A layer to be exported.
+#[derive(Debug, Clone)]
+pub struct ExportLayer {
+    /// The digest of its uncompressed archive.
+    pub diff_id: DiffId,
+    /// The size of that archive, in bytes; only needed for layers from snapshots.
+    pub tar_size_bytes: u64,
+    /// Where its bytes are.
+    pub content: LayerContent,
+}
+
+/// Where a layer's bytes are.
+#[derive(Debug, Clone)]
+pub enum LayerContent {
+    /// In a directory of the store, from which the archive is streamed.
+    Snapshot(SnapshotId),
+    /// In a blob, as a base image has it.
+    Blob(BlobDescriptor),
+}
+
+/// What the store now has.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The manifest, or the index of several.
+    pub descriptor: BlobDescriptor,
+    /// The images, one for each platform.
+    pub images: Vec<Image>,
+}
+
+/// Exports images that are in a store.
+#[derive(Debug, Clone)]
+pub struct Exporter {
+    pub(crate) store: Store,
+    pub(crate) format: LayerFormat,
+    threads: NonZeroUsize,
+}
+
+impl Exporter {
+    /// Exports from `store`, compressing on `threads` threads (which never changes the bytes).
+    pub fn new(store: Store, format: LayerFormat, threads: NonZeroUsize) -> Self {
+        Self { store, format, threads }
+    }
+
+    /// Puts images into the local store under `references` (canonical, with tags). Layers made by steps stay directories:
+    /// the manifest names their uncompressed archives, which can be streamed at any time.
+    pub fn to_store(
+        &self,
+        images: &[ExportImage],
+        references: &[String],
+        created_unix_s: i64,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Stored, ExportError> {
+        let mut assembled = Vec::with_capacity(images.len());
+        for image in images {
+            let layers = image.layers.iter().map(uncompressed).collect();
+            assembled.push(self.assemble(image, layers, annotations)?);
+        }
+        let stored = self.publish(assembled)?;
+        // What a tag names must survive a power loss.
+        self.store.sync_snapshots()?;
+        for reference in references {
+            self.store.tag(reference, &stored.descriptor, created_unix_s)?;
+        }
+        Ok(stored)
+    }
+
+    /// Assembles images whose layers are blobs in the store, compressing what is not compressed yet.
+    pub fn with_blobs(
+        &self,
+        images: &[ExportImage],
+        compression: ExportCompression,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Stored, ExportError> {
+        let mut assembled = Vec::with_capacity(images.len());
+        for image in images {
+            let mut layers = Vec::with_capacity(image.layers.len());
+            for layer in &image.layers {
+                layers.push(self.blob_layer(layer, compression)?);
+            }
+            assembled.push(self.assemble(image, layers, annotations)?);
+        }
+        self.publish(assembled)
+    }
+
+    fn assemble(
+        &self,
+        image: &ExportImage,
+        layers: Vec<ImageLayer>,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Image, ExportError> {
+        let assembled = Image::assemble(image.config.clone(), layers, annotations.clone())?;
+        check(&assembled)?;
+        Ok(assembled)
+    }
+
+    /// Writes configs, manifests and the index to the store.
+    fn publish(&self, images: Vec<Image>) -> Result<Stored, ExportError> {
+        for image in &images {
+            self.store.put_bytes(&image.config_bytes)?;
+            self.store.put_bytes(&image.manifest_bytes)?;
+        }
+        let descriptor = match images.as_slice() {
+            [only] => blob_descriptor(&only.descriptor(None), &only.digest),
+            _ => {
+                let descriptors = images.iter().map(|image| image.descriptor(Some(&image.platform()))).collect();
+                let index = assemble_index(bake_oci::media_type::Family::Oci, descriptors, BTreeMap::new())?;
+                self.store.put_bytes(&index.bytes)?;
+                blob_descriptor(&index.descriptor(), &index.digest)
+            }
+        };
+        Ok(Stored { descriptor, images })
+    }
+
+    /// A layer as a blob in the store.
+    fn blob_layer(&self, layer: &ExportLayer, compression: ExportCompression) -> Result<ImageLayer, ExportError> {
+        let wanted = compression.compression();
+        if let LayerContent::Blob(blob) = &layer.content
+            && (!compression.force || is_in_form(&blob.media_type, wanted))
+        {
+            if self.store.blob_size(&blob.digest)?.is_none() {
+                return Err(ExportError::MissingBlob(blob.digest.clone()));
+            }
+            return Ok(image_layer(layer, blob));
+        }
+        let id = wanted.id();
+        if let Some(blob) = self.store.blob_for(&layer.diff_id, &id)? {
+            return Ok(image_layer(layer, &blob));
+        }
+        let ingest = self.store.ingest()?;
+        let writer = BlobWriter::new(IngestWriter(ingest), wanted, self.threads);
+        let (result, writer) = self.stream(layer, writer)?;
+        if result.diff_id != layer.diff_id {
+            return Err(ExportError::LayerChanged { expected: layer.diff_id.clone(), actual: result.diff_id });
+        }
+        let (digest, size_bytes) = writer.0.finish(Some(&result.digest))?;
+        let blob = BlobDescriptor { media_type: result.media_type.to_owned(), digest, size_bytes };
+        self.store.remember_blob(&layer.diff_id, &id, &blob)?;
+        Ok(image_layer(layer, &blob))
+    }
+
+    fn stream(
+        &self,
+        layer: &ExportLayer,
+        mut writer: BlobWriter<IngestWriter>,
+    ) -> Result<(bake_oci::CompressedLayer, IngestWriter), ExportError> {
+        match &layer.content {
+            LayerContent::Snapshot(id) => {
+                let snapshot = self.store.snapshot(id)?.ok_or_else(|| ExportError::MissingLayer(id.to_string()))?;
+                write_layer(&snapshot.path, self.format, WriteOptions::default(), &mut writer)
+                    .map_err(|source| ExportError::Layer { diff_id: layer.diff_id.clone(), source })?;
+            }
+            LayerContent::Blob(blob) => {
+                let (file, _) =
+                    self.store.open_blob(&blob.digest)?.ok_or_else(|| ExportError::MissingBlob(blob.digest.clone()))?;
+                let limits = bake_oci::ExpansionLimits::default();
+                let mut stream = bake_oci::decompress(file, limits)
+                    .map_err(|error| ExportError::Write(std::io::Error::other(error)))?;
+                std::io::copy(&mut stream, &mut writer).map_err(ExportError::Write)?;
+            }
+        }
+        writer.finish().map_err(ExportError::Write)
+    }
+}
+
+/// Writes to the store as a plain stream.
+#[derive(Debug)]
+struct IngestWriter(Ingest);
+
+impl Write for IngestWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn blob_descriptor(descriptor: &bake_oci::Descriptor, digest: &Digest) -> BlobDescriptor {
+    BlobDescriptor {
+        media_type: descriptor.media_type().to_string(),
+        digest: digest.clone(),
+        size_bytes: descriptor.size(),
+    }
+}
+
+fn image_layer(layer: &ExportLayer, blob: &BlobDescriptor) -> ImageLayer {
+    ImageLayer {
+        diff_id: layer.diff_id.clone(),
+        descriptor: descriptor(&blob.media_type, &blob.digest, blob.size_bytes),
+    }
+}
+
+/// A layer by its uncompressed archive, or by the blob a base image has.
+fn uncompressed(layer: &ExportLayer) -> ImageLayer {
+    match &layer.content {
+        LayerContent::Blob(blob) => image_layer(layer, blob),
+        LayerContent::Snapshot(_) => ImageLayer {
+            diff_id: layer.diff_id.clone(),
+            descriptor: descriptor(Compression::Uncompressed.media_type(), &layer.diff_id.0, layer.tar_size_bytes),
+        },
+    }
+}
+
+fn is_in_form(media_type: &str, wanted: Compression) -> bool {
+    match wanted {
+        Compression::Uncompressed => media_type.ends_with(".tar"),
+        Compression::Gzip { .. } => media_type.ends_with("gzip"),
+        Compression::Zstd { .. } => media_type.ends_with("zstd"),
+    }
+}
+
+/// What can be checked of an image without reading its layers.
+fn check(image: &Image) -> Result<(), ExportError> {
+    let config = ImageConfig::parse(&image.config_bytes).map_err(|error| ExportError::Invalid(error.to_string()))?;
+    let (ids, layers) = (config.rootfs.diff_ids.len(), image.manifest.layers().len());
+    if ids != layers {
+        return Err(ExportError::Invalid(format!("{ids} diff IDs, but {layers} layers")));
+    }
+    if Digest::of(&image.manifest_bytes) != image.digest || Digest::of(&image.config_bytes) != image.config_digest {
+        return Err(ExportError::Invalid("a digest does not fit its bytes".into()));
+    }
+    Ok(())
+}

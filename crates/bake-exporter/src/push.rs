@@ -1,0 +1,111 @@
+//! Pushing to a registry: blobs first, in parallel, the manifest last.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use bake_oci::manifest::descriptor_digest;
+use bake_oci::{Digest, Reference};
+use bake_registry::{BlobSource, Pushed, RegistryClient};
+
+use crate::error::ExportError;
+use crate::image::{Exporter, Stored};
+
+/// Blobs that are sent at the same time.
+const BLOBS_AT_ONCE: usize = 4;
+/// The largest document that is read into memory to be sent.
+const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
+
+/// Is told of every blob that is dealt with: what, and how many bytes.
+pub type PushProgress = dyn Fn(&Digest, u64, &Pushed) + Send + Sync;
+
+/// A client and the runtime it works on.
+#[derive(Debug, Clone, Copy)]
+pub struct Pusher<'a> {
+    /// The runtime.
+    pub runtime: &'a tokio::runtime::Runtime,
+    /// The client.
+    pub client: &'a Arc<RegistryClient>,
+}
+
+impl Exporter {
+    /// Pushes images whose blobs are in the store to `reference`, and returns the digest it then has there.
+    pub fn push(
+        &self,
+        stored: &Stored,
+        reference: &Reference,
+        pusher: Pusher<'_>,
+        progress: &Arc<PushProgress>,
+    ) -> Result<Digest, ExportError> {
+        let mut blobs: Vec<(Digest, u64)> = Vec::new();
+        for image in &stored.images {
+            blobs.push((image.config_digest.clone(), image.config_bytes.len() as u64));
+            for layer in image.manifest.layers() {
+                let digest = descriptor_digest(layer).map_err(|error| ExportError::Invalid(error.to_string()))?;
+                blobs.push((digest, layer.size()));
+            }
+        }
+        blobs.sort();
+        blobs.dedup();
+        pusher.runtime.block_on(self.push_blobs(blobs, reference, pusher.client, progress))?;
+        for image in &stored.images {
+            let media_type = bake_oci::media_type::OCI_MANIFEST;
+            let by_digest;
+            let target = if stored.images.len() == 1 {
+                reference
+            } else {
+                by_digest = reference.with_digest(image.digest.clone());
+                &by_digest
+            };
+            let bytes = image.manifest_bytes.clone();
+            pusher.runtime.block_on(pusher.client.push_manifest(target, media_type, bytes))?;
+        }
+        if stored.images.len() > 1 {
+            let digest = &stored.descriptor.digest;
+            let bytes = self
+                .store
+                .read_small_blob(digest, DOCUMENT_BYTES_MAX)?
+                .ok_or_else(|| ExportError::MissingBlob(digest.clone()))?;
+            pusher.runtime.block_on(pusher.client.push_manifest(reference, &stored.descriptor.media_type, bytes))?;
+        }
+        Ok(stored.descriptor.digest.clone())
+    }
+
+    async fn push_blobs(
+        &self,
+        blobs: Vec<(Digest, u64)>,
+        reference: &Reference,
+        client: &Arc<RegistryClient>,
+        progress: &Arc<PushProgress>,
+    ) -> Result<(), ExportError> {
+        let slots = Arc::new(tokio::sync::Semaphore::new(BLOBS_AT_ONCE));
+        let mut tasks = tokio::task::JoinSet::new();
+        for (digest, size_bytes) in blobs {
+            let (store, client, reference, progress, slots) =
+                (self.store.clone(), Arc::clone(client), reference.clone(), Arc::clone(progress), Arc::clone(&slots));
+            tasks.spawn(async move {
+                let _slot = slots.acquire_owned().await.map_err(|error| ExportError::Push(error.to_string()))?;
+                let wanted = digest.clone();
+                let reopen = move || -> std::io::Result<Box<dyn Read + Send>> {
+                    match store.open_blob(&wanted) {
+                        Ok(Some((file, _))) => Ok(Box::new(file)),
+                        Ok(None) => Err(std::io::Error::other(format!("blob {wanted} is not in the store"))),
+                        Err(error) => Err(std::io::Error::other(error)),
+                    }
+                };
+                let source =
+                    BlobSource { digest: digest.clone(), size_bytes, reopen: Box::new(reopen), mount_from: None };
+                let pushed = client.push_blob(&reference, source).await?;
+                progress(&digest, size_bytes, &pushed);
+                Ok::<(), ExportError>(())
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
+            match result {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(error) => return Err(ExportError::Push(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+}

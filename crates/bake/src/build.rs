@@ -1,0 +1,171 @@
+//! `bake build`, from the request to the report. Read top to bottom:
+//!
+//! 1. **start**: [`main`](crate) has checked that this is not the sandbox's child, and entered a user namespace for
+//!    ordinary users; [`BuildRequest`] holds what was asked for.
+//! 2. **read** ([`read`]): the Dockerfile and the ignore file. The context is walked only when something copies from it.
+//! 3. **parse** (`bake_dockerfile::parse`): always a tree; all errors at once, each with its lines.
+//! 4. **plan** (`bake_frontend::plan`): expand, pick the target, drop unreachable stages, resolve base images, lower to a
+//!    graph.
+//! 5. **solve** (`bake_solver::solve`): walk from the sources and look keys up; a hit touches no file system.
+//! 6. **execute** (`bake_worker::LinuxWorker`): RUN in a sandbox over an overlay snapshot, COPY and ADD by the file worker.
+//! 7. **commit** (same place): the upper directory is the new snapshot; its diff ID is computed while the next step runs.
+//! 8. **assemble** ([`assemble`]): layers, history and config of each image.
+//! 9. **export** ([`export`]): blobs are compressed when an exporter first needs them.
+//! 10. **report**: the digest on standard output, everything else on standard error.
+
+mod assemble;
+mod export;
+mod read;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bake::error::{CommandError, ErrorKind};
+use bake::ui::colour::Colour;
+use bake::ui::progress::Progress;
+use bake::ui::report::Summary;
+use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
+use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
+use bake_frontend::Plan;
+use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
+use bake_worker::{LinuxWorker, StoreCache, WorkerOptions};
+
+use crate::settings::{BuildRequest, NamedSource};
+use crate::signals;
+use crate::wiring::{Host, Resolver};
+
+/// Builds, exports, and returns what is to be written to standard output.
+pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Result<Option<String>, CommandError> {
+    let progress = Progress::to_stderr(request.display, colour)
+        .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
+    let input = read::read(request, host)?;
+
+    let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
+    report_problems(&dockerfile, &dockerfile.diagnostics, &progress)?;
+
+    let layouts = request.named.iter().filter_map(|(name, source)| match source {
+        NamedSource::Layout { directory, .. } => Some((name.clone(), directory.clone())),
+        _ => None,
+    });
+    let images = Arc::new(host.images(layouts.collect()));
+    let resolver = Resolver { images: Arc::clone(&images), named: request.named.clone(), pull: request.pull };
+    let plan = match bake_frontend::plan(&dockerfile, &request.plan, &resolver) {
+        Ok(plan) => plan,
+        Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
+    };
+    report_problems(&dockerfile, &plan.warnings, &progress)?;
+    for name in &plan.unused_build_args {
+        progress.print(format!("{} build argument `{name}` is not used by this Dockerfile", colour.warning("warning:")));
+    }
+
+    let worker = Arc::new(LinuxWorker::new(WorkerOptions {
+        store: host.store.clone(),
+        images: Arc::clone(&images),
+        network: Arc::clone(&host.network),
+        isolation: host.isolation(),
+        contexts: input.contexts,
+        secrets: request.secrets.clone(),
+        resolv_conf: read::resolv_conf(),
+        shm_size_bytes: request.shm_size_bytes,
+    }));
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let _signals = signals::on_interrupt({
+        let (worker, cancelled) = (Arc::clone(&worker), Arc::clone(&cancelled));
+        move || {
+            cancelled.store(true, std::sync::atomic::Ordering::SeqCst);
+            bake_solver::Worker::cancel(&*worker);
+        }
+    });
+    let solved = solve(&plan, &worker, host, request, &progress, &cancelled)
+        .map_err(|error| failed_build(&error, &plan, &dockerfile, &progress, host))?;
+
+    let assembled = assemble::assemble(&plan, &solved, &worker, host, request.source_date_epoch)?;
+    let exported = export::export(&assembled, request, host, &images, &progress)?;
+
+    // Deleting what the build threw away is nobody's concern but the disk's.
+    if let Err(error) = host.store.empty_trash() {
+        tracing::debug!(%error, "could not empty the trash");
+    }
+    progress.finish(Some(&Summary {
+        ran: solved.ran,
+        cached: solved.cached,
+        elapsed: progress.elapsed(),
+        tags: exported.tags,
+        size_bytes: exported.size_bytes,
+        destinations: exported.destinations,
+    }));
+    Ok(exported.digest.map(|digest| digest.to_string()))
+}
+
+fn solve(
+    plan: &Plan,
+    worker: &Arc<LinuxWorker>,
+    host: &Host,
+    request: &BuildRequest,
+    progress: &Progress,
+    cancelled: &AtomicBool,
+) -> Result<Solved, SolveError> {
+    let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
+    let cache = StoreCache::new(host.store.clone());
+    let options = SolveOptions { parallelism: request.jobs, cancelled };
+    bake_solver::solve(&plan.graph, &targets, &**worker, &cache, progress, &options)
+}
+
+/// Shows warnings, and ends the build if there are errors.
+fn report_problems(dockerfile: &Dockerfile, diagnostics: &[Diagnostic], progress: &Progress) -> Result<(), CommandError> {
+    let colour = progress.colour();
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Err(problems(dockerfile, diagnostics, colour));
+    }
+    let warnings = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning);
+    let text = render_diagnostics(&dockerfile.source, warnings, colour);
+    if !text.is_empty() {
+        progress.print(text);
+    }
+    Ok(())
+}
+
+/// All errors with their lines. The first message is the error's own, so that a single line says what is wrong.
+fn problems(dockerfile: &Dockerfile, diagnostics: &[Diagnostic], colour: Colour) -> CommandError {
+    let errors: Vec<&Diagnostic> = diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
+    let snippet = render_diagnostics(&dockerfile.source, errors.iter().copied(), colour);
+    let message = match errors.as_slice() {
+        [] => "the Dockerfile cannot be built".to_owned(),
+        [only] => {
+            let line = dockerfile.source.position(only.span.start).line;
+            format!("{} ({}, line {line})", only.message, dockerfile.source.name())
+        }
+        several => format!("{} errors in {}", several.len(), dockerfile.source.name()),
+    };
+    CommandError::input(message).snippet(snippet)
+}
+
+/// A failed step with its output and its lines.
+fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progress: &Progress, host: &Host) -> CommandError {
+    let SolveError::Step { step, error } = error else {
+        progress.finish(None);
+        return CommandError::interrupted();
+    };
+    if error.kind == StepErrorKind::Cancelled {
+        progress.finish(None);
+        return CommandError::interrupted();
+    }
+    let vertex = plan.graph.vertex(*step);
+    let name = vertex.label.to_string();
+    let output = progress.tail(*step);
+    progress.finish(None);
+    let origin = vertex.origin.map(|origin| (&dockerfile.source, Span::new(origin.start, origin.end)));
+    let snippet = render_failed_step(&FailedStep { name: &name, output: &output, origin }, progress.colour());
+    let at = origin.map_or_else(String::new, |(source, span)| format!(" (line {})", source.position(span.start).line));
+    let mut failed =
+        CommandError::new(ErrorKind::Build, format!("{}{at}", error.message)).snippet(snippet).hints(error.hints.clone());
+    if let crate::wiring::Privilege::Rootless(bake_sandbox::userns::RootlessMap::Single) = &host.privilege
+        && matches!(error.kind, StepErrorKind::Exit(_))
+    {
+        failed = failed.hint(
+            "this user has no subordinate IDs, so files cannot get other owners than root in this step; \
+             install `uidmap` and add the user to /etc/subuid and /etc/subgid if the step needs that",
+        );
+    }
+    failed
+}

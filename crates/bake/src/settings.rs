@@ -1,0 +1,380 @@
+//! From arguments and environment to requests: the only place that reads environment variables.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use bake::cli::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
+use bake::error::CommandError;
+use bake::ui::colour::Colour;
+use bake::ui::progress::DisplayKind;
+use bake_exporter::{ExportSpec, ExportTarget};
+use bake_frontend::PlanOptions;
+use bake_oci::{Platform, Reference};
+use bake_worker::SecretValue;
+use std::sync::Arc;
+
+/// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
+const SECRET_BYTES_MAX: u64 = 500 << 10;
+
+/// A variable of the environment; one that is empty counts as unset.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Where the store is: `--root`, `$BAKE_ROOT`, `/var/lib/bake` for root, `$XDG_DATA_HOME/bake` for others.
+pub(crate) fn store_root(argument: Option<&Path>, is_root: bool) -> Result<PathBuf, CommandError> {
+    if let Some(root) = argument {
+        return Ok(root.to_owned());
+    }
+    if let Some(root) = variable("BAKE_ROOT") {
+        return Ok(PathBuf::from(root));
+    }
+    if is_root {
+        return Ok(PathBuf::from("/var/lib/bake"));
+    }
+    if let Some(data) = variable("XDG_DATA_HOME") {
+        return Ok(PathBuf::from(data).join("bake"));
+    }
+    match variable("HOME") {
+        Some(home) => Ok(PathBuf::from(home).join(".local/share/bake")),
+        None => Err(CommandError::usage("cannot tell where images are to be kept: neither `$XDG_DATA_HOME` nor `$HOME` is set")
+            .hint("pass `--root DIR` or set `BAKE_ROOT`")),
+    }
+}
+
+/// Whether colours are used on standard error.
+pub(crate) fn colour() -> Colour {
+    if variable("NO_COLOR").is_some() || !std::io::stderr().is_terminal() || variable("TERM").as_deref() == Some("dumb") {
+        Colour::Plain
+    } else {
+        Colour::Coloured
+    }
+}
+
+/// How progress is shown.
+fn display(arguments: &BuildArguments) -> Result<DisplayKind, CommandError> {
+    let automatic = || DisplayKind::automatic(std::io::stderr().is_terminal(), variable("TERM").as_deref());
+    if arguments.quiet {
+        return Ok(DisplayKind::Quiet);
+    }
+    match arguments.progress {
+        Some(ProgressMode::Auto) => Ok(automatic()),
+        Some(ProgressMode::Tty) => Ok(DisplayKind::Terminal),
+        Some(ProgressMode::Plain) => Ok(DisplayKind::Plain),
+        Some(ProgressMode::Quiet | ProgressMode::None) => Ok(DisplayKind::Quiet),
+        Some(ProgressMode::RawJson) => Ok(DisplayKind::RawJson),
+        None => match variable("BUILDKIT_PROGRESS").as_deref() {
+            None | Some("auto") => Ok(automatic()),
+            Some("tty") => Ok(DisplayKind::Terminal),
+            Some("plain") => Ok(DisplayKind::Plain),
+            Some("quiet" | "none") => Ok(DisplayKind::Quiet),
+            Some("rawjson") => Ok(DisplayKind::RawJson),
+            Some(other) => Err(CommandError::usage(format!("`BUILDKIT_PROGRESS={other}` is no progress mode"))),
+        },
+    }
+}
+
+/// The build context.
+#[derive(Debug, Clone)]
+pub(crate) enum ContextSpec {
+    Directory(PathBuf),
+    /// An archive, or a Dockerfile, on standard input.
+    Stdin,
+}
+
+/// The Dockerfile.
+#[derive(Debug, Clone)]
+pub(crate) enum DockerfileSpec {
+    /// `Dockerfile` in the context.
+    Default,
+    Path(PathBuf),
+    Stdin,
+}
+
+/// What a `--build-context` names.
+#[derive(Debug, Clone)]
+pub(crate) enum NamedSource {
+    Directory(PathBuf),
+    Image(Box<Reference>),
+    Layout { directory: PathBuf, name: Option<String> },
+}
+
+/// Everything a user asked for, with nothing left to look up in arguments or environment.
+#[derive(Debug)]
+pub(crate) struct BuildRequest {
+    pub(crate) context: ContextSpec,
+    pub(crate) dockerfile: DockerfileSpec,
+    pub(crate) plan: PlanOptions,
+    pub(crate) named: BTreeMap<String, NamedSource>,
+    pub(crate) tags: Vec<Reference>,
+    pub(crate) exports: Vec<ExportSpec>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) secrets: BTreeMap<String, SecretValue>,
+    pub(crate) pull: bool,
+    pub(crate) jobs: NonZeroUsize,
+    pub(crate) iidfile: Option<PathBuf>,
+    pub(crate) metadata_file: Option<PathBuf>,
+    pub(crate) source_date_epoch: Option<i64>,
+    pub(crate) shm_size_bytes: Option<u64>,
+    pub(crate) display: DisplayKind,
+}
+
+impl BuildRequest {
+    /// Resolves the arguments of `bake build`.
+    pub(crate) fn new(arguments: &BuildArguments) -> Result<Self, CommandError> {
+        let context = match arguments.context.as_str() {
+            "-" => ContextSpec::Stdin,
+            text if bake_frontend::is_git_url(text) || text.starts_with("http://") || text.starts_with("https://") => {
+                return Err(CommandError::usage(format!("remote build contexts such as `{text}` are not supported yet"))
+                    .hint("fetch it first and pass the directory"));
+            }
+            text => ContextSpec::Directory(PathBuf::from(text)),
+        };
+        let dockerfile = match &arguments.file {
+            None => DockerfileSpec::Default,
+            Some(path) if path.as_os_str() == "-" => DockerfileSpec::Stdin,
+            Some(path) => DockerfileSpec::Path(path.clone()),
+        };
+        if matches!((&context, &dockerfile), (ContextSpec::Stdin, DockerfileSpec::Stdin)) {
+            return Err(CommandError::usage("the Dockerfile and the build context cannot both come from standard input"));
+        }
+        if let Some(ssh) = arguments.ssh.first() {
+            return Err(CommandError::usage(format!("`--ssh {ssh}` is not supported yet")));
+        }
+        let mut build_args = BTreeMap::new();
+        for argument in &arguments.build_arg {
+            if let Some(value) = argument.value.clone().or_else(|| std::env::var(&argument.name).ok()) {
+                build_args.insert(argument.name.clone(), value);
+            }
+        }
+        let epoch_text = build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| variable("SOURCE_DATE_EPOCH"));
+        let source_date_epoch = match epoch_text {
+            None => None,
+            Some(text) => {
+                let epoch = text.parse::<i64>().map_err(|_| CommandError::usage(format!("`SOURCE_DATE_EPOCH={text}` is no number of seconds")))?;
+                build_args.insert("SOURCE_DATE_EPOCH".into(), text);
+                Some(epoch)
+            }
+        };
+        let tags = arguments.tag.iter().map(|tag| tag_reference(tag)).collect::<Result<Vec<_>, _>>()?;
+        let mut request = Self {
+            context,
+            dockerfile,
+            named: named_sources(arguments)?,
+            exports: exports(arguments)?,
+            annotations: annotations(&arguments.annotation)?,
+            secrets: secrets(&arguments.secret)?,
+            pull: arguments.pull,
+            jobs: arguments.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            iidfile: arguments.iidfile.clone(),
+            metadata_file: arguments.metadata_file.clone(),
+            source_date_epoch,
+            shm_size_bytes: arguments.shm_size,
+            display: display(arguments)?,
+            plan: PlanOptions {
+                target: arguments.target.clone(),
+                build_args,
+                labels: labels(arguments),
+                build_platform: Platform::host(),
+                target_platforms: platforms(&arguments.platform)?,
+                no_cache: arguments.no_cache,
+                no_cache_filter: arguments.no_cache_filter.clone(),
+                network: match arguments.network {
+                    NetworkMode::Default => bake_graph::NetworkMode::Default,
+                    NetworkMode::None => bake_graph::NetworkMode::None,
+                    NetworkMode::Host => bake_graph::NetworkMode::Host,
+                },
+                extra_hosts: extra_hosts(&arguments.add_host)?,
+                allow_insecure: arguments.allow.contains(&Entitlement::SecurityInsecure),
+                allow_host_network: arguments.allow.contains(&Entitlement::NetworkHost) || arguments.network == NetworkMode::Host,
+            },
+            tags,
+        };
+        for export in &request.exports {
+            for name in &export.names {
+                let reference = tag_reference(name)?;
+                if !request.tags.contains(&reference) {
+                    request.tags.push(reference);
+                }
+            }
+        }
+        let pushes = request.exports.iter().any(|export| export.target == ExportTarget::Registry);
+        if pushes && request.tags.is_empty() {
+            return Err(CommandError::usage("a name is needed to push: add `--tag REGISTRY/NAME:TAG`"));
+        }
+        if request.exports.iter().filter(|export| export.uses_stdout()).count() > 1 {
+            return Err(CommandError::usage("only one output can go to standard output"));
+        }
+        Ok(request)
+    }
+}
+
+fn tag_reference(text: &str) -> Result<Reference, CommandError> {
+    let reference = Reference::parse(text).map_err(|error| CommandError::usage(format!("invalid tag `{text}`: {error}")))?;
+    if reference.digest().is_some() {
+        return Err(CommandError::usage(format!("invalid tag `{text}`: a name for a new image cannot hold a digest")));
+    }
+    Ok(reference.or_latest())
+}
+
+fn labels(arguments: &BuildArguments) -> BTreeMap<String, String> {
+    arguments.label.iter().map(|label| (label.name.clone(), label.value.clone().unwrap_or_default())).collect()
+}
+
+fn platforms(texts: &[String]) -> Result<Vec<Platform>, CommandError> {
+    let mut platforms = Vec::with_capacity(texts.len().max(1));
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        let platform =
+            Platform::parse(text).map_err(|error| CommandError::usage(format!("failed to parse platform {text}: {error}")))?;
+        if platform.os != "linux" {
+            return Err(CommandError::usage(format!("cannot build for {platform}: bake builds Linux images")));
+        }
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.is_empty() {
+        platforms.push(Platform::host());
+    }
+    Ok(platforms)
+}
+
+/// The outputs asked for; the local store when there are none, or with `--load`.
+fn exports(arguments: &BuildArguments) -> Result<Vec<ExportSpec>, CommandError> {
+    let mut exports = Vec::new();
+    for text in &arguments.output {
+        exports.push(ExportSpec::parse(text).map_err(|error| CommandError::usage(error.to_string()))?);
+    }
+    if arguments.push && !exports.iter().any(|export| export.target == ExportTarget::Registry) {
+        exports.push(ExportSpec { target: ExportTarget::Registry, ..ExportSpec::store() });
+    }
+    let stores = exports.iter().any(|export| export.target == ExportTarget::Store);
+    if exports.is_empty() || (arguments.load && !stores) {
+        exports.push(ExportSpec::store());
+    }
+    Ok(exports)
+}
+
+/// Annotations of the manifest; other levels are not supported yet.
+fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
+    let mut annotations = BTreeMap::new();
+    for text in texts {
+        let (key, value) =
+            text.split_once('=').ok_or_else(|| CommandError::usage(format!("invalid annotation `{text}`: expected NAME=VALUE")))?;
+        let key = match key.split_once(':') {
+            Some(("manifest", key)) => key,
+            Some((level, _)) if ["index", "manifest-descriptor", "index-descriptor"].contains(&level) || level.contains('[') => {
+                return Err(CommandError::usage(format!("annotations of `{level}` are not supported yet")));
+            }
+            _ => key,
+        };
+        annotations.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(annotations)
+}
+
+fn extra_hosts(texts: &[String]) -> Result<Vec<(String, String)>, CommandError> {
+    let mut hosts = Vec::with_capacity(texts.len());
+    for text in texts {
+        let split = text.split_once('=').or_else(|| text.split_once(':'));
+        let (host, address) = split.ok_or_else(|| CommandError::usage(format!("invalid host `{text}`: expected HOST:IP")))?;
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        if address == "host-gateway" {
+            return Err(CommandError::usage("`host-gateway` is not supported: steps share the host's network or have none"));
+        }
+        if host.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
+            return Err(CommandError::usage(format!("invalid host `{text}`: `{address}` is no IP address")));
+        }
+        hosts.push((host.to_owned(), address.to_owned()));
+    }
+    Ok(hosts)
+}
+
+fn named_sources(arguments: &BuildArguments) -> Result<BTreeMap<String, NamedSource>, CommandError> {
+    let mut named = BTreeMap::new();
+    for context in &arguments.build_context {
+        let value = context.value.clone().unwrap_or_default();
+        let source = if let Some(reference) = value.strip_prefix("docker-image://") {
+            let reference = Reference::parse(reference)
+                .map_err(|error| CommandError::usage(format!("invalid build context `{}={value}`: {error}", context.name)))?;
+            NamedSource::Image(Box::new(reference))
+        } else if let Some(layout) = value.strip_prefix("oci-layout://") {
+            layout_source(layout)
+        } else if value.contains("://") || bake_frontend::is_git_url(&value) {
+            return Err(CommandError::usage(format!("the build context `{}={value}` is not supported yet", context.name))
+                .hint("a directory, `docker-image://` and `oci-layout://` are"));
+        } else {
+            NamedSource::Directory(PathBuf::from(value))
+        };
+        named.insert(context_name(&context.name), source);
+    }
+    Ok(named)
+}
+
+/// The form in which names of contexts are compared: familiar, without `:latest`.
+fn context_name(name: &str) -> String {
+    match Reference::parse(name) {
+        Ok(reference) => {
+            let familiar = reference.familiar();
+            familiar.strip_suffix(":latest").unwrap_or(&familiar).to_owned()
+        }
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// `DIR[:TAG][@DIGEST]`
+fn layout_source(text: &str) -> NamedSource {
+    if let Some((directory, digest)) = text.rsplit_once('@') {
+        let directory = directory.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(directory, |(directory, _)| directory);
+        return NamedSource::Layout { directory: PathBuf::from(directory), name: Some(digest.to_owned()) };
+    }
+    match text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((directory, tag)) => NamedSource::Layout { directory: PathBuf::from(directory), name: Some(tag.to_owned()) },
+        None => NamedSource::Layout { directory: PathBuf::from(text), name: None },
+    }
+}
+
+/// `id=NAME[,src=FILE|,env=VARIABLE]`; without either, the variable of that name, else the file.
+fn secrets(specs: &[String]) -> Result<BTreeMap<String, SecretValue>, CommandError> {
+    let mut secrets = BTreeMap::new();
+    for spec in specs {
+        let refuse = |problem: String| CommandError::usage(format!("invalid secret `{spec}`: {problem}"));
+        let (mut id, mut file, mut env) = (None, None, None);
+        for field in spec.split(',') {
+            match field.split_once('=') {
+                Some(("id", value)) => id = Some(value.to_owned()),
+                Some(("src" | "source", value)) => file = Some(PathBuf::from(value)),
+                Some(("env", value)) => env = Some(value.to_owned()),
+                Some(("type", "file" | "env")) => {}
+                _ => return Err(refuse(format!("`{field}` is not id=, src=, env= or type="))),
+            }
+        }
+        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| refuse("it has no id".into()))?;
+        let value = match (file, env) {
+            (Some(_), Some(_)) => return Err(refuse("src and env exclude each other".into())),
+            (Some(file), None) => read_secret(&file).map_err(|error| refuse(format!("cannot read `{}`: {error}", file.display())))?,
+            (None, Some(name)) => std::env::var(&name)
+                .map(String::into_bytes)
+                .map_err(|_| refuse(format!("the environment variable `{name}` is not set")))?,
+            (None, None) => match std::env::var(&id) {
+                Ok(value) => value.into_bytes(),
+                Err(_) => read_secret(Path::new(&id))
+                    .map_err(|error| refuse(format!("there is no environment variable and no readable file of that name: {error}")))?,
+            },
+        };
+        secrets.insert(id, SecretValue(Arc::new(value)));
+    }
+    Ok(secrets)
+}
+
+fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(std::io::Error::other(format!("it is larger than {SECRET_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
+}

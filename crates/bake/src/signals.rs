@@ -1,0 +1,65 @@
+//! Ctrl-C and its relatives: the first ends the build in order, the second at once.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bake_sys::signal::{SignalDescriptor, block_all};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How often the thread looks whether it is still wanted.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Blocks all signals, so that they can be waited for; must be called before there is a second thread.
+pub(crate) fn block() {
+    // It cannot fail, and without it signals end the process as they always do.
+    let _ = block_all();
+}
+
+/// Waits for signals until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    done: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.done.store(true, Ordering::SeqCst);
+        // Joining would wait out the pause for nothing.
+        drop(self.thread.take());
+    }
+}
+
+/// Calls `interrupted` at the first SIGINT, SIGTERM or SIGHUP; the second one ends the process.
+pub(crate) fn on_interrupt(interrupted: impl FnOnce() + Send + 'static) -> Option<Watch> {
+    let signals = SignalDescriptor::open().ok()?;
+    let done = Arc::new(AtomicBool::new(false));
+    let watched = Arc::clone(&done);
+    let thread = std::thread::spawn(move || watch(&signals, &watched, interrupted));
+    Some(Watch { done, thread: Some(thread) })
+}
+
+#[expect(clippy::exit, reason = "the second Ctrl-C means now; the store is safe against that")]
+fn watch(signals: &SignalDescriptor, done: &AtomicBool, interrupted: impl FnOnce()) {
+    let mut interrupted = Some(interrupted);
+    let pause = Timespec { tv_sec: 0, tv_nsec: i64::try_from(PAUSE.as_nanos()).unwrap_or(0) };
+    while !done.load(Ordering::SeqCst) {
+        let mut descriptors = [PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+        if poll(&mut descriptors, Some(&pause)).is_err() {
+            continue;
+        }
+        while let Ok(Some(number)) = signals.next() {
+            // SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+            if !matches!(number, 1 | 2 | 3 | 15) {
+                continue;
+            }
+            match interrupted.take() {
+                Some(interrupted) => interrupted(),
+                None => std::process::exit(130),
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Picks what this host can do: ownership of files, isolation of steps, the store, registries. The only composition point.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bake::error::{CommandError, ErrorKind};
+use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
+use bake_oci::{Platform, Reference};
+use bake_registry::{Credentials, HelperRunner, Options, Proxies};
+use bake_sandbox::userns::{RootlessMap, enter_rootless, namespace_for};
+use bake_sandbox::{FakeIds, IdMap, IdRange, probe};
+use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
+use bake_solver::StepError;
+use bake_store::{OpenOptions, Store};
+use bake_worker::{ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation};
+
+use crate::settings::{NamedSource, variable};
+
+/// The first host ID of steps that root starts, and how many there are: half of all IDs, so that every ID that images use
+/// exists, and none of them is one of the host's.
+const STEP_IDS: (u32, u32) = (0x8000_0000, 0x7fff_0000);
+
+/// How this process came by its privileges.
+#[derive(Debug, Clone)]
+pub(crate) enum Privilege {
+    /// Root of the machine.
+    Root,
+    /// Root of a user namespace that something else made: a container, `unshare`.
+    NamespaceRoot,
+    /// An ordinary user, in a user namespace made a moment ago.
+    Rootless(RootlessMap),
+}
+
+impl Privilege {
+    /// Finds out, and for ordinary users enters a user namespace. Must be called while the process has a single thread.
+    pub(crate) fn acquire() -> Result<Self, CommandError> {
+        if rustix::process::geteuid().is_root() {
+            return Ok(if owns_all_ids() { Self::Root } else { Self::NamespaceRoot });
+        }
+        let map = probe::subordinate_ids().unwrap_or(RootlessMap::Single);
+        enter_rootless(&map).map_err(|error| {
+            CommandError::from_error(ErrorKind::Build, &error).hints(error.hint().map(str::to_owned))
+        })?;
+        Ok(Self::Rootless(map))
+    }
+
+    /// Whether the invoking user is root, for the default place of the store.
+    pub(crate) fn is_root(&self) -> bool {
+        !matches!(self, Self::Rootless(_))
+    }
+
+    fn format(&self) -> LayerFormat {
+        match self {
+            Self::Root => LayerFormat::ROOT,
+            Self::NamespaceRoot | Self::Rootless(RootlessMap::Ranges { .. }) => {
+                LayerFormat { ownership: Ownership::Native, overlay_xattrs: OverlayXattrs::User }
+            }
+            Self::Rootless(RootlessMap::Single) => LayerFormat::USER_NAMESPACE,
+        }
+    }
+}
+
+/// Whether every ID is mapped to itself: this is the machine's own user namespace.
+fn owns_all_ids() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// The store and how layers are mounted from it.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    pub(crate) privilege: Privilege,
+    pub(crate) store: Store,
+    pub(crate) format: LayerFormat,
+    pub(crate) network: Arc<Network>,
+}
+
+impl Host {
+    /// Opens the store at `root`, creating it if it is not there.
+    pub(crate) fn open(privilege: Privilege, root: &Path) -> Result<Self, CommandError> {
+        let format = privilege.format();
+        let ownership = match format.ownership {
+            Ownership::Native => bake_store::Ownership::Native,
+            Ownership::Recorded => bake_store::Ownership::Recorded,
+        };
+        let store = Store::open(root, OpenOptions { ownership, create: true }).map_err(|error| store_failed(&error))?;
+        Ok(Self { privilege, store, format, network: Arc::new(Network::new(registry_options)) })
+    }
+
+    /// Mounts layers with the owners that are on disk.
+    pub(crate) fn files(&self) -> OverlaySnapshotter {
+        OverlaySnapshotter::new(self.format)
+    }
+
+    /// How steps are kept apart from this host.
+    pub(crate) fn isolation(&self) -> Isolation {
+        let (privilege, format, root) = (self.privilege.clone(), self.format, self.store.root().to_owned());
+        Isolation::new(Box::new(self.files()), move || step_isolation(&privilege, format, &root))
+    }
+
+    /// The images of a build, with the named OCI `layouts`.
+    pub(crate) fn images(&self, layouts: BTreeMap<String, PathBuf>) -> Images {
+        Images::new(self.store.clone(), Arc::clone(&self.network), layouts, self.format)
+    }
+}
+
+fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Result<StepIsolation, StepError> {
+    let failed = |error: bake_sandbox::SandboxError| {
+        let hint = error.hint().map(str::to_owned);
+        let mut failed = StepError::environment(bake::error::chain_text(&error), error.to_string());
+        failed.hints.extend(hint);
+        failed
+    };
+    let own_ids = || IdMap::identity().map_err(|error| StepError::environment("cannot read the ID map of this process", error));
+    let mut snapshotter = OverlaySnapshotter::new(format);
+    let (id_map, fake_ids) = match privilege {
+        Privilege::Root => {
+            let id_map = IdMap::range(STEP_IDS.0, STEP_IDS.1);
+            let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+            let store = rustix::fs::open(root, flags, rustix::fs::Mode::empty())
+                .map_err(|errno| StepError::environment("cannot open the store's directory", std::io::Error::from(errno)))?;
+            let mut mounter = id_map.clone();
+            let own = IdRange { inside: MOUNTER_ID_ON_DISK, outside: 0, count: 1 };
+            mounter.users.push(own);
+            mounter.groups.push(own);
+            let namespace = namespace_for(&mounter).map_err(failed)?;
+            let mapped = bake_sys::mount::clone_tree(&store, c"", bake_sys::mount::Recursion::Single).and_then(|mount| {
+                use std::os::fd::AsFd as _;
+                bake_sys::mount::set_id_map(&mount, namespace.as_fd(), bake_sys::mount::Recursion::Single)
+            });
+            match mapped {
+                Ok(()) => {
+                    snapshotter.id_map = Some(namespace);
+                    (id_map, FakeIds::Off)
+                }
+                // The file system of the store cannot map IDs: steps then have the host's, in a namespace of their own.
+                Err(_) => (own_ids()?, FakeIds::Off),
+            }
+        }
+        Privilege::NamespaceRoot => (own_ids()?, FakeIds::Off),
+        Privilege::Rootless(map) => {
+            let fake = if *map == RootlessMap::Single { FakeIds::On } else { FakeIds::Off };
+            (map.step_map(), fake)
+        }
+    };
+    let user_namespace = match &snapshotter.id_map {
+        Some(namespace) => Some(
+            namespace
+                .try_clone()
+                .map_err(|error| StepError::environment("cannot duplicate a descriptor", error))?,
+        ),
+        None => None,
+    };
+    Ok(StepIsolation { snapshotter: Box::new(snapshotter), id_map, user_namespace, fake_ids })
+}
+
+/// What registries are talked to with: the credentials of docker's config, proxies of the environment.
+fn registry_options() -> Result<Options, NetworkError> {
+    let mut options = Options {
+        proxies: Proxies {
+            http: variable("http_proxy").or_else(|| variable("HTTP_PROXY")),
+            https: variable("https_proxy").or_else(|| variable("HTTPS_PROXY")),
+            no_proxy: variable("no_proxy").or_else(|| variable("NO_PROXY")),
+        },
+        ..Options::default()
+    };
+    let directory =
+        variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".docker")));
+    let Some(path) = directory.map(|directory| directory.join("config.json")) else { return Ok(options) };
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        options.credentials = Credentials::from_docker_config(&text, helper_runner())
+            .map_err(|source| NetworkError::Credentials { path: path.display().to_string(), source })?;
+    }
+    Ok(options)
+}
+
+fn helper_runner() -> HelperRunner {
+    let path = variable("PATH").unwrap_or_default();
+    HelperRunner::new(std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect())
+}
+
+/// Answers what images and names mean, for planning.
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    pub(crate) images: Arc<Images>,
+    pub(crate) named: BTreeMap<String, NamedSource>,
+    pub(crate) pull: bool,
+}
+
+impl MetaResolver for Resolver {
+    fn resolve_image(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, MetaError> {
+        self.images.resolve(reference, platform, self.pull).map(resolved).map_err(|error| unresolved(&reference.familiar(), error))
+    }
+
+    fn named_context(&self, name: &str, platform: &Platform) -> Result<Option<NamedContext>, MetaError> {
+        match self.named.get(name) {
+            None => Ok(None),
+            Some(NamedSource::Directory(_)) => Ok(Some(NamedContext::Directory { name: name.to_owned() })),
+            Some(NamedSource::Image(reference)) => {
+                self.resolve_image(reference, platform).map(|image| Some(NamedContext::Image(Box::new(image))))
+            }
+            Some(NamedSource::Layout { name: image, .. }) => {
+                let image = self.images.resolve_in_layout(name, image.as_deref(), platform);
+                image.map(|image| Some(NamedContext::Image(Box::new(resolved(image))))).map_err(|error| unresolved(name, error))
+            }
+        }
+    }
+}
+
+fn resolved(image: PinnedImage) -> ResolvedImage {
+    ResolvedImage { reference: image.reference, manifest: image.manifest, origin: image.origin, config: image.config }
+}
+
+fn unresolved(name: &str, error: ImageError) -> MetaError {
+    let hint = match &error {
+        ImageError::Network(_) => Some(format!(
+            "`{name}` is not in the local store; check its name, or give it with `--build-context {name}=...` or `bake pull`"
+        )),
+        _ => None,
+    };
+    MetaError { message: format!("cannot resolve the image `{name}`"), hint, source: Some(Box::new(error)) }
+}
+
+/// How a failure of the store is told.
+pub(crate) fn store_failed(error: &bake_store::StoreError) -> CommandError {
+    let failed = CommandError::from_error(ErrorKind::Build, error);
+    if error.is_disk_full() { failed.hint("`bake prune` frees space in the store") } else { failed }
+}
