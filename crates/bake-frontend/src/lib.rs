@@ -5,7 +5,7 @@
 //! Invariant: planning is a function of its arguments and of what the [`MetaResolver`] answers. Only stages that the
 //! target needs are looked at, so an unreachable stage cannot fail a build.
 //!
-//! This crate must not execute anything, and it touches neither files nor the network itself.
+//! Must not: execute anything, or touch files or the network itself.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -6,7 +6,7 @@
 //! vertices with the same definition are one vertex. A definition is complete, serialisable and free of host paths, so
 //! that a step can be explained, compared and carried out somewhere else.
 //!
-//! This crate is data only: it knows neither Dockerfiles nor how an op is carried out.
+//! Must not: know Dockerfiles, or how an op is carried out. It is data only.
 #![forbid(unsafe_code)]
 
 mod components;

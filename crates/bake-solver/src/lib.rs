@@ -5,7 +5,7 @@
 //! Invariant: this crate makes no system call of its own. Everything that touches files, processes or the network goes
 //! through [`Worker`], everything that outlives the process through [`CacheStore`].
 //!
-//! It must not know Dockerfiles, directories or registries.
+//! Must not: know Dockerfiles, directories or registries.
 #![forbid(unsafe_code)]
 
 mod cache;

@@ -69,7 +69,9 @@ pub fn context_from_stream(store: &Store, mut stream: impl Read) -> Result<Strea
         }
         None => {
             let mut text = Vec::new();
-            file.rewind().and_then(|()| file.take(TEXT_BYTES_MAX + 1).read_to_end(&mut text)).map_err(StreamError::Read)?;
+            file.rewind()
+                .and_then(|()| file.take(TEXT_BYTES_MAX + 1).read_to_end(&mut text))
+                .map_err(StreamError::Read)?;
             Ok(StreamedContext::Text(text))
         }
     }

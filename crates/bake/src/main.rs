@@ -1,4 +1,5 @@
 //! The `bake` command: arguments, wiring, errors and exit codes.
+#![forbid(unsafe_code)]
 
 mod build;
 mod commands;

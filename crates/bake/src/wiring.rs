@@ -177,7 +177,10 @@ fn registry_options() -> Result<Options, NetworkError> {
 
 fn helper_runner() -> HelperRunner {
     let path = variable("PATH").unwrap_or_default();
-    HelperRunner::new(std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect())
+    let search_path = std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect();
+    let kept = ["HOME", "PATH", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"];
+    let environment = kept.iter().filter_map(|name| std::env::var_os(name).map(|value| (name.into(), value))).collect();
+    HelperRunner { search_path, environment }
 }
 
 /// Answers what images and names mean, for planning.

@@ -33,8 +33,8 @@ pub(super) fn read(request: &BuildRequest, host: &Host) -> Result<Input, Command
         ContextSpec::Stdin => Main::from_stdin(host)?,
     };
     let (dockerfile, beside) = dockerfile(request, &context)?;
-    let directory = context.directory();
-    let ignore = match directory {
+    let directory = context.directory().map(Path::to_owned);
+    let ignore = match &directory {
         Some(directory) => ignore_patterns(beside.as_deref(), directory)?,
         None => IgnorePatterns::default(),
     };
@@ -43,7 +43,7 @@ pub(super) fn read(request: &BuildRequest, host: &Host) -> Result<Input, Command
             Main::Unpacked { unpacked, .. } => Some(unpacked),
             _ => None,
         };
-        let path = directory_of(directory);
+        let path = directory_of(&directory);
         contexts.insert("context".to_owned(), BuildContext { path, ignore, unpacked: keep });
     }
     for (name, source) in &request.named {
