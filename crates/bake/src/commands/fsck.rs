@@ -1,0 +1,8 @@
+use bake::cli::FsckArguments;
+use bake::error::CommandError;
+use crate::wiring::Host;
+use std::process::ExitCode;
+
+pub(crate) fn run(_arguments: &FsckArguments, _host: &Host) -> Result<ExitCode, CommandError> {
+    Err(CommandError::internal("not linked in yet"))
+}
