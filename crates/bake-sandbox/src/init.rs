@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use bake_sys::Errno;
 use bake_sys::descriptor::take_inherited;
+use bake_sys::path::open_beneath_no_links;
 use bake_sys::process::{Ended, Fork, WaitMode, children_usage, exit_now, fork, wait_any};
 use bake_sys::signal::{SignalDescriptor, kill_namespace, send_to_child};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -32,7 +33,7 @@ use crate::message::{CommandEnd, Message, SetupFailure, Stage, send};
 use crate::plan::{Plan, PlannedRlimit, decode};
 use crate::running::microseconds;
 use crate::step_mounts;
-use crate::target::Stubs;
+use crate::target::{PROC_SUPER_MAGIC, Stubs, file_system_type};
 
 /// The `argv[0]` by which the program knows that it is the first process of a sandbox.
 pub(crate) const INIT_NAME: &std::ffi::CStr = c"bake-sandbox-init";
@@ -88,6 +89,10 @@ fn set_up(plan: &Plan, contents: &[u8], stubs: &mut Stubs) -> Result<OwnedFd, Se
     let kernel_mounts = kernel_mounts::prepare(plan)?;
     let root = enter_rootfs(plan.rootfs)?;
     let null = kernel_mounts::attach(&kernel_mounts, root.as_fd(), stubs)?;
+    if plan.own_network {
+        // While nothing of the step's own is mounted over the fresh `/proc`.
+        allow_echo_requests(plan, root.as_fd());
+    }
     step_mounts::attach_all(plan, contents, root.as_fd(), stubs)?;
     step_mounts::restrict(plan, root.as_fd(), null.as_fd())?;
     bake_sys::namespace::set_host_name(plan.hostname.as_bytes()).stage(|| "setting the host name".to_owned())?;
@@ -132,6 +137,25 @@ fn enter_rootfs(number: RawFd) -> Result<OwnedFd, SetupFailure> {
         open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     };
     check().stage(|| "checking that the root file system is the root".to_owned())
+}
+
+/// Lets every group of the step send echo requests in its own network (`ping_group_range` in `icmp(7)`): `ping` then works
+/// without the capability for raw sockets. Nothing else depends on it, so a kernel that refuses is no failure.
+fn allow_echo_requests(plan: &Plan, root: BorrowedFd<'_>) {
+    // The kernel keeps groups as signed numbers here, and takes only groups that are mapped.
+    let mapped = plan.id_map.groups.iter().find(|range| range.inside == 0).map_or(1, |range| range.count);
+    let last = mapped.saturating_sub(1).min(i32::MAX.unsigned_abs());
+    let opened = open_beneath_no_links(
+        root,
+        "proc/sys/net/ipv4/ping_group_range",
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    if let Ok(file) = opened
+        && file_system_type(file.as_fd()).is_ok_and(|magic| magic == PROC_SUPER_MAGIC)
+    {
+        let _ = rustix::io::write(&file, format!("0 {last}").as_bytes());
+    }
 }
 
 /// Sets a limit as far as this process may: never above the hard limit it already has.

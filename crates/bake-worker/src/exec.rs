@@ -7,7 +7,7 @@ use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_sandbox::{Exit, Network, SandboxError, Step};
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
-use oci_spec::runtime::{Spec, UserBuilder};
+use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
 use rustix::fs::{Mode, OFlags};
 
 use crate::destination::{Attributes, Destination};
@@ -110,6 +110,9 @@ impl LinuxWorker {
                 .build()
                 .expect("every field has a default");
             process.set_user(user);
+            if op.network == NetworkMode::None {
+                allow_raw_sockets(&mut process);
+            }
             spec.set_process(Some(process));
         }
         if let Some(hostname) = &op.hostname {
@@ -182,6 +185,16 @@ impl LinuxWorker {
             set_id_map(&tree, namespace.as_fd(), Recursion::Single).map_err(failed)?;
         }
         Ok(tree)
+    }
+}
+
+/// A step with a network of its own may use raw sockets there (`ping`): nobody else is on it.
+fn allow_raw_sockets(process: &mut Process) {
+    if let Some(mut capabilities) = process.capabilities().clone() {
+        let mut bounding = capabilities.bounding().clone().unwrap_or_default();
+        bounding.insert(Capability::NetRaw);
+        capabilities.set_bounding(Some(bounding));
+        process.set_capabilities(Some(capabilities));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Performs the operations of a build graph on Linux: exec, file changes, and image, local, HTTP sources.
+//! Performs the operations of a build graph on Linux: exec, file changes, and image, local, HTTP and git sources.
 //!
 //! Entry point: [`LinuxWorker`], which implements `bake_solver::Worker`, and [`StoreCache`], which implements
 //! `bake_solver::CacheStore` over the local store. [`Images`] finds out what image references mean.
@@ -18,6 +18,7 @@ mod copy;
 mod destination;
 mod exec;
 mod file;
+mod git;
 mod http;
 mod images;
 mod layers;

@@ -1,6 +1,7 @@
 //! The worker: what it is given, and which op goes where.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,6 +108,8 @@ pub struct WorkerOptions {
     pub resolv_conf: Vec<u8>,
     /// The size of steps' `/dev/shm` in bytes.
     pub shm_size_bytes: Option<u64>,
+    /// The variables that `git` is given (home directory, agent socket, proxies).
+    pub git_environment: Vec<(OsString, OsString)>,
 }
 
 /// Carries out ops on this machine.
@@ -314,9 +317,7 @@ impl Worker for LinuxWorker {
                 self.options.images.layers(image).map(Output::Layers).map_err(|error| image_failed(&error))
             }
             SourceOp::Http(source) => self.http(source, task).map(|layer| Output::Layers(vec![layer])),
-            SourceOp::Git(source) => {
-                Err(StepError::input(format!("cannot fetch `{}`: git sources are not supported yet", source.url)))
-            }
+            SourceOp::Git(source) => self.git(source, task).map(|layer| Output::Layers(vec![layer])),
         }
     }
 

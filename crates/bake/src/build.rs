@@ -67,6 +67,7 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         secrets: request.secrets.clone(),
         resolv_conf: read::resolv_conf(),
         shm_size_bytes: request.shm_size_bytes,
+        git_environment: crate::settings::git_environment(),
     }));
     let cancelled = Arc::new(AtomicBool::new(false));
     let _signals = signals::on_interrupt({

@@ -23,6 +23,12 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// What `git` is given of the environment.
+pub(crate) fn git_environment() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let kept = ["HOME", "SSH_AUTH_SOCK", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"];
+    kept.iter().filter_map(|name| std::env::var_os(name).map(|value| (name.into(), value))).collect()
+}
+
 /// Where the store is: `--root`, `$BAKE_ROOT`, `/var/lib/bake` for root, `$XDG_DATA_HOME/bake` for others.
 pub(crate) fn store_root(argument: Option<&Path>, is_root: bool) -> Result<PathBuf, CommandError> {
     if let Some(root) = argument {

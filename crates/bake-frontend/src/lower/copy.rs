@@ -215,7 +215,7 @@ impl Lowering<'_> {
             excludes,
             unpack: Unpack::Never,
             wildcard: false,
-            ..plain(input_number(inputs, input), HttpSource::FILE_NAME, options)
+            ..plain(input_number(inputs, input), "/", options)
         })
     }
 

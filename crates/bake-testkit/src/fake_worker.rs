@@ -1,0 +1,441 @@
+//! A worker, a cache and an event sink that live in memory and do as they are told.
+//!
+//! The layer that a step makes is by default a function of its definition and of what its inputs hold, so a graph that is
+//! carried out twice gives the same layers. Tests choose something else by the text of the step (`RUN make`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bake_graph::{FileAction, Op, SourceOp, Vertex, VertexId};
+use bake_oci::{CacheKey, SnapshotId, TreeDigest};
+use bake_solver::{
+    BuildEvent, CacheError, CacheStore, ContentDigest, EventSink, Layer, NewRecord, Output, StepError, StepErrorKind,
+    Task, Worker,
+};
+
+/// How long a test waits for something that another thread must do, before it is said to hang.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a worker was asked to do, with the text of the step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// The digest of what a step selects from an input.
+    Content(String, usize),
+    /// To bring in a source.
+    Source(String),
+    /// To carry out a step.
+    Run(String),
+}
+
+/// A worker that records what it is asked and answers as told.
+#[derive(Debug, Default)]
+pub struct FakeWorker {
+    state: Mutex<WorkerState>,
+    changed: Condvar,
+    context: Option<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct WorkerState {
+    calls: Vec<Call>,
+    layers: BTreeMap<String, String>,
+    contents: BTreeMap<(String, usize), String>,
+    failures: BTreeMap<String, (StepErrorKind, String)>,
+    held: BTreeSet<String>,
+    running: usize,
+    most_at_once: usize,
+    cancellations: usize,
+}
+
+impl FakeWorker {
+    /// A worker that carries out everything at once.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A worker whose local sources hold the files of `directory`.
+    pub fn with_context(directory: &Path) -> Self {
+        Self { context: Some(directory.to_owned()), ..Self::default() }
+    }
+
+    /// Lets the step with this text make a layer that is known by `content` alone, whatever it was made from.
+    pub fn set_layer(&self, text: &str, content: &str) {
+        self.state().layers.insert(text.to_owned(), content.to_owned());
+    }
+
+    /// Chooses what the step with this text sees of its input number `input`.
+    pub fn set_content(&self, text: &str, input: usize, content: &str) {
+        self.state().contents.insert((text.to_owned(), input), content.to_owned());
+    }
+
+    /// Lets the step or source with this text fail.
+    pub fn fail(&self, text: &str, kind: StepErrorKind, message: &str) {
+        self.state().failures.insert(text.to_owned(), (kind, message.to_owned()));
+    }
+
+    /// Lets everything succeed again.
+    pub fn clear_failures(&self) {
+        self.state().failures.clear();
+    }
+
+    /// Lets the step with this text hang until it is released or the build is cancelled.
+    pub fn hold(&self, text: &str) {
+        self.state().held.insert(text.to_owned());
+    }
+
+    /// Lets a step that hangs go on.
+    pub fn release(&self, text: &str) {
+        self.state().held.remove(text);
+        self.changed.notify_all();
+    }
+
+    /// Waits until `count` steps are being carried out at the same time.
+    ///
+    /// # Panics
+    /// After [`PATIENCE`].
+    pub fn wait_until_running(&self, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.state();
+        while state.running < count {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{} steps run, {count} were expected", state.running);
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Everything that was asked, in order.
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// Forgets the calls so far and gives them.
+    pub fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.state().calls)
+    }
+
+    /// The texts of the steps that were carried out, sorted.
+    pub fn runs(&self) -> Vec<String> {
+        let mut texts: Vec<String> = self
+            .state()
+            .calls
+            .iter()
+            .filter_map(|call| if let Call::Run(text) = call { Some(text.clone()) } else { None })
+            .collect();
+        texts.sort();
+        texts
+    }
+
+    /// The largest number of steps that were carried out at the same time.
+    pub fn most_at_once(&self) -> usize {
+        self.state().most_at_once
+    }
+
+    /// How often everything was cancelled.
+    pub fn cancellations(&self) -> usize {
+        self.state().cancellations
+    }
+
+    fn state(&self) -> MutexGuard<'_, WorkerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a step in, lets it hang if that was asked for, and counts it out.
+    fn perform(&self, text: &str, call: Call) -> Result<(), StepError> {
+        let mut state = self.state();
+        state.calls.push(call);
+        state.running += 1;
+        state.most_at_once = state.most_at_once.max(state.running);
+        self.changed.notify_all();
+        while state.held.contains(text) && state.cancellations == 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.running -= 1;
+        if state.held.contains(text) {
+            return Err(StepError::cancelled());
+        }
+        match state.failures.get(text) {
+            Some((kind, message)) => {
+                Err(StepError { kind: *kind, message: message.clone(), hints: Vec::new(), source: None })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Worker for FakeWorker {
+    fn content_digest(&self, vertex: &Vertex, input: usize, source: &Output) -> Result<ContentDigest, StepError> {
+        let text = vertex.label.text.clone();
+        let mut state = self.state();
+        state.calls.push(Call::Content(text.clone(), input));
+        if let Some(content) = state.contents.get(&(text, input)) {
+            return Ok(ContentDigest { digest: TreeDigest::of(content.as_bytes()), paths: Vec::new() });
+        }
+        drop(state);
+        let mut description = String::new();
+        match (source, &self.context) {
+            (Output::Layers(layers), _) => {
+                description.extend(layers.iter().map(|layer| format!("layer {}\n", layer.tree.hex())));
+            }
+            (Output::Directory { name }, None) => description.push_str(name),
+            (Output::Directory { .. }, Some(directory)) => {
+                for path in selected(vertex, input) {
+                    describe(directory, &path, &mut description)
+                        .map_err(|error| StepError::environment(format!("cannot read `{path}`"), error))?;
+                }
+            }
+        }
+        Ok(ContentDigest { digest: TreeDigest::of(description.as_bytes()), paths: Vec::new() })
+    }
+
+    fn source(&self, task: &Task<'_>) -> Result<Output, StepError> {
+        let text = task.vertex.label.text.clone();
+        self.perform(&text, Call::Source(text.clone()))?;
+        let name = match &task.vertex.op {
+            Op::Source(SourceOp::Image(image)) => image.manifest.to_string(),
+            _ => task.vertex.definition.hex(),
+        };
+        let content = self.state().layers.get(&text).cloned().unwrap_or(name);
+        Ok(Output::Layers(vec![layer(&content)]))
+    }
+
+    fn run(&self, task: &Task<'_>) -> Result<Layer, StepError> {
+        let text = task.vertex.label.text.clone();
+        self.perform(&text, Call::Run(text.clone()))?;
+        if let Some(content) = self.state().layers.get(&text).cloned() {
+            return Ok(layer(&content));
+        }
+        let mut made_from = task.vertex.definition.hex();
+        for (number, input) in task.inputs.iter().enumerate() {
+            made_from.push_str(&self.content_of(task.vertex, number, input)?);
+        }
+        Ok(layer(&made_from))
+    }
+
+    fn cancel(&self) {
+        self.state().cancellations += 1;
+        self.changed.notify_all();
+    }
+}
+
+impl FakeWorker {
+    /// What an input holds, as text, without counting as a call.
+    fn content_of(&self, vertex: &Vertex, number: usize, input: &Output) -> Result<String, StepError> {
+        if let Some(state) = input.state() {
+            return Ok(state.0.hex());
+        }
+        let before = self.state().calls.len();
+        let content = self.content_digest(vertex, number, input)?;
+        self.state().calls.truncate(before);
+        Ok(content.digest.hex())
+    }
+}
+
+fn layer(content: &str) -> Layer {
+    let tree = TreeDigest::of(content.as_bytes());
+    let snapshot = SnapshotId::new(&format!("fake-{}", tree.hex())).expect("hexadecimal digits make a snapshot ID");
+    Layer { snapshot, tree, diff_id: None, blob: None, created_ns: Some(0) }
+}
+
+/// The paths of an input that a step copies.
+fn selected(vertex: &Vertex, input: usize) -> Vec<String> {
+    match &vertex.op {
+        Op::File(file) => file
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                FileAction::Copy(copy) if copy.from == input => Some(copy.source.clone()),
+                _ => None,
+            })
+            .collect(),
+        _ => vec!["/".to_owned()],
+    }
+}
+
+/// Names and bytes of everything at `path` below `directory`; a pattern stands for everything.
+fn describe(directory: &Path, path: &str, text: &mut String) -> std::io::Result<()> {
+    let relative = path.trim_matches('/');
+    let start = if relative.contains(['*', '?', '[']) { directory.to_owned() } else { directory.join(relative) };
+    let mut open = vec![start];
+    while let Some(path) = open.pop() {
+        let name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
+        if path.is_dir() {
+            text.push_str(&format!("{name}/\n"));
+            let mut names: Vec<PathBuf> =
+                std::fs::read_dir(&path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+            names.sort();
+            open.extend(names.into_iter().rev());
+        } else {
+            text.push_str(&format!("{name} {}\n", TreeDigest::of(&std::fs::read(&path)?).hex()));
+        }
+    }
+    Ok(())
+}
+
+/// A cache in memory. Clones share what they hold, as builds share a store.
+#[derive(Debug, Clone, Default)]
+pub struct FakeCache {
+    shared: Arc<CacheShared>,
+}
+
+#[derive(Debug, Default)]
+struct CacheShared {
+    state: Mutex<CacheState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct CacheState {
+    records: BTreeMap<CacheKey, Layer>,
+    descriptions: Vec<String>,
+    locked: BTreeSet<CacheKey>,
+    lookups: usize,
+    broken: Option<String>,
+}
+
+impl FakeCache {
+    /// An empty cache.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of keys under which something is found.
+    pub fn len(&self) -> usize {
+        self.state().records.len()
+    }
+
+    /// Whether nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The steps that were recorded, in order, as shown to people.
+    pub fn recorded(&self) -> Vec<String> {
+        self.state().descriptions.clone()
+    }
+
+    /// How often a key was looked up.
+    pub fn lookups(&self) -> usize {
+        self.state().lookups
+    }
+
+    /// Lets every later call fail with this message.
+    pub fn break_down(&self, message: &str) {
+        self.state().broken = Some(message.to_owned());
+    }
+
+    fn state(&self) -> MutexGuard<'_, CacheState> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CacheState {
+    fn check(&self) -> Result<(), CacheError> {
+        match &self.broken {
+            Some(message) => Err(CacheError { message: message.clone(), source: None }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl CacheStore for FakeCache {
+    fn lookup(&self, key: &CacheKey) -> Result<Option<Layer>, CacheError> {
+        let mut state = self.state();
+        state.check()?;
+        state.lookups += 1;
+        Ok(state.records.get(key).cloned())
+    }
+
+    fn record(&self, record: NewRecord<'_>) -> Result<(), CacheError> {
+        let mut state = self.state();
+        state.check()?;
+        state.descriptions.push(record.description);
+        for key in record.keys {
+            state.records.insert(*key, record.layer.clone());
+        }
+        Ok(())
+    }
+
+    fn lock(&self, key: &CacheKey, waiting: &dyn Fn()) -> Result<Box<dyn Send>, CacheError> {
+        let mut state = self.state();
+        state.check()?;
+        if state.locked.contains(key) {
+            drop(state);
+            waiting();
+            state = self.state();
+        }
+        while state.locked.contains(key) {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.locked.insert(*key);
+        Ok(Box::new(Held { shared: Arc::clone(&self.shared), key: *key }))
+    }
+}
+
+/// A key that is held.
+struct Held {
+    shared: Arc<CacheShared>,
+    key: CacheKey,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.locked.remove(&self.key);
+        self.shared.changed.notify_all();
+    }
+}
+
+/// Keeps all events.
+#[derive(Debug, Default)]
+pub struct RecordingSink {
+    events: Mutex<Vec<BuildEvent>>,
+}
+
+impl RecordingSink {
+    /// A sink without events.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything that was sent, in order.
+    pub fn events(&self) -> Vec<BuildEvent> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The events as stable text, one line each; times are left out.
+    pub fn lines(&self) -> Vec<String> {
+        let events = self.events();
+        let mut names: BTreeMap<VertexId, String> = BTreeMap::new();
+        for event in &events {
+            if let BuildEvent::Planned { steps } = event {
+                names.extend(steps.iter().map(|step| (step.id, step.label.to_string())));
+            }
+        }
+        let name = |step: &VertexId| names.get(step).cloned().unwrap_or_else(|| step.to_string());
+        events
+            .iter()
+            .map(|event| match event {
+                BuildEvent::Planned { steps } => format!("planned {} steps", steps.len()),
+                BuildEvent::Started { step } => format!("started {}", name(step)),
+                BuildEvent::Waiting { step } => format!("waiting {}", name(step)),
+                BuildEvent::Log { step, bytes, .. } => {
+                    format!("log {}: {}", name(step), String::from_utf8_lossy(bytes).trim_end())
+                }
+                BuildEvent::Transfer { step, id, .. } => format!("transfer {}: {id}", name(step)),
+                BuildEvent::Notice { step, message } => format!("notice {}: {message}", name(step)),
+                BuildEvent::Finished { step, outcome, .. } => {
+                    format!("finished {} ({})", name(step), format!("{outcome:?}").to_lowercase())
+                }
+                BuildEvent::Failed { step, message, .. } => format!("failed {}: {message}", name(step)),
+            })
+            .collect()
+    }
+}
+
+impl EventSink for RecordingSink {
+    fn send(&self, event: BuildEvent) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+}

@@ -1,0 +1,58 @@
+//! What this machine can do, so that tests that need more are shown as ignored, with the reason.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where programs are looked for.
+const PROGRAM_DIRECTORIES: [&str; 6] =
+    ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The program called `name`, if it is installed.
+pub fn program(name: &str) -> Option<PathBuf> {
+    PROGRAM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| {
+        fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    })
+}
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Why a need of a test is not met, `None` if it is. Needs are `root`, `userns` (steps can be run), and names of programs.
+pub fn missing(need: &str) -> Option<String> {
+    match need {
+        "root" if is_root() => None,
+        "root" => Some("it takes root".to_owned()),
+        "userns" if is_root() || can_make_user_namespaces() => None,
+        "userns" => Some("this machine lets ordinary users make no user namespaces".to_owned()),
+        name if program(name).is_some() => None,
+        name => Some(format!("`{name}` is not installed")),
+    }
+}
+
+fn can_make_user_namespaces() -> bool {
+    let Some(unshare) = program("unshare") else { return false };
+    let status = Command::new(unshare)
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_are_told() {
+        assert!(program("sh").is_some());
+        assert_eq!(missing("sh"), None);
+        assert_eq!(missing("no-such-program").as_deref(), Some("`no-such-program` is not installed"));
+        assert_eq!(missing("root").is_none(), is_root());
+    }
+}
