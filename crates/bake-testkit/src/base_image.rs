@@ -29,11 +29,70 @@ const CREATED: &str = "2001-09-09T01:46:40Z";
 
 /// The programs of busybox that the images offer.
 const PROGRAMS: [&str; 64] = [
-    "[", "addgroup", "adduser", "ash", "awk", "base64", "basename", "cat", "chgrp", "chmod", "chown", "cmp", "cp", "cut",
-    "date", "dd", "df", "diff", "dirname", "du", "echo", "egrep", "env", "expr", "false", "find", "grep", "head",
-    "hostname", "id", "kill", "ln", "ls", "md5sum", "mkdir", "mkfifo", "mknod", "mktemp", "mount", "mv", "od", "printf",
-    "ps", "pwd", "readlink", "rm", "rmdir", "sed", "seq", "sh", "sha256sum", "sleep", "sort", "stat", "sync", "tail",
-    "tar", "test", "touch", "tr", "true", "umount", "wc", "xargs",
+    "[",
+    "addgroup",
+    "adduser",
+    "ash",
+    "awk",
+    "base64",
+    "basename",
+    "cat",
+    "chgrp",
+    "chmod",
+    "chown",
+    "cmp",
+    "cp",
+    "cut",
+    "date",
+    "dd",
+    "df",
+    "diff",
+    "dirname",
+    "du",
+    "echo",
+    "egrep",
+    "env",
+    "expr",
+    "false",
+    "find",
+    "grep",
+    "head",
+    "hostname",
+    "id",
+    "kill",
+    "ln",
+    "ls",
+    "md5sum",
+    "mkdir",
+    "mkfifo",
+    "mknod",
+    "mktemp",
+    "mount",
+    "mv",
+    "od",
+    "printf",
+    "ps",
+    "pwd",
+    "readlink",
+    "rm",
+    "rmdir",
+    "sed",
+    "seq",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "sync",
+    "tail",
+    "tar",
+    "test",
+    "touch",
+    "tr",
+    "true",
+    "umount",
+    "wc",
+    "xargs",
 ];
 
 /// A base image that could not be made.
@@ -227,11 +286,8 @@ impl BaseImage {
         blobs.insert(image.config_digest.to_string(), image.config_bytes.clone());
         blobs.insert(image.digest.to_string(), image.manifest_bytes.clone());
         let name = Reference::parse(&format!("{}:latest", self.name)).map_err(|error| packing(error.to_string()))?;
-        let listed = ArchiveImage {
-            descriptor: image.descriptor(Some(&image.platform())),
-            names: vec![name],
-            created: None,
-        };
+        let listed =
+            ArchiveImage { descriptor: image.descriptor(Some(&image.platform())), names: vec![name], created: None };
         let index = layout_index(&[listed]).map_err(|error| packing(error.to_string()))?;
         let failed = |path: &Path| {
             let path = path.to_owned();

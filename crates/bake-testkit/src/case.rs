@@ -50,16 +50,8 @@ pub enum Expectation {
 
 impl Expectation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Syntax,
-        Self::Lint,
-        Self::Fixed,
-        Self::Plan,
-        Self::Events,
-        Self::Image,
-        Self::Stderr,
-        Self::Exit,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Syntax, Self::Lint, Self::Fixed, Self::Plan, Self::Events, Self::Image, Self::Stderr, Self::Exit];
 
     /// The name of its file in `expect/`.
     pub fn file_name(self) -> &'static str {
@@ -244,7 +236,8 @@ impl Case {
     /// Compares a result with an expectation, or writes it when `accept` is set or the file is empty.
     pub fn check(&self, expectation: Expectation, actual: &str, accept: bool) -> Result<(), String> {
         let path = self.directory.join("expect").join(expectation.file_name());
-        let expected = fs::read_to_string(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+        let expected =
+            fs::read_to_string(&path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
         if expected == actual {
             return Ok(());
         }
@@ -303,8 +296,7 @@ impl Prepared {
     /// Carries out what a run says is to be done first.
     pub fn change(&self, run: &Run) -> Result<(), CaseError> {
         if let Some(edit) = &run.edit {
-            let path =
-                if edit.file == "Dockerfile" { self.dockerfile.clone() } else { self.context.join(&edit.file) };
+            let path = if edit.file == "Dockerfile" { self.dockerfile.clone() } else { self.context.join(&edit.file) };
             let mut text = fs::read_to_string(&path).map_err(at(&path))?;
             text.push_str(&edit.append);
             fs::write(&path, text).map_err(at(&path))?;

@@ -97,8 +97,8 @@ pub fn describe(
             return describe(first, store, listing);
         }
     };
-    let config = ImageConfig::parse(&read(manifest.config(), CONFIG_BYTES_MAX)?)
-        .map_err(|error| unreadable(chain(&error)))?;
+    let config =
+        ImageConfig::parse(&read(manifest.config(), CONFIG_BYTES_MAX)?).map_err(|error| unreadable(chain(&error)))?;
     let mut text = String::from("config\n");
     config_text(&config, &mut text);
     text.push_str("history\n");
@@ -152,7 +152,10 @@ fn config_text(config: &ImageConfig, text: &mut String) {
             Value::Object(entries) if name != "Healthcheck" => {
                 for (key, value) in entries {
                     let value = plain(&value);
-                    line(text, &if value == "{}" { format!("{name}: {key}") } else { format!("{name}: {key}={value}") });
+                    line(
+                        text,
+                        &if value == "{}" { format!("{name}: {key}") } else { format!("{name}: {key}={value}") },
+                    );
                 }
             }
             other => line(text, &format!("{name}: {}", plain(&other))),
