@@ -3,7 +3,8 @@
 //! Purpose: everything a contributor or the CI runs besides plain cargo, so that both run the same.
 //!
 //! Entry points: `ci` runs all gates; `tidy` checks the rules of the workspace that the compiler does not; `docs` writes what is
-//! generated from code; `bless` accepts the present output of test cases.
+//! generated from code; `bless` accepts the present output of test cases; `test` runs the tests with every program they compare
+//! ours with; `example` and `base-image` build what is in `testdata/examples`.
 //!
 //! Invariant: with `--check`, or as part of `ci`, nothing in the repository is changed.
 //!
@@ -11,12 +12,16 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: its output is what it is for")]
 
+mod base_image;
 mod bless;
 mod ci;
 mod docs;
+mod example;
+mod test;
 mod tidy;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +55,28 @@ enum Command {
         /// Only cases whose name holds this
         filter: Option<String>,
     },
+    /// Run the tests, none left out for want of a program
+    Test {
+        /// Install missing programs with apt-get
+        #[arg(long)]
+        install: bool,
+    },
+    /// Build bake, and an example with it
+    Example {
+        /// Which one
+        name: example::Example,
+        /// How
+        #[command(flatten)]
+        options: example::Options,
+    },
+    /// Make a base image from Debian packages, as an OCI layout
+    BaseImage {
+        /// Which one
+        name: base_image::BaseImage,
+        /// The directory of the layout; one that is there already stays
+        #[arg(long)]
+        output: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,6 +85,11 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Docs { check } => docs::run(check),
         Command::Bless { filter } => bless::run(filter.as_deref()),
+        Command::Test { install } => test::run(install),
+        Command::Example { name, options } => example::run(name, options),
+        Command::BaseImage { name, output } => {
+            name.make(&output).map(|origin| println!("{}: {} ({origin})", output.display(), name.reference()))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -67,7 +67,7 @@ const INTERNAL: [(&str, &[&str]); 16] = [
             "bake-sys",
         ],
     ),
-    ("xtask", &["bake-lint"]),
+    ("xtask", &["bake-lint", "bake-oci"]),
 ];
 
 /// Crates from outside that any crate may use: they neither act on the world nor shape an interface.

@@ -1,0 +1,67 @@
+//! Base images made from Debian packages, for machines that reach no registry with public images.
+
+mod busybox;
+mod debian;
+mod layout;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use clap::ValueEnum;
+
+/// A base image that can be made here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BaseImage {
+    /// The program busybox and nothing else, from the package `busybox-static`.
+    Busybox,
+    /// Debian's essential packages and apt, from a Debian mirror.
+    Debian,
+}
+
+impl BaseImage {
+    /// The public image that it stands in for.
+    pub(crate) fn reference(self) -> &'static str {
+        match self {
+            Self::Busybox => "busybox:stable",
+            Self::Debian => debian::REFERENCE,
+        }
+    }
+
+    /// Makes the image as an OCI layout in `directory`, complete or not at all; one that is there already stays. Says what it is
+    /// made from.
+    pub(crate) fn make(self, directory: &Path) -> Result<String, String> {
+        if directory.join(bake_oci::layout::INDEX_FILE).is_file() {
+            return Ok("made earlier".to_owned());
+        }
+        let parent = directory.parent().unwrap_or(Path::new("."));
+        let name = directory.file_name().ok_or_else(|| format!("{} names no directory", directory.display()))?;
+        let unfinished = parent.join(format!("{}.unfinished", name.to_string_lossy()));
+        if unfinished.exists() {
+            std::fs::remove_dir_all(&unfinished).map_err(failed("remove", &unfinished))?;
+        }
+        std::fs::create_dir_all(&unfinished).map_err(failed("make", &unfinished))?;
+        let origin = match self {
+            Self::Busybox => busybox::make(&unfinished)?,
+            Self::Debian => debian::make(&unfinished)?,
+        };
+        std::fs::rename(&unfinished, directory).map_err(failed("make", directory))?;
+        Ok(origin)
+    }
+}
+
+/// Says what was attempted on which path.
+fn failed<E: std::fmt::Display>(attempt: &str, path: &Path) -> impl Fn(E) -> String {
+    let text = format!("Failed to {attempt} {}", path.display());
+    move |error| format!("{text}: {error}")
+}
+
+/// What a program wrote to its standard output; what it said on standard error, when it failed.
+fn output(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("Failed to start {name}: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{name} failed ({}): {}", output.status, said.trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

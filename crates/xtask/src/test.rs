@@ -1,0 +1,77 @@
+//! The tests, with the programs that some of them compare ours with.
+//!
+//! Tests pass over what they need another program for, so that they pass anywhere. Here its absence is an error: the
+//! programs are looked for first.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::workspace;
+
+/// Programs that tests start or examples need, and Debian's packages that hold them.
+const PROGRAMS: [(&str, &str); 14] = [
+    ("busybox", "busybox-static"),
+    ("cc", "gcc"),
+    ("docker-registry", "docker-registry"),
+    ("getfattr", "attr"),
+    ("htpasswd", "apache2-utils"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("newuidmap", "uidmap"),
+    ("pasta", "passt"),
+    ("podman", "podman"),
+    ("python3", "python3-minimal"),
+    ("setpriv", "util-linux"),
+    ("skopeo", "skopeo"),
+    ("tar", "tar"),
+    ("umoci", "umoci"),
+];
+
+/// Where programs are; the search path of ordinary users often lacks the last ones.
+const PLACES: [&str; 6] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Runs all tests. Programs that are missing are named, or with `install` installed.
+pub(crate) fn run(install: bool) -> Result<(), String> {
+    let packages = missing();
+    if !packages.is_empty() {
+        if install {
+            install_packages(&packages)?;
+        }
+        let still = missing();
+        if !still.is_empty() {
+            return Err(format!(
+                "tests need programs that are not installed; on Debian: apt-get install --no-install-recommends {}",
+                still.join(" ")
+            ));
+        }
+    }
+    workspace::cargo(&["test", "--workspace", "--locked"], &[])
+}
+
+/// The packages of the programs that are not there.
+fn missing() -> Vec<&'static str> {
+    let is_there = |program: &str| PLACES.iter().any(|place| Path::new(place).join(program).is_file());
+    PROGRAMS.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect()
+}
+
+/// Installs packages, by `sudo` where this is not root.
+fn install_packages(packages: &[&str]) -> Result<(), String> {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout == b"0\n");
+    let apt = |arguments: &[&str]| {
+        let mut command = if root { Command::new("apt-get") } else { Command::new("sudo") };
+        if !root {
+            command.args(["--non-interactive", "apt-get"]);
+        }
+        let shown = format!("apt-get {}", arguments.join(" "));
+        println!("$ {shown}");
+        let status = command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("`{shown}` failed: {status}")),
+            Err(error) => Err(format!("Failed to start `{shown}`: {error}")),
+        }
+    };
+    apt(&["update"])?;
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt(&arguments)
+}
