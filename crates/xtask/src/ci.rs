@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{docs, tidy, workspace};
+use crate::{docs, test, tidy, workspace};
 
 type Step = (&'static str, fn() -> Result<(), String>);
 
@@ -14,7 +14,7 @@ const STEPS: [Step; 6] = [
         workspace::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
     }),
     ("doc", || workspace::cargo(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")])),
-    ("test", || workspace::cargo(&["test", "--workspace", "--locked"], &[])),
+    ("test", || test::run(false)),
 ];
 
 /// Runs the steps named in `only`, or all. Goes on after a failure, so that one run tells everything that is wrong.

@@ -47,20 +47,20 @@ pub(crate) fn run(example: Example, options: Options) -> Result<(), String> {
     }
 }
 
-fn hello(bake: &Program, options: Options) -> Result<(), String> {
-    let base = provide(bake, BaseImage::Busybox, options)?;
-    bake.run(Build { tag: "hello:1.0", base, context: "testdata/examples/hello".into() }.arguments())?;
-    bake.run(["run", "hello:1.0"].map(OsString::from).to_vec())
+fn hello(program: &Program, options: Options) -> Result<(), String> {
+    let base = provide(program, BaseImage::Busybox, options)?;
+    program.run(&Build { tag: "hello:1.0", base, context: "testdata/examples/hello".into() }.arguments())?;
+    program.run(&["run", "hello:1.0"].map(OsString::from))
 }
 
-fn cservice(bake: &Program, options: Options) -> Result<(), String> {
-    let base = provide(bake, BaseImage::Debian, options)?;
+fn cservice(program: &Program, options: Options) -> Result<(), String> {
+    let base = provide(program, BaseImage::Debian, options)?;
     let mut build = Build { tag: "cservice:1.0", base, context: "testdata/examples/cservice".into() };
-    bake.run(build.arguments())?;
-    bake.run(["run", "cservice:1.0", "--self-test"].map(OsString::from).to_vec())?;
+    program.run(&build.arguments())?;
+    program.run(&["run", "cservice:1.0", "--self-test"].map(OsString::from))?;
 
     say("once more: every step is in the cache");
-    let steps = bake.run_steps(build.arguments())?;
+    let steps = program.run_steps(&build.arguments())?;
     let done = steps.carried_out();
     if !done.is_empty() {
         return Err(format!("these steps are carried out again although nothing changed: {}", done.join(", ")));
@@ -70,12 +70,12 @@ fn cservice(bake: &Program, options: Options) -> Result<(), String> {
     let changed = workspace::root().join("target/examples/cservice-changed");
     copy_changed(&workspace::root().join(&build.context), &changed)?;
     build.context = workspace::display(&changed).into();
-    let steps = bake.run_steps(build.arguments())?;
+    let steps = program.run_steps(&build.arguments())?;
     let done = steps.carried_out();
     if done.iter().any(|step| step.contains("apt-get")) || !done.iter().any(|step| step.contains("RUN make")) {
         return Err(format!("after the change, other steps are carried out than should be: {}", done.join(", ")));
     }
-    bake.run(["run", "cservice:1.0", "--self-test"].map(OsString::from).to_vec())
+    program.run(&["run", "cservice:1.0", "--self-test"].map(OsString::from))
 }
 
 /// A build of an example.
@@ -97,12 +97,12 @@ impl Build {
 }
 
 /// Sees to it that the base image is there, and says how. Gives the flags that a build needs for it.
-fn provide(bake: &Program, base: BaseImage, options: Options) -> Result<Vec<OsString>, String> {
+fn provide(program: &Program, base: BaseImage, options: Options) -> Result<Vec<OsString>, String> {
     let reference = base.reference();
     if options.offline {
         say(&format!("{reference}: no registry is asked"));
     } else {
-        match bake.pull(reference) {
+        match program.pull(reference) {
             Ok(()) => {
                 say(&format!("{reference} is the public image"));
                 return Ok(Vec::new());
@@ -185,14 +185,14 @@ impl Program {
         command.spawn().map_err(|error| format!("Failed to start {}: {error}", self.path.display()))
     }
 
-    fn run(&self, arguments: Vec<OsString>) -> Result<(), String> {
-        let mut child = self.start(&mut self.command(&arguments))?;
+    fn run(&self, arguments: &[OsString]) -> Result<(), String> {
+        let mut child = self.start(&mut self.command(arguments))?;
         self.wait(&mut child)
     }
 
     /// Runs a build, and tells which of its steps were carried out.
-    fn run_steps(&self, arguments: Vec<OsString>) -> Result<Steps, String> {
-        let mut child = self.start(self.command(&arguments).stderr(Stdio::piped()))?;
+    fn run_steps(&self, arguments: &[OsString]) -> Result<Steps, String> {
+        let mut child = self.start(self.command(arguments).stderr(Stdio::piped()))?;
         let stderr = child.stderr.take().ok_or("bake has no standard error")?;
         let mut steps = Steps::default();
         for line in BufReader::new(stderr).lines() {

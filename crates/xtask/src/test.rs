@@ -26,6 +26,12 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("umoci", "umoci"),
 ];
 
+/// How tests say that they lack a program.
+const NOT_INSTALLED: &str = "is not installed";
+
+/// How tests say that they are no tests of their own.
+const STARTED_BY_ANOTHER: &str = "runs inside the namespace that";
+
 /// Where programs are; the search path of ordinary users often lacks the last ones.
 const PLACES: [&str; 6] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
 
@@ -44,7 +50,23 @@ pub(crate) fn run(install: bool) -> Result<(), String> {
             ));
         }
     }
-    workspace::cargo(&["test", "--workspace", "--locked"], &[])
+    let mut ignored = Vec::new();
+    let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
+    let result = workspace::cargo_lines(&tests, |line| ignored.extend(ignored_test(line).map(str::to_owned)));
+    for line in &ignored {
+        println!("not run: {line}");
+    }
+    result?;
+    if ignored.iter().any(|line| line.contains(NOT_INSTALLED)) {
+        return Err("tests were left out for want of a program".to_owned());
+    }
+    Ok(())
+}
+
+/// The name of an ignored test, with the reason.
+fn ignored_test(line: &str) -> Option<&str> {
+    let test = line.strip_prefix("test ").filter(|test| test.contains("... ignored"));
+    test.filter(|test| !test.contains(STARTED_BY_ANOTHER))
 }
 
 /// The packages of the programs that are not there.
@@ -74,4 +96,17 @@ fn install_packages(packages: &[&str]) -> Result<(), String> {
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(packages);
     apt(&arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored_test;
+
+    #[test]
+    fn ignored_tests_are_found() {
+        let lacking = "test [ignored: `x` is not installed] pulls ... ignored";
+        assert_eq!(ignored_test(lacking), lacking.strip_prefix("test "));
+        assert_eq!(ignored_test("test inside ... ignored, runs inside the namespace that another makes"), None);
+        assert_eq!(ignored_test("test pulls ... ok"), None);
+    }
 }

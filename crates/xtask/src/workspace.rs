@@ -1,7 +1,8 @@
 //! Where things are in the workspace, and its manifests.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The largest text file that is looked into: larger ones are data.
 const TEXT_BYTES_MAX: u64 = 2 * 1024 * 1024;
@@ -114,5 +115,29 @@ pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<
         .current_dir(root())
         .status()
         .map_err(|error| format!("Failed to start {cargo}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed: {status}", arguments.join(" "))) }
+}
+
+/// As [`cargo`], with each line of its standard output also given to `line`.
+pub(crate) fn cargo_lines(arguments: &[&str], mut line: impl FnMut(&str)) -> Result<(), String> {
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
+    let mut child = Command::new(cargo)
+        .args(arguments)
+        .current_dir(root())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("Failed to start {cargo}: {error}"))?;
+    let stdout = child.stdout.take().ok_or("cargo has no standard output")?;
+    let mut reader = BufReader::new(stdout);
+    let mut bytes = Vec::new();
+    // Tests may write what is no text, so lines are read as bytes.
+    while reader.read_until(b'\n', &mut bytes).map_err(|error| format!("Failed to read what cargo said: {error}"))? > 0
+    {
+        let text = String::from_utf8_lossy(&bytes);
+        print!("{text}");
+        line(text.trim_end());
+        bytes.clear();
+    }
+    let status = child.wait().map_err(|error| format!("Failed to wait for {cargo}: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed: {status}", arguments.join(" "))) }
 }
