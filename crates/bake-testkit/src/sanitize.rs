@@ -12,7 +12,9 @@ pub struct Sanitizer {
 }
 
 /// What is replaced by what, in this order.
-const PATTERNS: [(&str, &str); 6] = [
+const PATTERNS: [(&str, &str); 7] = [
+    // The time in front of a line of a step's output: `#3 0.123 text`.
+    (r"(?m)^(#\d+) \d+\.\d+ ", "$1 [TIME] "),
     // Durations as the display writes them: `0.3s`, `12ms`, `1m02s`.
     (r"\b\d+m\d+(\.\d+)?s\b", "[TIME]"),
     (r"\b\d+(\.\d+)?(ms|s)\b", "[TIME]"),
@@ -79,6 +81,7 @@ mod tests {
     fn everything_that_moves_is_replaced() {
         let sanitizer = Sanitizer::new().path(Path::new("/tmp/abc/context"), "CONTEXT");
         for (text, expected) in [
+            ("#3 0.123 text 1.5", "#3 [TIME] text 1.5\n"),
             ("took 0.3s, then 12ms, then 1m02s", "took [TIME], then [TIME], then [TIME]\n"),
             ("at 2026-01-02T03:04:05.6Z  ", "at [DATE]\n"),
             ("http://127.0.0.1:41234/v2/", "http://127.0.0.1:[PORT]/v2/\n"),

@@ -44,12 +44,13 @@ fn failed(attempted: &'static str) -> impl Fn(String) -> ImageTextError {
     move |reason| ImageTextError { attempted, reason }
 }
 
+/// The comment of history entries that a build adds, the same for every builder of Dockerfiles.
+const BUILD_COMMENT: &str = "buildkit.dockerfile.v0";
+
 /// What is listed of an image.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Listing {
-    /// The layers at the bottom that belong to the base image.
-    pub base_layers: usize,
-    /// Whether diff IDs are listed; they tell only of the same files, modes and times.
+    /// Whether diff IDs are listed; they are equal only for the same files, modes and times.
     pub digests: bool,
 }
 
@@ -102,21 +103,18 @@ pub fn describe(
     let mut text = String::from("config\n");
     config_text(&config, &mut text);
     text.push_str("history\n");
-    let mut below = listing.base_layers;
-    for entry in &config.history {
-        // What the base image says of its own layers is not this build's affair.
-        if entry.comment != "buildkit.dockerfile.v0" {
-            continue;
-        }
+    // What the base image says of its own layers is not this build's affair.
+    let (built, base): (Vec<_>, Vec<_>) = config.history.iter().partition(|entry| entry.comment == BUILD_COMMENT);
+    let below = base.iter().filter(|entry| !entry.empty_layer).count();
+    for entry in built {
         let kind = if entry.empty_layer { "empty" } else { "layer" };
         line(&mut text, &format!("{kind} {}", entry.created_by.replace('\n', "\\n")));
     }
     for (number, layer) in manifest.layers().iter().enumerate() {
-        if below > 0 {
-            below -= 1;
+        if number < below {
             continue;
         }
-        let _ = writeln!(text, "layer {}", number + 1 - listing.base_layers);
+        let _ = writeln!(text, "layer {}", number + 1 - below);
         if listing.digests
             && let Some(diff_id) = config.rootfs.diff_ids.get(number)
         {

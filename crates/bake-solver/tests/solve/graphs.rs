@@ -1,0 +1,120 @@
+//! Small graphs, and one way to carry them out.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
+
+use bake_graph::{
+    BuildGraph, CopyAction, ExecMount, ExecOp, FileAction, FileOp, LocalSource, MountKind, NetworkMode, Op,
+    SecurityMode, SourceOp, StepLabel, Unpack, VertexId,
+};
+use bake_solver::{SolveError, SolveOptions, Solved, solve};
+use bake_testkit::fake_worker::{FakeCache, FakeWorker, RecordingSink};
+
+/// A graph that is written down step by step.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    pub(crate) graph: BuildGraph,
+    /// Whether steps that are added ignore the cache.
+    pub(crate) ignore_cache: bool,
+}
+
+impl Script {
+    fn add(&mut self, op: Op, inputs: Vec<VertexId>, text: &str) -> VertexId {
+        let label = StepLabel { text: text.to_owned(), ..StepLabel::default() };
+        let ignore_cache = self.ignore_cache && matches!(op, Op::Exec(_) | Op::File(_));
+        self.graph.add(op, inputs, label, None, ignore_cache)
+    }
+
+    pub(crate) fn scratch(&mut self) -> VertexId {
+        self.add(Op::Source(SourceOp::Scratch), vec![], "scratch")
+    }
+
+    pub(crate) fn context(&mut self) -> VertexId {
+        self.add(Op::Source(SourceOp::Local(LocalSource { name: "context".into() })), vec![], "context")
+    }
+
+    /// `RUN text` over `base`, with the files of `bound` mounted.
+    pub(crate) fn run_with(&mut self, base: VertexId, text: &str, bound: &[VertexId]) -> VertexId {
+        let mounts = (1..=bound.len())
+            .map(|input| ExecMount {
+                target: format!("/mnt/{input}"),
+                kind: MountKind::Bind { input, source: "/".into(), read_only: true },
+            })
+            .collect();
+        let op = ExecOp {
+            args: vec![text.to_owned()],
+            env: Vec::new(),
+            proxy_env: Vec::new(),
+            cwd: "/".into(),
+            user: String::new(),
+            mounts,
+            secret_env: Vec::new(),
+            network: NetworkMode::Default,
+            security: SecurityMode::Sandbox,
+            extra_hosts: Vec::new(),
+            hostname: None,
+            platform: "linux/amd64".into(),
+        };
+        let inputs = std::iter::once(base).chain(bound.iter().copied()).collect();
+        self.add(Op::Exec(op), inputs, text)
+    }
+
+    pub(crate) fn run(&mut self, base: VertexId, text: &str) -> VertexId {
+        self.run_with(base, text, &[])
+    }
+
+    /// A copy of `/file` of `source` to `base`.
+    pub(crate) fn copy(&mut self, base: VertexId, source: VertexId, text: &str) -> VertexId {
+        let copy = CopyAction {
+            from: 1,
+            source: "/file".into(),
+            destination: "/".into(),
+            wildcard: true,
+            unpack: Unpack::Never,
+            parents: false,
+            excludes: Vec::new(),
+            mode: None,
+            owner: None,
+            file_name: None,
+            root_owned: true,
+        };
+        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)], owner_input: 0 });
+        self.add(op, vec![base, source], text)
+    }
+
+    pub(crate) fn merge(&mut self, inputs: Vec<VertexId>) -> VertexId {
+        self.add(Op::Merge, inputs, "merge")
+    }
+
+    pub(crate) fn diff(&mut self, lower: VertexId, upper: VertexId) -> VertexId {
+        self.add(Op::Diff, vec![lower, upper], "diff")
+    }
+}
+
+/// What a graph is carried out with.
+#[derive(Debug, Default)]
+pub(crate) struct Workshop {
+    pub(crate) worker: FakeWorker,
+    pub(crate) cache: FakeCache,
+    pub(crate) sink: RecordingSink,
+    pub(crate) cancelled: AtomicBool,
+}
+
+impl Workshop {
+    /// Another build over the same cache.
+    pub(crate) fn next(&self) -> Self {
+        Self { cache: self.cache.clone(), ..Self::default() }
+    }
+
+    pub(crate) fn solve(&self, graph: &BuildGraph, target: VertexId, parallelism: usize) -> Result<Solved, SolveError> {
+        let parallelism = NonZeroUsize::new(parallelism).unwrap();
+        let options = SolveOptions { parallelism, cancelled: &self.cancelled };
+        solve(graph, &[target], &self.worker, &self.cache, &self.sink, &options)
+    }
+
+    /// How many steps ran and how many were cached.
+    pub(crate) fn counts(&self, graph: &BuildGraph, target: VertexId) -> (usize, usize) {
+        let solved = self.solve(graph, target, 2).unwrap();
+        (solved.ran, solved.cached)
+    }
+}

@@ -1,0 +1,8 @@
+//! The scheduler over a fake worker and a fake cache: what runs, in which order, and what is found again.
+
+#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+mod caching;
+mod graphs;
+mod keys;
+mod scheduling;
