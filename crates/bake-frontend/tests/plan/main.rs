@@ -1,0 +1,9 @@
+//! Plans of small Dockerfiles over made-up images: variables, stages, history and config, sentence by sentence of what
+//! other builders do.
+
+#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+mod config;
+mod planning;
+mod stages;
+mod variables;
