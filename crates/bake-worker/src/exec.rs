@@ -1,5 +1,7 @@
 //! Exec ops: RUN.
 
+mod run;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -15,6 +17,8 @@ use crate::images::chain_of;
 use crate::mounts::Prepared;
 use crate::users::Identity;
 use crate::worker::{LinuxWorker, duplicate, snapshot_failed, store_failed};
+
+pub use run::{Bind, ImageRun};
 
 /// Output of one step beyond this is dropped with a notice, so that a flood cannot fill memory or logs.
 const OUTPUT_BYTES_MAX: u64 = 256 << 20;

@@ -1,5 +1,7 @@
 //! Images: what a reference means, and layers brought into the store when a step first needs them.
 
+mod pull;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
@@ -16,6 +18,8 @@ use bake_solver::{BuildEvent, EventSink, Layer, LayerBlob};
 use bake_store::{SnapshotRecord, Store};
 
 use crate::network::{Network, NetworkError};
+
+pub use pull::Pulled;
 
 /// The largest manifest and index.
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;

@@ -31,7 +31,8 @@ mod worker;
 
 pub use cache::StoreCache;
 pub use context::{BuildContext, StreamError, StreamedContext, TEXT_BYTES_MAX, UnpackedContext, context_from_stream};
-pub use images::{ImageError, Images, PinnedImage};
+pub use exec::{Bind, ImageRun};
+pub use images::{ImageError, Images, PinnedImage, Pulled};
 pub use layers::{LayerDigests, LayerIdentity};
 pub use network::{Network, NetworkError};
 pub use users::{Accounts, Identity, UserError};

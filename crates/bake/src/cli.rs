@@ -22,7 +22,7 @@ pub use image::{
 pub use lint::{LintArguments, LintFormat};
 pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
-pub use value::Assignment;
+pub use value::{Assignment, duration};
 
 /// Compiles Dockerfiles into OCI images, without a daemon.
 #[derive(Debug, Parser)]

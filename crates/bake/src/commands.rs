@@ -1,4 +1,11 @@
-//! Every command but `build`, one file each.
+//! Every command but `build`, one file each, and what several of them share: finding images ([`stored`]), bringing
+//! their layers into a form that can leave the store ([`complete`]), tables ([`table`]) and ages ([`age`]).
+
+mod age;
+mod complete;
+mod stored;
+mod table;
+mod transfer;
 
 pub(crate) mod df;
 pub(crate) mod fsck;

@@ -66,7 +66,7 @@ pub(super) fn size_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a duration as Go writes it: `90s`, `1h30m`, `24h`; days (`7d`) are understood too.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let invalid = || "expected a duration such as `24h` or `1h30m`".to_owned();
     let mut rest = text;
     let mut total = Duration::ZERO;

@@ -1,7 +1,61 @@
-use bake::cli::LoadArguments;
-use bake::error::CommandError;
-use crate::wiring::Host;
+//! `bake load`.
 
-pub(crate) fn run(_arguments: &LoadArguments, _host: &Host) -> Result<(), CommandError> {
-    Err(CommandError::internal("not linked in yet"))
+use std::fs::File;
+use std::io::{IsTerminal as _, Read};
+
+use bake::cli::LoadArguments;
+use bake::error::{CommandError, ErrorKind};
+use bake_oci::manifest::descriptor_digest;
+use bake_oci::{ArchiveError, ExpansionLimits, LoadedImage, read_archive};
+use bake_store::BlobDescriptor;
+
+use super::{stored, transfer};
+use crate::wiring::{Host, store_failed};
+
+pub(crate) fn run(arguments: &LoadArguments, host: &Host) -> Result<(), CommandError> {
+    let (input, source): (Box<dyn Read + Send>, String) = match &arguments.input {
+        Some(path) => {
+            let file = File::open(path)
+                .map_err(|error| CommandError::input(format!("cannot open `{}`: {error}", path.display())))?;
+            (Box::new(file), format!("`{}`", path.display()))
+        }
+        None if std::io::stdin().is_terminal() => {
+            return Err(CommandError::usage("an archive is expected on standard input, which is a terminal")
+                .hint("name a file with `--input FILE`"));
+        }
+        None => (Box::new(std::io::stdin()), "standard input".to_owned()),
+    };
+    let progress = transfer::progress(arguments.quiet, crate::settings::colour())?;
+    let activity = progress.begin(transfer::label(format!("loading {source}")));
+    let read = read_archive(input, &host.store, ExpansionLimits::default()).map_err(|error| failed(&error, &source));
+    let tagged = read.and_then(|images| {
+        images.iter().map(|image| tag(image, host)).collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
+    });
+    match &tagged {
+        Ok(_) => activity.done(),
+        Err(error) => activity.failed(error.message()),
+    }
+    progress.finish(None);
+    crate::print(&tagged?.concat())
+}
+
+/// Gives an image the names that it has in the archive; what is to be told of it.
+fn tag(image: &LoadedImage, host: &Host) -> Result<Vec<String>, CommandError> {
+    let digest = descriptor_digest(&image.descriptor).map_err(|error| CommandError::input(error.to_string()))?;
+    let media_type = image.descriptor.media_type().to_string();
+    let target = BlobDescriptor { media_type, digest, size_bytes: image.descriptor.size() };
+    let loaded = stored::load(&host.store, target.clone(), image.names.clone())?;
+    let created = loaded.image().created().map_or(0, |created| created.seconds);
+    for name in &image.names {
+        let name = name.or_latest().to_string();
+        host.store.tag(&name, &target, created).map_err(|error| store_failed(&error))?;
+    }
+    if image.names.is_empty() {
+        return Ok(vec![format!("Loaded image ID: {}\n", loaded.image().config_digest)]);
+    }
+    Ok(image.names.iter().map(|name| format!("Loaded image: {}\n", name.or_latest().familiar())).collect())
+}
+
+fn failed(error: &ArchiveError, source: &str) -> CommandError {
+    CommandError::from_error(ErrorKind::Input, error).context(format!("cannot load {source}"))
 }

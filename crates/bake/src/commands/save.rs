@@ -1,7 +1,86 @@
+//! `bake save`.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write};
+use std::path::Path;
+
 use bake::cli::SaveArguments;
-use bake::error::CommandError;
+use bake::error::{CommandError, ErrorKind};
+use bake_oci::manifest::{descriptor, set_descriptor_platform};
+use bake_oci::{ArchiveImage, Reference, write_docker_archive};
+
+use super::complete::{self, Documents};
+use super::{stored, transfer};
 use crate::wiring::Host;
 
-pub(crate) fn run(_arguments: &SaveArguments, _host: &Host) -> Result<(), CommandError> {
-    Err(CommandError::internal("not linked in yet"))
+/// How much is collected before it is written.
+const BUFFER_BYTES: usize = 256 << 10;
+
+pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandError> {
+    if arguments.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(CommandError::usage("an archive is not written to a terminal")
+            .hint("name a file with `--output FILE`, or redirect standard output"));
+    }
+    let progress = transfer::progress(false, crate::settings::colour())?;
+    let mut images: Vec<ArchiveImage> = Vec::new();
+    for name in &arguments.images {
+        let image = stored::find(&host.store, name)?;
+        let activity = progress.begin(transfer::label(format!("preparing {}", image.name())));
+        let stored = complete::with_blobs(&image, Documents::Any, host, &progress, activity.id())?;
+        activity.done();
+        let blob = &stored.descriptor;
+        let mut descriptor = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
+        if let [only] = stored.images.as_slice() {
+            set_descriptor_platform(&mut descriptor, &only.platform());
+        }
+        // Asked for by name, an image gets that name only; by ID, none, as docker has it.
+        let asked = Reference::parse(name).map(|name| name.or_latest()).ok();
+        let names: Vec<Reference> = asked.into_iter().filter(|name| image.references.contains(name)).collect();
+        let created = image.image().created();
+        match images.iter_mut().find(|other| other.descriptor.digest() == descriptor.digest()) {
+            Some(other) => other.names.extend(names),
+            None => images.push(ArchiveImage { descriptor, names, created }),
+        }
+    }
+    let activity = progress.begin(transfer::label("writing the archive"));
+    write_to(arguments.output.as_deref(), |out| {
+        write_docker_archive(&images, &host.store, out)
+            .map(drop)
+            .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))
+    })?;
+    activity.done();
+    progress.finish(None);
+    Ok(())
+}
+
+/// Writes a file (complete, or not at all), or to standard output.
+fn write_to(
+    path: Option<&Path>,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let place = path.map_or_else(|| "standard output".to_owned(), |path| format!("`{}`", path.display()));
+    let cannot = |error: std::io::Error| CommandError::build(format!("cannot write {place}: {error}"));
+    let Some(path) = path else {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, std::io::stdout().lock());
+        write(&mut out)?;
+        return out.flush().map_err(cannot);
+    };
+    // Devices and pipes are written to as they are.
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        let mut out = BufWriter::new(File::options().write(true).open(path).map_err(cannot)?);
+        write(&mut out)?;
+        return out.flush().map_err(cannot);
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
+    let written = (|| {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(&partial).map_err(cannot)?);
+        write(&mut out)?;
+        out.flush().map_err(cannot)?;
+        std::fs::rename(&partial, path).map_err(cannot)
+    })();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
 }

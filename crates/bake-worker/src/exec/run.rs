@@ -1,0 +1,229 @@
+//! Running a command in an image to try it: isolated as a RUN is, and nothing of it is kept.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use bake_graph::{ExecOp, NetworkMode, SecurityMode};
+use bake_sandbox::{
+    Exit, FakeIds, Killer, MountAccess, MountSource, Network, SandboxError, SetIdFiles, Stdin, Step, StepMount, Stream,
+};
+use bake_snapshot::{Active, MergedView};
+use bake_solver::{StepError, StepErrorKind};
+use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::{keep_apt_root, sandbox_failed};
+use crate::destination::{Attributes, Destination, DestinationError};
+use crate::images::chain_of;
+use crate::mounts::Prepared;
+use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
+
+/// What is to be run, and what it sees.
+#[derive(Debug, Clone)]
+pub struct ImageRun {
+    /// The directories of the image's layers, base first.
+    pub layers: Vec<PathBuf>,
+    /// Program and arguments.
+    pub args: Vec<String>,
+    /// Environment in order.
+    pub env: Vec<(String, String)>,
+    /// `user[:group]`, names or numbers; empty is root.
+    pub user: String,
+    /// Working directory, absolute; made where the image lacks it.
+    pub cwd: String,
+    /// The network.
+    pub network: NetworkMode,
+    /// Whether the image's files cannot be written.
+    pub read_only: bool,
+    /// Directories and files of this machine.
+    pub binds: Vec<Bind>,
+    /// What is on standard input.
+    pub stdin: Vec<u8>,
+    /// The platform of the image, `os/architecture[/variant]`.
+    pub platform: String,
+}
+
+/// A directory or file of this machine that is seen inside.
+#[derive(Debug, Clone)]
+pub struct Bind {
+    /// Its path here.
+    pub source: PathBuf,
+    /// Its path inside, absolute.
+    pub target: String,
+    /// Whether it cannot be written inside.
+    pub read_only: bool,
+}
+
+impl LinuxWorker {
+    /// Runs a command in an image and passes its output on. `started` gets what ends it early.
+    ///
+    /// # Errors
+    /// Of kind [`StepErrorKind::Exit`] when the command could not be executed, with the code that shells give; of another
+    /// kind when there was no way to start anything.
+    pub fn run_image(
+        &self,
+        run: &ImageRun,
+        started: impl FnOnce(Killer),
+        output: &mut dyn FnMut(Stream, &[u8]),
+    ) -> Result<Exit, StepError> {
+        let op = operation(run);
+        let lowers: Vec<&Path> = run.layers.iter().map(PathBuf::as_path).collect();
+        // Thrown away with everything written to it.
+        let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+        let active = Active { upper: snapshot.fs(), work: snapshot.work() };
+        let identity = self.working_directory(&op, &lowers, active)?;
+        let binds = run.binds.iter().map(|bind| self.open_bind(bind)).collect::<Result<Vec<_>, _>>()?;
+        if run.read_only {
+            self.make_targets(run, &binds, &lowers, active)?;
+        }
+        let isolation = self.options.isolation.steps()?;
+        let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+        if run.read_only {
+            let change = AttributeChange::setting(MountAttrFlags::MOUNT_ATTR_RDONLY);
+            set_attributes(&root, c"", Recursion::Single, change).map_err(|errno| {
+                StepError::environment("cannot make the root file system read-only", std::io::Error::from(errno))
+            })?;
+        }
+        let mut prepared = Prepared::default();
+        prepared.mounts = self.own_files();
+        if isolation.fake_ids == FakeIds::On {
+            keep_apt_root(&root, self.format.ownership, &mut prepared)?;
+        }
+        let mut step = Step::new(self.spec(&op, &identity, &prepared), root, isolation.id_map.clone());
+        step.fake_ids = isolation.fake_ids;
+        step.network = match run.network {
+            NetworkMode::None => Network::None,
+            NetworkMode::Default | NetworkMode::Host => Network::Host,
+        };
+        step.stdin = if run.stdin.is_empty() { Stdin::Empty } else { Stdin::Bytes(run.stdin.clone()) };
+        step.mounts = std::mem::take(&mut prepared.mounts);
+        step.mounts.extend(run.binds.iter().zip(binds).map(|(bind, tree)| StepMount {
+            target: bind.target.clone().into_bytes(),
+            source: MountSource::Tree(tree),
+            access: if bind.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
+            set_id: SetIdFiles::Ignored,
+        }));
+        let running = bake_sandbox::spawn(step).map_err(|error| not_run(&error, &op))?;
+        let killer = running.killer();
+        started(killer.clone());
+        let report = self.while_running(killer, || running.wait(output)).map_err(|error| not_run(&error, &op))?;
+        Ok(report.exit)
+    }
+
+    /// The files that every container gets.
+    fn own_files(&self) -> Vec<StepMount> {
+        let name = bake_sandbox::HOST_NAME;
+        let hosts = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+        let file = |content: Vec<u8>| MountSource::File { content, mode: 0o644, uid: 0, gid: 0 };
+        vec![
+            StepMount::read_only("/etc/resolv.conf", file(self.options.resolv_conf.clone())),
+            StepMount::read_only("/etc/hosts", file(hosts.into_bytes())),
+        ]
+    }
+
+    /// A detached mount of what is bound, with what is mounted below it where that can be had, through the step's ID map.
+    fn open_bind(&self, bind: &Bind) -> Result<OwnedFd, StepError> {
+        let shown = bind.source.display();
+        let source = rustix::fs::open(&bind.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| StepError::input(format!("cannot open `{shown}`: {}", std::io::Error::from(errno))))?;
+        let namespace = self.options.isolation.steps()?.user_namespace.as_ref();
+        let mount = |recursion| {
+            let tree = clone_tree(&source, c"", recursion)?;
+            if let Some(namespace) = namespace {
+                set_id_map(&tree, namespace.as_fd(), recursion)?;
+            }
+            Ok::<_, rustix::io::Errno>(tree)
+        };
+        // One file system below that cannot map IDs must not hide the others' parent.
+        mount(Recursion::Recursive).or_else(|_| mount(Recursion::Single)).map_err(|errno| {
+            let failed = StepError::environment(format!("cannot mount `{shown}`"), std::io::Error::from(errno));
+            match errno {
+                rustix::io::Errno::INVAL if namespace.is_some() => {
+                    failed.hint("its file system cannot map the IDs of files; a directory on another one may work")
+                }
+                _ => failed,
+            }
+        })
+    }
+
+    /// Makes what is mounted on, since that is impossible once the root is read-only.
+    fn make_targets(
+        &self,
+        run: &ImageRun,
+        binds: &[OwnedFd],
+        lowers: &[&Path],
+        active: Active<'_>,
+    ) -> Result<(), StepError> {
+        let mut targets = vec![("/proc", true), ("/sys", true), ("/dev", true)];
+        targets.extend([("/etc/resolv.conf", false), ("/etc/hosts", false)]);
+        for (bind, tree) in run.binds.iter().zip(binds) {
+            let status = rustix::fs::fstat(tree).map_err(|errno| {
+                StepError::environment(
+                    format!("cannot inspect `{}`", bind.source.display()),
+                    std::io::Error::from(errno),
+                )
+            })?;
+            targets.push((&bind.target, FileType::from_raw_mode(status.st_mode) == FileType::Directory));
+        }
+        let files = &self.options.isolation.files;
+        let view = MergedView::open(&**files, lowers).map_err(|error| snapshot_failed(&error))?;
+        let environment = |what: &'static str| {
+            move |errno: rustix::io::Errno| StepError::environment(what, std::io::Error::from(errno))
+        };
+        let work = active.work.with_file_name("work-of-targets");
+        rustix::fs::mkdir(&work, Mode::RWXU).map_err(environment("cannot make a directory of the store"))?;
+        let root = files
+            .mount(lowers, Active { upper: active.upper, work: &work })
+            .map_err(|error| snapshot_failed(&error))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let upper = rustix::fs::open(active.upper, flags, Mode::empty())
+            .map_err(environment("cannot open the layer's directory"))?;
+        let destination = Destination::new(root, upper, self.format.ownership);
+        for (target, is_directory) in targets {
+            let relative = target.trim_matches('/');
+            if view.stat(relative.as_bytes()).map_err(|error| snapshot_failed(&error))?.is_none() {
+                make_target(&destination, relative, is_directory)
+                    .map_err(|error| StepError::input(format!("cannot make `{target}`: {}", chain_of(&error))))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn make_target(destination: &Destination, path: &str, is_directory: bool) -> Result<(), DestinationError> {
+    let made = Attributes { owner: (0, 0), mode: 0o755, mtime: None };
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if is_directory {
+        destination.make_directories(path.as_bytes(), made)?;
+    } else {
+        let parent = destination.make_directories(parent.as_bytes(), made)?;
+        destination.create(&parent, name.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The command as the RUN it is isolated like.
+fn operation(run: &ImageRun) -> ExecOp {
+    ExecOp {
+        args: run.args.clone(),
+        env: run.env.clone(),
+        proxy_env: Vec::new(),
+        cwd: run.cwd.clone(),
+        user: run.user.clone(),
+        mounts: Vec::new(),
+        secret_env: Vec::new(),
+        network: run.network,
+        security: SecurityMode::Sandbox,
+        extra_hosts: Vec::new(),
+        hostname: None,
+        platform: run.platform.clone(),
+    }
+}
+
+fn not_run(error: &SandboxError, op: &ExecOp) -> StepError {
+    let mut failed = sandbox_failed(error, op);
+    if let SandboxError::Execute(failure) = error {
+        failed.kind = StepErrorKind::Exit(failure.exit_code());
+    }
+    failed
+}

@@ -1,0 +1,130 @@
+//! Brings an image of the store into a form that can leave it: every layer as a blob.
+//!
+//! A layer that a step made exists as a directory only, and one of a base image may never have been fetched. An image
+//! whose layers are all there as blobs leaves the store byte for byte; any other one gets a new manifest, with the same
+//! config where bake wrote it, so the image ID stays.
+
+use std::collections::BTreeMap;
+
+use bake::error::CommandError;
+use bake::ui::progress::Progress;
+use bake_exporter::{ExportCompression, ExportImage, ExportLayer, LayerContent, Stored};
+use bake_graph::VertexId;
+use bake_oci::manifest::descriptor_digest;
+use bake_oci::{DiffId, ImageLayer, media_type};
+use bake_solver::LayerBlob;
+use bake_store::{BlobDescriptor, Snapshot, Store};
+use bake_worker::Images;
+
+use super::stored::{PlatformImage, StoredImage};
+use super::transfer::{export_failed, exporter, image_failed, side_by_side};
+use crate::wiring::{Host, store_failed};
+
+/// Which manifests may leave the store as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Documents {
+    /// All.
+    Any,
+    /// Those in OCI's media types; docker's are written anew.
+    Oci,
+}
+
+/// The image with all its layers as blobs in the store.
+pub(super) fn with_blobs(
+    image: &StoredImage,
+    documents: Documents,
+    host: &Host,
+    progress: &Progress,
+    step: VertexId,
+) -> Result<Stored, CommandError> {
+    image.hold(&host.store)?;
+    let images = host.images(BTreeMap::new());
+    let mut exported = Vec::with_capacity(image.platforms.len());
+    let mut verbatim = true;
+    for platform in &image.platforms {
+        let layers = layers(image, platform, host, &images, progress, step)?;
+        let as_blobs = layers.iter().all(|layer| matches!(layer.content, LayerContent::Blob(_)));
+        verbatim &=
+            as_blobs && (documents == Documents::Any || platform.descriptor.media_type == media_type::OCI_MANIFEST);
+        exported.push(ExportImage { platform: platform.config.platform(), config: platform.config.clone(), layers });
+    }
+    if verbatim {
+        let images: Vec<_> = image.platforms.iter().map(PlatformImage::verbatim).collect();
+        // Of an index with a single platform in the store, that platform is all there is to give.
+        let descriptor = match image.platforms.as_slice() {
+            [only] => only.descriptor.clone(),
+            _ => image.target.clone(),
+        };
+        return Ok(Stored { descriptor, images });
+    }
+    let annotations = image.image().manifest.annotations().clone().unwrap_or_default().into_iter().collect();
+    exporter(host)
+        .with_blobs(&exported, ExportCompression::default(), &annotations)
+        .map_err(|error| export_failed(&error))
+}
+
+/// Where the bytes of each layer are; what is nowhere in the store is fetched.
+fn layers(
+    image: &StoredImage,
+    platform: &PlatformImage,
+    host: &Host,
+    images: &Images,
+    progress: &Progress,
+    step: VertexId,
+) -> Result<Vec<ExportLayer>, CommandError> {
+    let mut layers = Vec::with_capacity(platform.layers.len());
+    let mut missing = Vec::new();
+    for layer in &platform.layers {
+        let blob = blob(layer)?;
+        let there = host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error))?.is_some();
+        let made = if there { None } else { made_by_step(&host.store, &layer.diff_id)? };
+        let content = match made {
+            Some(snapshot) => LayerContent::Snapshot(snapshot.record.id),
+            None => {
+                if !there {
+                    missing.push(blob.clone());
+                }
+                LayerContent::Blob(descriptor(&blob))
+            }
+        };
+        layers.push(ExportLayer { diff_id: layer.diff_id.clone(), tar_size_bytes: layer.descriptor.size(), content });
+    }
+    fetch(&missing, image, images, progress, step)?;
+    Ok(layers)
+}
+
+/// Fetches blobs that an image lacks from where they came from.
+pub(super) fn fetch(
+    blobs: &[LayerBlob],
+    image: &StoredImage,
+    images: &Images,
+    progress: &Progress,
+    step: VertexId,
+) -> Result<(), CommandError> {
+    let references: Vec<String> = image.references.iter().map(ToString::to_string).collect();
+    side_by_side(blobs, |blob| images.fetch_again(blob, &references, step, progress)).map_err(|error| {
+        image_failed(&error)
+            .context(format!("a layer of `{}` is not in the store, and cannot be fetched", image.name()))
+            .hint("pull the image, or the base image it was built from, again")
+    })
+}
+
+/// The layer as its manifest names it.
+pub(super) fn blob(layer: &ImageLayer) -> Result<LayerBlob, CommandError> {
+    let digest = descriptor_digest(&layer.descriptor).map_err(|error| CommandError::build(error.to_string()))?;
+    Ok(LayerBlob { media_type: layer.descriptor.media_type().to_string(), digest, size: layer.descriptor.size() })
+}
+
+fn descriptor(blob: &LayerBlob) -> BlobDescriptor {
+    BlobDescriptor { media_type: blob.media_type.clone(), digest: blob.digest.clone(), size_bytes: blob.size }
+}
+
+/// The directory of a layer that a step made. Unpacked layers are left out: their archive cannot always be made again
+/// byte for byte, since others wrote it.
+pub(super) fn made_by_step(store: &Store, diff_id: &DiffId) -> Result<Option<Snapshot>, CommandError> {
+    let snapshots = store.snapshots_by_diff_id(diff_id).map_err(|error| store_failed(&error))?;
+    Ok(snapshots.into_iter().find(|snapshot| {
+        let id = snapshot.record.id.as_str();
+        !id.starts_with("layer-") && !id.starts_with("chain-")
+    }))
+}
