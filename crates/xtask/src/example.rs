@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::ValueEnum;
 
@@ -48,14 +48,15 @@ pub(crate) fn run(example: Example, options: Options) -> Result<(), String> {
 }
 
 fn hello(program: &Program, options: Options) -> Result<(), String> {
-    let base = provide(program, BaseImage::Busybox, options)?;
-    program.run(&Build { tag: "hello:1.0", base, context: "testdata/examples/hello".into() }.arguments())?;
+    let flags = provide(program, BaseImage::Busybox, options)?;
+    program.run(&Build { tag: "hello:1.0", flags, context: "testdata/examples/hello".into() }.arguments())?;
     program.run(&["run", "hello:1.0"].map(OsString::from))
 }
 
 fn cservice(program: &Program, options: Options) -> Result<(), String> {
-    let base = provide(program, BaseImage::Debian, options)?;
-    let mut build = Build { tag: "cservice:1.0", base, context: "testdata/examples/cservice".into() };
+    let mut flags = provide(program, BaseImage::Debian, options)?;
+    flags.extend(proxies());
+    let mut build = Build { tag: "cservice:1.0", flags, context: "testdata/examples/cservice".into() };
     program.run(&build.arguments())?;
     program.run(&["run", "cservice:1.0", "--self-test"].map(OsString::from))?;
 
@@ -81,8 +82,8 @@ fn cservice(program: &Program, options: Options) -> Result<(), String> {
 /// A build of an example.
 struct Build {
     tag: &'static str,
-    /// What makes the base image known.
-    base: Vec<OsString>,
+    /// What makes the base image known, and what else its steps need.
+    flags: Vec<OsString>,
     /// Relative to the workspace.
     context: PathBuf,
 }
@@ -90,7 +91,7 @@ struct Build {
 impl Build {
     fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = ["build", "--progress=plain", "-t", self.tag].map(OsString::from).to_vec();
-        arguments.extend(self.base.iter().cloned());
+        arguments.extend(self.flags.iter().cloned());
         arguments.push(self.context.clone().into());
         arguments
     }
@@ -116,9 +117,7 @@ fn provide(program: &Program, base: BaseImage, options: Options) -> Result<Vec<O
     say(&format!("making an image to stand in for {reference} in {} ...", directory.display()));
     let origin = base.make(&whole)?;
     say(&format!("the image that stands in for {reference}: {origin}"));
-    let mut flags = vec!["--build-context".into(), format!("{reference}=oci-layout://{}", directory.display()).into()];
-    flags.extend(proxies());
-    Ok(flags)
+    Ok(vec!["--build-context".into(), format!("{reference}=oci-layout://{}", directory.display()).into()])
 }
 
 /// Lets steps use the proxy through which this machine gets its packages. Proxies are not part of the cache key.
@@ -135,9 +134,11 @@ fn proxies() -> Vec<OsString> {
         .collect()
 }
 
-/// Copies the example with another greeting in one of its files.
+/// Copies the example with another greeting in one of its files, one that no earlier build has seen.
 fn copy_changed(from: &Path, to: &Path) -> Result<(), String> {
     const FILE: &str = "src/pages.c";
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let greeting = format!("Hello number {seconds}");
     let failed = |path: &Path, error: std::io::Error| format!("Failed to copy to {}: {error}", path.display());
     if to.exists() {
         std::fs::remove_dir_all(to).map_err(|error| failed(to, error))?;
@@ -147,7 +148,7 @@ fn copy_changed(from: &Path, to: &Path) -> Result<(), String> {
         let place = to.join(relative);
         let parent = place.parent().unwrap_or(to);
         std::fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
-        let text = if relative == Path::new(FILE) { text.replace("Hello", "Hello again") } else { text };
+        let text = if relative == Path::new(FILE) { text.replace("Hello", &greeting) } else { text };
         std::fs::write(&place, text).map_err(|error| failed(&place, error))?;
     }
     Ok(())
