@@ -41,9 +41,13 @@ impl BaseImage {
         }
         std::fs::create_dir_all(&unfinished).map_err(failed("make", &unfinished))?;
         let origin = match self {
-            Self::Busybox => busybox::make(&unfinished)?,
-            Self::Debian => debian::make(&unfinished)?,
+            Self::Busybox => busybox::make(&unfinished),
+            Self::Debian => debian::make(&unfinished),
         };
+        let origin = origin.inspect_err(|_| {
+            // Only room is lost where this fails too, and the next attempt begins with it.
+            let _ = std::fs::remove_dir_all(&unfinished);
+        })?;
         std::fs::rename(&unfinished, directory).map_err(failed("make", directory))?;
         Ok(origin)
     }

@@ -88,7 +88,11 @@ fn mmdebstrap(mirrors: &Mirrors, layout: &mut LayoutWriter) -> Result<(), String
         command.arg("--include=ca-certificates");
     }
     command.arg(RELEASE).arg("-").args(mirrors.sources());
-    copy_archive(&mut command, layout)
+    copy_archive(&mut command, layout).map_err(|error| {
+        format!(
+            "{error}\n  it takes root, or for other users the package uidmap and a range of IDs in /etc/subuid and /etc/subgid"
+        )
+    })
 }
 
 /// For root only. The root file system is removed afterwards.
