@@ -12,12 +12,14 @@ pub struct Sanitizer {
 }
 
 /// What is replaced by what, in this order.
-const PATTERNS: [(&str, &str); 7] = [
+const PATTERNS: [(&str, &str); 8] = [
     // The time in front of a line of a step's output: `#3 0.123 text`.
     (r"(?m)^(#\d+) \d+\.\d+ ", "$1 [TIME] "),
+    // The same where the last lines of a step that failed are shown again: `0.123 text`.
+    (r"(?m)^\d+\.\d{3} ", "[TIME] "),
     // Durations as the display writes them: `0.3s`, `12ms`, `1m02s`.
-    (r"\b\d+m\d+(\.\d+)?s\b", "[TIME]"),
-    (r"\b\d+(\.\d+)?(ms|s)\b", "[TIME]"),
+    (r"(?m)(^|[ (])\d+m\d+(\.\d+)?s\b", "$1[TIME]"),
+    (r"(?m)(^|[ (])\d+(\.\d+)?(ms|s)\b", "$1[TIME]"),
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z\b", "[DATE]"),
     (r"\b(127\.0\.0\.1|localhost):\d{2,5}\b", "$1:[PORT]"),
     (r"\bsha256:[0-9a-f]{64}\b", "sha256:[DIGEST]"),
@@ -82,6 +84,8 @@ mod tests {
         let sanitizer = Sanitizer::new().path(Path::new("/tmp/abc/context"), "CONTEXT");
         for (text, expected) in [
             ("#3 0.123 text 1.5", "#3 [TIME] text 1.5\n"),
+            ("0.123 text", "[TIME] text\n"),
+            ("write `30s`", "write `30s`\n"),
             ("took 0.3s, then 12ms, then 1m02s", "took [TIME], then [TIME], then [TIME]\n"),
             ("at 2026-01-02T03:04:05.6Z  ", "at [DATE]\n"),
             ("http://127.0.0.1:41234/v2/", "http://127.0.0.1:[PORT]/v2/\n"),

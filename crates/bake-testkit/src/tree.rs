@@ -63,6 +63,8 @@ pub struct DescribedImage {
     pub config: ImageConfig,
     /// The text.
     pub text: String,
+    /// The latest time of a file in the layers that are listed, in seconds since 1970; zero without files.
+    pub modified_seconds: i64,
 }
 
 /// Reads an archive (OCI layout or docker), validates the image it holds with all layers, and writes it as text.
@@ -110,6 +112,7 @@ pub fn describe(
         let kind = if entry.empty_layer { "empty" } else { "layer" };
         line(&mut text, &format!("{kind} {}", entry.created_by.replace('\n', "\\n")));
     }
+    let mut modified_seconds = 0;
     for (number, layer) in manifest.layers().iter().enumerate() {
         if number < below {
             continue;
@@ -123,9 +126,9 @@ pub fn describe(
         let blob = store.get(&digest(layer)?).map_err(|error| unreadable(chain(&error)))?;
         let blob = blob.ok_or_else(|| unreadable("a layer is missing".into()))?;
         let archive = decompress(blob, ExpansionLimits::default()).map_err(|error| unreadable(chain(&error)))?;
-        layer_text(archive, &mut text).map_err(&unreadable)?;
+        modified_seconds = modified_seconds.max(layer_text(archive, &mut text).map_err(&unreadable)?);
     }
-    Ok(DescribedImage { digest: descriptor.digest().to_string(), config, text })
+    Ok(DescribedImage { digest: descriptor.digest().to_string(), config, text, modified_seconds })
 }
 
 fn line(text: &mut String, content: &str) {
@@ -165,9 +168,12 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), |text| text.replace('\n', "\\n"))
 }
 
-fn layer_text(archive: Box<dyn Read + Send + '_>, text: &mut String) -> Result<(), String> {
+/// Lists a layer, and gives the latest time of its files.
+fn layer_text(archive: Box<dyn Read + Send + '_>, text: &mut String) -> Result<i64, String> {
+    let mut latest = 0;
     let mut archive = LayerReader::new(archive);
     while let Some(mut entry) = archive.next_entry().map_err(|error| chain(&error))? {
+        latest = latest.max(entry.entry.mtime.seconds);
         let content = if entry.entry.size() > 0 {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
@@ -177,7 +183,7 @@ fn layer_text(archive: Box<dyn Read + Send + '_>, text: &mut String) -> Result<(
         };
         line(text, &entry_text(&entry.entry, content.as_deref()));
     }
-    Ok(())
+    Ok(latest)
 }
 
 fn entry_text(entry: &Entry, content: Option<&str>) -> String {
