@@ -71,7 +71,33 @@ pub enum ImageError {
         reference: String,
         /// What is wrong.
         problem: String,
+        /// Whether that is for want of space.
+        disk_full: bool,
     },
+    /// A blob could not be brought into the store.
+    #[error("cannot fetch layer {digest} of `{reference}`")]
+    Fetch {
+        /// Which blob.
+        digest: Digest,
+        /// Of which image.
+        reference: String,
+        /// What lies underneath.
+        #[source]
+        source: Box<ImageError>,
+    },
+}
+
+impl ImageError {
+    /// Whether the store's disk is full.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_disk_full(),
+            Self::Unpack { disk_full, .. } => *disk_full,
+            Self::Fetch { source, .. } => source.is_disk_full(),
+            Self::Network(NetworkError::Store(error)) => error.is_disk_full(),
+            _ => false,
+        }
+    }
 }
 
 /// An image, pinned to one platform's manifest.
@@ -345,6 +371,15 @@ impl Images {
 
     /// Brings the blob of an image's layer into the store.
     pub fn fetch(&self, blob: &LayerBlob, step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
+        self.fetch_missing(blob, step, events).map_err(|source| {
+            let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+            let reference =
+                origins.get(&blob.digest).map_or_else(|| "an image".to_owned(), |origin| origin.reference.clone());
+            ImageError::Fetch { digest: blob.digest.clone(), reference, source: Box::new(source) }
+        })
+    }
+
+    fn fetch_missing(&self, blob: &LayerBlob, step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
         if self.store.blob_size(&blob.digest)?.is_some() {
             return Ok(());
         }
@@ -442,10 +477,16 @@ impl Images {
                 problem: "the directory of a layer that a step made is gone; run `bake fsck`".into(),
             });
         };
-        let failed = |problem: String| ImageError::Unpack {
+        let unpack_failed = |problem: String, disk_full: bool| ImageError::Unpack {
             digest: blob.digest.clone(),
             reference: reference(&blob.digest),
             problem,
+            disk_full,
+        };
+        let failed = |problem: String| unpack_failed(problem, false);
+        let not_unpacked = |error: bake_snapshot::SnapshotError| {
+            use rustix::io::Errno;
+            unpack_failed(chain_of(&error), matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT)))
         };
         let (file, _) = self.store.open_blob(&blob.digest)?.ok_or_else(|| ImageError::MissingBlob {
             digest: blob.digest.clone(),
@@ -456,7 +497,7 @@ impl Images {
         let mut digest_of_stream = HashingReader { inner: stream, digester: bake_oci::Digester::new(), bytes: 0 };
         let mut reader = LayerReader::new(&mut digest_of_stream);
         let unpacked = bake_snapshot::unpack(&mut reader, active.fs(), self.format, UnpackLimits::default())
-            .map_err(|problem| failed(chain_of(&problem)))?;
+            .map_err(not_unpacked)?;
         reader.finish().map_err(|problem| failed(problem.to_string()))?;
         let tar_size = digest_of_stream.bytes;
         let actual = DiffId(digest_of_stream.digester.finish());
@@ -467,8 +508,7 @@ impl Images {
             layer.snapshot.clone()
         } else {
             let below: Vec<&Path> = below.iter().map(PathBuf::as_path).collect();
-            bake_snapshot::complete(&unpacked.pending, active.fs(), &below, self.format)
-                .map_err(|problem| failed(chain_of(&problem)))?;
+            bake_snapshot::complete(&unpacked.pending, active.fs(), &below, self.format).map_err(not_unpacked)?;
             match chain(&layers[..=index]) {
                 Some(chain) => SnapshotId::for_chain(&chain),
                 None => layer.snapshot.clone(),

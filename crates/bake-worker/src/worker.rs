@@ -408,7 +408,8 @@ impl FileHasher for Memory<'_> {
 }
 
 pub(crate) fn image_failed(error: &ImageError) -> StepError {
-    StepError::environment(chain_of(error), error.to_string())
+    let failed = StepError::environment(chain_of(error), error.to_string());
+    if error.is_disk_full() { failed.hint("`bake prune` frees space in the store") } else { failed }
 }
 
 pub(crate) fn store_failed(error: &bake_store::StoreError) -> StepError {
@@ -417,7 +418,12 @@ pub(crate) fn store_failed(error: &bake_store::StoreError) -> StepError {
 }
 
 pub(crate) fn snapshot_failed(error: &bake_snapshot::SnapshotError) -> StepError {
-    StepError::environment(chain_of(error), error.to_string())
+    use rustix::io::Errno;
+    let failed = StepError::environment(chain_of(error), error.to_string());
+    match error.errno() {
+        Some(Errno::NOSPC | Errno::DQUOT) => failed.hint("`bake prune` frees space in the store"),
+        _ => failed,
+    }
 }
 
 /// A duplicate of a descriptor.

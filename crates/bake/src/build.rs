@@ -55,7 +55,8 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
     };
     report_problems(&dockerfile, &plan.warnings, &progress)?;
     for name in &plan.unused_build_args {
-        progress.print(format!("{} build argument `{name}` is not used by this Dockerfile", colour.warning("warning:")));
+        progress
+            .print(format!("{} build argument `{name}` is not used by this Dockerfile", colour.warning("warning:")));
     }
 
     let worker = Arc::new(LinuxWorker::new(WorkerOptions {
@@ -113,7 +114,11 @@ fn solve(
 }
 
 /// Shows warnings, and ends the build if there are errors.
-fn report_problems(dockerfile: &Dockerfile, diagnostics: &[Diagnostic], progress: &Progress) -> Result<(), CommandError> {
+fn report_problems(
+    dockerfile: &Dockerfile,
+    diagnostics: &[Diagnostic],
+    progress: &Progress,
+) -> Result<(), CommandError> {
     let colour = progress.colour();
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Err(problems(dockerfile, diagnostics, colour));
@@ -142,7 +147,13 @@ fn problems(dockerfile: &Dockerfile, diagnostics: &[Diagnostic], colour: Colour)
 }
 
 /// A failed step with its output and its lines.
-fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progress: &Progress, host: &Host) -> CommandError {
+fn failed_build(
+    error: &SolveError,
+    plan: &Plan,
+    dockerfile: &Dockerfile,
+    progress: &Progress,
+    host: &Host,
+) -> CommandError {
     let SolveError::Step { step, error } = error else {
         progress.finish(None);
         return CommandError::interrupted();
@@ -158,8 +169,9 @@ fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progre
     let origin = vertex.origin.map(|origin| (&dockerfile.source, Span::new(origin.start, origin.end)));
     let snippet = render_failed_step(&FailedStep { name: &name, output: &output, origin }, progress.colour());
     let at = origin.map_or_else(String::new, |(source, span)| format!(" (line {})", source.position(span.start).line));
-    let mut failed =
-        CommandError::new(ErrorKind::Build, format!("{}{at}", error.message)).snippet(snippet).hints(error.hints.clone());
+    let mut failed = CommandError::new(ErrorKind::Build, format!("{}{at}", error.message))
+        .snippet(snippet)
+        .hints(error.hints.clone());
     if let crate::wiring::Privilege::Rootless(bake_sandbox::userns::RootlessMap::Single) = &host.privilege
         && matches!(error.kind, StepErrorKind::Exit(_))
     {

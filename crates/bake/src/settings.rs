@@ -45,14 +45,17 @@ pub(crate) fn store_root(argument: Option<&Path>, is_root: bool) -> Result<PathB
     }
     match variable("HOME") {
         Some(home) => Ok(PathBuf::from(home).join(".local/share/bake")),
-        None => Err(CommandError::usage("cannot tell where images are to be kept: neither `$XDG_DATA_HOME` nor `$HOME` is set")
-            .hint("pass `--root DIR` or set `BAKE_ROOT`")),
+        None => Err(CommandError::usage(
+            "cannot tell where images are to be kept: neither `$XDG_DATA_HOME` nor `$HOME` is set",
+        )
+        .hint("pass `--root DIR` or set `BAKE_ROOT`")),
     }
 }
 
 /// Whether colours are used on standard error.
 pub(crate) fn colour() -> Colour {
-    if variable("NO_COLOR").is_some() || !std::io::stderr().is_terminal() || variable("TERM").as_deref() == Some("dumb") {
+    if variable("NO_COLOR").is_some() || !std::io::stderr().is_terminal() || variable("TERM").as_deref() == Some("dumb")
+    {
         Colour::Plain
     } else {
         Colour::Coloured
@@ -133,8 +136,10 @@ impl BuildRequest {
         let context = match arguments.context.as_str() {
             "-" => ContextSpec::Stdin,
             text if bake_frontend::is_git_url(text) || text.starts_with("http://") || text.starts_with("https://") => {
-                return Err(CommandError::usage(format!("remote build contexts such as `{text}` are not supported yet"))
-                    .hint("fetch it first and pass the directory"));
+                return Err(CommandError::usage(format!(
+                    "remote build contexts such as `{text}` are not supported yet"
+                ))
+                .hint("fetch it first and pass the directory"));
             }
             text => ContextSpec::Directory(PathBuf::from(text)),
         };
@@ -144,7 +149,9 @@ impl BuildRequest {
             Some(path) => DockerfileSpec::Path(path.clone()),
         };
         if matches!((&context, &dockerfile), (ContextSpec::Stdin, DockerfileSpec::Stdin)) {
-            return Err(CommandError::usage("the Dockerfile and the build context cannot both come from standard input"));
+            return Err(CommandError::usage(
+                "the Dockerfile and the build context cannot both come from standard input",
+            ));
         }
         if let Some(ssh) = arguments.ssh.first() {
             return Err(CommandError::usage(format!("`--ssh {ssh}` is not supported yet")));
@@ -159,7 +166,9 @@ impl BuildRequest {
         let source_date_epoch = match epoch_text {
             None => None,
             Some(text) => {
-                let epoch = text.parse::<i64>().map_err(|_| CommandError::usage(format!("`SOURCE_DATE_EPOCH={text}` is no number of seconds")))?;
+                let epoch = text
+                    .parse::<i64>()
+                    .map_err(|_| CommandError::usage(format!("`SOURCE_DATE_EPOCH={text}` is no number of seconds")))?;
                 build_args.insert("SOURCE_DATE_EPOCH".into(), text);
                 Some(epoch)
             }
@@ -194,7 +203,8 @@ impl BuildRequest {
                 },
                 extra_hosts: extra_hosts(&arguments.add_host)?,
                 allow_insecure: arguments.allow.contains(&Entitlement::SecurityInsecure),
-                allow_host_network: arguments.allow.contains(&Entitlement::NetworkHost) || arguments.network == NetworkMode::Host,
+                allow_host_network: arguments.allow.contains(&Entitlement::NetworkHost)
+                    || arguments.network == NetworkMode::Host,
             },
             tags,
         };
@@ -218,7 +228,8 @@ impl BuildRequest {
 }
 
 fn tag_reference(text: &str) -> Result<Reference, CommandError> {
-    let reference = Reference::parse(text).map_err(|error| CommandError::usage(format!("invalid tag `{text}`: {error}")))?;
+    let reference =
+        Reference::parse(text).map_err(|error| CommandError::usage(format!("invalid tag `{text}`: {error}")))?;
     if reference.digest().is_some() {
         return Err(CommandError::usage(format!("invalid tag `{text}`: a name for a new image cannot hold a digest")));
     }
@@ -232,8 +243,8 @@ fn labels(arguments: &BuildArguments) -> BTreeMap<String, String> {
 fn platforms(texts: &[String]) -> Result<Vec<Platform>, CommandError> {
     let mut platforms = Vec::with_capacity(texts.len().max(1));
     for text in texts.iter().filter(|text| !text.is_empty()) {
-        let platform =
-            Platform::parse(text).map_err(|error| CommandError::usage(format!("failed to parse platform {text}: {error}")))?;
+        let platform = Platform::parse(text)
+            .map_err(|error| CommandError::usage(format!("failed to parse platform {text}: {error}")))?;
         if platform.os != "linux" {
             return Err(CommandError::usage(format!("cannot build for {platform}: bake builds Linux images")));
         }
@@ -267,11 +278,14 @@ fn exports(arguments: &BuildArguments) -> Result<Vec<ExportSpec>, CommandError> 
 fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
     let mut annotations = BTreeMap::new();
     for text in texts {
-        let (key, value) =
-            text.split_once('=').ok_or_else(|| CommandError::usage(format!("invalid annotation `{text}`: expected NAME=VALUE")))?;
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| CommandError::usage(format!("invalid annotation `{text}`: expected NAME=VALUE")))?;
         let key = match key.split_once(':') {
             Some(("manifest", key)) => key,
-            Some((level, _)) if ["index", "manifest-descriptor", "index-descriptor"].contains(&level) || level.contains('[') => {
+            Some((level, _))
+                if ["index", "manifest-descriptor", "index-descriptor"].contains(&level) || level.contains('[') =>
+            {
                 return Err(CommandError::usage(format!("annotations of `{level}` are not supported yet")));
             }
             _ => key,
@@ -285,10 +299,13 @@ fn extra_hosts(texts: &[String]) -> Result<Vec<(String, String)>, CommandError> 
     let mut hosts = Vec::with_capacity(texts.len());
     for text in texts {
         let split = text.split_once('=').or_else(|| text.split_once(':'));
-        let (host, address) = split.ok_or_else(|| CommandError::usage(format!("invalid host `{text}`: expected HOST:IP")))?;
+        let (host, address) =
+            split.ok_or_else(|| CommandError::usage(format!("invalid host `{text}`: expected HOST:IP")))?;
         let address = address.trim_start_matches('[').trim_end_matches(']');
         if address == "host-gateway" {
-            return Err(CommandError::usage("`host-gateway` is not supported: steps share the host's network or have none"));
+            return Err(CommandError::usage(
+                "`host-gateway` is not supported: steps share the host's network or have none",
+            ));
         }
         if host.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
             return Err(CommandError::usage(format!("invalid host `{text}`: `{address}` is no IP address")));
@@ -303,14 +320,18 @@ fn named_sources(arguments: &BuildArguments) -> Result<BTreeMap<String, NamedSou
     for context in &arguments.build_context {
         let value = context.value.clone().unwrap_or_default();
         let source = if let Some(reference) = value.strip_prefix("docker-image://") {
-            let reference = Reference::parse(reference)
-                .map_err(|error| CommandError::usage(format!("invalid build context `{}={value}`: {error}", context.name)))?;
+            let reference = Reference::parse(reference).map_err(|error| {
+                CommandError::usage(format!("invalid build context `{}={value}`: {error}", context.name))
+            })?;
             NamedSource::Image(Box::new(reference))
         } else if let Some(layout) = value.strip_prefix("oci-layout://") {
             layout_source(layout)
         } else if value.contains("://") || bake_frontend::is_git_url(&value) {
-            return Err(CommandError::usage(format!("the build context `{}={value}` is not supported yet", context.name))
-                .hint("a directory, `docker-image://` and `oci-layout://` are"));
+            return Err(CommandError::usage(format!(
+                "the build context `{}={value}` is not supported yet",
+                context.name
+            ))
+            .hint("a directory, `docker-image://` and `oci-layout://` are"));
         } else {
             NamedSource::Directory(PathBuf::from(value))
         };
@@ -333,11 +354,16 @@ fn context_name(name: &str) -> String {
 /// `DIR[:TAG][@DIGEST]`
 fn layout_source(text: &str) -> NamedSource {
     if let Some((directory, digest)) = text.rsplit_once('@') {
-        let directory = directory.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(directory, |(directory, _)| directory);
+        let directory = directory
+            .rsplit_once(':')
+            .filter(|(_, tag)| !tag.contains('/'))
+            .map_or(directory, |(directory, _)| directory);
         return NamedSource::Layout { directory: PathBuf::from(directory), name: Some(digest.to_owned()) };
     }
     match text.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
-        Some((directory, tag)) => NamedSource::Layout { directory: PathBuf::from(directory), name: Some(tag.to_owned()) },
+        Some((directory, tag)) => {
+            NamedSource::Layout { directory: PathBuf::from(directory), name: Some(tag.to_owned()) }
+        }
         None => NamedSource::Layout { directory: PathBuf::from(text), name: None },
     }
 }
@@ -360,14 +386,17 @@ fn secrets(specs: &[String]) -> Result<BTreeMap<String, SecretValue>, CommandErr
         let id = id.filter(|id| !id.is_empty()).ok_or_else(|| refuse("it has no id".into()))?;
         let value = match (file, env) {
             (Some(_), Some(_)) => return Err(refuse("src and env exclude each other".into())),
-            (Some(file), None) => read_secret(&file).map_err(|error| refuse(format!("cannot read `{}`: {error}", file.display())))?,
+            (Some(file), None) => {
+                read_secret(&file).map_err(|error| refuse(format!("cannot read `{}`: {error}", file.display())))?
+            }
             (None, Some(name)) => std::env::var(&name)
                 .map(String::into_bytes)
                 .map_err(|_| refuse(format!("the environment variable `{name}` is not set")))?,
             (None, None) => match std::env::var(&id) {
                 Ok(value) => value.into_bytes(),
-                Err(_) => read_secret(Path::new(&id))
-                    .map_err(|error| refuse(format!("there is no environment variable and no readable file of that name: {error}")))?,
+                Err(_) => read_secret(Path::new(&id)).map_err(|error| {
+                    refuse(format!("there is no environment variable and no readable file of that name: {error}"))
+                })?,
             },
         };
         secrets.insert(id, SecretValue(Arc::new(value)));

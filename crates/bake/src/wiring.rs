@@ -112,23 +112,26 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
         failed.hints.extend(hint);
         failed
     };
-    let own_ids = || IdMap::identity().map_err(|error| StepError::environment("cannot read the ID map of this process", error));
+    let own_ids =
+        || IdMap::identity().map_err(|error| StepError::environment("cannot read the ID map of this process", error));
     let mut snapshotter = OverlaySnapshotter::new(format);
     let (id_map, fake_ids) = match privilege {
         Privilege::Root => {
             let id_map = IdMap::range(STEP_IDS.0, STEP_IDS.1);
             let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-            let store = rustix::fs::open(root, flags, rustix::fs::Mode::empty())
-                .map_err(|errno| StepError::environment("cannot open the store's directory", std::io::Error::from(errno)))?;
+            let store = rustix::fs::open(root, flags, rustix::fs::Mode::empty()).map_err(|errno| {
+                StepError::environment("cannot open the store's directory", std::io::Error::from(errno))
+            })?;
             let mut mounter = id_map.clone();
             let own = IdRange { inside: MOUNTER_ID_ON_DISK, outside: 0, count: 1 };
             mounter.users.push(own);
             mounter.groups.push(own);
             let namespace = namespace_for(&mounter).map_err(failed)?;
-            let mapped = bake_sys::mount::clone_tree(&store, c"", bake_sys::mount::Recursion::Single).and_then(|mount| {
-                use std::os::fd::AsFd as _;
-                bake_sys::mount::set_id_map(&mount, namespace.as_fd(), bake_sys::mount::Recursion::Single)
-            });
+            let mapped =
+                bake_sys::mount::clone_tree(&store, c"", bake_sys::mount::Recursion::Single).and_then(|mount| {
+                    use std::os::fd::AsFd as _;
+                    bake_sys::mount::set_id_map(&mount, namespace.as_fd(), bake_sys::mount::Recursion::Single)
+                });
             match mapped {
                 Ok(()) => {
                     snapshotter.id_map = Some(namespace);
@@ -146,9 +149,7 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
     };
     let user_namespace = match &snapshotter.id_map {
         Some(namespace) => Some(
-            namespace
-                .try_clone()
-                .map_err(|error| StepError::environment("cannot duplicate a descriptor", error))?,
+            namespace.try_clone().map_err(|error| StepError::environment("cannot duplicate a descriptor", error))?,
         ),
         None => None,
     };
@@ -165,8 +166,9 @@ fn registry_options() -> Result<Options, NetworkError> {
         },
         ..Options::default()
     };
-    let directory =
-        variable("DOCKER_CONFIG").map(PathBuf::from).or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".docker")));
+    let directory = variable("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".docker")));
     let Some(path) = directory.map(|directory| directory.join("config.json")) else { return Ok(options) };
     if let Ok(text) = std::fs::read_to_string(&path) {
         options.credentials = Credentials::from_docker_config(&text, helper_runner())
@@ -193,7 +195,10 @@ pub(crate) struct Resolver {
 
 impl MetaResolver for Resolver {
     fn resolve_image(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, MetaError> {
-        self.images.resolve(reference, platform, self.pull).map(resolved).map_err(|error| unresolved(&reference.familiar(), error))
+        self.images
+            .resolve(reference, platform, self.pull)
+            .map(resolved)
+            .map_err(|error| unresolved(&reference.familiar(), error))
     }
 
     fn named_context(&self, name: &str, platform: &Platform) -> Result<Option<NamedContext>, MetaError> {
@@ -205,7 +210,9 @@ impl MetaResolver for Resolver {
             }
             Some(NamedSource::Layout { name: image, .. }) => {
                 let image = self.images.resolve_in_layout(name, image.as_deref(), platform);
-                image.map(|image| Some(NamedContext::Image(Box::new(resolved(image))))).map_err(|error| unresolved(name, error))
+                image
+                    .map(|image| Some(NamedContext::Image(Box::new(resolved(image)))))
+                    .map_err(|error| unresolved(name, error))
             }
         }
     }

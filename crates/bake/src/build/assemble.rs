@@ -30,7 +30,12 @@ pub(super) fn assemble(
     plan.images.iter().map(|image| assemble_one(image, solved, worker, epoch)).collect()
 }
 
-fn assemble_one(plan: &ImagePlan, solved: &Solved, worker: &LinuxWorker, epoch: Option<i64>) -> Result<Assembled, CommandError> {
+fn assemble_one(
+    plan: &ImagePlan,
+    solved: &Solved,
+    worker: &LinuxWorker,
+    epoch: Option<i64>,
+) -> Result<Assembled, CommandError> {
     let layers = solved.outputs.get(&plan.root).map(|output| output.layers().to_vec()).unwrap_or_default();
     let mut config = plan.config.clone();
     let base = config.rootfs.diff_ids.len().min(layers.len());

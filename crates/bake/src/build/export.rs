@@ -126,7 +126,9 @@ impl Context<'_> {
                 }
                 Ok(Some(stored))
             }
-            ExportTarget::OciArchive(path) => self.archive(spec, ArchiveKind::Oci, path.as_deref(), progress, step, exported),
+            ExportTarget::OciArchive(path) => {
+                self.archive(spec, ArchiveKind::Oci, path.as_deref(), progress, step, exported)
+            }
             ExportTarget::DockerArchive(path) => {
                 self.archive(spec, ArchiveKind::Docker, path.as_deref(), progress, step, exported)
             }
@@ -176,7 +178,12 @@ impl Context<'_> {
     }
 
     /// The images with every layer as a blob; those of bases are fetched where only the registry has them.
-    fn blobs(&self, spec: &ExportSpec, progress: &Progress, step: bake_graph::VertexId) -> Result<Stored, CommandError> {
+    fn blobs(
+        &self,
+        spec: &ExportSpec,
+        progress: &Progress,
+        step: bake_graph::VertexId,
+    ) -> Result<Stored, CommandError> {
         for layer in self.assembled.iter().flat_map(|assembled| &assembled.layers) {
             if let Some(blob) = &layer.blob {
                 self.images
@@ -189,7 +196,12 @@ impl Context<'_> {
             .map_err(|error| failed(&error))
     }
 
-    fn directories(&self, assembled: &Assembled, progress: &Progress, step: bake_graph::VertexId) -> Result<Vec<PathBuf>, CommandError> {
+    fn directories(
+        &self,
+        assembled: &Assembled,
+        progress: &Progress,
+        step: bake_graph::VertexId,
+    ) -> Result<Vec<PathBuf>, CommandError> {
         self.images
             .directories(&assembled.layers, step, progress)
             .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))
@@ -204,13 +216,18 @@ impl Context<'_> {
 }
 
 /// Writes to a file (complete, or not at all) or to standard output.
-fn write_to(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>) -> Result<(), CommandError> {
+fn write_to(
+    path: Option<&Path>,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<(), CommandError> {
     let Some(path) = path else {
         let mut out = BufWriter::with_capacity(256 * 1024, std::io::stdout().lock());
         write(&mut out).map_err(|error| failed(&error))?;
         return out.flush().map_err(|error| CommandError::build(format!("cannot write to standard output: {error}")));
     };
-    let cannot = |action: &str, error: std::io::Error| CommandError::build(format!("cannot {action} `{}`: {error}", path.display()));
+    let cannot = |action: &str, error: std::io::Error| {
+        CommandError::build(format!("cannot {action} `{}`: {error}", path.display()))
+    };
     // Devices and pipes are written to as they are.
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         let mut out = BufWriter::new(File::options().write(true).open(path).map_err(|error| cannot("open", error))?);
@@ -220,7 +237,8 @@ fn write_to(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Result<()
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let partial = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let result = (|| {
-        let mut out = BufWriter::with_capacity(256 * 1024, File::create(&partial).map_err(|error| cannot("create", error))?);
+        let mut out =
+            BufWriter::with_capacity(256 * 1024, File::create(&partial).map_err(|error| cannot("create", error))?);
         write(&mut out).map_err(|error| failed(&error))?;
         out.flush().map_err(|error| cannot("write", error))?;
         std::fs::rename(&partial, path).map_err(|error| cannot("write", error))
@@ -236,7 +254,8 @@ fn write_results(stored: &Stored, request: &BuildRequest) -> Result<(), CommandE
     let config = stored.images.first().map(|image| image.config_digest.to_string()).unwrap_or_default();
     if let Some(path) = &request.iidfile {
         let digest = if stored.images.len() == 1 { config.clone() } else { stored.descriptor.digest.to_string() };
-        std::fs::write(path, digest).map_err(|error| CommandError::build(format!("cannot write `{}`: {error}", path.display())))?;
+        std::fs::write(path, digest)
+            .map_err(|error| CommandError::build(format!("cannot write `{}`: {error}", path.display())))?;
     }
     if let Some(path) = &request.metadata_file {
         let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
@@ -252,9 +271,11 @@ fn write_results(stored: &Stored, request: &BuildRequest) -> Result<(), CommandE
         if !names.is_empty() {
             metadata["image.name"] = names.join(",").into();
         }
-        let mut text = serde_json::to_vec_pretty(&metadata).map_err(|error| CommandError::internal(error.to_string()))?;
+        let mut text =
+            serde_json::to_vec_pretty(&metadata).map_err(|error| CommandError::internal(error.to_string()))?;
         text.push(b'\n');
-        std::fs::write(path, text).map_err(|error| CommandError::build(format!("cannot write `{}`: {error}", path.display())))?;
+        std::fs::write(path, text)
+            .map_err(|error| CommandError::build(format!("cannot write `{}`: {error}", path.display())))?;
     }
     Ok(())
 }

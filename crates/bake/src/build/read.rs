@@ -60,7 +60,10 @@ pub(super) fn read(request: &BuildRequest, host: &Host) -> Result<Input, Command
 enum Main {
     Directory(PathBuf),
     /// An archive from standard input.
-    Unpacked { directory: PathBuf, unpacked: UnpackedContext },
+    Unpacked {
+        directory: PathBuf,
+        unpacked: UnpackedContext,
+    },
     /// Standard input was the Dockerfile; there is no context.
     Dockerfile(Vec<u8>),
 }
@@ -69,7 +72,10 @@ impl Main {
     fn from_stdin(host: &Host) -> Result<Self, CommandError> {
         let input = std::io::stdin().lock();
         match bake_worker::context_from_stream(&host.store, input).map_err(|error| {
-            CommandError::input(format!("cannot read the build context from standard input: {}", bake::error::chain_text(&error)))
+            CommandError::input(format!(
+                "cannot read the build context from standard input: {}",
+                bake::error::chain_text(&error)
+            ))
         })? {
             bake_worker::StreamedContext::Archive(unpacked) => {
                 Ok(Self::Unpacked { directory: unpacked.path().to_owned(), unpacked })
@@ -119,8 +125,9 @@ fn dockerfile(request: &BuildRequest, context: &Main) -> Result<(SourceText, Opt
                 Main::Unpacked { directory, .. } => directory.join(path.strip_prefix("/").unwrap_or(path)),
                 _ => path.clone(),
             };
-            let bytes = read_file(&path, limits::FILE_BYTES_MAX as u64)
-                .map_err(|error| CommandError::input(format!("cannot read the Dockerfile `{}`: {error}", path.display())))?;
+            let bytes = read_file(&path, limits::FILE_BYTES_MAX as u64).map_err(|error| {
+                CommandError::input(format!("cannot read the Dockerfile `{}`: {error}", path.display()))
+            })?;
             Ok((source(&path.display().to_string(), bytes)?, Some(path)))
         }
         DockerfileSpec::Default => {
@@ -131,21 +138,31 @@ fn dockerfile(request: &BuildRequest, context: &Main) -> Result<(SourceText, Opt
                     Ok(bytes) => return Ok((source(name, bytes)?, Some(path))),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => {
-                        return Err(CommandError::input(format!("cannot read the Dockerfile `{}`: {error}", path.display())));
+                        return Err(CommandError::input(format!(
+                            "cannot read the Dockerfile `{}`: {error}",
+                            path.display()
+                        )));
                     }
                 }
             }
-            Err(CommandError::input(format!("failed to read dockerfile: `{}/Dockerfile` not found", directory.display()))
-                .hint("pass another file with `--file`"))
+            Err(CommandError::input(format!(
+                "failed to read dockerfile: `{}/Dockerfile` not found",
+                directory.display()
+            ))
+            .hint("pass another file with `--file`"))
         }
     }
 }
 
 fn source(name: &str, bytes: Vec<u8>) -> Result<SourceText, CommandError> {
+    if bytes.len() > limits::FILE_BYTES_MAX {
+        return Err(CommandError::input(format!("the Dockerfile `{name}` is larger than {} MiB", limits::FILE_BYTES_MAX >> 20)));
+    }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(SourceText::new(name, text)),
         Err(error) => {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line =
+                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             Err(CommandError::input(format!("the Dockerfile `{name}` is not UTF-8 (line {line})")))
         }
     }
@@ -175,7 +192,10 @@ fn ignore_patterns(dockerfile: Option<&Path>, directory: &Path) -> Result<Ignore
     for path in specific.into_iter().chain([directory.join(".dockerignore")]) {
         match read_file(&path, IGNORE_BYTES_MAX) {
             Ok(bytes) if bytes.len() as u64 > IGNORE_BYTES_MAX => {
-                return Err(CommandError::input(format!("`{}` is larger than {IGNORE_BYTES_MAX} bytes", path.display())));
+                return Err(CommandError::input(format!(
+                    "`{}` is larger than {IGNORE_BYTES_MAX} bytes",
+                    path.display()
+                )));
             }
             Ok(bytes) => {
                 return IgnoreFile::parse(&bytes)
