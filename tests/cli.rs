@@ -1,0 +1,255 @@
+//! What is typed and what comes back: exit codes, standard streams, contexts from standard input, files of results.
+
+mod support;
+
+use std::process::{Command, ExitCode};
+
+use bake_testkit::program;
+
+use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
+
+const TESTS: &[Test] = &[
+    ("help_and_version_go_to_standard_output", &[], help_and_version),
+    ("mistakes_on_the_command_line_are_code_2", &[], usage),
+    ("the_digest_is_all_of_standard_output", &[], digest),
+    ("results_are_written_to_files", &[], result_files),
+    ("the_dockerfile_from_standard_input", &[], dockerfile_from_input),
+    ("a_dockerfile_alone_from_standard_input", &[], context_is_a_dockerfile),
+    ("the_context_from_standard_input", &["tar"], context_from_input),
+    ("a_compressed_context_from_standard_input", &["tar"], compressed_context),
+    ("a_broken_context_from_standard_input", &[], broken_context),
+    ("contexts_that_cannot_be_read", &[], unreadable_contexts),
+    ("a_named_pipe_is_not_waited_for", &[], named_pipes),
+    ("a_dockerfile_outside_of_the_context", &[], dockerfile_elsewhere),
+    ("an_ignore_file_of_its_own", &[], own_ignore_file),
+    ("a_named_context_is_a_directory", &[], named_context),
+    ("secrets_come_from_files_and_variables", &[], secrets),
+    ("progress_can_be_told_apart", &[], progress),
+    ("linting_needs_no_store", &[], lint),
+];
+
+fn main() -> ExitCode {
+    support::run(TESTS)
+}
+
+/// `bake build` of `context` below a scratch directory.
+fn build(environment: &Environment, scratch: &Scratch, context: &str) -> Command {
+    let mut command = environment.build(&scratch.store());
+    command.arg(scratch.at(context)).current_dir(scratch.path());
+    command
+}
+
+fn help_and_version(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    for arguments in [&["--help"][..], &["build", "--help"], &["--version"], &["version"]] {
+        let finished = succeed(environment.command(&scratch.store()).args(arguments))?;
+        check(finished.text().contains("bake"), || format!("{arguments:?}: {}", finished.text()))?;
+        equal(&finished.stderr.as_str(), &"", "standard error")?;
+    }
+    check(!scratch.store().exists(), || "a store was made for nothing".into())
+}
+
+fn usage(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\n")?;
+    let context = scratch.at("context");
+    for (arguments, word) in [
+        (&[][..], "Usage"),
+        (&["bulid"], "build"),
+        (&["build"], "CONTEXT"),
+        (&["build", "--taget", "x", &context], "--target"),
+        (&["build", "--output", "type=oic,dest=x", &context], "type=oic"),
+        (&["build", "--tag", "Not A Name", &context], "Not A Name"),
+        (&["build", "--platform", "windows/amd64", &context], "windows"),
+        (&["build", "--secret", "src=x", &context], "id"),
+        (&["build", "--file", "-", "-"], "standard input"),
+        (&["build", "--push", &context], "--tag"),
+        (&["build", "--file", "nowhere", &context], "nowhere"),
+    ] {
+        let finished = finish(environment.command(&scratch.store()).args(arguments).current_dir(scratch.path()))?;
+        expect_failure(&finished, 2, &[word]).map_err(|problem| format!("{arguments:?}: {problem}"))?;
+        check(finished.stdout.is_empty(), || format!("{arguments:?} wrote to standard output: {}", finished.text()))?;
+    }
+    Ok(())
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn digest(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN echo hello\n")?;
+    let finished = succeed(&mut build(environment, &scratch, "context"))?;
+    check(is_digest(&finished.text()), || format!("standard output: {}", finished.text()))?;
+    check(finished.stderr.contains("hello"), || finished.stderr.clone())?;
+    let quiet = succeed(build(environment, &scratch, "context").arg("--quiet"))?;
+    equal(&quiet.text(), &finished.text(), "digest of a quiet build")?;
+    equal(&quiet.stderr.as_str(), &"", "standard error of a quiet build")
+}
+
+fn result_files(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN echo hello > /hello\n")?;
+    let (id, metadata) = (scratch.at("id"), scratch.at("metadata.json"));
+    let arguments = ["--iidfile", &id, "--metadata-file", &metadata, "--tag", "app:1"];
+    let finished = succeed(build(environment, &scratch, "context").args(arguments))?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&scratch.read("metadata.json")?).map_err(|error| error.to_string())?;
+    equal(&metadata["containerimage.digest"].as_str(), &Some(finished.text().as_str()), "digest")?;
+    let id = scratch.read("id")?;
+    check(is_digest(&id), || format!("image ID: {id}"))?;
+    equal(&metadata["containerimage.config.digest"].as_str(), &Some(id.as_str()), "image ID")?;
+    equal(&metadata["image.name"].as_str(), &Some("docker.io/library/app:1"), "name")
+}
+
+fn with_input(command: &mut Command, input: impl Into<Vec<u8>>) -> Result<program::Finished, String> {
+    program::run_with_input(command, input.into()).map_err(|error| error.to_string())
+}
+
+fn dockerfile_from_input(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/file", "from the context\n")?;
+    let text = "FROM busybox\nCOPY file /file\nRUN cat /file\n";
+    let finished = with_input(build(environment, &scratch, "context").args(["--file", "-"]), text)?.success()?;
+    check(finished.stderr.contains("from the context"), || finished.stderr.clone())
+}
+
+fn context_is_a_dockerfile(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let text = "FROM busybox\nRUN echo without a context\n";
+    let finished = with_input(environment.build(&scratch.store()).arg("-"), text)?.success()?;
+    check(finished.stderr.contains("without a context"), || finished.stderr.clone())?;
+    // There is nothing to copy from.
+    let finished = with_input(environment.build(&scratch.store()).arg("-"), "FROM busybox\nCOPY file /file\n")?;
+    check(matches!(finished.code, Some(1 | 2)), || format!("{:?}: {}", finished.code, finished.stderr))
+}
+
+fn packed(scratch: &Scratch, flags: &[&str]) -> Result<Vec<u8>, String> {
+    scratch.write("packed/Dockerfile", "FROM busybox\nCOPY . /all/\nRUN cat /all/directory/file\n")?;
+    scratch.write("packed/directory/file", "from the archive\n")?;
+    scratch.write("packed/ignored", "x")?;
+    scratch.write("packed/.dockerignore", "ignored\n")?;
+    let directory = scratch.at("packed");
+    Ok(succeed(Command::new("tar").args(["-C", &directory]).args(flags).args(["-cf", "-", "."]))?.stdout)
+}
+
+fn context_from_input(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let archive = packed(&scratch, &[])?;
+    let finished = with_input(environment.build(&scratch.store()).arg("-"), archive)?.success()?;
+    check(finished.stderr.contains("from the archive"), || finished.stderr.clone())
+}
+
+fn compressed_context(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let archive = packed(&scratch, &["-z"])?;
+    let finished = with_input(environment.build(&scratch.store()).arg("-"), archive)?.success()?;
+    check(finished.stderr.contains("from the archive"), || finished.stderr.clone())
+}
+
+fn broken_context(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    for input in [b"\x1f\x8b\x08\0 broken".to_vec(), Vec::new()] {
+        let finished = with_input(environment.build(&scratch.store()).arg("-"), input)?;
+        check(finished.code == Some(2), || format!("{:?}: {}", finished.code, finished.stderr))?;
+    }
+    Ok(())
+}
+
+fn unreadable_contexts(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    expect_failure(&finish(&mut build(environment, &scratch, "nowhere"))?, 2, &["nowhere"])?;
+    scratch.write("file", "x")?;
+    expect_failure(&finish(&mut build(environment, &scratch, "file"))?, 2, &["is not a directory"])?;
+    scratch.write("empty/other", "x")?;
+    expect_failure(&finish(&mut build(environment, &scratch, "empty"))?, 2, &["Dockerfile", "--file"])?;
+    scratch.write("binary/Dockerfile", b"FROM busybox\nRUN \xff\n")?;
+    expect_failure(&finish(&mut build(environment, &scratch, "binary"))?, 2, &["not UTF-8", "line 2"])?;
+    std::fs::create_dir_all(scratch.path().join("strange/Dockerfile")).map_err(|error| error.to_string())?;
+    expect_failure(&finish(&mut build(environment, &scratch, "strange"))?, 2, &["Dockerfile"])
+}
+
+fn named_pipes(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nCOPY . /all/\nRUN test -p /all/pipe\n")?;
+    succeed(Command::new("mkfifo").arg(scratch.at("context/pipe")))?;
+    succeed(&mut build(environment, &scratch, "context"))?;
+    scratch.write("other/file", "x")?;
+    succeed(Command::new("mkfifo").arg(scratch.at("other/Dockerfile")))?;
+    expect_failure(&finish(&mut build(environment, &scratch, "other"))?, 2, &["not a regular file"])
+}
+
+fn dockerfile_elsewhere(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/file", "x")?;
+    scratch.write("elsewhere/Other.Dockerfile", "FROM busybox\nCOPY file /file\n")?;
+    let file = scratch.at("elsewhere/Other.Dockerfile");
+    succeed(build(environment, &scratch, "context").args(["--file", &file])).map(drop)
+}
+
+fn own_ignore_file(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/a", "x")?;
+    scratch.write("context/b", "x")?;
+    scratch.write("context/.dockerignore", "a\n")?;
+    scratch.write("context/Own.Dockerfile", "FROM busybox\nCOPY . /all/\nRUN test -e /all/a && test ! -e /all/b\n")?;
+    scratch.write("context/Own.Dockerfile.dockerignore", "b\n")?;
+    let file = scratch.at("context/Own.Dockerfile");
+    succeed(build(environment, &scratch, "context").args(["--file", &file])).map(drop)
+}
+
+fn named_context(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nCOPY --from=assets file /file\nRUN cat /file\n")?;
+    scratch.write("assets/file", "from the other context\n")?;
+    let named = format!("assets={}", scratch.at("assets"));
+    let finished = succeed(build(environment, &scratch, "context").args(["--build-context", &named]))?;
+    check(finished.stderr.contains("from the other context"), || finished.stderr.clone())
+}
+
+fn secrets(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let text = "FROM busybox\nRUN --mount=type=secret,id=a --mount=type=secret,id=b \
+                test \"$(cat /run/secrets/a)\" = sesame && test \"$(cat /run/secrets/b)\" = tahini\n";
+    scratch.write("context/Dockerfile", text)?;
+    scratch.write("secret", "sesame")?;
+    let file = format!("id=a,src={}", scratch.at("secret"));
+    let mut command = build(environment, &scratch, "context");
+    let finished = succeed(command.env("PASTE", "tahini").args(["--secret", &file, "--secret", "id=b,env=PASTE"]))?;
+    check(!finished.stderr.contains("sesame"), || finished.stderr.clone())?;
+    let store = succeed(Command::new("grep").args(["-rlE", "sesame|tahini"]).arg(scratch.store()));
+    check(store.is_err(), || format!("the store holds a secret: {store:?}"))
+}
+
+fn progress(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN echo hello\n")?;
+    let finished = succeed(build(environment, &scratch, "context").args(["--progress", "rawjson"]));
+    // The last of two `--progress` counts, or it is refused: both are better than a mixture.
+    match finished {
+        Ok(finished) => finished.stderr.lines().filter(|line| line.starts_with('{')).try_for_each(|line| {
+            serde_json::from_str::<serde_json::Value>(line).map(drop).map_err(|error| format!("{error}: {line}"))
+        }),
+        Err(problem) => check(problem.contains("--progress"), || problem.clone()),
+    }
+}
+
+fn lint(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("Dockerfile", "FROM busybox\nRNU echo\n")?;
+    let run = |arguments: &[&str]| {
+        finish(environment.command(&scratch.store()).arg("lint").args(arguments).current_dir(scratch.path()))
+    };
+    let text = run(&[])?;
+    equal(&text.code, &Some(1), "exit code with findings")?;
+    check(text.text().contains("unknown-instruction"), || text.text())?;
+    for format in ["json", "sarif"] {
+        let findings = run(&["--format", format])?;
+        serde_json::from_slice::<serde_json::Value>(&findings.stdout).map_err(|error| format!("{format}: {error}"))?;
+    }
+    equal(&run(&["nowhere"])?.code, &Some(2), "exit code of a missing file")?;
+    let explained = run(&["--explain", "unknown-instruction"])?.success()?;
+    check(explained.text().contains("unknown-instruction"), || explained.text())?;
+    check(!scratch.store().exists(), || "linting made a store".into())
+}
