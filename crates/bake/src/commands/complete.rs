@@ -78,15 +78,11 @@ fn layers(
         let blob = blob(layer)?;
         let there = host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error))?.is_some();
         let made = if there { None } else { made_by_step(&host.store, &layer.diff_id)? };
-        let content = match made {
-            Some(snapshot) => LayerContent::Snapshot(snapshot.record.id),
-            None => {
-                if !there {
-                    missing.push(blob.clone());
-                }
-                LayerContent::Blob(descriptor(&blob))
-            }
-        };
+        if !there && made.is_none() {
+            missing.push(blob.clone());
+        }
+        let as_blob = || LayerContent::Blob(descriptor(&blob));
+        let content = made.map_or_else(as_blob, |snapshot| LayerContent::Snapshot(snapshot.record.id));
         layers.push(ExportLayer { diff_id: layer.diff_id.clone(), tar_size_bytes: layer.descriptor.size(), content });
     }
     fetch(&missing, image, images, progress, step)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::stored::{self, PlatformImage};
 use super::table::{Table, json_lines, shortened};
-use super::{age, complete};
+use super::{age, complete, table};
 use crate::wiring::{Host, store_failed};
 
 /// How much of an instruction fits into the table.
@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &HistoryArguments, host: &Host) -> Result<(), Comma
     let id = if arguments.no_trunc { image.config_digest.to_string() } else { image.config_digest.short().to_owned() };
     let rows = rows(&image.config.history, &sizes, &id, arguments.no_trunc, Timestamp::now());
     if arguments.quiet {
-        return crate::print(&rows.iter().map(|row| format!("{}\n", row.id)).collect::<String>());
+        return crate::print(&table::lines(rows.iter().map(|row| row.id.as_str())));
     }
     if arguments.format == ListFormat::Json {
         return crate::print(&json_lines(&rows)?);

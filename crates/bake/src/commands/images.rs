@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::stored::{self, StoredImage};
 use super::table::{Table, json_lines};
-use super::{age, transfer};
+use super::{age, table, transfer};
 use crate::wiring::Host;
 
 /// What stands where an image has no such thing.
@@ -49,7 +49,7 @@ fn render(rows: &[Row], arguments: &ImagesArguments) -> Result<String, CommandEr
                 ids.push(&row.id);
             }
         }
-        return Ok(ids.iter().map(|id| format!("{id}\n")).collect());
+        return Ok(table::lines(ids));
     }
     if arguments.format == ListFormat::Json {
         return json_lines(rows);

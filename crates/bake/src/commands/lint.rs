@@ -1,8 +1,8 @@
 //! `bake lint`.
 
 mod difference;
+mod dockerfile;
 mod explain;
-mod file;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &LintArguments, colour: Colour) -> Result<ExitCode,
     let options = options(arguments)?;
     let fixes = Fixes::of(arguments);
     let mut checked = Vec::new();
-    for path in file::paths(&arguments.files)? {
+    for path in dockerfile::paths(&arguments.files)? {
         checked.push(check(path, &options, fixes)?);
     }
     if arguments.diff {
@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &LintArguments, colour: Colour) -> Result<ExitCode,
     } else {
         if fixes != Fixes::None {
             for file in &checked {
-                file::write(&file.path, &file.before, file.source.text())?;
+                dockerfile::write(&file.path, &file.before, file.source.text())?;
             }
         }
         report(&checked, arguments, colour)?;
@@ -97,35 +97,35 @@ fn options(arguments: &LintArguments) -> Result<LintOptions, CommandError> {
 }
 
 fn check(path: PathBuf, options: &LintOptions, fixes: Fixes) -> Result<Checked, CommandError> {
-    let before = file::read(&path)?;
-    let name = if file::is_stdin(&path) { "<stdin>".to_owned() } else { path.display().to_string() };
+    let before = dockerfile::read(&path)?;
+    let name = if dockerfile::is_stdin(&path) { "<stdin>".to_owned() } else { path.display().to_string() };
     let mut source = SourceText::new(name.clone(), before.clone());
     let mut findings = lint(&bake_dockerfile::parse(source.clone()), options);
-    let mut fixed = 0;
+    let mut applied = 0;
     if fixes != Fixes::None {
         for _ in 0..ROUNDS_MAX {
             let result = apply_fixes(source.text(), &findings, fixes == Fixes::All);
             if result.applied == 0 || result.text == source.text() {
                 break;
             }
-            fixed += result.applied;
+            applied += result.applied;
             source = SourceText::new(name.clone(), result.text);
             findings = lint(&bake_dockerfile::parse(source.clone()), options);
         }
     }
-    Ok(Checked { path, source, findings, before, fixed })
+    Ok(Checked { path, source, findings, before, fixed: applied })
 }
 
 /// Writes the findings. Where a fixed file went to standard output, they go to standard error.
 fn report(checked: &[Checked], arguments: &LintArguments, colour: Colour) -> Result<(), CommandError> {
-    let files: Vec<FileFindings<'_>> =
+    let found: Vec<FileFindings<'_>> =
         checked.iter().map(|file| FileFindings { source: &file.source, findings: &file.findings }).collect();
     let text = match arguments.format {
-        LintFormat::Json => format!("{}\n", json(&files).trim_end()),
-        LintFormat::Sarif => format!("{}\n", sarif(&files, env!("CARGO_PKG_VERSION")).trim_end()),
+        LintFormat::Json => format!("{}\n", json(&found).trim_end()),
+        LintFormat::Sarif => format!("{}\n", sarif(&found, env!("CARGO_PKG_VERSION")).trim_end()),
         LintFormat::Text => {
             let colour = if std::io::stdout().is_terminal() { colour } else { Colour::Plain };
-            let rendered: Vec<String> = files
+            let rendered: Vec<String> = found
                 .iter()
                 .flat_map(|file| {
                     file.findings.iter().map(|finding| render_diagnostic(file.source, &finding.diagnostic(), colour))
@@ -134,7 +134,8 @@ fn report(checked: &[Checked], arguments: &LintArguments, colour: Colour) -> Res
             rendered.join("\n")
         }
     };
-    let stdin_was_fixed = Fixes::of(arguments) != Fixes::None && checked.iter().any(|file| file::is_stdin(&file.path));
+    let stdin_was_fixed =
+        Fixes::of(arguments) != Fixes::None && checked.iter().any(|file| dockerfile::is_stdin(&file.path));
     if stdin_was_fixed {
         say(text.trim_end());
         return Ok(());
@@ -146,10 +147,10 @@ fn summarise(checked: &[Checked], only_shown: bool, fixes: Fixes) {
     let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let all = || checked.iter().flat_map(|file| &file.findings);
     let of = |severity: Severity| all().filter(|finding| finding.severity == severity).count();
-    let fixed: usize = checked.iter().map(|file| file.fixed).sum();
-    if fixed > 0 {
+    let applied: usize = checked.iter().map(|file| file.fixed).sum();
+    if applied > 0 {
         let verb = if only_shown { "would be fixed" } else { "fixed" };
-        say(&format!("{} {verb}", counted(fixed, "finding")));
+        say(&format!("{} {verb}", counted(applied, "finding")));
     }
     let (errors, warnings) = (of(Severity::Error), of(Severity::Warning));
     let total = all().count();

@@ -26,17 +26,13 @@ pub(crate) fn run(arguments: &LoadArguments, host: &Host) -> Result<(), CommandE
         None => (Box::new(std::io::stdin()), "standard input".to_owned()),
     };
     let progress = transfer::progress(arguments.quiet, crate::settings::colour())?;
-    let activity = progress.begin(transfer::label(format!("loading {source}")));
-    let read = read_archive(input, &host.store, ExpansionLimits::default()).map_err(|error| failed(&error, &source));
-    let tagged = read.and_then(|images| {
-        images.iter().map(|image| tag(image, host)).collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
+    let tagged = transfer::shown(&progress, transfer::label(format!("loading {source}")), |_| {
+        let images =
+            read_archive(input, &host.store, ExpansionLimits::default()).map_err(|error| failed(&error, &source))?;
+        images.iter().map(|image| tag(image, host)).collect::<Result<Vec<_>, _>>()
     });
-    match &tagged {
-        Ok(_) => activity.done(),
-        Err(error) => activity.failed(error.message()),
-    }
     progress.finish(None);
-    crate::print(&tagged?.concat())
+    crate::print(&tagged?.concat().concat())
 }
 
 /// Gives an image the names that it has in the archive; what is to be told of it.

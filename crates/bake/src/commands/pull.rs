@@ -6,6 +6,7 @@ use bake::cli::PullArguments;
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::measure::size;
+use bake::ui::progress::Progress;
 use bake_oci::{Platform, Reference};
 use bake_worker::Pulled;
 
@@ -21,23 +22,14 @@ pub(crate) fn run(arguments: &PullArguments, host: &Host, colour: Colour) -> Res
     };
     let images = host.images(BTreeMap::new());
     let progress = transfer::progress(arguments.quiet, colour)?;
-    let activity = progress.begin(transfer::label(format!("pulling {reference}")));
-
-    let fetched = images.pull(&reference, &platform).and_then(|pulled| {
-        transfer::side_by_side(&pulled.layers, |blob| images.fetch(blob, activity.id(), &progress)).map(|()| pulled)
-    });
-    let checked = fetched.map_err(|error| transfer::image_failed(&error)).and_then(|pulled| {
-        check_platform(&pulled, &platform, arguments.platform.is_some(), &reference, colour)?;
+    let pulled = transfer::shown(&progress, transfer::label(format!("pulling {reference}")), |step| {
+        let pulled = images.pull(&reference, &platform).map_err(|error| transfer::image_failed(&error))?;
+        // Before anything large is fetched for nothing.
+        check_platform(&pulled, &platform, arguments.platform.is_some(), &reference, &progress)?;
+        transfer::side_by_side(&pulled.layers, |blob| images.fetch(blob, step, &progress))
+            .map_err(|error| transfer::image_failed(&error))?;
         Ok(pulled)
-    });
-    let pulled = match checked {
-        Ok(pulled) => pulled,
-        Err(error) => {
-            activity.failed(error.message());
-            return Err(error);
-        }
-    };
-    activity.done();
+    })?;
     progress.finish(None);
 
     let created = age::parse(pulled.config.created.as_deref()).map_or(0, |created| created.seconds);
@@ -62,7 +54,7 @@ fn check_platform(
     wanted: &Platform,
     asked_for: bool,
     reference: &Reference,
-    colour: Colour,
+    progress: &Progress,
 ) -> Result<(), CommandError> {
     let offered = pulled.config.platform();
     if wanted.matches(&offered) {
@@ -72,6 +64,6 @@ fn check_platform(
     if asked_for {
         return Err(CommandError::input(text));
     }
-    transfer::say(&format!("{} {text}", colour.warning("warning:")));
+    progress.print(format!("{} {text}", progress.colour().warning("warning:")));
     Ok(())
 }

@@ -30,34 +30,26 @@ pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Res
     }
     let progress = Arc::new(transfer::progress(arguments.quiet, colour)?);
 
-    let activity = progress.begin(transfer::label(format!("preparing {}", name.familiar())));
     // The registry is told that manifests are OCI's, so they have to be.
-    let ready = complete::with_blobs(&image, Documents::Oci, host, &progress, activity.id())?;
-    activity.done();
-
-    let activity = progress.begin(transfer::label(format!("pushing {name}")));
-    let step = activity.id();
-    let shown = Arc::clone(&progress);
-    let told: Arc<PushProgress> = Arc::new(move |digest: &Digest, size_bytes, how: &Pushed| {
-        let verb = match how {
-            Pushed::Existed => "there already",
-            Pushed::Mounted => "mounted",
-            Pushed::Uploaded => "pushed",
-        };
-        let id = format!("{verb} {}", digest.short());
-        shown.send(BuildEvent::Transfer { step, id, current: size_bytes, total: Some(size_bytes) });
-    });
-    let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
-    let pushed = transfer::exporter(host).push(&ready, &name, Pusher { runtime, client }, &told);
-    let digest = match pushed {
-        Ok(digest) => digest,
-        Err(error) => {
-            let error = transfer::export_failed(&error);
-            activity.failed(error.message());
-            return Err(error);
-        }
-    };
-    activity.done();
+    let ready = transfer::shown(&progress, transfer::label(format!("preparing {}", name.familiar())), |step| {
+        complete::with_blobs(&image, Documents::Oci, host, &progress, step)
+    })?;
+    let digest = transfer::shown(&progress, transfer::label(format!("pushing {name}")), |step| {
+        let display = Arc::clone(&progress);
+        let told: Arc<PushProgress> = Arc::new(move |digest: &Digest, size_bytes, how: &Pushed| {
+            let verb = match how {
+                Pushed::Existed => "there already",
+                Pushed::Mounted => "mounted",
+                Pushed::Uploaded => "pushed",
+            };
+            let id = format!("{verb} {}", digest.short());
+            display.send(BuildEvent::Transfer { step, id, current: size_bytes, total: Some(size_bytes) });
+        });
+        let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
+        transfer::exporter(host)
+            .push(&ready, &name, Pusher { runtime, client }, &told)
+            .map_err(|error| transfer::export_failed(&error))
+    })?;
     progress.finish(None);
     crate::print(&format!("{digest}\n"))
 }

@@ -4,7 +4,7 @@ use bake::cli::RemoveImageArguments;
 use bake::error::CommandError;
 use bake_oci::Reference;
 
-use super::{stored, transfer};
+use super::{stored, table, transfer};
 use crate::wiring::{Host, store_failed};
 
 /// Removes names. The bytes stay, since others may share them, until `bake prune`.
@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &RemoveImageArguments, host: &Host) -> Result<(), C
             failure = failure.or(Some(error));
         }
     }
-    crate::print(&removed.iter().map(|name| format!("Untagged: {name}\n")).collect::<String>())?;
+    crate::print(&table::lines(removed.iter().map(|name| format!("Untagged: {name}"))))?;
     if !removed.is_empty() {
         transfer::say("the space is freed by `bake prune`");
     }

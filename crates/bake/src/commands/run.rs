@@ -10,17 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bake::cli::{NetworkMode, RunArguments};
 use bake::error::CommandError;
 use bake::ui::progress::Progress;
-use bake_graph::StepLabel;
+use bake_graph::{StepLabel, VertexId};
 use bake_oci::{ImageConfig, SnapshotId, TreeDigest};
 use bake_sandbox::{Exit, Killer, Stream};
-use bake_solver::{Layer, StepError, StepErrorKind};
+use bake_solver::{Layer, LayerBlob, StepError, StepErrorKind};
 use bake_worker::{Bind, ImageRun, Images, LinuxWorker, WorkerOptions};
 
 use super::stored::{self, StoredImage};
 use super::{complete, transfer};
 use crate::settings::{self, variable};
 use crate::signals;
-use crate::wiring::Host;
+use crate::wiring::{Host, store_failed};
 
 /// The most that is taken from standard input: it is read before the command starts, so it must fit into memory.
 const STDIN_BYTES_MAX: u64 = 64 << 20;
@@ -43,7 +43,9 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
 
     let images = Arc::new(host.images(BTreeMap::new()));
     let progress = transfer::progress(false, settings::colour())?;
-    let layers = directories(&image, host, &images, &progress)?;
+    // Of no interest unless it takes long.
+    let label = StepLabel { internal: true, ..transfer::label(format!("unpacking {}", image.name())) };
+    let layers = transfer::shown(&progress, label, |step| directories(&image, host, &images, &progress, step))?;
     progress.finish(None);
     let what = image_run(arguments, &image.image().config, layers)?;
     let worker = LinuxWorker::new(WorkerOptions {
@@ -118,46 +120,34 @@ fn directories(
     host: &Host,
     images: &Images,
     progress: &Progress,
+    step: VertexId,
 ) -> Result<Vec<PathBuf>, CommandError> {
-    // Of no interest unless it takes long.
-    let label = StepLabel { internal: true, ..transfer::label(format!("unpacking {}", image.name())) };
-    let activity = progress.begin(label);
     let mut layers = Vec::new();
     let mut missing = Vec::new();
     for layer in &image.image().layers {
-        let made = complete::made_by_step(&host.store, &layer.diff_id)?;
         let diff_id = Some(layer.diff_id.clone());
-        layers.push(match made {
-            Some(snapshot) => Layer {
-                snapshot: snapshot.record.id,
-                tree: snapshot.record.tree,
-                diff_id,
-                blob: None,
-                created_ns: None,
-            },
-            None => {
-                let blob = complete::blob(layer)?;
-                let snapshot = SnapshotId::for_layer(&layer.diff_id);
-                let there = |id| host.store.snapshot(id).map_err(|error| crate::wiring::store_failed(&error));
-                let there = there(&snapshot)?.is_some() || is_there(host, &blob)?;
-                if !there {
-                    missing.push(blob.clone());
-                }
-                let tree = TreeDigest::of(format!("image layer {}", layer.diff_id).as_bytes());
-                Layer { snapshot, tree, diff_id, blob: Some(blob), created_ns: None }
-            }
-        });
+        if let Some(made) = complete::made_by_step(&host.store, &layer.diff_id)? {
+            let (snapshot, tree) = (made.record.id, made.record.tree);
+            layers.push(Layer { snapshot, tree, diff_id, blob: None, created_ns: None });
+            continue;
+        }
+        let blob = complete::blob(layer)?;
+        let snapshot = SnapshotId::for_layer(&layer.diff_id);
+        if !is_there(host, &snapshot, &blob)? {
+            missing.push(blob.clone());
+        }
+        let tree = TreeDigest::of(format!("image layer {}", layer.diff_id).as_bytes());
+        layers.push(Layer { snapshot, tree, diff_id, blob: Some(blob), created_ns: None });
     }
-    complete::fetch(&missing, image, images, progress, activity.id())?;
-    let directories =
-        images.directories(&layers, activity.id(), progress).map_err(|error| transfer::image_failed(&error))?;
-    activity.done();
-    Ok(directories)
+    complete::fetch(&missing, image, images, progress, step)?;
+    images.directories(&layers, step, progress).map_err(|error| transfer::image_failed(&error))
 }
 
-fn is_there(host: &Host, blob: &bake_solver::LayerBlob) -> Result<bool, CommandError> {
-    let size = host.store.blob_size(&blob.digest).map_err(|error| crate::wiring::store_failed(&error))?;
-    Ok(size.is_some())
+/// Whether a layer is in the store, unpacked or as a blob.
+fn is_there(host: &Host, snapshot: &SnapshotId, blob: &LayerBlob) -> Result<bool, CommandError> {
+    let unpacked = host.store.snapshot(snapshot).map_err(|error| store_failed(&error))?;
+    let size = host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error))?;
+    Ok(unpacked.is_some() || size.is_some())
 }
 
 /// The image's config with what was typed on top.

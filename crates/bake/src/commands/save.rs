@@ -25,9 +25,9 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
     let mut images: Vec<ArchiveImage> = Vec::new();
     for name in &arguments.images {
         let image = stored::find(&host.store, name)?;
-        let activity = progress.begin(transfer::label(format!("preparing {}", image.name())));
-        let stored = complete::with_blobs(&image, Documents::Any, host, &progress, activity.id())?;
-        activity.done();
+        let stored = transfer::shown(&progress, transfer::label(format!("preparing {name}")), |step| {
+            complete::with_blobs(&image, Documents::Any, host, &progress, step)
+        })?;
         let blob = &stored.descriptor;
         let mut descriptor = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
         if let [only] = stored.images.as_slice() {
@@ -42,13 +42,13 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
             None => images.push(ArchiveImage { descriptor, names, created }),
         }
     }
-    let activity = progress.begin(transfer::label("writing the archive"));
-    write_to(arguments.output.as_deref(), |out| {
-        write_docker_archive(&images, &host.store, out)
-            .map(drop)
-            .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))
+    transfer::shown(&progress, transfer::label("writing the archive"), |_| {
+        write_to(arguments.output.as_deref(), |out| {
+            write_docker_archive(&images, &host.store, out)
+                .map(drop)
+                .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))
+        })
     })?;
-    activity.done();
     progress.finish(None);
     Ok(())
 }

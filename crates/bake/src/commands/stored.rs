@@ -360,10 +360,10 @@ mod tests {
     fn what_is_not_there_gets_a_hint() {
         let test = store();
         image(&test.store, "a", &["myapp:1.0", "myapp:1.1", "base"]);
-        let text = |name: &str| find(&test.store, name).unwrap_err().render(bake::ui::colour::Colour::Plain);
-        assert!(text("myapp").contains("no such image: myapp\nhint: `myapp` is there with these tags: 1.0, 1.1"));
-        assert!(text("bsae").contains("did you mean `base`?"), "{}", text("bsae"));
-        assert!(!text("something-else").contains("hint"));
-        assert!(text("Not A Name").contains("no such image"));
+        let shown = |name: &str| find(&test.store, name).unwrap_err().render(bake::ui::colour::Colour::Plain);
+        assert!(shown("myapp").contains("no such image: myapp\nhint: `myapp` is there with these tags: 1.0, 1.1"));
+        assert!(shown("bsae").contains("did you mean `base`?"), "{}", shown("bsae"));
+        assert!(!shown("something-else").contains("hint"));
+        assert!(shown("Not A Name").contains("no such image"));
     }
 }

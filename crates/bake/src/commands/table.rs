@@ -38,6 +38,16 @@ impl Table {
     }
 }
 
+/// One line for each text.
+pub(super) fn lines<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let mut text = String::new();
+    for line in texts {
+        text.push_str(line.as_ref());
+        text.push('\n');
+    }
+    text
+}
+
 /// One object per line.
 pub(super) fn json_lines<T: Serialize>(rows: &[T]) -> Result<String, CommandError> {
     let mut text = String::new();

@@ -8,7 +8,7 @@ use bake::error::{CommandError, ErrorKind};
 use bake::ui::colour::Colour;
 use bake::ui::progress::{DisplayKind, Progress};
 use bake_exporter::{ExportError, Exporter};
-use bake_graph::StepLabel;
+use bake_graph::{StepLabel, VertexId};
 use bake_worker::{ImageError, NetworkError};
 
 use crate::settings::variable;
@@ -30,6 +30,21 @@ pub(super) fn progress(quiet: bool, colour: Colour) -> Result<Progress, CommandE
 /// How an activity is called.
 pub(super) fn label(text: impl Into<String>) -> StepLabel {
     StepLabel { text: text.into(), ..StepLabel::default() }
+}
+
+/// Shows `work` as a step while it goes on, and how it ended.
+pub(super) fn shown<T>(
+    progress: &Progress,
+    label: StepLabel,
+    work: impl FnOnce(VertexId) -> Result<T, CommandError>,
+) -> Result<T, CommandError> {
+    let activity = progress.begin(label);
+    let result = work(activity.id());
+    match &result {
+        Ok(_) => activity.done(),
+        Err(error) => activity.failed(error.message()),
+    }
+    result
 }
 
 /// Says something on standard error. Nobody can be told that it cannot be written.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Version {
+struct About {
     version: &'static str,
     platform: String,
     kernel: String,
@@ -17,7 +17,7 @@ struct Version {
 
 pub(crate) fn run(arguments: &VersionArguments) -> Result<(), CommandError> {
     let system = rustix::system::uname();
-    let version = Version {
+    let about = About {
         version: env!("CARGO_PKG_VERSION"),
         platform: Platform::host().to_string(),
         kernel: format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy()),
@@ -25,11 +25,11 @@ pub(crate) fn run(arguments: &VersionArguments) -> Result<(), CommandError> {
         debug_build: cfg!(debug_assertions),
     };
     if arguments.format == ListFormat::Json {
-        return crate::print(&super::table::json_lines(&[version])?);
+        return crate::print(&super::table::json_lines(&[about])?);
     }
-    let build = if version.debug_build { " (debug build)" } else { "" };
+    let build = if about.debug_build { " (debug build)" } else { "" };
     crate::print(&format!(
         "bake {}{build}\n Platform:   {}\n Kernel:     {}\n Rust:       {} or later\n",
-        version.version, version.platform, version.kernel, version.rust_version
+        about.version, about.platform, about.kernel, about.rust_version
     ))
 }

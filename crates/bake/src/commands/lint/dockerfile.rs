@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path) -> Result<String, CommandError> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = error.as_bytes()[..valid].split(|byte| *byte == b'\n').count();
         cannot(format!("it is not UTF-8 (line {line})"))
     })
 }
