@@ -48,7 +48,8 @@ impl Exporter {
         blobs.dedup();
         pusher.runtime.block_on(self.push_blobs(blobs, reference, pusher.client, progress))?;
         for image in &stored.images {
-            let media_type = bake_oci::media_type::OCI_MANIFEST;
+            let media_type =
+                image.manifest.media_type().as_ref().map_or(bake_oci::media_type::OCI_MANIFEST, AsRef::as_ref);
             let by_digest;
             let target = if stored.images.len() == 1 {
                 reference

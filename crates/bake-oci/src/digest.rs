@@ -259,6 +259,11 @@ key_role! {
 pub struct SnapshotId(Box<str>);
 
 impl SnapshotId {
+    /// How the IDs of [`SnapshotId::for_layer`] begin.
+    pub const LAYER_PREFIX: &str = "layer-";
+    /// How the IDs of [`SnapshotId::for_chain`] begin.
+    pub const CHAIN_PREFIX: &str = "chain-";
+
     /// Checks that `text` is 1 to 80 characters of `[a-z0-9-]`.
     pub fn new(text: &str) -> Result<Self, DigestError> {
         let fine =
@@ -272,12 +277,12 @@ impl SnapshotId {
 
     /// The snapshot of an image layer that needs nothing of the layers below it.
     pub fn for_layer(diff_id: &DiffId) -> Self {
-        Self(format!("layer-{}", diff_id.0.hex().get(..64).unwrap_or_default()).into())
+        Self(format!("{}{}", Self::LAYER_PREFIX, diff_id.0.hex().get(..64).unwrap_or_default()).into())
     }
 
     /// The snapshot of an image layer that was completed from the layers below it (a hard link to a lower file).
     pub fn for_chain(chain_id: &ChainId) -> Self {
-        Self(format!("chain-{}", chain_id.0.hex().get(..64).unwrap_or_default()).into())
+        Self(format!("{}{}", Self::CHAIN_PREFIX, chain_id.0.hex().get(..64).unwrap_or_default()).into())
     }
 
     /// The text.

@@ -354,9 +354,13 @@ impl Images {
             origins
                 .entry(digest.clone())
                 .or_insert_with(|| Origin { reference: image.reference.clone(), origin: image.origin.clone() });
+            if let Some(made_here) = self.made_here(&digest, diff_id)? {
+                layers.push(made_here);
+                continue;
+            }
             layers.push(Layer {
                 snapshot: SnapshotId::for_layer(diff_id),
-                tree: TreeDigest::of(format!("image layer {diff_id}").as_bytes()),
+                tree: image_layer_tree(diff_id),
                 diff_id: Some(diff_id.clone()),
                 blob: Some(LayerBlob {
                     media_type: descriptor.media_type().to_string(),
@@ -367,6 +371,25 @@ impl Images {
             });
         }
         Ok(layers)
+    }
+
+    /// A layer that a step on this machine made: it has no blob, but the directory that its archive is streamed from.
+    fn made_here(&self, digest: &Digest, diff_id: &DiffId) -> Result<Option<Layer>, ImageError> {
+        if *digest != diff_id.0 || self.store.blob_size(digest)?.is_some() {
+            return Ok(None);
+        }
+        let unpacked = [SnapshotId::LAYER_PREFIX, SnapshotId::CHAIN_PREFIX];
+        let snapshots = self.store.snapshots_by_diff_id(diff_id)?;
+        let made = snapshots
+            .into_iter()
+            .find(|snapshot| !unpacked.iter().any(|prefix| snapshot.record.id.as_str().starts_with(prefix)));
+        Ok(made.map(|snapshot| Layer {
+            snapshot: snapshot.record.id,
+            tree: image_layer_tree(diff_id),
+            diff_id: Some(diff_id.clone()),
+            blob: None,
+            created_ns: None,
+        }))
     }
 
     /// Brings the blob of an image's layer into the store.
@@ -525,6 +548,11 @@ impl Images {
         };
         Ok(self.store.publish_snapshot(active, record)?.snapshot.path)
     }
+}
+
+/// The identity of an image's layer for cache keys. The archive says what it holds, so nothing has to be unpacked for it.
+fn image_layer_tree(diff_id: &DiffId) -> TreeDigest {
+    TreeDigest::of(format!("image layer {diff_id}").as_bytes())
 }
 
 /// The chain ID of layers that all come from images.

@@ -9,17 +9,18 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
     ("docker-registry", "docker-registry"),
-    ("getfattr", "attr"),
+    ("git", "git"),
     ("htpasswd", "apache2-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
-    ("pasta", "passt"),
     ("podman", "podman"),
-    ("python3", "python3-minimal"),
+    ("python3", "python3"),
+    ("setcap", "libcap2-bin"),
+    ("setfattr", "attr"),
     ("setpriv", "util-linux"),
     ("skopeo", "skopeo"),
     ("tar", "tar"),

@@ -109,6 +109,11 @@ impl Context<'_> {
                     .exporter
                     .to_store(self.exports, &references, seconds, &self.request.annotations)
                     .map_err(|error| failed(&error))?;
+                let layers: Vec<_> =
+                    self.assembled.iter().flat_map(|assembled| assembled.layers.iter().cloned()).collect();
+                self.images
+                    .remember_origins(&layers)
+                    .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
                 exported.tags.extend(names.iter().map(bake_oci::Reference::familiar));
                 Ok(Some(stored))
             }

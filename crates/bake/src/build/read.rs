@@ -156,7 +156,10 @@ fn dockerfile(request: &BuildRequest, context: &Main) -> Result<(SourceText, Opt
 
 fn source(name: &str, bytes: Vec<u8>) -> Result<SourceText, CommandError> {
     if bytes.len() > limits::FILE_BYTES_MAX {
-        return Err(CommandError::input(format!("the Dockerfile `{name}` is larger than {} MiB", limits::FILE_BYTES_MAX >> 20)));
+        return Err(CommandError::input(format!(
+            "the Dockerfile `{name}` is larger than {} MiB",
+            limits::FILE_BYTES_MAX >> 20
+        )));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(SourceText::new(name, text)),

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Res
 
     // The registry is told that manifests are OCI's, so they have to be.
     let ready = transfer::shown(&progress, transfer::label(format!("preparing {}", name.familiar())), |step| {
-        complete::with_blobs(&image, Documents::Oci, host, &progress, step)
+        complete::with_blobs(&image, Documents::Any, host, &progress, step)
     })?;
     let digest = transfer::shown(&progress, transfer::label(format!("pushing {name}")), |step| {
         let display = Arc::clone(&progress);
