@@ -373,6 +373,14 @@ impl Images {
         Ok(layers)
     }
 
+    fn copy_from_layout(&self, name: &str, blob: &LayerBlob) -> Result<(), ImageError> {
+        let directory = self.layout(name)?;
+        let path = directory.join("blobs").join(blob.digest.algorithm().name()).join(blob.digest.hex());
+        let file = File::open(&path).map_err(|source| ImageError::Layout { path, source })?;
+        self.store.put_blob(Some(&blob.digest), &mut file.take(blob.size + 1))?;
+        Ok(())
+    }
+
     /// A layer that a step on this machine made: it has no blob, but the directory that its archive is streamed from.
     fn made_here(&self, digest: &Digest, diff_id: &DiffId) -> Result<Option<Layer>, ImageError> {
         if *digest != diff_id.0 || self.store.blob_size(digest)?.is_some() {
@@ -411,12 +419,7 @@ impl Images {
             |reference: &str| ImageError::MissingBlob { digest: blob.digest.clone(), reference: reference.to_owned() };
         let Some(Origin { reference, origin }) = origin else { return Err(missing("an image")) };
         match origin {
-            ImageOrigin::Layout { name } => {
-                let path =
-                    self.layout(&name)?.join("blobs").join(blob.digest.algorithm().name()).join(blob.digest.hex());
-                let file = File::open(&path).map_err(|source| ImageError::Layout { path, source })?;
-                self.store.put_blob(Some(&blob.digest), &mut file.take(blob.size + 1))?;
-            }
+            ImageOrigin::Layout { name } => self.copy_from_layout(&name, blob)?,
             ImageOrigin::Registry | ImageOrigin::Store => {
                 let parsed = Reference::parse(&reference).map_err(|_| missing(&reference))?;
                 let id = format!("pull {}", blob.digest.short());

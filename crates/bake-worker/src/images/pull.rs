@@ -44,15 +44,20 @@ impl Images {
     }
 
     /// Writes down where the blobs of `layers` come from that are not in the store. An image that is built on them and kept
-    /// is incomplete until somebody needs them: [`Images::fetch_again`] then finds them.
+    /// is incomplete until somebody needs them: [`Images::fetch_again`] then finds them. Those of a layout are brought in.
     pub fn remember_origins(&self, layers: &[Layer]) -> Result<(), ImageError> {
         for blob in layers.iter().filter_map(|layer| layer.blob.as_ref()) {
             if self.store.blob_size(&blob.digest)?.is_some() {
                 continue;
             }
             let origin = self.origins.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned();
-            if let Some(Origin { reference, origin: ImageOrigin::Registry | ImageOrigin::Store }) = origin {
-                self.store.remember(BLOB_ORIGIN, &blob.digest.to_string(), reference.as_bytes())?;
+            match origin {
+                Some(Origin { reference, origin: ImageOrigin::Registry | ImageOrigin::Store }) => {
+                    self.store.remember(BLOB_ORIGIN, &blob.digest.to_string(), reference.as_bytes())?;
+                }
+                // Only this build knows where the layout is.
+                Some(Origin { origin: ImageOrigin::Layout { name }, .. }) => self.copy_from_layout(&name, blob)?,
+                None => {}
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use bake::ui::progress::Progress;
 use bake_exporter::{ExportCompression, ExportImage, ExportLayer, LayerContent, Stored};
 use bake_graph::VertexId;
 use bake_oci::manifest::descriptor_digest;
-use bake_oci::{DiffId, ImageLayer, media_type};
+use bake_oci::{DiffId, ImageLayer};
 use bake_solver::LayerBlob;
 use bake_store::{BlobDescriptor, Snapshot, Store};
 use bake_worker::Images;
@@ -20,19 +20,9 @@ use super::stored::{PlatformImage, StoredImage};
 use super::transfer::{export_failed, exporter, image_failed, side_by_side};
 use crate::wiring::{Host, store_failed};
 
-/// Which manifests may leave the store as they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Documents {
-    /// All.
-    Any,
-    /// Those in OCI's media types; docker's are written anew.
-    Oci,
-}
-
 /// The image with all its layers as blobs in the store.
 pub(super) fn with_blobs(
     image: &StoredImage,
-    documents: Documents,
     host: &Host,
     progress: &Progress,
     step: VertexId,
@@ -44,8 +34,7 @@ pub(super) fn with_blobs(
     for platform in &image.platforms {
         let layers = layers(image, platform, host, &images, progress, step)?;
         let as_blobs = layers.iter().all(|layer| matches!(layer.content, LayerContent::Blob(_)));
-        verbatim &=
-            as_blobs && (documents == Documents::Any || platform.descriptor.media_type == media_type::OCI_MANIFEST);
+        verbatim &= as_blobs;
         exported.push(ExportImage { platform: platform.config.platform(), config: platform.config.clone(), layers });
     }
     if verbatim {

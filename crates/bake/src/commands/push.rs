@@ -10,7 +10,7 @@ use bake_oci::{Digest, Reference};
 use bake_registry::Pushed;
 use bake_solver::{BuildEvent, EventSink as _};
 
-use super::complete::{self, Documents};
+use super::complete;
 use super::{stored, transfer};
 use crate::wiring::Host;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Res
 
     // The registry is told that manifests are OCI's, so they have to be.
     let ready = transfer::shown(&progress, transfer::label(format!("preparing {}", name.familiar())), |step| {
-        complete::with_blobs(&image, Documents::Any, host, &progress, step)
+        complete::with_blobs(&image, host, &progress, step)
     })?;
     let digest = transfer::shown(&progress, transfer::label(format!("pushing {name}")), |step| {
         let display = Arc::clone(&progress);

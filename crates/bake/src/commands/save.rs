@@ -9,7 +9,7 @@ use bake::error::{CommandError, ErrorKind};
 use bake_oci::manifest::{descriptor, set_descriptor_platform};
 use bake_oci::{ArchiveImage, Reference, write_docker_archive};
 
-use super::complete::{self, Documents};
+use super::complete;
 use super::{stored, transfer};
 use crate::wiring::Host;
 
@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
     for name in &arguments.images {
         let image = stored::find(&host.store, name)?;
         let stored = transfer::shown(&progress, transfer::label(format!("preparing {name}")), |step| {
-            complete::with_blobs(&image, Documents::Any, host, &progress, step)
+            complete::with_blobs(&image, host, &progress, step)
         })?;
         let blob = &stored.descriptor;
         let mut descriptor = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
