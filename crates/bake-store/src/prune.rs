@@ -58,7 +58,8 @@ impl PruneFilter {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PruneOptions {
     /// Also remove what would have to be made again for the images that stay: unpacked layers of images whose layer
-    /// blobs are there, remembered file hashes and values, and pulls that could be continued.
+    /// blobs are there, remembered file hashes and values, and pulls that could be continued. Without filters and goals
+    /// this is the whole build cache: results whose layers stay, because an image has them, are forgotten as results.
     pub all: bool,
     /// All of these must admit an item.
     pub filters: Vec<PruneFilter>,
@@ -87,6 +88,14 @@ pub struct PruneReport {
     pub left_bytes: u64,
 }
 
+impl PruneOptions {
+    /// Whether the whole build cache is to go.
+    fn is_everything(&self) -> bool {
+        let goals = [self.max_used_bytes, self.min_free_bytes, self.reserved_bytes];
+        self.all && self.filters.is_empty() && self.keep_duration.is_none() && goals.iter().all(Option::is_none)
+    }
+}
+
 impl Store {
     /// Removes cached things as the options say.
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport, StoreError> {
@@ -107,6 +116,9 @@ impl Store {
         } else {
             for batch in victims.chunks(BATCH) {
                 self.remove_batch(batch, &mut roots, &mut report)?;
+            }
+            if options.is_everything() {
+                report.records += self.forget_records()?;
             }
             self.forget_unusable(options.all)?;
             if options.all {
@@ -220,6 +232,15 @@ impl Store {
         }
         report.records += deleted?;
         Ok(())
+    }
+
+    /// Forgets all results; their layers are for others to keep. Returns how many there were.
+    fn forget_records(&self) -> Result<u64, StoreError> {
+        self.index().write("forget all results", |connection| {
+            connection.execute("DELETE FROM record_key", [])?;
+            connection.execute("DELETE FROM record_snapshot", [])?;
+            connection.execute("DELETE FROM record", []).map(|count| u64::try_from(count).unwrap_or(u64::MAX))
+        })
     }
 
     /// Deletes the rows of removed items; returns how many cache records went with them.

@@ -9,11 +9,14 @@ use serde::Serialize;
 use super::table::{Table, json_lines};
 use crate::wiring::{Host, store_failed};
 
+/// The name of the results of steps.
+const RECORDS: &str = "Cache records";
+
 /// The kinds of things with the names people know them by.
 const KINDS: [(&str, ItemKind); 5] = [
     ("Image blobs", ItemKind::Blob),
     ("Layers", ItemKind::Snapshot),
-    ("Cache records", ItemKind::CacheRecord),
+    (RECORDS, ItemKind::CacheRecord),
     ("Cache mounts", ItemKind::CacheMount),
     ("File hashes", ItemKind::FileHashes),
 ];
@@ -30,7 +33,11 @@ struct Row {
 
 pub(crate) fn run(arguments: &DiskUsageArguments, host: &Host) -> Result<(), CommandError> {
     let usage = host.store.usage().map_err(|error| store_failed(&error))?;
-    let rows: Vec<Row> = KINDS.iter().map(|(name, kind)| row(name, *kind, &usage.items)).collect();
+    let mut rows: Vec<Row> = KINDS.iter().map(|(name, kind)| row(name, *kind, &usage.items)).collect();
+    for row in rows.iter_mut().filter(|row| row.r#type == RECORDS) {
+        // A result takes no space of its own: only those without layers are items.
+        row.total_count = usage.records.to_string();
+    }
     if arguments.format == ListFormat::Json {
         return crate::print(&json_lines(&rows)?);
     }
