@@ -38,6 +38,13 @@ impl LinuxWorker {
             self.prepare_mounts(op, task, &mut prepared)?;
             if isolation.fake_ids == FakeIds::On {
                 keep_apt_root(&root, self.format.ownership, &mut prepared)?;
+                if identity.uid != 0 {
+                    let message = format!(
+                        "`USER {}` has no ID of its own here, so this step runs as root of its sandbox",
+                        op.user
+                    );
+                    task.events.send(BuildEvent::Notice { step: task.id, message });
+                }
             }
             let mut step = Step::new(self.spec(op, &identity, &prepared), root, isolation.id_map.clone());
             step.mounts = std::mem::take(&mut prepared.mounts);
