@@ -1,7 +1,7 @@
 //! FROM, and every other place where a stage, a named context or an image can be named.
 
 use bake_dockerfile::instruction::{FromInstruction, Instruction, InstructionKind, Word};
-use bake_dockerfile::{Span, Stage};
+use bake_dockerfile::{Code, Diagnostic, Severity, Span, Stage};
 use bake_graph::{CopyAction, FileAction, FileOp, ImageSource, Op, SourceOp, Unpack, VertexId};
 use bake_oci::{ImageConfig, Platform, Reference};
 
@@ -147,6 +147,18 @@ impl Lowering<'_> {
         at: Span,
     ) -> Lower<StageState> {
         let config = image.config.clone();
+        if !platform.matches(&config.platform()) {
+            let message = format!(
+                "Base image {} was pulled with platform \"{}\", expected \"{platform}\" for current build",
+                image.reference,
+                config.platform()
+            );
+            self.warnings.push(Diagnostic {
+                severity: Severity::Warning,
+                code: Code("InvalidBaseImagePlatform"),
+                ..error(at, message)
+            });
+        }
         let op = Op::Source(SourceOp::Image(ImageSource {
             reference: image.reference,
             manifest: image.manifest,
@@ -315,7 +327,7 @@ fn from_text(from: &FromInstruction, name: &str) -> String {
     }
 }
 
-fn from_meta(problem: &MetaError, at: Span) -> bake_dockerfile::Diagnostic {
+fn from_meta(problem: &MetaError, at: Span) -> Diagnostic {
     let mut message = problem.message.clone();
     let mut source = problem.source.as_deref().map(|s| s as &dyn std::error::Error);
     while let Some(underlying) = source {
