@@ -82,8 +82,7 @@ fn oci_on_output(environment: &Environment) -> Outcome {
 
 fn oci_directory(environment: &Environment) -> Outcome {
     let scratch = context(environment)?;
-    let finished =
-        succeed(&mut build(environment, &scratch, &["type=oci,tar=false,dest=layout"]).args(["--tag", "app:1"]))?;
+    let finished = succeed(build(environment, &scratch, &["type=oci,tar=false,dest=layout"]).args(["--tag", "app:1"]))?;
     let mut inspect = Command::new("skopeo");
     let inspected = succeed(inspect.args(["inspect", "oci:layout:1"]).current_dir(scratch.path()))?;
     equal(&json(&inspected.stdout)?["Digest"].as_str(), &Some(finished.text().as_str()), "digest")?;
@@ -96,7 +95,7 @@ fn oci_directory(environment: &Environment) -> Outcome {
 
 fn unpacked_by_umoci(environment: &Environment) -> Outcome {
     let scratch = context(environment)?;
-    succeed(&mut build(environment, &scratch, &["type=oci,tar=false,dest=layout"]).args(["--tag", "app:1"]))?;
+    succeed(build(environment, &scratch, &["type=oci,tar=false,dest=layout"]).args(["--tag", "app:1"]))?;
     let mut unpack = Command::new("umoci");
     succeed(unpack.args(["unpack", "--image", "layout:1", "bundle"]).current_dir(scratch.path()))?;
     files_are_right(&scratch.path().join("bundle/rootfs"))
@@ -119,7 +118,7 @@ fn files_are_right(root: &Path) -> Outcome {
 
 fn docker_archive(environment: &Environment) -> Outcome {
     let scratch = context(environment)?;
-    succeed(&mut build(environment, &scratch, &["type=docker,dest=docker.tar"]).args(["--tag", "app:1"]))?;
+    succeed(build(environment, &scratch, &["type=docker,dest=docker.tar"]).args(["--tag", "app:1"]))?;
     described(&scratch.path().join("docker.tar"))?;
     let mut inspect = Command::new("skopeo");
     let inspected =
@@ -129,7 +128,7 @@ fn docker_archive(environment: &Environment) -> Outcome {
 
 fn loaded_by_podman(environment: &Environment) -> Outcome {
     let scratch = context(environment)?;
-    succeed(&mut build(environment, &scratch, &["type=docker,dest=docker.tar"]).args(["--tag", "app:1"]))?;
+    succeed(build(environment, &scratch, &["type=docker,dest=docker.tar"]).args(["--tag", "app:1"]))?;
     let podman = |arguments: &[&str]| {
         let mut command = Command::new("podman");
         command.args(["--root", &scratch.at("podman"), "--runroot", &scratch.at("podman-run")]);

@@ -154,15 +154,19 @@ pub(crate) fn run(tests: &'static [Test]) -> ExitCode {
         Ok(environment) => Arc::new(environment),
         Err(problem) => return failed_to_start(&problem),
     };
-    let trials = tests
+    libtest_mimic::run(&arguments, trials(tests, &environment)).exit_code()
+}
+
+/// The trials of tests.
+pub(crate) fn trials(tests: &'static [Test], environment: &Arc<Environment>) -> Vec<Trial> {
+    tests
         .iter()
         .map(|(name, needs, test)| {
             let obstacle = environment.obstacle(needs);
-            let environment = Arc::clone(&environment);
+            let environment = Arc::clone(environment);
             trial(name, obstacle, move || test(&environment))
         })
-        .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+        .collect()
 }
 
 /// A trial that is ignored, with the reason, if there is an obstacle.

@@ -363,8 +363,8 @@ fn users_config() -> ImageConfig {
     let strings = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let mut config = busybox_config();
     let container = &mut config.config;
-    container.user = "app".to_owned();
-    container.working_dir = "/srv".to_owned();
+    "app".clone_into(&mut container.user);
+    "/srv".clone_into(&mut container.working_dir);
     container.env.extend(strings(&["BASE=base", "EMPTY=", "GREETING=hello world"]));
     container.entrypoint = strings(&["/bin/sh", "-c", "echo entry"]);
     container.cmd = strings(&["base-command"]);
@@ -380,7 +380,7 @@ fn users_config() -> ImageConfig {
         retries: 3,
         ..Healthcheck::default()
     });
-    container.stop_signal = "SIGINT".to_owned();
+    "SIGINT".clone_into(&mut container.stop_signal);
     container.shell = strings(&["/bin/sh", "-ec"]);
     config
 }

@@ -4,6 +4,7 @@
 //! carried out twice gives the same layers. Tests choose something else by the text of the step (`RUN make`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -261,13 +262,14 @@ fn describe(directory: &Path, path: &str, text: &mut String) -> std::io::Result<
     while let Some(path) = open.pop() {
         let name = path.strip_prefix(directory).unwrap_or(&path).display().to_string();
         if path.is_dir() {
-            text.push_str(&format!("{name}/\n"));
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(text, "{name}/");
             let mut names: Vec<PathBuf> =
                 std::fs::read_dir(&path)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
             names.sort();
             open.extend(names.into_iter().rev());
         } else {
-            text.push_str(&format!("{name} {}\n", TreeDigest::of(&std::fs::read(&path)?).hex()));
+            let _ = writeln!(text, "{name} {}", TreeDigest::of(&std::fs::read(&path)?).hex());
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a program may take before it is ended: far more than any of them needs on a slow machine.
-pub const TIME_LIMIT: Duration = Duration::from_secs(180);
+pub const TIME_LIMIT: Duration = Duration::from_mins(3);
 
 /// How often a running program is looked at.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -17,8 +17,8 @@ fn layers(contents: &[&str]) -> Output {
     Output::Layers(contents.iter().map(layer).collect())
 }
 
-fn selection(content: &str) -> Option<ContentDigest> {
-    Some(ContentDigest { digest: TreeDigest::of(content.as_bytes()), paths: Vec::new() })
+fn selection(content: &str) -> ContentDigest {
+    ContentDigest { digest: TreeDigest::of(content.as_bytes()), paths: Vec::new() }
 }
 
 fn copy() -> (Script, VertexId) {
@@ -37,8 +37,8 @@ fn a_directory_has_no_quick_key() {
     let (script, step) = copy();
     let (base, directory) = (layers(&["base"]), Output::Directory { name: "context".into() });
     assert_eq!(key(&script, step, &[&base, &directory], &[]), None);
-    assert!(key(&script, step, &[&base, &directory], &[None, selection("x")]).is_some());
-    assert_eq!(key(&script, step, &[&directory, &base], &[None, selection("x")]), None);
+    assert!(key(&script, step, &[&base, &directory], &[None, Some(selection("x"))]).is_some());
+    assert_eq!(key(&script, step, &[&directory, &base], &[None, Some(selection("x"))]), None);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn keys_tell_inputs_by_what_they_hold() {
     let (script, step) = copy();
     let of = |base: &[&str], content: &str| {
         let other = layers(&["whatever"]);
-        key(&script, step, &[&layers(base), &other], &[None, selection(content)]).unwrap().key
+        key(&script, step, &[&layers(base), &other], &[None, Some(selection(content))]).unwrap().key
     };
     assert_eq!(of(&["a", "b"], "x"), of(&["a", "b"], "x"));
     for (base, content) in [(&["b", "a"][..], "x"), (&["a"], "x"), (&["ab"], "x"), (&["a", "b"], "y")] {
@@ -69,7 +69,7 @@ fn a_state_is_never_taken_for_a_selection() {
 fn keys_come_with_their_parts() {
     let (script, step) = copy();
     let (base, source) = (layers(&["base"]), layers(&["source"]));
-    let parts = key(&script, step, &[&base, &source], &[None, selection("x")]).unwrap().components;
+    let parts = key(&script, step, &[&base, &source], &[None, Some(selection("x"))]).unwrap().components;
     let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
     assert_eq!(names, ["copy", "destination", "options", "input 0", "input 1"]);
     assert_eq!(parts[4].value, format!("content {}", TreeDigest::of(b"x").hex()));

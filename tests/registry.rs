@@ -1,0 +1,232 @@
+//! Images to and from registries: one in this process that misbehaves on demand, and the one that Debian ships.
+
+mod support;
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use bake_testkit::registry::{Action, Auth, Config, FakeRegistry, Fault};
+
+use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
+
+const TESTS: &[Test] = &[
+    ("an_image_goes_to_a_registry_and_comes_back", &[], round_trip),
+    ("a_base_image_comes_from_a_registry", &[], base_image),
+    ("layers_that_are_there_are_not_sent_again", &[], sent_once),
+    ("credentials_come_from_dockers_config", &[], credentials),
+    ("a_registry_that_stumbles_is_tried_again", &[], stumbling),
+    ("a_damaged_layer_is_refused", &[], damaged),
+    ("an_image_that_does_not_exist", &[], missing),
+    ("a_registry_that_does_not_answer", &[], unreachable),
+    ("debians_registry_with_a_password", &["docker-registry", "htpasswd"], debian),
+];
+
+fn main() -> ExitCode {
+    support::run(TESTS)
+}
+
+const USER: &str = "someone";
+const PASSWORD: &str = "correct horse";
+
+fn registry(config: Config) -> Result<FakeRegistry, String> {
+    FakeRegistry::start(config).map_err(|error| error.to_string())
+}
+
+/// A build context whose image says hello.
+fn context(environment: &Environment) -> Result<Scratch, String> {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN echo hello > /hello\nCMD [\"cat\", \"/hello\"]\n")?;
+    Ok(scratch)
+}
+
+fn push(environment: &Environment, scratch: &Scratch, name: &str) -> Command {
+    let mut command = environment.build(&scratch.store());
+    command.args(["--push", "--tag", name]).arg(scratch.at("context")).env("DOCKER_CONFIG", scratch.path());
+    command
+}
+
+fn pull(environment: &Environment, scratch: &Scratch, name: &str) -> Command {
+    let mut command = environment.command(&scratch.store());
+    command.args(["pull", name]).env("DOCKER_CONFIG", scratch.path());
+    command
+}
+
+fn output_of(environment: &Environment, scratch: &Scratch, name: &str) -> Result<String, String> {
+    succeed(environment.command(&scratch.store()).args(["run", "--rm", name])).map(|finished| finished.text())
+}
+
+fn log_in(scratch: &Scratch, host: &str, password: &str) -> Outcome {
+    use base64::Engine as _;
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{password}"));
+    scratch.write("config.json", format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"{auth}\"}}}}}}"))
+}
+
+fn round_trip(environment: &Environment) -> Outcome {
+    let registry = registry(Config::default())?;
+    let name = format!("{}/team/app:1", registry.host());
+    let scratch = context(environment)?;
+    let digest = succeed(&mut push(environment, &scratch, &name))?.text();
+    check(registry.manifest("team/app", &digest).is_some(), || format!("{digest} is not in the registry"))?;
+    let other = environment.scratch()?;
+    let pulled = succeed(&mut pull(environment, &other, &name))?;
+    check(pulled.text().contains(&digest), || pulled.text())?;
+    equal(&output_of(environment, &other, &name)?.as_str(), &"hello", "output")?;
+    // What was pulled is pushed under another name.
+    let copy = format!("{}/team/copy:2", registry.host());
+    succeed(environment.command(&other.store()).args(["tag", &name, &copy]))?;
+    let pushed = succeed(environment.command(&other.store()).args(["push", &copy]))?;
+    check(pushed.text().contains(&digest), || pushed.text())?;
+    check(registry.manifest("team/copy", "2").is_some(), || "the copy is not there".into())
+}
+
+fn base_image(environment: &Environment) -> Outcome {
+    let registry = registry(Config::default())?;
+    let name = format!("{}/base:1", registry.host());
+    let scratch = context(environment)?;
+    succeed(&mut push(environment, &scratch, &name))?;
+    let other = environment.scratch()?;
+    other.write("context/Dockerfile", format!("FROM {name}\nRUN cat /hello\nCOPY --from={name} /hello /copy\n"))?;
+    let build = || succeed(environment.build(&other.store()).arg(other.at("context")));
+    let finished = build()?;
+    check(finished.stderr.contains("hello"), || finished.stderr.clone())?;
+    // Nothing is asked for again that is in the store.
+    registry.take_requests();
+    build()?;
+    let asked = registry.take_requests();
+    check(!asked.iter().any(|request| request.path.contains("/blobs/")), || format!("{asked:?}"))
+}
+
+fn sent_once(environment: &Environment) -> Outcome {
+    let registry = registry(Config::default())?;
+    let name = format!("{}/app:1", registry.host());
+    let scratch = context(environment)?;
+    succeed(&mut push(environment, &scratch, &name))?;
+    registry.take_requests();
+    succeed(&mut push(environment, &scratch, &name))?;
+    let sent = registry.take_requests();
+    check(!sent.iter().any(|request| request.path.contains("/uploads/")), || format!("{sent:?}"))
+}
+
+fn credentials(environment: &Environment) -> Outcome {
+    let registry = registry(Config { auth: Auth::basic(USER, PASSWORD), ..Config::default() })?;
+    let name = format!("{}/app:1", registry.host());
+    let scratch = context(environment)?;
+    let refused = finish(&mut push(environment, &scratch, &name))?;
+    expect_failure(&refused, 1, &[&registry.host()])?;
+    log_in(&scratch, &registry.host(), "wrong")?;
+    let refused = finish(&mut push(environment, &scratch, &name))?;
+    expect_failure(&refused, 1, &[&registry.host()])?;
+    check(!refused.stderr.contains("wrong"), || format!("the password is told: {}", refused.stderr))?;
+    log_in(&scratch, &registry.host(), PASSWORD)?;
+    succeed(&mut push(environment, &scratch, &name))?;
+    let other = environment.scratch()?;
+    log_in(&other, &registry.host(), PASSWORD)?;
+    succeed(&mut pull(environment, &other, &name)).map(drop)
+}
+
+fn stumbling(environment: &Environment) -> Outcome {
+    let registry = registry(Config::default())?;
+    let name = format!("{}/app:1", registry.host());
+    let scratch = context(environment)?;
+    registry.inject(Fault::times(2, "/uploads/", Action::retry_after(503, "0")));
+    succeed(&mut push(environment, &scratch, &name))?;
+    registry.clear_faults();
+    registry.inject(Fault::times(2, "/blobs/", Action::retry_after(429, "0")));
+    let other = environment.scratch()?;
+    succeed(&mut pull(environment, &other, &name)).map(drop)
+}
+
+fn damaged(environment: &Environment) -> Outcome {
+    let registry = registry(Config::default())?;
+    let name = format!("{}/app:1", registry.host());
+    let scratch = context(environment)?;
+    succeed(&mut push(environment, &scratch, &name))?;
+    registry.inject(Fault::always("/blobs/", Action::CorruptBody));
+    let other = environment.scratch()?;
+    let finished = finish(&mut pull(environment, &other, &name))?;
+    check(finished.code == Some(1), || format!("{:?}: {}", finished.code, finished.stderr))?;
+    let images = succeed(environment.command(&other.store()).args(["images", "--quiet"]))?;
+    equal(&images.text().as_str(), &"", "images in the store")
+}
+
+fn missing(environment: &Environment) -> Outcome {
+    let registry = registry(Config::default())?;
+    let name = format!("{}/nothing:1", registry.host());
+    let scratch = environment.scratch()?;
+    expect_failure(&finish(&mut pull(environment, &scratch, &name))?, 1, &[&name])?;
+    scratch.write("context/Dockerfile", format!("FROM {name}\n"))?;
+    let finished = finish(environment.build(&scratch.store()).arg(scratch.at("context")))?;
+    check(matches!(finished.code, Some(1 | 2)), || format!("{:?}", finished.code))?;
+    check(finished.stderr.contains("Dockerfile:1") && finished.stderr.contains(&name), || finished.stderr.clone())
+}
+
+fn unreachable(environment: &Environment) -> Outcome {
+    // A port that was free a moment ago.
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
+    let host = listener.local_addr().map_err(|error| error.to_string())?.to_string();
+    drop(listener);
+    let scratch = environment.scratch()?;
+    expect_failure(&finish(&mut pull(environment, &scratch, &format!("{host}/app:1")))?, 1, &[&host])
+}
+
+/// `docker-registry`, with one user. It ends when this is dropped.
+struct DebianRegistry {
+    process: Child,
+    host: String,
+}
+
+impl Drop for DebianRegistry {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn start_debians(scratch: &Scratch) -> Result<DebianRegistry, String> {
+    let users = succeed(Command::new("htpasswd").args(["-Bbn", USER, PASSWORD]))?;
+    fs::write(scratch.path().join("users"), users.stdout).map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
+    let host = listener.local_addr().map_err(|error| error.to_string())?.to_string();
+    drop(listener);
+    let (data, users) = (scratch.at("data"), scratch.at("users"));
+    scratch.write(
+        "registry.yml",
+        format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: '{data}'}}\n\
+             http: {{addr: '{host}'}}\nauth:\n  htpasswd: {{realm: test, path: '{users}'}}\n"
+        ),
+    )?;
+    let process = Command::new("docker-registry")
+        .arg("serve")
+        .arg(scratch.at("registry.yml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let registry = DebianRegistry { process, host };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(&registry.host).is_err() {
+        check(Instant::now() < deadline, || "the registry did not start".into())?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(registry)
+}
+
+fn debian(environment: &Environment) -> Outcome {
+    let place = environment.scratch()?;
+    let registry = start_debians(&place)?;
+    let name = format!("{}/team/app:1", registry.host);
+    let scratch = context(environment)?;
+    expect_failure(&finish(&mut push(environment, &scratch, &name))?, 1, &[&registry.host])?;
+    log_in(&scratch, &registry.host, PASSWORD)?;
+    let digest = succeed(&mut push(environment, &scratch, &name))?.text();
+    let other = environment.scratch()?;
+    log_in(&other, &registry.host, PASSWORD)?;
+    let pulled = succeed(&mut pull(environment, &other, &name))?;
+    check(pulled.text().contains(&digest), || pulled.text())?;
+    equal(&output_of(environment, &other, &name)?.as_str(), &"hello", "output")
+}

@@ -1,0 +1,208 @@
+//! Builds by an ordinary user, with and without subordinate IDs. Root plays the user; an ordinary user plays itself.
+
+mod support;
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use bake_testkit::case::{Case, Expectation, discover};
+use bake_testkit::tree::{Listing, describe_archive};
+use libtest_mimic::Arguments;
+
+use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
+
+const TESTS: &[Test] = &[
+    ("an_ordinary_user_builds_what_root_builds", &["root", "setpriv"], same_as_root),
+    ("without_subordinate_ids_every_user_is_the_same", &["root", "setpriv"], other_users),
+    ("files_of_an_ordinary_user_go_to_a_directory", &["root", "setpriv"], local_output),
+    ("the_default_store_is_the_users", &["root", "setpriv"], default_store),
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let environment = match Environment::new() {
+        Ok(environment) => Arc::new(environment),
+        Err(problem) => return support::failed_to_start(&problem),
+    };
+    let cases = match discover(Path::new(CASES)) {
+        Ok(cases) => cases,
+        Err(error) => return support::failed_to_start(&bake::error::chain_text(&error)),
+    };
+    let mut trials = support::trials(TESTS, &environment);
+    for case in cases.into_iter().filter(|case| case.expectations.contains(&Expectation::Image)) {
+        let needs = case.settings.needs.iter().map(String::as_str);
+        let needs: Vec<&str> = ["root", "setpriv", "unshare", "newuidmap"].into_iter().chain(needs).collect();
+        let obstacle = environment.obstacle(&needs).or_else(no_place_for_ranges);
+        let environment = Arc::clone(&environment);
+        trials.push(support::trial(&format!("case {}", case.name), obstacle, move || {
+            case_with_ranges(&case, &environment)
+        }));
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Where the cases are.
+const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/cases");
+
+/// Why a test cannot have subordinate IDs of its own: there is nothing to mount its files over.
+fn no_place_for_ranges() -> Option<String> {
+    let absent = ["/etc/subuid", "/etc/subgid"].into_iter().find(|path| !Path::new(path).exists());
+    absent.map(|path| format!("there is no {path}"))
+}
+
+/// The user who builds: `nobody`, who owns nothing.
+const USER: u32 = 65534;
+
+const DOCKERFILE: &str = "FROM layers\n\
+    RUN rm /lower/a && mkdir /made && echo hello > /made/file && ln -s file /made/link && chmod 4755 /made/file\n\
+    COPY --chown=app:staff file /copied\n\
+    WORKDIR /work/here\n\
+    RUN ln /made/file hard && cat /copied\n";
+
+/// A scratch directory, a program and base images that the user can reach.
+struct UsersPlace {
+    scratch: Scratch,
+    bake: PathBuf,
+    bases: Vec<String>,
+}
+
+impl UsersPlace {
+    fn new(environment: &Environment) -> Result<Self, String> {
+        let scratch = environment.scratch()?;
+        let bake = scratch.path().join("bake");
+        fs::copy(&environment.bake, &bake).map_err(|error| error.to_string())?;
+        // From the root down to here nothing may be closed.
+        for directory in scratch.path().ancestors().take(2) {
+            fs::set_permissions(directory, Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
+        }
+        scratch.write("context/Dockerfile", DOCKERFILE)?;
+        scratch.write("context/file", "copied\n")?;
+        let home = scratch.path().join("home");
+        fs::create_dir(&home).map_err(|error| error.to_string())?;
+        for path in [scratch.path(), &home] {
+            chown(path, Some(USER), Some(USER)).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(Self { scratch, bake, bases: environment.base_flags() })
+    }
+
+    /// A program as the user.
+    fn as_user(&self, program: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        let (user, group) = (format!("--reuid={USER}"), format!("--regid={USER}"));
+        command.args([&user, &group, "--clear-groups", "--"]).arg(program);
+        self.prepare(&mut command);
+        command
+    }
+
+    fn prepare(&self, command: &mut Command) {
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.scratch.path().join("home"))
+            .env("SOURCE_DATE_EPOCH", support::SOURCE_DATE_EPOCH)
+            .current_dir(self.scratch.path());
+    }
+
+    fn flags(&self, output: &str) -> Vec<String> {
+        let mut flags: Vec<String> =
+            ["--root", &self.scratch.at("user-store"), "build", "--progress", "plain", "--output", output]
+                .map(str::to_owned)
+                .to_vec();
+        flags.extend(self.bases.clone());
+        flags.push(self.scratch.at("context"));
+        flags
+    }
+
+    fn image(&self, name: &str) -> Result<String, String> {
+        let path = self.scratch.path().join(name);
+        let file = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        describe_archive(file, Listing::default()).map(|image| image.text).map_err(|error| error.to_string())
+    }
+
+    fn build_as_root(&self, environment: &Environment) -> Result<String, String> {
+        let mut command = environment.build(&self.scratch.store());
+        command.args(["--output", "type=oci,dest=root.tar"]).arg(self.scratch.at("context"));
+        succeed(command.current_dir(self.scratch.path()))?;
+        self.image("root.tar")
+    }
+}
+
+fn same_text(actual: &str, expected: &str) -> Outcome {
+    check(actual == expected, || format!("the user built\n{actual}\nand root\n{expected}"))
+}
+
+fn same_as_root(environment: &Environment) -> Outcome {
+    let place = UsersPlace::new(environment)?;
+    succeed(place.as_user(&place.bake).args(place.flags("type=oci,dest=user.tar")))?;
+    same_text(&place.image("user.tar")?, &place.build_as_root(environment)?)?;
+    // The second time nothing is carried out.
+    let again = succeed(place.as_user(&place.bake).args(place.flags("type=oci,dest=again.tar")))?;
+    check(again.stderr.contains("all cached"), || again.stderr.clone())?;
+    equal(&place.image("again.tar")?, &place.image("user.tar")?, "image from the cache")
+}
+
+/// With subordinate IDs, an ordinary user builds the image that is expected of root.
+fn case_with_ranges(case: &Case, environment: &Environment) -> Outcome {
+    let place = UsersPlace::new(environment)?;
+    let directory = place.scratch.path().join("case");
+    fs::create_dir(&directory).map_err(|error| error.to_string())?;
+    let prepared = case.prepare(&directory).map_err(|error| bake::error::chain_text(&error))?;
+    // Giving a file away clears its set-user-ID bit.
+    let give = "m=$(stat -c %a \"$2\"); chown -h \"$1\" \"$2\"; test -L \"$2\" || chmod \"$m\" \"$2\"";
+    let mut find = Command::new("find");
+    find.arg(&directory).args(["-exec", "sh", "-c", give, "sh", &USER.to_string(), "{}", ";"]);
+    succeed(&mut find)?;
+    place.scratch.write("subordinate", format!("{USER}:200000:65536\n"))?;
+    // Files in /etc that only this test sees.
+    let script = "set -e; for f in subuid subgid; do mount --bind \"$1\" /etc/$f; done; shift; \
+                  exec setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(place.scratch.path().join("subordinate"));
+    command.arg(&place.bake).args(["--root", &place.scratch.at("user-store"), "build", "--progress", "plain"]);
+    command.args(&place.bases).args(&case.settings.args);
+    for argument in &case.settings.build_arg {
+        command.args(["--build-arg", argument]);
+    }
+    if let Some(target) = &case.settings.target {
+        command.args(["--target", target]);
+    }
+    let archive = place.scratch.at("user.tar");
+    command.args(["--output", &format!("type=oci,dest={archive}"), "--file"]).arg(&prepared.dockerfile);
+    place.prepare(&mut command);
+    succeed(command.arg(&prepared.context).current_dir(&prepared.context))?;
+    let file = File::open(&archive).map_err(|error| format!("{archive}: {error}"))?;
+    let image =
+        describe_archive(file, Listing { digests: case.settings.digests }).map_err(|error| error.to_string())?;
+    case.check(Expectation::Image, &image.text, false)
+}
+
+fn other_users(environment: &Environment) -> Outcome {
+    let place = UsersPlace::new(environment)?;
+    place.scratch.write("context/Dockerfile", "FROM busybox\nUSER app\nRUN echo \"I am $(id -u)\"\n")?;
+    let finished = succeed(place.as_user(&place.bake).args(place.flags("type=cacheonly")))?;
+    check(finished.stderr.contains("I am 0"), || finished.stderr.clone())?;
+    // A step that minds is told what would help.
+    place.scratch.write("context/Dockerfile", "FROM busybox\nUSER app\nRUN test $(id -u) = 1000\n")?;
+    let finished = finish(place.as_user(&place.bake).args(place.flags("type=cacheonly")))?;
+    expect_failure(&finished, 1, &["hint:", "subordinate IDs", "uidmap"])
+}
+
+fn local_output(environment: &Environment) -> Outcome {
+    let place = UsersPlace::new(environment)?;
+    succeed(place.as_user(&place.bake).args(place.flags("type=local,dest=out")))?;
+    equal(&place.scratch.read("out/made/file")?.as_str(), &"hello\n", "a file")?;
+    check(!place.scratch.path().join("out/lower/a").exists(), || "a removed file is there".into())?;
+    // They are the user's, to be removed without help.
+    succeed(place.as_user(Path::new("/bin/rm")).args(["-rf", "out"])).map(drop)
+}
+
+fn default_store(environment: &Environment) -> Outcome {
+    let place = UsersPlace::new(environment)?;
+    let finished = succeed(place.as_user(&place.bake).arg("images"))?;
+    check(finished.text().starts_with("REPOSITORY"), || finished.text())?;
+    let store = place.scratch.path().join("home/.local/share/bake");
+    check(store.is_dir(), || format!("no store at {}", store.display()))
+}
