@@ -3,7 +3,7 @@
 /// Largest Dockerfile in bytes. The largest generated files seen in the wild are below 1 MB.
 pub const FILE_BYTES_MAX: usize = 5 * 1024 * 1024;
 
-/// Longest physical line in bytes without its line end, the same as `BuildKit`'s, so that a file that builds here builds there.
+/// Longest physical line in bytes without its line end, the same as BuildKit's, so that a file that builds here builds there.
 pub const LINE_BYTES_MAX: usize = 65_535;
 
 /// Most instructions in one file: far above any image's layer limit, low enough that a hostile file cannot fill memory with trees.

@@ -1,4 +1,4 @@
-//! Expansion of variables in the words of instructions, exactly as `BuildKit`'s shell lexer does it.
+//! Expansion of variables in the words of instructions, exactly as BuildKit's shell lexer does it.
 //!
 //! `$name ${name} ${name:-w} ${name-w} ${name:+w} ${name+w} ${name:?w} ${name?w} ${name#p} ${name##p} ${name%p} ${name%%p}
 //! ${name/p/r} ${name//p/r}`, nested in `w`, `p` and `r`. Single quotes keep everything, double quotes expand, the escape character

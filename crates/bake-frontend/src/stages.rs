@@ -10,9 +10,9 @@ pub(crate) fn stage_key(name: &str) -> String {
 }
 
 /// The stage that is asked for: by name, by index, or the last one.
-pub(crate) fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Result<usize, Diagnostic> {
+pub(crate) fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Result<usize, Box<Diagnostic>> {
     let Some(last) = dockerfile.stages.last() else {
-        return Err(error(Span::default(), "dockerfile contains no stages to build"));
+        return Err(Box::new(error(Span::default(), "dockerfile contains no stages to build")));
     };
     let Some(target) = target.filter(|t| !t.is_empty()) else { return Ok(last.index) };
     let key = stage_key(target);
@@ -29,7 +29,7 @@ pub(crate) fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Resu
     let mut diagnostic = error(from.span, format!("target stage \"{target}\" could not be found{guess}"));
     diagnostic.help =
         Some(if names.is_empty() { "no stage has a name".into() } else { format!("stages: {}", names.join(", ")) });
-    Err(diagnostic)
+    Err(Box::new(diagnostic))
 }
 
 /// A stage's name as it is found under.

@@ -303,7 +303,6 @@ pub enum FileAction {
 
 /// Copies files of another input (BuildKit's `FileActionCopy`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an independent option of the op, as in LLB")]
 pub struct CopyAction {
     /// The input that is copied from.
     pub from: usize,

@@ -1,5 +1,7 @@
 //! COPY and ADD.
 
+use std::fmt::Write as _;
+
 use bake_dockerfile::instruction::{CopyInstruction, CopySource, Instruction, Word};
 use bake_dockerfile::{Expander, Span};
 use bake_graph::{
@@ -29,14 +31,14 @@ impl Lowering<'_> {
         copy: &CopyInstruction,
         add: bool,
         state: &mut StageState,
-        stage: usize,
+        stage_index: usize,
         at: Span,
     ) -> Lower<()> {
         let mut created_by = String::from(if add { "ADD" } else { "COPY" });
         let options = self.options_of(copy, add, state, &mut created_by)?;
         let mut inputs = vec![state.root];
         let main = match &copy.from {
-            Some(from) => Some(self.source_named(from, stage, true, state)?),
+            Some(from) => Some(self.source_named(from, stage_index, true, state)?),
             None => None,
         };
         // Sources of a stage or an image keep their owners; those of a build context become root's.
@@ -135,7 +137,7 @@ impl Lowering<'_> {
         let owner = match &copy.chown {
             Some(word) => {
                 let text = self.expand(word, variables)?;
-                created_by.push_str(&format!(" --chown={text}"));
+                let _ = write!(created_by, " --chown={text}");
                 Some(parse_owner(&text, word.span)?)
             }
             None => None,
@@ -143,7 +145,7 @@ impl Lowering<'_> {
         let mode = match &copy.chmod {
             Some(word) => {
                 let text = self.expand(word, variables)?;
-                created_by.push_str(&format!(" --chmod={text}"));
+                let _ = write!(created_by, " --chmod={text}");
                 Some(parse_mode(&text).or_else(|problem| fail(word.span, problem))?)
             }
             None => None,

@@ -23,25 +23,25 @@ pub(crate) fn context_key(name: &str) -> String {
 
 impl Lowering<'_> {
     /// Carries out FROM.
-    pub(super) fn begin_stage(&mut self, stage: &Stage) -> Lower<BeganStage> {
+    pub(super) fn begin_stage(&mut self, parsed: &Stage) -> Lower<BeganStage> {
         let dockerfile = self.dockerfile;
-        let instruction = &dockerfile.instructions[stage.from];
+        let instruction = &dockerfile.instructions[parsed.from];
         let InstructionKind::From(from) = &instruction.kind else {
             return fail(instruction.span, "no build stage in current context");
         };
-        let label = match &stage.name {
+        let label = match &parsed.name {
             Some(name) => stage_key(&name.value),
-            None => format!("stage-{}", stage.index),
+            None => format!("stage-{}", parsed.index),
         };
         let ignore_cache = self.options.no_cache
             || self.options.no_cache_filter.iter().any(|filter| filter.eq_ignore_ascii_case(&label));
         let platform = self.stage_platform(from)?;
 
-        if let Some(name) = name_of(stage)
+        if let Some(name) = name_of(parsed)
             && let Some(context) = self.context(&name, &platform, instruction.span)?
         {
             let text = format!("FROM {name}");
-            let state = self.context_state(context, &label, ignore_cache, platform, text, instruction.span)?;
+            let state = self.context_state(context, &label, ignore_cache, platform, text, instruction.span);
             return Ok(BeganStage::Replaced(Box::new(state)));
         }
 
@@ -53,7 +53,7 @@ impl Lowering<'_> {
                 Some("only ARGs above the first FROM can be used in FROM; give them a default or --build-arg".into());
             return Err(Box::new(problem));
         }
-        let mut state = if let Some(index) = stage_before(dockerfile, &name, stage.index) {
+        let mut state = if let Some(index) = stage_before(dockerfile, &name, parsed.index) {
             self.stage(index);
             let Some(base) = self.done(index) else { return self.already_reported(from.image.span, index) };
             let mut state = base.clone();
@@ -63,19 +63,19 @@ impl Lowering<'_> {
             state
         } else if name == "scratch" {
             let root = self.scratch();
-            self.scratch_state(root, label, ignore_cache, platform)
+            scratch_state(root, label, ignore_cache, platform)
         } else if let Some(context) = self.context(&context_key(&name), &platform, from.image.span)? {
-            self.context_state(context, &label, ignore_cache, platform, from_text(from, &name), instruction.span)?
+            self.context_state(context, &label, ignore_cache, platform, from_text(from, &name), instruction.span)
         } else {
             let image = self.image(&name, &platform, from.image.span)?;
-            self.image_state(image, &label, ignore_cache, platform, from_text(from, &name), instruction.span)?
+            self.image_state(image, &label, ignore_cache, platform, from_text(from, &name), instruction.span)
         };
         // The config's variables win over the ARGs of a stage that this one is built from.
         for (name, value) in Variables::from_config(&state.image.config.env).pairs().to_vec() {
             state.environment.set(&name, value);
         }
         let triggers = std::mem::take(&mut state.image.config.on_build);
-        let triggers = self.triggers(&triggers, instruction.span)?;
+        let triggers = parse_triggers(&triggers, instruction.span)?;
         Ok(BeganStage::Fresh { state: Box::new(state), triggers })
     }
 
@@ -89,54 +89,6 @@ impl Lowering<'_> {
         }
     }
 
-    fn triggers(&mut self, triggers: &[String], at: Span) -> Lower<Vec<(Instruction, Span)>> {
-        let mut instructions = Vec::with_capacity(triggers.len());
-        for trigger in triggers {
-            let parsed = bake_dockerfile::parse_trigger(trigger);
-            if let Some(problem) = parsed.diagnostics.iter().find(|d| d.severity == bake_dockerfile::Severity::Error) {
-                return fail(
-                    at,
-                    format!("the ONBUILD trigger `{trigger}` of the base cannot be used: {}", problem.message),
-                );
-            }
-            instructions.extend(parsed.instructions.into_iter().map(|instruction| (instruction, at)));
-        }
-        Ok(instructions)
-    }
-
-    fn scratch_state(&mut self, root: VertexId, label: String, ignore_cache: bool, platform: Platform) -> StageState {
-        let mut image = ImageConfig::for_platform(&platform);
-        image.config.working_dir = "/".to_owned();
-        self.fresh_state(root, image, label, ignore_cache, platform)
-    }
-
-    fn fresh_state(
-        &mut self,
-        root: VertexId,
-        mut image: ImageConfig,
-        label: String,
-        ignore_cache: bool,
-        platform: Platform,
-    ) -> StageState {
-        let mut environment = Variables::from_config(&image.config.env);
-        if environment.get("PATH").is_none() {
-            environment.set("PATH", DEFAULT_PATH);
-            image.config.env = environment.to_config();
-        }
-        image.created = None;
-        StageState {
-            root,
-            environment,
-            image,
-            history: Vec::new(),
-            args: Vec::new(),
-            cmd_set: false,
-            platform,
-            label,
-            ignore_cache,
-        }
-    }
-
     fn image_state(
         &mut self,
         image: ResolvedImage,
@@ -145,7 +97,7 @@ impl Lowering<'_> {
         platform: Platform,
         text: String,
         at: Span,
-    ) -> Lower<StageState> {
+    ) -> StageState {
         let config = image.config.clone();
         if !platform.matches(&config.platform()) {
             let message = format!(
@@ -167,7 +119,7 @@ impl Lowering<'_> {
         let label_of_step = bake_graph::StepLabel { stage: label.to_owned(), number: None, text, internal: false };
         let origin = Some(bake_graph::Origin { source: 0, start: at.start, end: at.end });
         let root = self.graph.add(op, vec![], label_of_step, origin, false);
-        Ok(self.fresh_state(root, config, label.to_owned(), ignore_cache, platform))
+        fresh_state(root, config, label.to_owned(), ignore_cache, platform)
     }
 
     fn context_state(
@@ -178,14 +130,14 @@ impl Lowering<'_> {
         platform: Platform,
         text: String,
         at: Span,
-    ) -> Lower<StageState> {
+    ) -> StageState {
         match context {
             NamedContext::Image(image) => self.image_state(*image, label, ignore_cache, platform, text, at),
             other => {
                 let source = self.context_source(other, at);
                 let scratch = self.scratch();
                 let root = self.copy_all(scratch, source, text, at);
-                Ok(self.scratch_state(root, label.to_owned(), ignore_cache, platform))
+                scratch_state(root, label.to_owned(), ignore_cache, platform)
             }
         }
     }
@@ -265,7 +217,7 @@ impl Lowering<'_> {
     pub(super) fn source_named(
         &mut self,
         name: &Word,
-        stage: usize,
+        stage_index: usize,
         by_number: bool,
         state: &StageState,
     ) -> Lower<VertexId> {
@@ -283,10 +235,10 @@ impl Lowering<'_> {
             None => stage_anywhere(dockerfile, &name.value),
         };
         if let Some(index) = found {
-            if index == stage || matches!(self.stages[index], Progress::Begun) {
+            if index == stage_index || matches!(self.stages[index], Progress::Begun) {
                 return fail(at, format!("circular dependency detected on stage: {}", state.label));
             }
-            if index > stage {
+            if index > stage_index {
                 let message = format!(
                     "cannot copy from stage {:?}, it needs to be defined before current stage {:?}",
                     name.value, state.label
@@ -320,6 +272,56 @@ impl Lowering<'_> {
     }
 }
 
+/// The instructions of the ONBUILD triggers of a base, each shown at `at`.
+fn parse_triggers(triggers: &[String], at: Span) -> Lower<Vec<(Instruction, Span)>> {
+    let mut instructions = Vec::with_capacity(triggers.len());
+    for trigger in triggers {
+        let parsed = bake_dockerfile::parse_trigger(trigger);
+        if let Some(problem) = parsed.diagnostics.iter().find(|d| d.severity == Severity::Error) {
+            return fail(
+                at,
+                format!("the ONBUILD trigger `{trigger}` of the base cannot be used: {}", problem.message),
+            );
+        }
+        instructions.extend(parsed.instructions.into_iter().map(|instruction| (instruction, at)));
+    }
+    Ok(instructions)
+}
+
+/// A stage with the root file system `root` and nothing said about how to run it.
+fn scratch_state(root: VertexId, label: String, ignore_cache: bool, platform: Platform) -> StageState {
+    let mut image = ImageConfig::for_platform(&platform);
+    "/".clone_into(&mut image.config.working_dir);
+    fresh_state(root, image, label, ignore_cache, platform)
+}
+
+/// A stage that begins with the config of its base.
+fn fresh_state(
+    root: VertexId,
+    mut image: ImageConfig,
+    label: String,
+    ignore_cache: bool,
+    platform: Platform,
+) -> StageState {
+    let mut environment = Variables::from_config(&image.config.env);
+    if environment.get("PATH").is_none() {
+        environment.set("PATH", DEFAULT_PATH);
+        image.config.env = environment.to_config();
+    }
+    image.created = None;
+    StageState {
+        root,
+        environment,
+        image,
+        history: Vec::new(),
+        args: Vec::new(),
+        cmd_set: false,
+        platform,
+        label,
+        ignore_cache,
+    }
+}
+
 fn from_text(from: &FromInstruction, name: &str) -> String {
     match &from.platform {
         Some(platform) => format!("FROM --platform={} {name}", platform.value),
@@ -338,6 +340,6 @@ fn from_meta(problem: &MetaError, at: Span) -> Diagnostic {
         source = underlying.source();
     }
     let mut diagnostic = error(at, message);
-    diagnostic.help = problem.hint.clone();
+    diagnostic.help.clone_from(&problem.hint);
     diagnostic
 }

@@ -1,5 +1,7 @@
 //! Instructions that change the config, and WORKDIR, which also makes a directory.
 
+use std::fmt::Write as _;
+
 use bake_dockerfile::Span;
 use bake_dockerfile::instruction::{
     ArgDeclaration, Command, Healthcheck, Instruction, InstructionKind, KeyValues, Word,
@@ -39,6 +41,14 @@ impl StageState {
         let mut args = if shell.is_empty() { vec!["/bin/sh".to_owned(), "-c".to_owned()] } else { shell.clone() };
         args.push(text.to_owned());
         args
+    }
+
+    /// The arguments of a command in either form.
+    fn command_args(&self, command: &Command) -> Vec<String> {
+        match command {
+            Command::Shell(text) => self.with_shell(&text.value),
+            Command::Exec(args) => args.clone(),
+        }
     }
 }
 
@@ -126,18 +136,18 @@ impl Lowering<'_> {
                 }
             }
             InstructionKind::Maintainer(name) => {
-                state.image.author = name.value.clone();
+                state.image.author.clone_from(&name.value);
                 state.commit(format!("MAINTAINER {}", name.value), false);
             }
             InstructionKind::Cmd(command) => {
-                let args = self.command(command, state);
+                let args = state.command_args(command);
                 state.commit(format!("CMD {}", quoted(&args)), false);
                 state.image.config.cmd = args;
                 state.image.config.args_escaped = true;
                 state.cmd_set = true;
             }
             InstructionKind::Entrypoint(command) => {
-                let args = self.command(command, state);
+                let args = state.command_args(command);
                 state.commit(format!("ENTRYPOINT {}", quoted(&args)), false);
                 state.image.config.entrypoint = args;
                 if !state.cmd_set {
@@ -163,7 +173,7 @@ impl Lowering<'_> {
                 state.commit(format!("STOPSIGNAL {text}"), false);
                 state.image.config.stop_signal = text;
             }
-            InstructionKind::Healthcheck(check) => self.healthcheck(check, state),
+            InstructionKind::Healthcheck(check) => healthcheck(check, state),
             InstructionKind::Onbuild(onbuild) => state.image.config.on_build.push(onbuild.trigger.clone()),
             _ => return fail(instruction.span, format!("`{}` cannot stand here", instruction.keyword.value)),
         }
@@ -180,18 +190,11 @@ impl Lowering<'_> {
             if name_text.is_empty() {
                 return fail(name.span, format!("{keyword} names can not be blank"));
             }
-            shown.push_str(&format!(" {name_text}={value}"));
+            let _ = write!(shown, " {name_text}={value}");
             expanded.push((name_text, value));
         }
         state.commit(shown, false);
         Ok(expanded)
-    }
-
-    fn command(&mut self, command: &Command, state: &StageState) -> Vec<String> {
-        match command {
-            Command::Shell(text) => state.with_shell(&text.value),
-            Command::Exec(args) => args.clone(),
-        }
     }
 
     fn expose(&mut self, ports: &[Word], state: &mut StageState) -> Lower<()> {
@@ -231,43 +234,40 @@ impl Lowering<'_> {
         }
         Ok(())
     }
+}
 
-    fn healthcheck(&mut self, check: &Healthcheck, state: &mut StageState) {
-        let config = match check {
-            Healthcheck::None => ContainerHealthcheck { test: vec!["NONE".into()], ..ContainerHealthcheck::default() },
-            Healthcheck::Command { command, interval_ns, timeout_ns, start_period_ns, start_interval_ns, retries } => {
-                let test = match command {
-                    Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.value.clone()],
-                    Command::Exec(args) => std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect(),
-                };
-                ContainerHealthcheck {
-                    test,
-                    interval: nanoseconds(*interval_ns),
-                    timeout: nanoseconds(*timeout_ns),
-                    start_period: nanoseconds(*start_period_ns),
-                    start_interval: nanoseconds(*start_interval_ns),
-                    retries: i64::from(retries.unwrap_or(0)),
-                    ..ContainerHealthcheck::default()
-                }
+/// HEALTHCHECK, with its history entry in the form that Go prints the config in.
+fn healthcheck(check: &Healthcheck, state: &mut StageState) {
+    let config = match check {
+        Healthcheck::None => ContainerHealthcheck { test: vec!["NONE".into()], ..ContainerHealthcheck::default() },
+        Healthcheck::Command { command, interval_ns, timeout_ns, start_period_ns, start_interval_ns, retries } => {
+            let test = match command {
+                Command::Shell(text) => vec!["CMD-SHELL".to_owned(), text.value.clone()],
+                Command::Exec(args) => std::iter::once("CMD".to_owned()).chain(args.iter().cloned()).collect(),
+            };
+            ContainerHealthcheck {
+                test,
+                interval: nanoseconds(*interval_ns),
+                timeout: nanoseconds(*timeout_ns),
+                start_period: nanoseconds(*start_period_ns),
+                start_interval: nanoseconds(*start_interval_ns),
+                retries: i64::from(retries.unwrap_or(0)),
+                ..ContainerHealthcheck::default()
             }
-        };
-        let durations = [
-            ("Interval", config.interval),
-            ("Timeout", config.timeout),
-            ("StartPeriod", config.start_period),
-            ("StartInterval", config.start_interval),
-        ];
-        let durations: Vec<String> =
-            durations.iter().map(|(name, ns)| format!("{name}:{}", go_duration(ns.unsigned_abs()))).collect();
-        let shown = format!(
-            "HEALTHCHECK {{Test:[{}] {} Retries:{}}}",
-            config.test.join(" "),
-            durations.join(" "),
-            config.retries
-        );
-        state.commit(shown, false);
-        state.image.config.healthcheck = Some(config);
-    }
+        }
+    };
+    let durations = [
+        ("Interval", config.interval),
+        ("Timeout", config.timeout),
+        ("StartPeriod", config.start_period),
+        ("StartInterval", config.start_interval),
+    ];
+    let durations: Vec<String> =
+        durations.iter().map(|(name, ns)| format!("{name}:{}", go_duration(ns.unsigned_abs()))).collect();
+    let shown =
+        format!("HEALTHCHECK {{Test:[{}] {} Retries:{}}}", config.test.join(" "), durations.join(" "), config.retries);
+    state.commit(shown, false);
+    state.image.config.healthcheck = Some(config);
 }
 
 /// A duration as the config holds it; 0 means the engine's default.
@@ -290,7 +290,9 @@ fn go_quote(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
-            c if c.is_control() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
+            }
             c => quoted.push(c),
         }
     }

@@ -103,7 +103,7 @@ impl<'a> Lowering<'a> {
         platform: Platform,
         graph: &'a mut BuildGraph,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let target = find_target(dockerfile, options.target.as_deref()).map_err(|diagnostic| vec![diagnostic])?;
+        let target = find_target(dockerfile, options.target.as_deref()).map_err(|diagnostic| vec![*diagnostic])?;
         let target_stage = dockerfile.stages[target].name.as_ref().map_or("default", |name| name.value.as_str());
         let mut globals = platform_args(&options.build_platform, &platform, target_stage);
         let names: Vec<String> = globals.pairs().iter().map(|(name, _)| name.clone()).collect();
@@ -216,7 +216,7 @@ impl<'a> Lowering<'a> {
             return;
         }
         let (resolver, platform) = (self.resolver, &self.platform);
-        let resolved = std::thread::scope(|scope| {
+        let images = std::thread::scope(|scope| {
             let threads: Vec<_> = wanted
                 .iter()
                 .filter_map(|name| bake_oci::Reference::parse(name).ok())
@@ -228,7 +228,7 @@ impl<'a> Lowering<'a> {
                 .collect();
             threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect::<Vec<_>>()
         });
-        for (reference, image) in resolved {
+        for (reference, image) in images {
             self.images.insert((reference, self.platform.to_string()), image);
         }
     }
@@ -243,15 +243,15 @@ impl<'a> Lowering<'a> {
             return;
         }
         self.stages[index] = Progress::Begun;
-        let stage = &self.dockerfile.stages[index];
+        let parsed = &self.dockerfile.stages[index];
         let before = self.errors.len();
-        let state = match self.begin_stage(stage) {
+        let state = match self.begin_stage(parsed) {
             Ok(BeganStage::Replaced(state)) => Some(state),
             Ok(BeganStage::Fresh { mut state, triggers }) => {
                 for (trigger, from) in &triggers {
                     self.apply(trigger, &mut state, index, Some(*from));
                 }
-                for instruction in self.dockerfile.stage_instructions(stage) {
+                for instruction in self.dockerfile.stage_instructions(parsed) {
                     self.apply(instruction, &mut state, index, None);
                 }
                 Some(state)
@@ -268,9 +268,9 @@ impl<'a> Lowering<'a> {
     }
 
     /// Applies one instruction; `shown_at` replaces its place in the file for triggers, which have none.
-    fn apply(&mut self, instruction: &Instruction, state: &mut StageState, stage: usize, shown_at: Option<Span>) {
+    fn apply(&mut self, instruction: &Instruction, state: &mut StageState, stage_index: usize, shown_at: Option<Span>) {
         let warnings = self.warnings.len();
-        let result = self.dispatch(instruction, state, stage, shown_at);
+        let result = self.dispatch(instruction, state, stage_index, shown_at);
         if shown_at.is_some() {
             // Spans of a trigger are ranges of the trigger: nothing in the file can be pointed at.
             self.warnings.truncate(warnings);
@@ -296,15 +296,15 @@ impl<'a> Lowering<'a> {
         &mut self,
         instruction: &Instruction,
         state: &mut StageState,
-        stage: usize,
+        stage_index: usize,
         shown_at: Option<Span>,
     ) -> Lower<()> {
         let at = shown_at.unwrap_or(instruction.span);
         match &instruction.kind {
             InstructionKind::Arg(declarations) => self.arg(declarations, state),
-            InstructionKind::Run(run) => self.run_instruction(instruction, run, state, stage, at),
-            InstructionKind::Copy(copy) => self.copy(instruction, copy, false, state, stage, at),
-            InstructionKind::Add(copy) => self.copy(instruction, copy, true, state, stage, at),
+            InstructionKind::Run(run) => self.run_instruction(instruction, run, state, stage_index, at),
+            InstructionKind::Copy(copy) => self.copy(instruction, copy, false, state, stage_index, at),
+            InstructionKind::Add(copy) => self.copy(instruction, copy, true, state, stage_index, at),
             InstructionKind::Workdir(path) => self.workdir(path, state, at),
             InstructionKind::From(_) | InstructionKind::Invalid(_) => {
                 fail(instruction.span, format!("`{}` cannot stand here", instruction.keyword.value))

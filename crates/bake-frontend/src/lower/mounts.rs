@@ -30,7 +30,7 @@ impl Lowering<'_> {
         &mut self,
         flags: &[MountFlag],
         state: &StageState,
-        stage: usize,
+        stage_index: usize,
         inputs: &mut Vec<VertexId>,
         mounts: &mut Vec<ExecMount>,
         secret_env: &mut Vec<SecretEnvironment>,
@@ -41,7 +41,7 @@ impl Lowering<'_> {
             let kind = match flag.kind {
                 FlagKind::Bind => {
                     let input = match &flag.from {
-                        Some(from) => self.source_named(from, stage, false, state)?,
+                        Some(from) => self.source_named(from, stage_index, false, state)?,
                         None => self.local(MAIN_CONTEXT),
                     };
                     let source = clean(&format!("/{}", values.source.as_deref().unwrap_or("/")));
@@ -51,7 +51,7 @@ impl Lowering<'_> {
                         read_only: flag.read_only.unwrap_or(true),
                     }
                 }
-                FlagKind::Cache => self.cache_mount(flag, &values, state, stage, inputs)?,
+                FlagKind::Cache => self.cache_mount(flag, &values, state, stage_index, inputs)?,
                 FlagKind::Tmpfs => MountKind::Tmpfs { size_bytes: size(values.size.as_deref(), flag.span)? },
                 FlagKind::Secret => {
                     let Some((kind, target)) = secret(flag, &values, secret_env)? else { continue };
@@ -93,12 +93,12 @@ impl Lowering<'_> {
         flag: &MountFlag,
         values: &Expanded,
         state: &StageState,
-        stage: usize,
+        stage_index: usize,
         inputs: &mut Vec<VertexId>,
     ) -> Lower<MountKind> {
         let from = match &flag.from {
             Some(from) => {
-                let input = self.source_named(from, stage, false, state)?;
+                let input = self.source_named(from, stage_index, false, state)?;
                 Some((input_number(inputs, input), clean(&format!("/{}", values.source.as_deref().unwrap_or("/")))))
             }
             None => None,
@@ -186,13 +186,11 @@ fn secret(
 /// The number of `input` among the inputs of the op, adding it if it is new.
 pub(super) fn input_number(inputs: &mut Vec<VertexId>, input: VertexId) -> usize {
     // The root file system is never shared with a mount: it is the one input whose whole state counts.
-    match inputs.iter().skip(1).position(|existing| *existing == input) {
-        Some(position) => position + 1,
-        None => {
-            inputs.push(input);
-            inputs.len() - 1
-        }
+    if let Some(position) = inputs.iter().skip(1).position(|existing| *existing == input) {
+        return position + 1;
     }
+    inputs.push(input);
+    inputs.len() - 1
 }
 
 /// A size with an optional unit (`64m`, `1g`, `1024`), powers of 1024.

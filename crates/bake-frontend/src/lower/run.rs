@@ -16,7 +16,7 @@ impl Lowering<'_> {
         instruction: &Instruction,
         run: &RunInstruction,
         state: &mut StageState,
-        stage: usize,
+        stage_index: usize,
         at: Span,
     ) -> Lower<()> {
         if let Some(device) = run.devices.first() {
@@ -49,7 +49,7 @@ impl Lowering<'_> {
         let mut inputs = vec![state.root];
         let mut mounts = Vec::new();
         let mut secret_env = Vec::new();
-        self.mounts(&run.mounts, state, stage, &mut inputs, &mut mounts, &mut secret_env)?;
+        self.mounts(&run.mounts, state, stage_index, &mut inputs, &mut mounts, &mut secret_env)?;
         let (args, script) = command(instruction, run, state)?;
         mounts.extend(script);
 

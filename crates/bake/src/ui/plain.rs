@@ -1,4 +1,4 @@
-//! Progress as text, in the form that `BuildKit` made familiar: every line begins with the number of its step.
+//! Progress as text, in the form that BuildKit made familiar: every line begins with the number of its step.
 //!
 //! ```text
 //! #1 [build 1/2] FROM alpine

@@ -40,7 +40,7 @@ pub enum DisplayKind {
     Plain,
     /// One line per running step, redrawn. Needs a terminal.
     Terminal,
-    /// `BuildKit`'s status messages, one JSON object per line.
+    /// BuildKit's status messages, one JSON object per line.
     RawJson,
     /// Nothing.
     Quiet,

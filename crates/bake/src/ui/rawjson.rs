@@ -1,4 +1,4 @@
-//! Progress for programs: `BuildKit`'s `SolveStatus` (moby/buildkit `client/graph.go`), one JSON object per line, as
+//! Progress for programs: BuildKit's `SolveStatus` (moby/buildkit `client/graph.go`), one JSON object per line, as
 //! `docker buildx build --progress rawjson` writes it.
 //!
 //! A vertex is identified by the digest of its definition, which bake computes with BLAKE3 and writes as `blake3:HEX`.
