@@ -163,7 +163,7 @@ impl Archive {
                 let directory = match into.target(&path, made)? {
                     Target::Directory(directory) => directory,
                     Target::Name(parent, name) => {
-                        into.make_room(&parent, &name)?;
+                        parent.make_room(&name)?;
                         into.make_child(&parent, &name)?
                     }
                 };
@@ -176,7 +176,7 @@ impl Archive {
                 None => (&b""[..], &path[..]),
             };
             let parent = into.make_directories(parent_path, made)?;
-            self.replace(into, &parent, name, &path)?;
+            make_room(into, &parent, name, &path)?;
             self.entry(into, &top, &parent, name, &entry, &mut next, attributes)?;
         }
         for (path, time) in times.iter().rev() {
@@ -187,17 +187,6 @@ impl Archive {
             }
         }
         Ok(())
-    }
-
-    /// Makes room for an entry that is no directory; an archive may put a file where a directory is.
-    fn replace(&self, into: &Destination, parent: &Directory, name: &[u8], path: &[u8]) -> Result<(), ArchiveError> {
-        match into.make_room(parent, name) {
-            Err(DestinationError::IsDirectory(_)) => {
-                into.remove(path)?;
-                Ok(())
-            }
-            other => Ok(other?),
-        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "one entry of an archive and all it is made from")]
@@ -214,7 +203,7 @@ impl Archive {
         let path = [parent.path(), name].join(&b'/');
         match &entry.kind {
             EntryKind::File { .. } => {
-                let output = into.create(parent, name)?;
+                let output = parent.create(name)?;
                 let duplicate = output.try_clone();
                 let result = duplicate.and_then(|file| copy_all(content, &mut File::from(file)));
                 result.map_err(|source| ArchiveError::Decompress { name: self.name.clone(), source })?;
@@ -236,44 +225,54 @@ impl Archive {
                 into.set_link_attributes(parent, name, attributes)?;
             }
             EntryKind::CharacterDevice { major, minor } => {
-                self.node(into, parent, name, FileType::CharacterDevice, (*major, *minor), attributes)?;
+                make_node(into, parent, name, FileType::CharacterDevice, (*major, *minor), attributes)?;
             }
             EntryKind::BlockDevice { major, minor } => {
-                self.node(into, parent, name, FileType::BlockDevice, (*major, *minor), attributes)?;
+                make_node(into, parent, name, FileType::BlockDevice, (*major, *minor), attributes)?;
             }
-            EntryKind::Fifo => self.node(into, parent, name, FileType::Fifo, (0, 0), attributes)?,
+            EntryKind::Fifo => make_node(into, parent, name, FileType::Fifo, (0, 0), attributes)?,
             EntryKind::Directory => {}
         }
         Ok(())
     }
+}
 
-    fn node(
-        &self,
-        into: &Destination,
-        parent: &Directory,
-        name: &[u8],
-        kind: FileType,
-        (major, minor): (u32, u32),
-        attributes: Attributes,
-    ) -> Result<(), ArchiveError> {
-        let path = [parent.path(), name].join(&b'/');
-        // A character device 0:0 is how overlay marks a deletion; as a file of an archive it means nothing.
-        if kind == FileType::CharacterDevice && (major, minor) == (0, 0) {
-            return Err(DestinationError::Io {
-                action: "make the device 0:0, which marks a deletion,",
-                path: shown(&path),
-                source: rustix::io::Errno::INVAL,
-            }
-            .into());
+/// Makes room for an entry that is no directory; an archive may put a file where a directory is.
+fn make_room(into: &Destination, parent: &Directory, name: &[u8], path: &[u8]) -> Result<(), ArchiveError> {
+    match parent.make_room(name) {
+        Err(DestinationError::IsDirectory(_)) => {
+            into.remove(path)?;
+            Ok(())
         }
-        let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
-        mknodat(parent.fd(), name, kind, mode, makedev(major, minor))
-            .map_err(failed("make the device or FIFO", &path))?;
-        into.set_link_attributes(parent, name, attributes)?;
-        rustix::fs::chmodat(parent.fd(), name, mode, rustix::fs::AtFlags::empty())
-            .map_err(failed("set the mode of", &path))?;
-        Ok(())
+        other => Ok(other?),
     }
+}
+
+/// Makes a device or FIFO.
+fn make_node(
+    into: &Destination,
+    parent: &Directory,
+    name: &[u8],
+    kind: FileType,
+    (major, minor): (u32, u32),
+    attributes: Attributes,
+) -> Result<(), ArchiveError> {
+    let path = [parent.path(), name].join(&b'/');
+    // A character device 0:0 is how overlay marks a deletion; as a file of an archive it means nothing.
+    if kind == FileType::CharacterDevice && (major, minor) == (0, 0) {
+        return Err(DestinationError::Io {
+            action: "make the device 0:0, which marks a deletion,",
+            path: shown(&path),
+            source: rustix::io::Errno::INVAL,
+        }
+        .into());
+    }
+    let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
+    mknodat(parent.fd(), name, kind, mode, makedev(major, minor)).map_err(failed("make the device or FIFO", &path))?;
+    into.set_link_attributes(parent, name, attributes)?;
+    rustix::fs::chmodat(parent.fd(), name, mode, rustix::fs::AtFlags::empty())
+        .map_err(failed("set the mode of", &path))?;
+    Ok(())
 }
 
 fn copy_all(content: &mut impl Read, output: &mut File) -> std::io::Result<()> {

@@ -89,7 +89,10 @@ fn letter(kind: FileType) -> u8 {
     }
 }
 
-fn xattrs(tree: &SourceTree, item: &Item) -> Result<Vec<(Vec<u8>, Vec<u8>)>, TreeError> {
+/// The name and the value of an extended attribute.
+type Xattr = (Vec<u8>, Vec<u8>);
+
+fn xattrs(tree: &SourceTree, item: &Item) -> Result<Vec<Xattr>, TreeError> {
     let path = &item.node.path;
     let file = match item.node.file_type() {
         FileType::RegularFile => tree.open_file(path)?,
@@ -132,7 +135,7 @@ fn file_contents(
     items: &[&Item],
     memory: &mut dyn FileHasher,
 ) -> Result<Vec<Option<[u8; 32]>>, TreeError> {
-    let mut hashes: Vec<Option<[u8; 32]>> = vec![None; items.len()];
+    let mut contents: Vec<Option<[u8; 32]>> = vec![None; items.len()];
     let files: Vec<usize> =
         (0..items.len()).filter(|index| items[*index].node.file_type() == FileType::RegularFile).collect();
     let identities: Vec<FileIdentity> = files.iter().map(|index| identity(&items[*index].node.stat)).collect();
@@ -141,7 +144,7 @@ fn file_contents(
     let mut unknown = Vec::new();
     for ((index, known), identity) in files.iter().zip(known).zip(&identities) {
         match known {
-            Some(hash) => hashes[*index] = Some(hash),
+            Some(hash) => contents[*index] = Some(hash),
             None => unknown.push((*index, *identity)),
         }
     }
@@ -162,14 +165,14 @@ fn file_contents(
     for part in hashed {
         for hash in part? {
             let Some((index, identity)) = places.next() else { break };
-            hashes[*index] = Some(hash);
+            contents[*index] = Some(hash);
             computed.push((*identity, hash));
         }
     }
     if tree.is_context() {
         memory.computed(&computed);
     }
-    Ok(hashes)
+    Ok(contents)
 }
 
 fn hash_part(tree: &SourceTree, items: &[&Item], part: &[(usize, FileIdentity)]) -> Result<Vec<[u8; 32]>, TreeError> {
@@ -188,7 +191,7 @@ fn hash_part(tree: &SourceTree, items: &[&Item], part: &[(usize, FileIdentity)])
         }
         let (_, directory) = cursor.as_ref().expect("it was set a moment ago");
         let file = open_for_reading(directory.as_fd(), name, path)?;
-        hashes.push(hash_file(File::from(file), identity.size_bytes).map_err(|error| TreeError::Io {
+        hashes.push(hash_file(&File::from(file), identity.size_bytes).map_err(|error| TreeError::Io {
             action: "read",
             path: shown(path),
             source: error.raw_os_error().map_or(rustix::io::Errno::IO, rustix::io::Errno::from_raw_os_error),
@@ -197,18 +200,18 @@ fn hash_part(tree: &SourceTree, items: &[&Item], part: &[(usize, FileIdentity)])
     Ok(hashes)
 }
 
-fn hash_file(file: File, size_bytes: u64) -> std::io::Result<[u8; 32]> {
+fn hash_file(mut file: &File, size_bytes: u64) -> std::io::Result<[u8; 32]> {
     use std::io::Read;
     // Most files are small: one read, no buffers to set up.
     if size_bytes <= 64 * 1024 {
         let mut content = Vec::with_capacity(usize::try_from(size_bytes).unwrap_or(0) + 1);
-        (&file).take(64 * 1024 + 1).read_to_end(&mut content)?;
+        file.take(64 * 1024 + 1).read_to_end(&mut content)?;
         if content.len() <= 64 * 1024 {
             return Ok(*blake3::hash(&content).as_bytes());
         }
     }
     let mut hasher = blake3::Hasher::new();
-    std::io::Seek::rewind(&mut &file)?;
-    hasher.update_reader(&file)?;
+    std::io::Seek::rewind(&mut file)?;
+    hasher.update_reader(file)?;
     Ok(*hasher.finalize().as_bytes())
 }

@@ -60,21 +60,15 @@ pub fn context_from_stream(store: &Store, mut stream: impl Read) -> Result<Strea
     std::io::copy(&mut stream, &mut file).map_err(StreamError::Read)?;
     file.rewind().map_err(StreamError::Read)?;
     let archive = recognise(file.try_clone().map_err(StreamError::Read)?.into(), b"build context")?;
-    match archive {
-        Some(archive) => {
-            let destination = Destination::new(open(snapshot.fs())?, open(snapshot.fs())?, Ownership::Native);
-            let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-            archive.unpack(&destination, "/", Some(own))?;
-            Ok(StreamedContext::Archive(UnpackedContext { snapshot }))
-        }
-        None => {
-            let mut text = Vec::new();
-            file.rewind()
-                .and_then(|()| file.take(TEXT_BYTES_MAX + 1).read_to_end(&mut text))
-                .map_err(StreamError::Read)?;
-            Ok(StreamedContext::Text(text))
-        }
+    if let Some(archive) = archive {
+        let destination = Destination::new(open(snapshot.fs())?, open(snapshot.fs())?, Ownership::Native);
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        archive.unpack(&destination, "/", Some(own))?;
+        return Ok(StreamedContext::Archive(UnpackedContext { snapshot }));
     }
+    let mut text = Vec::new();
+    file.rewind().and_then(|()| file.take(TEXT_BYTES_MAX + 1).read_to_end(&mut text)).map_err(StreamError::Read)?;
+    Ok(StreamedContext::Text(text))
 }
 
 /// A build context could not be read from a stream.

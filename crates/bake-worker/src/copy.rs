@@ -113,19 +113,20 @@ fn symbolic(text: &str, mut mode: u32, directory: bool) -> u32 {
                     'u' => bits |= before >> 6 & 7,
                     'g' => bits |= before >> 3 & 7,
                     'o' => bits |= before & 7,
-                    's' => special |= u32::from(user) * 0o4000 | u32::from(group) * 0o2000,
+                    's' => special |= (u32::from(user) * 0o4000) | (u32::from(group) * 0o2000),
                     't' => special |= 0o1000,
                     _ => {}
                 }
             }
-            let spread =
-                |bits: u32| u32::from(user) * (bits << 6) | u32::from(group) * (bits << 3) | u32::from(other) * bits;
+            let spread = |bits: u32| {
+                (u32::from(user) * (bits << 6)) | (u32::from(group) * (bits << 3)) | (u32::from(other) * bits)
+            };
             let change = spread(bits) | special;
             mode = match operator {
                 '+' => mode | change,
                 '-' => mode & !change,
                 _ => {
-                    let cleared = u32::from(user) * 0o4000 | u32::from(group) * 0o2000;
+                    let cleared = (u32::from(user) * 0o4000) | (u32::from(group) * 0o2000);
                     mode & !(spread(7) | if directory { 0 } else { cleared }) | change
                 }
             };
@@ -215,7 +216,7 @@ impl Copier<'_> {
         let attributes = self.options.attributes(item);
         let directory = match self.into.make_child(parent, name) {
             Ok(directory) => directory,
-            Err(DestinationError::Io { source: rustix::io::Errno::EXIST, .. }) => self.into.child(parent, name)?,
+            Err(DestinationError::Io { source: rustix::io::Errno::EXIST, .. }) => parent.child(name)?,
             Err(error) => return Err(error.into()),
         };
         self.into.set_attributes(directory.fd(), directory.path(), Attributes { mtime: None, ..attributes })?;
@@ -231,7 +232,7 @@ impl Copier<'_> {
         let attributes = self.options.attributes(item);
         let stat = &item.node.stat;
         let path = join(parent.path(), name);
-        self.into.make_room(parent, name)?;
+        parent.make_room(name)?;
         if stat.st_nlink > 1 {
             let key = (stat.st_dev, stat.st_ino);
             if let Some((directory, existing)) = self.links.get(&key) {
@@ -242,7 +243,7 @@ impl Copier<'_> {
         }
         match item.node.file_type() {
             FileType::RegularFile => {
-                let output = self.into.create(parent, name)?;
+                let output = parent.create(name)?;
                 self.content(item, &output)?;
                 if self.options.xattrs {
                     self.copy_xattrs(item, output.as_fd())?;

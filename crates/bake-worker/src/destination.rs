@@ -17,6 +17,9 @@ use crate::source_tree::{components, join, shown};
 /// The largest number of symbolic links that are followed for one path.
 const LINKS_MAX: usize = 40;
 
+/// How directories are opened: never through a link.
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 /// What went wrong while writing to the tree.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DestinationError {
@@ -90,6 +93,38 @@ impl Directory {
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+
+    /// The directory `name` in it, which must be there and no link.
+    pub(crate) fn child(&self, name: &[u8]) -> Result<Self, DestinationError> {
+        let path = join(&self.path, name);
+        match openat(&self.fd, name, OPEN_DIRECTORY, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path, fresh: self.fresh }),
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(DestinationError::NotDirectory(shown(&path))),
+            Err(error) => Err(failed("open", &path)(error)),
+        }
+    }
+
+    /// Removes what is called `name` in it unless it is a directory, to make room for something else.
+    pub(crate) fn make_room(&self, name: &[u8]) -> Result<(), DestinationError> {
+        let path = join(&self.path, name);
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR | Errno::PERM) => Err(DestinationError::IsDirectory(shown(&path))),
+            Err(error) => Err(failed("replace", &path)(error)),
+        }
+    }
+
+    /// Makes the empty file `name` in it, where nothing is.
+    pub(crate) fn create(&self, name: &[u8]) -> Result<OwnedFd, DestinationError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed("create", &join(&self.path, name)))
+    }
+
+    /// Where the link `name` in it points to.
+    fn read_link(&self, name: &[u8]) -> Result<Vec<u8>, DestinationError> {
+        let path = join(&self.path, name);
+        Ok(readlinkat(&self.fd, name, Vec::new()).map_err(failed("read the link", &path))?.into_bytes())
+    }
 }
 
 /// Where a path leads, all links followed.
@@ -100,8 +135,6 @@ pub(crate) enum Target {
     /// To a name in a directory: something else than a directory, or nothing.
     Name(Directory, Vec<u8>),
 }
-
-const OPEN_DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Destination {
     /// The tree at the overlay `root`, whose layer being made is at `upper`.
@@ -141,9 +174,9 @@ impl Destination {
                 Err(error) => return Err(failed("look at", &join(&parent.path, &leaf))(error)),
             };
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => return self.child(&parent, &leaf).map(Target::Directory),
+                FileType::Directory => return parent.child(&leaf).map(Target::Directory),
                 FileType::Symlink => {
-                    let link = self.read_link(&parent, &leaf)?;
+                    let link = parent.read_link(&leaf)?;
                     let whole = if link.starts_with(b"/") { link } else { join(&parent.path, &link) };
                     let parts: Vec<&[u8]> = components(&whole).collect();
                     let Some((last, parents)) = parts.split_last() else { return self.root().map(Target::Directory) };
@@ -154,11 +187,6 @@ impl Destination {
             }
         }
         Err(DestinationError::Loop(shown(path)))
-    }
-
-    fn read_link(&self, parent: &Directory, name: &[u8]) -> Result<Vec<u8>, DestinationError> {
-        let path = join(&parent.path, name);
-        Ok(readlinkat(&parent.fd, name, Vec::new()).map_err(failed("read the link", &path))?.into_bytes())
     }
 
     /// Follows `path`, making missing directories if `make` says with which attributes.
@@ -182,13 +210,13 @@ impl Destination {
                 Err(error) => return Err(failed("look at", &child_path)(error)),
             };
             match (stat.map(|stat| FileType::from_raw_mode(stat.st_mode)), make) {
-                (Some(FileType::Directory), _) => current = self.child(&current, &part)?,
+                (Some(FileType::Directory), _) => current = current.child(&part)?,
                 (Some(FileType::Symlink), _) => {
                     links += 1;
                     if links > LINKS_MAX {
                         return Err(DestinationError::Loop(shown(path)));
                     }
-                    let target = self.read_link(&current, &part)?;
+                    let target = current.read_link(&part)?;
                     if target.starts_with(b"/") {
                         current = self.root()?;
                     }
@@ -203,16 +231,6 @@ impl Destination {
             }
         }
         Ok(Target::Directory(current))
-    }
-
-    /// The directory `name` in `parent`, which must be there and no link.
-    pub(crate) fn child(&self, parent: &Directory, name: &[u8]) -> Result<Directory, DestinationError> {
-        let path = join(&parent.path, name);
-        match openat(&parent.fd, name, OPEN_DIRECTORY, Mode::empty()) {
-            Ok(fd) => Ok(Directory { fd, path, fresh: parent.fresh }),
-            Err(Errno::NOTDIR | Errno::LOOP) => Err(DestinationError::NotDirectory(shown(&path))),
-            Err(error) => Err(failed("open", &path)(error)),
-        }
     }
 
     /// Makes the directory `name` in `parent`, with no permissions for others until it gets its attributes.
@@ -234,22 +252,6 @@ impl Destination {
             current = openat(&current, part, OPEN_DIRECTORY, Mode::empty())?;
         }
         Ok(current)
-    }
-
-    /// Removes what is called `name` in `parent` unless it is a directory, to make room for something else.
-    pub(crate) fn make_room(&self, parent: &Directory, name: &[u8]) -> Result<(), DestinationError> {
-        let path = join(&parent.path, name);
-        match unlinkat(&parent.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::ISDIR | Errno::PERM) => Err(DestinationError::IsDirectory(shown(&path))),
-            Err(error) => Err(failed("replace", &path)(error)),
-        }
-    }
-
-    /// Makes the empty file `name` in `parent`, where nothing is.
-    pub(crate) fn create(&self, parent: &Directory, name: &[u8]) -> Result<OwnedFd, DestinationError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        openat(&parent.fd, name, flags, Mode::RUSR | Mode::WUSR).map_err(failed("create", &join(&parent.path, name)))
     }
 
     /// Sets owner, permission bits and time of an open file or directory, in the order in which none undoes another.

@@ -16,7 +16,7 @@ use crate::destination::{Attributes, Destination};
 use crate::images::chain_of;
 use crate::mounts::Prepared;
 use crate::users::Identity;
-use crate::worker::{LinuxWorker, duplicate, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, accounts, duplicate, snapshot_failed, store_failed};
 
 pub use run::{Bind, ImageRun};
 
@@ -46,7 +46,7 @@ impl LinuxWorker {
                     task.events.send(BuildEvent::Notice { step: task.id, message });
                 }
             }
-            let mut step = Step::new(self.spec(op, &identity, &prepared), root, isolation.id_map.clone());
+            let mut step = Step::new(spec(op, &identity, &prepared), root, isolation.id_map.clone());
             step.mounts = std::mem::take(&mut prepared.mounts);
             step.fake_ids = isolation.fake_ids;
             step.network = match op.network {
@@ -61,14 +61,14 @@ impl LinuxWorker {
         }
         let committed =
             self.options.isolation.files.commit(&lowers, active).map_err(|error| snapshot_failed(&error))?;
-        self.publish(snapshot, committed, task)
+        self.publish(snapshot, &committed, task)
     }
 
     /// Finds the user, and makes the working directory where the image lacks it.
     fn working_directory(&self, op: &ExecOp, lowers: &[&Path], active: Active<'_>) -> Result<Identity, StepError> {
         let files = &self.options.isolation.files;
         let view = MergedView::open(&**files, lowers).map_err(|error| snapshot_failed(&error))?;
-        let accounts = self.accounts(&view)?;
+        let accounts = accounts(&view)?;
         let identity = accounts.identity(&op.user).map_err(|error| StepError::input(error.to_string()))?;
         let relative = op.cwd.trim_start_matches('/');
         let there = relative.is_empty()
@@ -97,49 +97,11 @@ impl LinuxWorker {
         Ok(identity)
     }
 
-    fn spec(&self, op: &ExecOp, identity: &Identity, prepared: &Prepared) -> Spec {
-        let mut spec = bake_sandbox::default_spec();
-        let mut env: Vec<String> = Vec::with_capacity(op.env.len() + 4);
-        let has = |env: &[String], name: &str| env.iter().any(|entry| entry.split('=').next() == Some(name));
-        env.extend(op.env.iter().map(|(name, value)| format!("{name}={value}")));
-        for (name, value) in op.proxy_env.iter().chain(&prepared.env) {
-            if !has(&env, name) {
-                env.push(format!("{name}={value}"));
-            }
-        }
-        if !has(&env, "PATH") {
-            env.push(format!("PATH={}", bake_sandbox::DEFAULT_PATH));
-        }
-        if !has(&env, "HOME") {
-            env.push(format!("HOME={}", identity.home));
-        }
-        if let Some(mut process) = spec.process().clone() {
-            process.set_args(Some(op.args.clone()));
-            process.set_env(Some(env));
-            process.set_cwd(PathBuf::from(&op.cwd));
-            let user = UserBuilder::default()
-                .uid(identity.uid)
-                .gid(identity.gid)
-                .additional_gids(identity.groups.clone())
-                .build()
-                .expect("every field has a default");
-            process.set_user(user);
-            if op.network == NetworkMode::None {
-                allow_raw_sockets(&mut process);
-            }
-            spec.set_process(Some(process));
-        }
-        if let Some(hostname) = &op.hostname {
-            spec.set_hostname(Some(hostname.clone()));
-        }
-        spec
-    }
-
     fn run_step(&self, step: Step, op: &ExecOp, task: &Task<'_>) -> Result<(), StepError> {
         let running = bake_sandbox::spawn(step).map_err(|error| sandbox_failed(&error, op))?;
         let mut written = 0u64;
         let killer = running.killer();
-        let report = self.while_running(killer, || {
+        let report = self.while_running(&killer, || {
             running.wait(&mut |stream, bytes| {
                 let before = written;
                 written += bytes.len() as u64;
@@ -230,6 +192,45 @@ fn allow_raw_sockets(process: &mut Process) {
         capabilities.set_bounding(Some(bounding));
         process.set_capabilities(Some(capabilities));
     }
+}
+
+/// What the runtime is told of the process of a step.
+fn spec(op: &ExecOp, identity: &Identity, prepared: &Prepared) -> Spec {
+    let mut spec = bake_sandbox::default_spec();
+    let mut env: Vec<String> = Vec::with_capacity(op.env.len() + 4);
+    let has = |env: &[String], name: &str| env.iter().any(|entry| entry.split('=').next() == Some(name));
+    env.extend(op.env.iter().map(|(name, value)| format!("{name}={value}")));
+    for (name, value) in op.proxy_env.iter().chain(&prepared.env) {
+        if !has(&env, name) {
+            env.push(format!("{name}={value}"));
+        }
+    }
+    if !has(&env, "PATH") {
+        env.push(format!("PATH={}", bake_sandbox::DEFAULT_PATH));
+    }
+    if !has(&env, "HOME") {
+        env.push(format!("HOME={}", identity.home));
+    }
+    if let Some(mut process) = spec.process().clone() {
+        process.set_args(Some(op.args.clone()));
+        process.set_env(Some(env));
+        process.set_cwd(PathBuf::from(&op.cwd));
+        let user = UserBuilder::default()
+            .uid(identity.uid)
+            .gid(identity.gid)
+            .additional_gids(identity.groups.clone())
+            .build()
+            .expect("every field has a default");
+        process.set_user(user);
+        if op.network == NetworkMode::None {
+            allow_raw_sockets(&mut process);
+        }
+        spec.set_process(Some(process));
+    }
+    if let Some(hostname) = &op.hostname {
+        spec.set_hostname(Some(hostname.clone()));
+    }
+    spec
 }
 
 fn exit_hints(code: i32) -> Vec<String> {

@@ -12,10 +12,10 @@ use crate::archive::{ArchiveError, recognise};
 use crate::copy::{CopyError, CopyOptions, changed_mode, copy};
 use crate::destination::{Attributes, Destination, DestinationError, Target, failed};
 use crate::images::chain_of;
-use crate::select::Selection;
+use crate::select::{Selection, Selections};
 use crate::source_tree::SourceTree;
 use crate::users::Accounts;
-use crate::worker::{LinuxWorker, duplicate, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, accounts, duplicate, snapshot_failed, store_failed};
 
 fn destination_failed(error: &DestinationError) -> StepError {
     let failed = StepError::input(chain_of(error));
@@ -44,7 +44,7 @@ fn archive_failed(error: &ArchiveError) -> StepError {
 /// A source that files are copied from: its tree, what each action selects, and how far the actions have got.
 struct Source {
     tree: SourceTree,
-    selections: Arc<Vec<Vec<Selection>>>,
+    selections: Arc<Selections>,
     used: usize,
 }
 
@@ -74,7 +74,7 @@ impl LinuxWorker {
         }
         let committed =
             self.options.isolation.files.commit(&lowers, active).map_err(|error| snapshot_failed(&error))?;
-        self.publish(snapshot, committed, task)
+        self.publish(snapshot, &committed, task)
     }
 
     fn sources(&self, op: &FileOp, task: &Task<'_>) -> Result<Vec<Option<Source>>, StepError> {
@@ -111,13 +111,13 @@ impl LinuxWorker {
             return Ok(Accounts::default());
         }
         if op.owner_input == 0 {
-            return self.accounts(&MergedView::of_directory(duplicate(root)?, self.format.ownership));
+            return accounts(&MergedView::of_directory(duplicate(root)?, self.format.ownership));
         }
         let Some(input @ Output::Layers(_)) = task.inputs.get(op.owner_input) else { return Ok(Accounts::default()) };
         let directories = self.directories(input, task)?;
         let paths: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
         let view = MergedView::open(&*self.options.isolation.files, &paths).map_err(|error| snapshot_failed(&error))?;
-        self.accounts(&view)
+        accounts(&view)
     }
 
     fn action(
@@ -197,42 +197,41 @@ impl LinuxWorker {
             if self.cancelled.load(std::sync::atomic::Ordering::SeqCst) {
                 return Err(StepError::cancelled());
             }
-            if action.unpack != Unpack::Never && self.unpacked(action, owner, selection, &source.tree, into)? {
+            if action.unpack != Unpack::Never && unpacked(action, owner, selection, &source.tree, into)? {
                 continue;
             }
             copy(&source.tree, selection, into, &action.destination, &options).map_err(|error| copy_failed(&error))?;
         }
         Ok(())
     }
+}
 
-    /// Unpacks a source that is an archive; false if it is none.
-    fn unpacked(
-        &self,
-        action: &CopyAction,
-        owner: Option<(u32, u32)>,
-        selection: &Selection,
-        tree: &SourceTree,
-        into: &Destination,
-    ) -> Result<bool, StepError> {
-        let Some(item) = selection.items.first() else { return Ok(false) };
-        let is_file = item.node.file_type() == rustix::fs::FileType::RegularFile;
-        let archive = if is_file {
-            let file = tree.open_file(&item.node.path).map_err(|error| StepError::input(error.to_string()))?;
-            let name = action.file_name.as_ref().map_or(selection.name.as_slice(), |name| name.as_bytes());
-            recognise(file, name).map_err(|error| archive_failed(&error))?
-        } else {
-            None
-        };
-        match archive {
-            Some(archive) => {
-                archive.unpack(into, &action.destination, owner).map_err(|error| archive_failed(&error))?;
-                Ok(true)
-            }
-            None if action.unpack == Unpack::Always => {
-                Err(archive_failed(&ArchiveError::NotAnArchive(String::from_utf8_lossy(&selection.name).into_owned())))
-            }
-            None => Ok(false),
+/// Unpacks a source that is an archive; false if it is none.
+fn unpacked(
+    action: &CopyAction,
+    owner: Option<(u32, u32)>,
+    selection: &Selection,
+    tree: &SourceTree,
+    into: &Destination,
+) -> Result<bool, StepError> {
+    let Some(item) = selection.items.first() else { return Ok(false) };
+    let is_file = item.node.file_type() == rustix::fs::FileType::RegularFile;
+    let archive = if is_file {
+        let file = tree.open_file(&item.node.path).map_err(|error| StepError::input(error.to_string()))?;
+        let name = action.file_name.as_ref().map_or(selection.name.as_slice(), |name| name.as_bytes());
+        recognise(file, name).map_err(|error| archive_failed(&error))?
+    } else {
+        None
+    };
+    match archive {
+        Some(archive) => {
+            archive.unpack(into, &action.destination, owner).map_err(|error| archive_failed(&error))?;
+            Ok(true)
         }
+        None if action.unpack == Unpack::Always => {
+            Err(archive_failed(&ArchiveError::NotAnArchive(String::from_utf8_lossy(&selection.name).into_owned())))
+        }
+        None => Ok(false),
     }
 }
 
@@ -252,8 +251,8 @@ fn write_file(
         Target::Directory(directory) => (directory, name.as_bytes().to_vec()),
         Target::Name(parent, name) => (parent, name),
     };
-    into.make_room(&parent, &name)?;
-    let file = into.create(&parent, &name)?;
+    parent.make_room(&name)?;
+    let file = parent.create(&name)?;
     let full_path = [parent.path(), &name].join(&b'/');
     let mut rest = content.as_bytes();
     while !rest.is_empty() {

@@ -104,7 +104,7 @@ impl LinuxWorker {
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let none: [&Path; 0] = [];
         let committed = self.options.isolation.files.commit(&none, active).map_err(|error| snapshot_failed(&error))?;
-        self.publish(snapshot, committed, task)
+        self.publish(snapshot, &committed, task)
     }
 }
 

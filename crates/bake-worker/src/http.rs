@@ -21,7 +21,7 @@ use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
 /// The largest file that is fetched.
 const BYTES_MAX: u64 = 64 << 30;
 /// How long a server may be silent.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// How often a redirect is followed.
 const REDIRECTS_MAX: usize = 10;
 /// The part of the store's memory where fetched files are noted.
@@ -157,7 +157,7 @@ impl LinuxWorker {
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let none: [&Path; 0] = [];
         let committed = self.options.isolation.files.commit(&none, active).map_err(|error| snapshot_failed(&error))?;
-        let layer = self.publish(snapshot, committed, task)?;
+        let layer = self.publish(snapshot, &committed, task)?;
         Ok(Some((layer, headers)))
     }
 }

@@ -1,5 +1,6 @@
 //! Images: what a reference means, and layers brought into the store when a step first needs them.
 
+mod flatten;
 mod pull;
 
 use std::collections::{BTreeMap, HashMap};
@@ -466,7 +467,7 @@ impl Images {
                 }
             }
         }
-        Ok(directories.into_iter().flatten().collect())
+        self.shortened(layers, directories.into_iter().flatten().collect())
     }
 
     /// The directory of layer number `index` if it is there: under the layer's own name, or under that of the stack.
@@ -483,12 +484,15 @@ impl Images {
         }
     }
 
+    /// What must be held while a snapshot is made, so that it is made once.
+    fn gate(&self, id: &SnapshotId) -> Arc<Mutex<()>> {
+        let mut unpacking = self.unpacking.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(unpacking.entry(id.clone()).or_default())
+    }
+
     fn unpack(&self, layers: &[Layer], index: usize, below: &[PathBuf]) -> Result<PathBuf, ImageError> {
         let layer = &layers[index];
-        let gate = {
-            let mut unpacking = self.unpacking.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(unpacking.entry(layer.snapshot.clone()).or_default())
-        };
+        let gate = self.gate(&layer.snapshot);
         let _one_at_a_time = gate.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = self.directory_of(layers, index, layer)? {
             return Ok(path);

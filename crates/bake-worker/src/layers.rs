@@ -164,8 +164,8 @@ impl Write for DigestSink {
 pub(crate) fn publish(
     store: &Store,
     active: ActiveSnapshot,
-    committed: bake_snapshot::Committed,
-    origin: String,
+    committed: &bake_snapshot::Committed,
+    origin: &str,
 ) -> Result<(Layer, PathBuf), StoreError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_nanos());
     // The directory's name is random, so this one is too.

@@ -1,5 +1,6 @@
 //! The additional mounts of a RUN, and the files every RUN gets.
 
+use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -209,10 +210,10 @@ impl LinuxWorker {
         if let Some((input, path)) = &cache.from
             && let Some(state) = task.inputs.get(*input).and_then(|output| output.state())
         {
-            id.push_str(&format!("\0from {} {path}", state.0));
+            let _ = write!(id, "\0from {} {path}", state.0);
         }
         if (cache.mode, cache.uid, cache.gid) != (0o755, 0, 0) {
-            id.push_str(&format!("\0{:o} {}:{}", cache.mode, cache.uid, cache.gid));
+            let _ = write!(id, "\0{:o} {}:{}", cache.mode, cache.uid, cache.gid);
         }
         let fill = |directory: &Path| -> std::io::Result<()> {
             if let Some((input, path)) = &cache.from
@@ -276,7 +277,7 @@ fn hosts(op: &ExecOp) -> String {
     let name = op.hostname.as_deref().unwrap_or(bake_sandbox::HOST_NAME);
     let mut text = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for (host, address) in &op.extra_hosts {
-        text.push_str(&format!("{address}\t{host}\n"));
+        let _ = writeln!(text, "{address}\t{host}");
     }
     text
 }

@@ -20,6 +20,9 @@ pub(crate) struct Selection {
     pub items: Vec<Item>,
 }
 
+/// What one vertex takes from one input: the selections of each action or mount, in their order.
+pub(crate) type Selections = Vec<Vec<Selection>>;
+
 /// One file of a selection.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
@@ -92,7 +95,7 @@ fn select_parents(tree: &SourceTree, source: &str, excludes: Option<&IgnorePatte
     };
     // Only what lies under the part of the pattern without wildcards can match.
     let literal: Vec<&[u8]> = components(&pattern).take_while(|part| !has_wildcard(part)).collect();
-    let mut matched = Vec::new();
+    let mut candidates = Vec::new();
     tree.walk(&start, &mut |node| {
         let relative = node.path[prefix..].to_vec();
         let parts: Vec<&[u8]> = components(&relative).collect();
@@ -100,19 +103,19 @@ fn select_parents(tree: &SourceTree, source: &str, excludes: Option<&IgnorePatte
             return Ok(Enter::No);
         }
         let included = matcher.as_ref().is_none_or(|matcher| matcher.matches(relative.as_slice()));
-        let excluded = excludes.is_some_and(|excludes| excludes.matches(relative.as_slice()));
-        matched.push((Item { node, relative }, included && !excluded));
+        let ignored = excludes.is_some_and(|excludes| excludes.matches(relative.as_slice()));
+        candidates.push((Item { node, relative }, included && !ignored));
         Ok(Enter::Yes)
     })?;
     let mut items = vec![Item { node: top, relative: Vec::new() }];
     // Directories are kept when something below them is.
-    for index in 0..matched.len() {
-        let (item, included) = &matched[index];
+    for index in 0..candidates.len() {
+        let (item, included) = &candidates[index];
         let keep = *included || {
             let mut below = item.relative.clone();
             below.push(b'/');
             item.node.is_directory()
-                && matched[index + 1..]
+                && candidates[index + 1..]
                     .iter()
                     .take_while(|(other, _)| other.relative.starts_with(&below))
                     .any(|(_, wanted)| *wanted)
@@ -121,7 +124,7 @@ fn select_parents(tree: &SourceTree, source: &str, excludes: Option<&IgnorePatte
             items.push(item.clone());
         }
     }
-    let anything_matches = matched.iter().any(|(_, included)| *included);
+    let anything_matches = candidates.iter().any(|(_, included)| *included);
     if !anything_matches && !has_wildcard(&pattern) {
         return Err(TreeError::NotFound { path: shown(&join(&start, &pattern)), ignored: false });
     }

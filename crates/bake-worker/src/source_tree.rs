@@ -3,6 +3,7 @@
 //! Paths are walked component by component from a directory descriptor, never joined and handed to the kernel, and
 //! symbolic links are resolved inside the tree. So nothing outside of it can be reached, whatever it holds.
 
+use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bake_dockerfile::ignore::IgnorePatterns;
@@ -62,7 +63,7 @@ pub(crate) fn shown(path: &[u8]) -> String {
     for chunk in path.utf8_chunks() {
         text.extend(chunk.valid().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }));
         for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
+            let _ = write!(text, "\\x{byte:02x}");
         }
     }
     text

@@ -19,7 +19,7 @@ use crate::context::BuildContext;
 use crate::images::{ImageError, Images, chain_of};
 use crate::layers::LayerDigests;
 use crate::network::Network;
-use crate::select::{Selection, select, select_path};
+use crate::select::{Selections, select, select_path};
 use crate::source_tree::{SourceTree, TreeError};
 use crate::users::Accounts;
 use crate::{content, layers};
@@ -121,7 +121,7 @@ pub struct LinuxWorker {
     killers: Mutex<HashMap<u64, Killer>>,
     next_killer: AtomicU64,
     pub(crate) cancelled: AtomicBool,
-    selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Vec<Vec<Selection>>>>>,
+    selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Selections>>>,
 }
 
 impl LinuxWorker {
@@ -190,16 +190,16 @@ impl LinuxWorker {
     pub(crate) fn publish(
         &self,
         active: bake_store::ActiveSnapshot,
-        committed: bake_snapshot::Committed,
+        committed: &bake_snapshot::Committed,
         task: &Task<'_>,
     ) -> Result<Layer, StepError> {
-        let (layer, path) = layers::publish(&self.options.store, active, committed, task.vertex.label.to_string())
+        let (layer, path) = layers::publish(&self.options.store, active, committed, &task.vertex.label.to_string())
             .map_err(|error| store_failed(&error))?;
         self.digests.begin(&layer.snapshot, &path);
         Ok(layer)
     }
 
-    pub(crate) fn while_running<T>(&self, killer: Killer, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn while_running<T>(&self, killer: &Killer, work: impl FnOnce() -> T) -> T {
         let number = self.next_killer.fetch_add(1, Ordering::Relaxed);
         self.killers.lock().unwrap_or_else(PoisonError::into_inner).insert(number, killer.clone());
         // A cancellation that came before the entry did not see it.
@@ -217,7 +217,7 @@ impl LinuxWorker {
         vertex: &Vertex,
         input: usize,
         tree: &SourceTree,
-    ) -> Result<Arc<Vec<Vec<Selection>>>, StepError> {
+    ) -> Result<Arc<Selections>, StepError> {
         let key = (vertex.definition, input);
         if let Some(known) = self.selections.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(known));
@@ -243,7 +243,7 @@ impl LinuxWorker {
                 .collect::<Result<Vec<_>, _>>(),
             Op::Source(_) | Op::Merge | Op::Diff => Ok(Vec::new()),
         };
-        let selected = Arc::new(selected.map_err(|error| self.tree_failed(&error, tree))?);
+        let selected = Arc::new(selected.map_err(|error| tree_failed(&error, tree))?);
         self.selections.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&selected));
         Ok(selected)
     }
@@ -251,32 +251,6 @@ impl LinuxWorker {
     /// Throws away what was selected: it was used for the last time.
     pub(crate) fn forget_selections(&self, vertex: &Vertex, input: usize) {
         self.selections.lock().unwrap_or_else(PoisonError::into_inner).remove(&(vertex.definition, input));
-    }
-
-    fn tree_failed(&self, error: &TreeError, tree: &SourceTree) -> StepError {
-        let failed = StepError::input(error.to_string());
-        match error {
-            TreeError::NotFound { ignored: true, .. } => {
-                failed.hint("it is in the build context, but `.dockerignore` excludes it")
-            }
-            TreeError::NotFound { path, .. } => match near(tree, path) {
-                Some(name) => failed.hint(format!("did you mean `{name}`?")),
-                None if tree.is_context() => {
-                    failed.hint("paths are looked up in the build context, whatever they begin with")
-                }
-                None => failed,
-            },
-            _ => failed,
-        }
-    }
-
-    /// The users and groups of a root file system.
-    pub(crate) fn accounts(&self, view: &MergedView) -> Result<Accounts, StepError> {
-        let read = |path: &str| match view.read_to_string(path.as_bytes(), ACCOUNTS_BYTES_MAX) {
-            Ok(text) => Ok(text.unwrap_or_default()),
-            Err(error) => Err(StepError::input(format!("cannot read `/{path}` of the image: {}", chain_of(&error)))),
-        };
-        Ok(Accounts { passwd: read("etc/passwd")?, group: read("etc/group")? })
     }
 }
 
@@ -404,6 +378,32 @@ impl FileHasher for Memory<'_> {
         if let Err(error) = self.store.remember_file_hashes(&self.context, self.started, &files) {
             tracing::debug!(%error, "file hashes cannot be remembered");
         }
+    }
+}
+
+/// The users and groups of a root file system.
+pub(crate) fn accounts(view: &MergedView) -> Result<Accounts, StepError> {
+    let read = |path: &str| match view.read_to_string(path.as_bytes(), ACCOUNTS_BYTES_MAX) {
+        Ok(text) => Ok(text.unwrap_or_default()),
+        Err(error) => Err(StepError::input(format!("cannot read `/{path}` of the image: {}", chain_of(&error)))),
+    };
+    Ok(Accounts { passwd: read("etc/passwd")?, group: read("etc/group")? })
+}
+
+fn tree_failed(error: &TreeError, tree: &SourceTree) -> StepError {
+    let failed = StepError::input(error.to_string());
+    match error {
+        TreeError::NotFound { ignored: true, .. } => {
+            failed.hint("it is in the build context, but `.dockerignore` excludes it")
+        }
+        TreeError::NotFound { path, .. } => match near(tree, path) {
+            Some(name) => failed.hint(format!("did you mean `{name}`?")),
+            None if tree.is_context() => {
+                failed.hint("paths are looked up in the build context, whatever they begin with")
+            }
+            None => failed,
+        },
+        _ => failed,
     }
 }
 

@@ -12,7 +12,7 @@ use bake_solver::{StepError, StepErrorKind};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{keep_apt_root, sandbox_failed};
+use super::{keep_apt_root, sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
 use crate::mounts::Prepared;
@@ -89,7 +89,7 @@ impl LinuxWorker {
         if isolation.fake_ids == FakeIds::On {
             keep_apt_root(&root, self.format.ownership, &mut prepared)?;
         }
-        let mut step = Step::new(self.spec(&op, &identity, &prepared), root, isolation.id_map.clone());
+        let mut step = Step::new(spec(&op, &identity, &prepared), root, isolation.id_map.clone());
         step.fake_ids = isolation.fake_ids;
         step.network = match run.network {
             NetworkMode::None => Network::None,
@@ -106,7 +106,7 @@ impl LinuxWorker {
         let running = bake_sandbox::spawn(step).map_err(|error| not_run(&error, &op))?;
         let killer = running.killer();
         started(killer.clone());
-        let report = self.while_running(killer, || running.wait(output)).map_err(|error| not_run(&error, &op))?;
+        let report = self.while_running(&killer, || running.wait(output)).map_err(|error| not_run(&error, &op))?;
         Ok(report.exit)
     }
 
@@ -197,7 +197,7 @@ fn make_target(destination: &Destination, path: &str, is_directory: bool) -> Res
         destination.make_directories(path.as_bytes(), made)?;
     } else {
         let parent = destination.make_directories(parent.as_bytes(), made)?;
-        destination.create(&parent, name.as_bytes())?;
+        parent.create(name.as_bytes())?;
     }
     Ok(())
 }
