@@ -80,7 +80,7 @@ impl Exporter {
         let mut assembled = Vec::with_capacity(images.len());
         for image in images {
             let layers = image.layers.iter().map(uncompressed).collect();
-            assembled.push(self.assemble(image, layers, annotations)?);
+            assembled.push(assemble(image, layers, annotations)?);
         }
         let stored = self.publish(assembled)?;
         // What a tag names must survive a power loss.
@@ -104,20 +104,9 @@ impl Exporter {
             for layer in &image.layers {
                 layers.push(self.blob_layer(layer, compression)?);
             }
-            assembled.push(self.assemble(image, layers, annotations)?);
+            assembled.push(assemble(image, layers, annotations)?);
         }
         self.publish(assembled)
-    }
-
-    fn assemble(
-        &self,
-        image: &ExportImage,
-        layers: Vec<ImageLayer>,
-        annotations: &BTreeMap<String, String>,
-    ) -> Result<Image, ExportError> {
-        let assembled = Image::assemble(image.config.clone(), layers, annotations.clone())?;
-        check(&assembled)?;
-        Ok(assembled)
     }
 
     /// Writes configs, manifests and the index to the store.
@@ -126,14 +115,13 @@ impl Exporter {
             self.store.put_bytes(&image.config_bytes)?;
             self.store.put_bytes(&image.manifest_bytes)?;
         }
-        let descriptor = match images.as_slice() {
-            [only] => blob_descriptor(&only.descriptor(None), &only.digest),
-            _ => {
-                let descriptors = images.iter().map(|image| image.descriptor(Some(&image.platform()))).collect();
-                let index = assemble_index(bake_oci::media_type::Family::Oci, descriptors, BTreeMap::new())?;
-                self.store.put_bytes(&index.bytes)?;
-                blob_descriptor(&index.descriptor(), &index.digest)
-            }
+        let descriptor = if let [only] = images.as_slice() {
+            blob_descriptor(&only.descriptor(None), &only.digest)
+        } else {
+            let descriptors = images.iter().map(|image| image.descriptor(Some(&image.platform()))).collect();
+            let index = assemble_index(bake_oci::media_type::Family::Oci, descriptors, BTreeMap::new())?;
+            self.store.put_bytes(&index.bytes)?;
+            blob_descriptor(&index.descriptor(), &index.digest)
         };
         Ok(Stored { descriptor, images })
     }
@@ -229,12 +217,24 @@ fn uncompressed(layer: &ExportLayer) -> ImageLayer {
     }
 }
 
+#[expect(clippy::case_sensitive_file_extension_comparisons, reason = "a media type has no file extension")]
 fn is_in_form(media_type: &str, wanted: Compression) -> bool {
     match wanted {
         Compression::Uncompressed => media_type.ends_with(".tar"),
         Compression::Gzip { .. } => media_type.ends_with("gzip"),
         Compression::Zstd { .. } => media_type.ends_with("zstd"),
     }
+}
+
+/// The documents of an image, checked.
+fn assemble(
+    image: &ExportImage,
+    layers: Vec<ImageLayer>,
+    annotations: &BTreeMap<String, String>,
+) -> Result<Image, ExportError> {
+    let assembled = Image::assemble(image.config.clone(), layers, annotations.clone())?;
+    check(&assembled)?;
+    Ok(assembled)
 }
 
 /// What can be checked of an image without reading its layers.

@@ -92,10 +92,9 @@ impl ImageError {
     /// Whether the store's disk is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::Store(error) => error.is_disk_full(),
             Self::Unpack { disk_full, .. } => *disk_full,
             Self::Fetch { source, .. } => source.is_disk_full(),
-            Self::Network(NetworkError::Store(error)) => error.is_disk_full(),
+            Self::Store(error) | Self::Network(NetworkError::Store(error)) => error.is_disk_full(),
             _ => false,
         }
     }
@@ -149,7 +148,7 @@ impl Images {
         }
         let resolved = self.network.resolve(&reference)?;
         self.store.put_bytes(&resolved.bytes)?;
-        let document = self.document(&reference, &resolved.bytes)?;
+        let document = parse_document(&reference, &resolved.bytes)?;
         let image = self.pin(&reference, platform, document, &resolved.digest, ImageOrigin::Registry)?;
         self.store.remember(RESOLVED, &reference.to_string(), resolved.digest.to_string().as_bytes())?;
         Ok(image)
@@ -172,7 +171,7 @@ impl Images {
         for (digest, origin) in candidates {
             let Some(digest) = digest else { continue };
             let Some(bytes) = self.store.read_small_blob(&digest, MANIFEST_BYTES_MAX)? else { continue };
-            let document = self.document(reference, &bytes)?;
+            let document = parse_document(reference, &bytes)?;
             // Blobs that are gone, or another platform than the one pulled, are for the registry to bring.
             match self.pin_from_store(reference, platform, document, &digest, origin) {
                 Ok(Some(image)) => return Ok(Some(image)),
@@ -241,11 +240,6 @@ impl Images {
         Ok(bytes)
     }
 
-    fn document(&self, reference: &Reference, bytes: &[u8]) -> Result<Document, ImageError> {
-        Document::parse(bytes, None)
-            .map_err(|problem| ImageError::Invalid { reference: reference.familiar(), problem: problem.to_string() })
-    }
-
     fn pin_from_store(
         &self,
         reference: &Reference,
@@ -261,7 +255,7 @@ impl Images {
                 let chosen = select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?;
                 let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
                 let Some(bytes) = self.store.read_small_blob(&digest, MANIFEST_BYTES_MAX)? else { return Ok(None) };
-                match self.document(reference, &bytes)? {
+                match parse_document(reference, &bytes)? {
                     Document::Manifest(manifest) => (manifest, digest),
                     Document::Index(_) => return Err(invalid("an index stands where a manifest is expected".into())),
                 }
@@ -302,7 +296,7 @@ impl Images {
                     }
                     ImageOrigin::Store => self.store_blob(&digest, MANIFEST_BYTES_MAX, reference)?,
                 };
-                match self.document(reference, &bytes)? {
+                match parse_document(reference, &bytes)? {
                     Document::Manifest(manifest) => (manifest, digest),
                     Document::Index(_) => return Err(invalid("an index stands where a manifest is expected".into())),
                 }
@@ -338,7 +332,7 @@ impl Images {
         let invalid = |problem: String| ImageError::Invalid { reference: image.reference.clone(), problem };
         let reference = Reference::parse(&image.reference).map_err(|problem| invalid(problem.to_string()))?;
         let bytes = self.store_blob(&image.manifest, MANIFEST_BYTES_MAX, &reference)?;
-        let Document::Manifest(manifest) = self.document(&reference, &bytes)? else {
+        let Document::Manifest(manifest) = parse_document(&reference, &bytes)? else {
             return Err(invalid("an index stands where a manifest is expected".into()));
         };
         let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(problem.to_string()))?;
@@ -555,6 +549,11 @@ impl Images {
         };
         Ok(self.store.publish_snapshot(active, record)?.snapshot.path)
     }
+}
+
+fn parse_document(reference: &Reference, bytes: &[u8]) -> Result<Document, ImageError> {
+    Document::parse(bytes, None)
+        .map_err(|problem| ImageError::Invalid { reference: reference.familiar(), problem: problem.to_string() })
 }
 
 /// The identity of an image's layer for cache keys. The archive says what it holds, so nothing has to be unpacked for it.

@@ -5,7 +5,7 @@ use bake_oci::{ImageConfig, Platform, Reference};
 use bake_solver::{EventSink, Layer, LayerBlob};
 use bake_store::BlobDescriptor;
 
-use super::{ImageError, Images, Origin, RESOLVED};
+use super::{ImageError, Images, Origin, RESOLVED, parse_document};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Images {
         let reference = reference.or_latest();
         let resolved = self.network.resolve(&reference)?;
         self.store.put_blob(Some(&resolved.digest), &mut resolved.bytes.as_slice())?;
-        let document = self.document(&reference, &resolved.bytes)?;
+        let document = parse_document(&reference, &resolved.bytes)?;
         let descriptor = BlobDescriptor {
             media_type: document.media_type(),
             digest: resolved.digest.clone(),
