@@ -20,13 +20,17 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Why a need of a test is not met, `None` if it is. Needs are `root`, `userns` (steps can be run), and names of programs.
+/// Why a need of a test is not met, `None` if it is.
+///
+/// Needs are `root`, `userns` (steps can be run), `ids` (files in steps can have several owners), and names of programs.
 pub fn missing(need: &str) -> Option<String> {
     match need {
         "root" if is_root() => None,
         "root" => Some("it takes root".to_owned()),
         "userns" if is_root() || can_make_user_namespaces() => None,
         "userns" => Some("this machine lets ordinary users make no user namespaces".to_owned()),
+        "ids" if is_root() || has_subordinate_ids() => None,
+        "ids" => Some("this user has no subordinate IDs".to_owned()),
         name if program(name).is_some() => None,
         name => Some(format!("`{name}` is not installed")),
     }
@@ -43,6 +47,18 @@ fn can_make_user_namespaces() -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+fn has_subordinate_ids() -> bool {
+    let user = rustix::process::getuid().as_raw().to_string();
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find(|line| line.split(':').nth(2) == Some(&user)).and_then(|line| line.split(':').next());
+    let lists = |path: &str| {
+        let ranges = fs::read_to_string(path).unwrap_or_default();
+        let mut owners = ranges.lines().filter_map(|line| line.split(':').next());
+        owners.any(|owner| owner == user || Some(owner) == name)
+    };
+    program("newuidmap").is_some() && lists("/etc/subuid") && lists("/etc/subgid")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +69,6 @@ mod tests {
         assert_eq!(missing("sh"), None);
         assert_eq!(missing("no-such-program").as_deref(), Some("`no-such-program` is not installed"));
         assert_eq!(missing("root").is_none(), is_root());
+        assert!(missing("ids").is_none() || !is_root());
     }
 }
