@@ -303,7 +303,23 @@ impl Copier<'_> {
         } else {
             std::io::copy(&mut input, &mut output).map_err(failed)?
         };
-        if copied == size { Ok(()) } else { Err(CopyError::Changed(shown(path))) }
+        if copied != size || self.has_changed(item, &input) {
+            return Err(CopyError::Changed(shown(path)));
+        }
+        Ok(())
+    }
+
+    /// Whether a file of the build context is not the one that was selected and digested, or was written to since: its
+    /// copy would be cached under the digest of something else.
+    fn has_changed(&self, item: &Item, open: &File) -> bool {
+        if !self.tree.is_context() {
+            return false;
+        }
+        let identity = |stat: &Stat| {
+            let times = (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
+            (stat.st_dev, stat.st_ino, stat.st_size, times)
+        };
+        rustix::fs::fstat(open).map_or(true, |now| identity(&now) != identity(&item.node.stat))
     }
 
     fn copy_xattrs(&mut self, item: &Item, output: std::os::fd::BorrowedFd<'_>) -> Result<(), CopyError> {
