@@ -81,7 +81,7 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
     let solved = solve(&plan, &worker, host, request, &progress, &cancelled)
         .map_err(|error| failed_build(&error, &plan, &dockerfile, &progress, host))?;
 
-    let assembled = assemble::assemble(&plan, &solved, &worker, host, request.source_date_epoch)?;
+    let assembled = assemble::assemble(&plan, &solved, &worker, request.source_date_epoch)?;
     let exported = export::export(&assembled, request, host, &images, &progress)?;
 
     // Deleting what the build threw away is nobody's concern but the disk's.

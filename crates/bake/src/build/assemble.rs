@@ -8,8 +8,6 @@ use bake_solver::{Layer, Solved};
 use bake_store::BlobDescriptor;
 use bake_worker::LinuxWorker;
 
-use crate::wiring::Host;
-
 /// What BuildKit writes into every entry; tools tell by it who wrote the history.
 const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 
@@ -24,7 +22,6 @@ pub(super) fn assemble(
     plan: &Plan,
     solved: &Solved,
     worker: &LinuxWorker,
-    _host: &Host,
     epoch: Option<i64>,
 ) -> Result<Vec<Assembled>, CommandError> {
     plan.images.iter().map(|image| assemble_one(image, solved, worker, epoch)).collect()
@@ -67,29 +64,31 @@ fn assemble_one(
 
     let mut exported = Vec::with_capacity(layers.len());
     for layer in &layers {
-        exported.push(match (&layer.diff_id, &layer.blob) {
-            (Some(diff_id), Some(blob)) => ExportLayer {
-                diff_id: diff_id.clone(),
-                tar_size_bytes: 0,
-                content: LayerContent::Blob(BlobDescriptor {
-                    media_type: blob.media_type.clone(),
-                    digest: blob.digest.clone(),
-                    size_bytes: blob.size,
-                }),
-            },
-            _ => {
-                let identity =
-                    worker.digests().wait(layer).map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
-                ExportLayer {
-                    diff_id: identity.diff_id,
-                    tar_size_bytes: identity.tar_size_bytes,
-                    content: LayerContent::Snapshot(layer.snapshot.clone()),
-                }
-            }
-        });
+        exported.push(export_layer(layer, worker)?);
     }
     let image = ExportImage { platform: plan.platform.clone(), config, layers: exported };
     Ok(Assembled { image, layers, created })
+}
+
+/// A layer of a base by the blob that it came as, a layer made here by its directory.
+fn export_layer(layer: &Layer, worker: &LinuxWorker) -> Result<ExportLayer, CommandError> {
+    if let (Some(diff_id), Some(blob)) = (&layer.diff_id, &layer.blob) {
+        return Ok(ExportLayer {
+            diff_id: diff_id.clone(),
+            tar_size_bytes: 0,
+            content: LayerContent::Blob(BlobDescriptor {
+                media_type: blob.media_type.clone(),
+                digest: blob.digest.clone(),
+                size_bytes: blob.size,
+            }),
+        });
+    }
+    let identity = worker.digests().wait(layer).map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
+    Ok(ExportLayer {
+        diff_id: identity.diff_id,
+        tar_size_bytes: identity.tar_size_bytes,
+        content: LayerContent::Snapshot(layer.snapshot.clone()),
+    })
 }
 
 /// Bases may have fewer history entries than layers (OCI allows it); the new entries must still meet their layers.

@@ -37,12 +37,12 @@ pub(super) fn export(
     let exporter = Exporter::new(host.store.clone(), host.format, threads);
     let exports: Vec<ExportImage> = assembled.iter().map(|assembled| assembled.image.clone()).collect();
     let context = Context { assembled, exports: &exports, request, host, images, exporter: &exporter };
-    let mut exported = Exported::default();
+    let mut outcome = Exported::default();
     let mut stored: Option<Stored> = None;
     for spec in &request.exports {
         let text = describe(spec);
         let activity = progress.begin(StepLabel { text: text.clone(), internal: false, ..StepLabel::default() });
-        match context.one(spec, &mut exported, progress, activity.id()) {
+        match context.one(spec, &mut outcome, progress, activity.id()) {
             Ok(result) => {
                 activity.done();
                 stored = stored.or(result);
@@ -54,11 +54,11 @@ pub(super) fn export(
         }
     }
     if let Some(stored) = &stored {
-        exported.size_bytes = Some(stored.images.iter().map(bake_oci::Image::size_bytes).sum());
-        exported.digest = Some(stored.descriptor.digest.clone());
+        outcome.size_bytes = Some(stored.images.iter().map(bake_oci::Image::size_bytes).sum());
+        outcome.digest = Some(stored.descriptor.digest.clone());
         write_results(stored, request)?;
     }
-    Ok(exported)
+    Ok(outcome)
 }
 
 fn describe(spec: &ExportSpec) -> String {

@@ -164,8 +164,7 @@ fn source(name: &str, bytes: Vec<u8>) -> Result<SourceText, CommandError> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(SourceText::new(name, text)),
         Err(error) => {
-            let line =
-                error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
             Err(CommandError::input(format!("the Dockerfile `{name}` is not UTF-8 (line {line})")))
         }
     }
