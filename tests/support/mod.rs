@@ -85,6 +85,15 @@ pub(crate) struct Scratch {
     directory: TempDir,
 }
 
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Overlayfs leaves directories that an ordinary user has to open before they can be removed.
+        if !host::is_root() {
+            let _ = finish(Command::new("chmod").args(["--recursive", "u+rwX"]).arg(self.directory.path()));
+        }
+    }
+}
+
 impl Scratch {
     /// The directory.
     pub(crate) fn path(&self) -> &Path {
