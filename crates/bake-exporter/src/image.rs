@@ -5,6 +5,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 
 use bake_oci::manifest::descriptor;
+use bake_oci::validate::{Depth, validate_image};
 use bake_oci::{
     BlobWriter, Compression, DiffId, Digest, Image, ImageConfig, ImageLayer, Platform, SnapshotId, assemble_index,
 };
@@ -106,7 +107,16 @@ impl Exporter {
             }
             assembled.push(assemble(image, layers, annotations)?);
         }
-        self.publish(assembled)
+        let stored = self.publish(assembled)?;
+        let blob = &stored.descriptor;
+        let whole = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
+        match validate_image(&whole, &self.store, Depth::Quick) {
+            Ok(()) => Ok(stored),
+            Err(problems) => {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                Err(ExportError::Invalid(problems.join("; ")))
+            }
+        }
     }
 
     /// Writes configs, manifests and the index to the store.

@@ -160,13 +160,7 @@ impl Archive {
                 mtime: Some(Timespec { tv_sec: entry.mtime.seconds, tv_nsec: i64::from(entry.mtime.nanoseconds) }),
             };
             if entry.kind == EntryKind::Directory {
-                let directory = match into.target(&path, made)? {
-                    Target::Directory(directory) => directory,
-                    Target::Name(parent, name) => {
-                        parent.make_room(&name)?;
-                        into.make_child(&parent, &name)?
-                    }
-                };
+                let directory = directory_entry(into, &path, made)?;
                 into.set_attributes(directory.fd(), directory.path(), Attributes { mtime: None, ..attributes })?;
                 times.push((path, entry.mtime));
                 continue;
@@ -273,6 +267,24 @@ fn make_node(
     rustix::fs::chmodat(parent.fd(), name, mode, rustix::fs::AtFlags::empty())
         .map_err(failed("set the mode of", &path))?;
     Ok(())
+}
+
+/// The directory of an entry: the one that is there, or a new one in place of whatever else has its name, links included.
+fn directory_entry(into: &Destination, path: &[u8], made: Attributes) -> Result<Directory, ArchiveError> {
+    let (parent_path, name) = match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&b""[..], path),
+    };
+    let parent = into.make_directories(parent_path, made)?;
+    match parent.child(name) {
+        Ok(directory) => Ok(directory),
+        Err(DestinationError::NotDirectory(_)) => {
+            parent.make_room(name)?;
+            Ok(into.make_child(&parent, name)?)
+        }
+        Err(DestinationError::Io { source: rustix::io::Errno::NOENT, .. }) => Ok(into.make_child(&parent, name)?),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn copy_all(content: &mut impl Read, output: &mut File) -> std::io::Result<()> {

@@ -59,8 +59,9 @@ fn item_digest(tree: &SourceTree, item: &Item, content: Option<[u8; 32]>) -> Res
         hasher.update(&(stat.st_mode & 0o7777).to_le_bytes());
     }
     if !tree.is_context() {
-        hasher.update(&stat.st_uid.to_le_bytes());
-        hasher.update(&stat.st_gid.to_le_bytes());
+        let (user, group) = tree.owner(&item.node)?;
+        hasher.update(&user.to_le_bytes());
+        hasher.update(&group.to_le_bytes());
         for (name, value) in xattrs(tree, item)? {
             hasher.update(&name);
             hasher.update(&(value.len() as u64).to_le_bytes());

@@ -63,14 +63,18 @@ impl CopyOptions {
         Attributes { owner: self.owner.unwrap_or((0, 0)), mode, mtime: None }
     }
 
-    fn attributes(&self, item: &Item) -> Attributes {
+    fn attributes(&self, tree: &SourceTree, item: &Item) -> Result<Attributes, TreeError> {
         let stat = &item.node.stat;
-        let own = if self.root_owned { (0, 0) } else { (stat.st_uid, stat.st_gid) };
-        Attributes {
-            owner: self.owner.unwrap_or(own),
+        let owner = match self.owner {
+            Some(owner) => owner,
+            None if self.root_owned => (0, 0),
+            None => tree.owner(&item.node)?,
+        };
+        Ok(Attributes {
+            owner,
             mode: changed_mode(self.mode.as_ref(), stat.st_mode & 0o7777, item.node.is_directory()),
             mtime: Some(mtime(stat)),
-        }
+        })
     }
 }
 
@@ -213,7 +217,7 @@ impl Copier<'_> {
 
     /// Makes a directory, or updates the one that is there.
     fn directory(&mut self, parent: &Directory, name: &[u8], item: &Item) -> Result<Directory, CopyError> {
-        let attributes = self.options.attributes(item);
+        let attributes = self.options.attributes(self.tree, item)?;
         let directory = match self.into.make_child(parent, name) {
             Ok(directory) => directory,
             Err(DestinationError::Io { source: rustix::io::Errno::EXIST, .. }) => parent.child(name)?,
@@ -229,7 +233,7 @@ impl Copier<'_> {
 
     /// Copies anything that is not a directory.
     fn file(&mut self, parent: &Directory, name: &[u8], item: &Item) -> Result<(), CopyError> {
-        let attributes = self.options.attributes(item);
+        let attributes = self.options.attributes(self.tree, item)?;
         let stat = &item.node.stat;
         let path = join(parent.path(), name);
         parent.make_room(name)?;

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bake_dockerfile::ignore::IgnorePatterns;
+use bake_snapshot::Ownership;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
@@ -79,6 +80,7 @@ pub(crate) fn io(action: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Tre
 pub(crate) struct SourceTree {
     root: OwnedFd,
     ignore: Option<IgnorePatterns>,
+    ownership: Ownership,
 }
 
 /// A file as found in a tree.
@@ -122,7 +124,31 @@ pub(crate) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> 
 impl SourceTree {
     /// The tree below `root`, without what `ignore` hides.
     pub(crate) fn new(root: OwnedFd, ignore: Option<IgnorePatterns>) -> Self {
-        Self { root, ignore }
+        Self { root, ignore, ownership: Ownership::Native }
+    }
+
+    /// The same tree, with owners that stand beside the files where they cannot be the owners on disk.
+    pub(crate) fn with_ownership(self, ownership: Ownership) -> Self {
+        Self { ownership, ..self }
+    }
+
+    /// The user and group that a file belongs to.
+    pub(crate) fn owner(&self, node: &Node) -> Result<(u32, u32), TreeError> {
+        let on_disk = (node.stat.st_uid, node.stat.st_gid);
+        if self.ownership == Ownership::Native {
+            return Ok(on_disk);
+        }
+        let path = &node.path;
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], &path[..]),
+        };
+        let Some(directory) = self.open_directory(parent)? else { return Ok(on_disk) };
+        bake_snapshot::read_owner(self.ownership, &directory, name).map_err(|error| TreeError::Io {
+            action: "read the owner of",
+            path: shown(path),
+            source: error.errno().unwrap_or(Errno::IO),
+        })
     }
 
     /// Whether owners and extended attributes of the files count: not for build contexts.

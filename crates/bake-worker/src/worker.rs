@@ -170,7 +170,7 @@ impl LinuxWorker {
                 let directories = lookup()?;
                 let paths: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
                 let root = if paths.is_empty() { empty_directory(&self.options.store)? } else { self.view(&paths)? };
-                Ok(SourceTree::new(root, None))
+                Ok(SourceTree::new(root, None).with_ownership(self.format.ownership))
             }
         }
     }

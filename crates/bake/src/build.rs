@@ -78,16 +78,19 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
             bake_solver::Worker::cancel(&*worker);
         }
     });
-    let solved = solve(&plan, &worker, host, request, &progress, &cancelled)
-        .map_err(|error| failed_build(&error, &plan, &dockerfile, &progress, host))?;
+    let solved = match solve(&plan, &worker, host, request, &progress, &cancelled) {
+        Ok(solved) => solved,
+        Err(error) => {
+            let failed = failed_build(&error, &plan, &dockerfile, &progress, host);
+            empty_trash(host);
+            return Err(failed);
+        }
+    };
 
     let assembled = assemble::assemble(&plan, &solved, &worker, request.source_date_epoch)?;
     let exported = export::export(&assembled, request, host, &images, &progress)?;
 
-    // Deleting what the build threw away is nobody's concern but the disk's.
-    if let Err(error) = host.store.empty_trash() {
-        tracing::debug!(%error, "could not empty the trash");
-    }
+    empty_trash(host);
     progress.finish(Some(&Summary {
         ran: solved.ran,
         cached: solved.cached,
@@ -97,6 +100,13 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         destinations: exported.destinations,
     }));
     Ok(exported.digest.map(|digest| digest.to_string()))
+}
+
+/// Deletes what the build threw away. That is nobody's concern but the disk's, so it cannot fail a build.
+fn empty_trash(host: &Host) {
+    if let Err(error) = host.store.empty_trash() {
+        tracing::debug!(%error, "could not empty the trash");
+    }
 }
 
 fn solve(
@@ -173,7 +183,7 @@ fn failed_build(
         .snippet(snippet)
         .hints(error.hints.clone());
     if let crate::wiring::Privilege::Rootless(bake_sandbox::userns::RootlessMap::Single) = &host.privilege
-        && matches!(error.kind, StepErrorKind::Exit(_))
+        && matches!(error.kind, StepErrorKind::Exit(code) if !(126..=127).contains(&code))
     {
         failed = failed.hint(
             "this user has no subordinate IDs, so files cannot get other owners than root in this step; \
