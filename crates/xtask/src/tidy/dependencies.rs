@@ -80,14 +80,12 @@ const EXTERNAL: [(&str, &[&str]); 27] = [
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
     ("flate2", &["bake-oci", "bake-worker"]),
-    ("globset", &["bake", "bake-worker"]),
     ("http-body-util", &["bake-testkit"]),
     ("hyper", &["bake-registry", "bake-testkit"]),
     ("hyper-util", &["bake-testkit"]),
     ("indicatif", &["bake"]),
     ("libc", &["bake-sandbox", "bake-sys"]),
     ("liblzma", &["bake-worker"]),
-    ("nix", &["bake", "bake-sandbox", "bake-sys"]),
     ("oci-spec", &["bake-oci", "bake-sandbox", "bake-worker"]),
     ("petgraph", &["bake-graph"]),
     ("regex", &["bake", "bake-testkit"]),
@@ -113,7 +111,6 @@ const EXTERNAL: [(&str, &[&str]); 27] = [
     ("tar", &["bake-exporter", "bake-oci", "bake-testkit"]),
     ("tokio", &["bake", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
     ("tracing-subscriber", &["bake"]),
-    ("walkdir", &["bake", "bake-snapshot", "bake-worker"]),
     ("zstd", &["bake-oci", "bake-worker"]),
 ];
 
