@@ -125,12 +125,13 @@ impl Store {
                 collect_ingests(self.layout(), &GcLock::exclusive(self.layout())?, Duration::ZERO)?;
             }
             self.delete_trash()?;
-            make_reserve(self.root());
+            // Before the reserve is taken: a shortened log may be what makes room for it.
             match self.index().checkpoint() {
                 // Others fill the disk as fast as this frees it; the log can be copied later.
                 Err(error) if error.is_disk_full() => tracing::debug!(%error, "could not shorten the index's log"),
                 done => done?,
             }
+            make_reserve(self.root());
         }
         report.left_bytes = total_bytes.saturating_sub(report.freed_bytes);
         Ok(report)
@@ -440,6 +441,21 @@ mod tests {
         let by_id = vec![PruneFilter::Id(digest.short().into()), PruneFilter::Kind(vec![ItemKind::Blob])];
         assert_eq!(ids(&prune(by_id)), [digest.to_string()]);
         assert_eq!(ids(&prune(vec![PruneFilter::Kind(vec![ItemKind::Snapshot])])), ["b"]);
+    }
+
+    #[test]
+    fn everything_includes_results_whose_layers_stay() {
+        let test = TestStore::new();
+        let id = test.publish("held", &[]);
+        add_record(&test, "k", &[&id]);
+        let build = test.store.with_new_lease();
+        assert!(build.snapshot(&id).unwrap().is_some());
+        let key = CacheKey::of(b"k");
+        test.store.prune(&PruneOptions::default()).unwrap();
+        assert!(test.store.cache_lookup(&key).unwrap().is_some());
+        let report = test.store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).unwrap();
+        assert_eq!((report.records, test.store.cache_lookup(&key).unwrap()), (1, None));
+        assert!(build.snapshot(&id).unwrap().is_some());
     }
 
     #[test]
