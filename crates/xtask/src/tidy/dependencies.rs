@@ -74,7 +74,7 @@ const INTERNAL: [(&str, &[&str]); 16] = [
 const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "tracing"];
 
 /// Crates from outside, each with the only crates that may use it (tests aside).
-const EXTERNAL: [(&str, &[&str]); 27] = [
+const EXTERNAL: [(&str, &[&str]); 24] = [
     ("annotate-snippets", &["bake"]),
     ("base64", &["bake", "bake-registry", "bake-testkit"]),
     ("bzip2", &["bake-worker"]),
