@@ -12,7 +12,7 @@ use bake_oci::{Entry, EntryKind, LayerReadError, LayerReader, ReadLimits};
 use rustix::fs::{FileType, Mode, Timespec, makedev, mknodat, symlinkat};
 
 use crate::destination::{Attributes, Destination, DestinationError, Directory, Target, failed};
-use crate::source_tree::{components, shown};
+use crate::source_tree::{components, shown, split};
 
 /// The most bytes that one archive may unpack to, and the most entries.
 const ARCHIVE_LIMITS: ReadLimits = ReadLimits { entries: 8 << 20, content_bytes: 1 << 40, clamp_parents: true };
@@ -165,10 +165,7 @@ impl Archive {
                 times.push((path, entry.mtime));
                 continue;
             }
-            let (parent_path, name) = match path.iter().rposition(|b| *b == b'/') {
-                Some(slash) => (&path[..slash], &path[slash + 1..]),
-                None => (&b""[..], &path[..]),
-            };
+            let (parent_path, name) = split(&path);
             let parent = into.make_directories(parent_path, made)?;
             make_room(into, &parent, name, &path)?;
             self.entry(into, &top, &parent, name, &entry, &mut next, attributes)?;
@@ -271,10 +268,7 @@ fn make_node(
 
 /// The directory of an entry: the one that is there, or a new one in place of whatever else has its name, links included.
 fn directory_entry(into: &Destination, path: &[u8], made: Attributes) -> Result<Directory, ArchiveError> {
-    let (parent_path, name) = match path.iter().rposition(|b| *b == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (&b""[..], path),
-    };
+    let (parent_path, name) = split(path);
     let parent = into.make_directories(parent_path, made)?;
     match parent.child(name) {
         Ok(directory) => Ok(directory),

@@ -12,7 +12,7 @@ use bake_solver::ContentDigest;
 use rustix::fs::{FileType, Stat};
 
 use crate::select::{Item, Selection};
-use crate::source_tree::{SourceTree, TreeError, io, is_layer_xattr, open_for_reading, shown};
+use crate::source_tree::{SourceTree, TreeError, io, is_layer_xattr, open_for_reading, shown, split};
 
 /// Selections with fewer files are hashed by the calling thread.
 const PARALLEL_FILES_MIN: usize = 64;
@@ -181,10 +181,7 @@ fn hash_part(tree: &SourceTree, items: &[&Item], part: &[(usize, FileIdentity)])
     let mut cursor: Option<(&[u8], std::os::fd::OwnedFd)> = None;
     for (index, identity) in part {
         let path = &items[*index].node.path;
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], &path[..]),
-        };
+        let (parent, name) = split(path);
         if cursor.as_ref().is_none_or(|(open, _)| *open != parent) {
             let directory = tree.open_directory(parent)?;
             let missing = || TreeError::NotFound { path: shown(path), ignored: false };

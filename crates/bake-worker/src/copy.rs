@@ -10,7 +10,7 @@ use rustix::fs::{FileType, Mode, Stat, Timespec, makedev, mknodat, symlinkat};
 
 use crate::destination::{Attributes, Destination, DestinationError, Directory, Target, failed};
 use crate::select::{Item, Selection};
-use crate::source_tree::{SourceTree, TreeError, join, shown};
+use crate::source_tree::{SourceTree, TreeError, join, shown, split};
 
 /// Files up to this size are copied through a buffer: for small files that is cheaper than `copy_file_range`.
 const SMALL_FILE_MAX: u64 = 256 * 1024;
@@ -274,10 +274,7 @@ impl Copier<'_> {
 
     fn open_source(&mut self, item: &Item) -> Result<OwnedFd, CopyError> {
         let path = &item.node.path;
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], &path[..]),
-        };
+        let (parent, name) = split(path);
         if self.cursor.as_ref().is_none_or(|(open, _)| open != parent) {
             let directory = self.tree.open_directory(parent)?;
             let directory = directory.ok_or_else(|| TreeError::NotFound { path: shown(path), ignored: false })?;

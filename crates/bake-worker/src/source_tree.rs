@@ -116,6 +116,14 @@ pub(crate) fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
+/// The directory that a path names something in (empty for the root), and the name.
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[], path),
+    }
+}
+
 /// The components of a path, without empty ones and `.`.
 pub(crate) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".")
@@ -139,10 +147,7 @@ impl SourceTree {
             return Ok(on_disk);
         }
         let path = &node.path;
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], &path[..]),
-        };
+        let (parent, name) = split(path);
         let Some(directory) = self.open_directory(parent)? else { return Ok(on_disk) };
         bake_snapshot::read_owner(self.ownership, &directory, name).map_err(|error| TreeError::Io {
             action: "read the owner of",
@@ -167,10 +172,7 @@ impl SourceTree {
 
     /// What is at `path`; the last component is not followed if it is a symbolic link.
     fn lookup(&self, path: &[u8]) -> Result<Option<Node>, TreeError> {
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
+        let (parent, name) = split(path);
         let stat = if path.is_empty() {
             rustix::fs::fstat(&self.root)
         } else {
@@ -203,10 +205,7 @@ impl SourceTree {
 
     /// Opens the regular file at `path` for reading.
     pub(crate) fn open_file(&self, path: &[u8]) -> Result<OwnedFd, TreeError> {
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
+        let (parent, name) = split(path);
         let directory =
             self.open_directory(parent)?.ok_or_else(|| TreeError::NotFound { path: shown(path), ignored: false })?;
         open_for_reading(directory.as_fd(), name, path)
@@ -214,10 +213,7 @@ impl SourceTree {
 
     /// The target of the symbolic link at `path`.
     pub(crate) fn read_link(&self, path: &[u8]) -> Result<Vec<u8>, TreeError> {
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
+        let (parent, name) = split(path);
         let directory =
             self.open_directory(parent)?.ok_or_else(|| TreeError::NotFound { path: shown(path), ignored: false })?;
         Ok(readlinkat(&directory, name, Vec::new()).map_err(io("read the link", path))?.into_bytes())
@@ -262,10 +258,7 @@ impl SourceTree {
 
     /// Whether something is at `path`, be it hidden or not.
     fn is_there(&self, path: &[u8]) -> bool {
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
+        let (parent, name) = split(path);
         matches!(self.open_directory(parent), Ok(Some(directory)) if statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
     }
 
