@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bake_graph::{ImageOrigin, ImageSource, VertexId};
-use bake_oci::manifest::{Document, descriptor_digest, select_manifest};
+use bake_oci::manifest::{Document, ImageManifest, descriptor_digest, select_manifest};
 use bake_oci::{ChainId, DiffId, Digest, ImageConfig, Platform, Reference, SnapshotId, TreeDigest};
 use bake_oci::{ExpansionLimits, LayerReader, decompress};
 use bake_snapshot::{LayerFormat, UnpackLimits};
@@ -175,7 +175,7 @@ impl Images {
             // Blobs that are gone, or another platform than the one pulled, are for the registry to bring.
             match self.pin_from_store(reference, platform, document, &digest, origin) {
                 Ok(Some(image)) => return Ok(Some(image)),
-                Ok(None) | Err(ImageError::Invalid { .. }) => {}
+                Ok(None) | Err(ImageError::MissingBlob { .. } | ImageError::Invalid { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -249,20 +249,10 @@ impl Images {
         origin: ImageOrigin,
     ) -> Result<Option<PinnedImage>, ImageError> {
         let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
-        let (manifest, digest) = match document {
-            Document::Manifest(manifest) => (manifest, digest.clone()),
-            Document::Index(index) => {
-                let chosen = select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?;
-                let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
-                let Some(bytes) = self.store.read_small_blob(&digest, MANIFEST_BYTES_MAX)? else { return Ok(None) };
-                match parse_document(reference, &bytes)? {
-                    Document::Manifest(manifest) => (manifest, digest),
-                    Document::Index(_) => return Err(invalid("an index stands where a manifest is expected".into())),
-                }
-            }
-        };
+        let stored = |digest: &Digest| self.store_blob(digest, MANIFEST_BYTES_MAX, reference);
+        let (manifest, digest) = manifest_for(reference, platform, document, digest, stored)?;
         let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(problem.to_string()))?;
-        let Some(bytes) = self.store.read_small_blob(&config, CONFIG_BYTES_MAX)? else { return Ok(None) };
+        let bytes = self.store_blob(&config, CONFIG_BYTES_MAX, reference)?;
         let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(problem.to_string()))?;
         if !platform.matches(&config.platform()) {
             return Ok(None);
@@ -280,28 +270,16 @@ impl Images {
         origin: ImageOrigin,
     ) -> Result<PinnedImage, ImageError> {
         let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
-        let (manifest, digest) = match document {
-            Document::Manifest(manifest) => (manifest, digest.clone()),
-            Document::Index(index) => {
-                let chosen = select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?;
-                let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
-                let bytes = match &origin {
-                    ImageOrigin::Registry => {
-                        let bytes = self.network.manifest(reference, &digest)?;
-                        self.store.put_blob(Some(&digest), &mut bytes.as_slice())?;
-                        bytes
-                    }
-                    ImageOrigin::Layout { name } => {
-                        self.layout_blob(self.layout(name)?, &digest, MANIFEST_BYTES_MAX)?
-                    }
-                    ImageOrigin::Store => self.store_blob(&digest, MANIFEST_BYTES_MAX, reference)?,
-                };
-                match parse_document(reference, &bytes)? {
-                    Document::Manifest(manifest) => (manifest, digest),
-                    Document::Index(_) => return Err(invalid("an index stands where a manifest is expected".into())),
-                }
+        let bring = |digest: &Digest| match &origin {
+            ImageOrigin::Registry => {
+                let bytes = self.network.manifest(reference, digest)?;
+                self.store.put_blob(Some(digest), &mut bytes.as_slice())?;
+                Ok(bytes)
             }
+            ImageOrigin::Layout { name } => self.layout_blob(self.layout(name)?, digest, MANIFEST_BYTES_MAX),
+            ImageOrigin::Store => self.store_blob(digest, MANIFEST_BYTES_MAX, reference),
         };
+        let (manifest, digest) = manifest_for(reference, platform, document, digest, bring)?;
         let config = manifest.config();
         let config_digest = descriptor_digest(config).map_err(|problem| invalid(problem.to_string()))?;
         let bytes = match self.store.read_small_blob(&config_digest, CONFIG_BYTES_MAX)? {
@@ -548,6 +526,27 @@ impl Images {
             origin: reference(&blob.digest),
         };
         Ok(self.store.publish_snapshot(active, record)?.snapshot.path)
+    }
+}
+
+/// The manifest of the platform's image: the document itself, or what its index lists for the platform, by `read`.
+fn manifest_for(
+    reference: &Reference,
+    platform: &Platform,
+    document: Document,
+    digest: &Digest,
+    read: impl FnOnce(&Digest) -> Result<Vec<u8>, ImageError>,
+) -> Result<(Box<ImageManifest>, Digest), ImageError> {
+    let index = match document {
+        Document::Manifest(manifest) => return Ok((manifest, digest.clone())),
+        Document::Index(index) => index,
+    };
+    let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
+    let chosen = select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?;
+    let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
+    match parse_document(reference, &read(&digest)?)? {
+        Document::Manifest(manifest) => Ok((manifest, digest)),
+        Document::Index(_) => Err(invalid("an index stands where a manifest is expected".into())),
     }
 }
 
