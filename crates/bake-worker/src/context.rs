@@ -104,6 +104,7 @@ impl BuildContext {
     }
 }
 
-fn open(path: &Path) -> Result<OwnedFd, std::io::Error> {
+/// Opens a directory to read it or to work below it.
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, std::io::Error> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }

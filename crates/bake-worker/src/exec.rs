@@ -10,13 +10,13 @@ use bake_sandbox::{Exit, FakeIds, MountSource, Network, SandboxError, Step, Step
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
 use crate::destination::{Attributes, Destination};
 use crate::images::chain_of;
 use crate::mounts::Prepared;
 use crate::users::Identity;
-use crate::worker::{LinuxWorker, accounts, duplicate, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, accounts, duplicate, open_directory, snapshot_failed, store_failed};
 
 pub use run::{Bind, ImageRun};
 
@@ -78,23 +78,27 @@ impl LinuxWorker {
                 .is_some_and(|status| status.kind == bake_snapshot::FileKind::Directory);
         if !there {
             // Made through a mount with the owners of the disk; the step's own mount needs a fresh work directory.
-            let work = active.work.with_file_name("work-of-directories");
-            rustix::fs::mkdir(&work, Mode::RWXU).map_err(|errno| {
-                StepError::environment("cannot make a directory of the store", std::io::Error::from(errno))
-            })?;
-            let root = files
-                .mount(lowers, Active { upper: active.upper, work: &work })
-                .map_err(|error| snapshot_failed(&error))?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let upper = rustix::fs::open(active.upper, flags, Mode::empty()).map_err(|errno| {
-                StepError::environment("cannot open the layer's directory", std::io::Error::from(errno))
-            })?;
+            let destination = self.prepared_layer(active, lowers, "work-of-directories")?;
             let made = Attributes { owner: (identity.uid, identity.gid), mode: 0o755, mtime: None };
-            Destination::new(root, upper, self.format.ownership).make_directories(op.cwd.as_bytes(), made).map_err(
-                |error| StepError::input(format!("cannot make the working directory: {}", chain_of(&error))),
-            )?;
+            destination.make_directories(op.cwd.as_bytes(), made).map_err(|error| {
+                StepError::input(format!("cannot make the working directory: {}", chain_of(&error)))
+            })?;
         }
         Ok(identity)
+    }
+
+    /// The layer of a step before the step's own mount, which needs a work directory of its own beside `work_name`.
+    fn prepared_layer(&self, active: Active<'_>, lowers: &[&Path], work_name: &str) -> Result<Destination, StepError> {
+        let work = active.work.with_file_name(work_name);
+        rustix::fs::mkdir(&work, Mode::RWXU).map_err(|errno| {
+            StepError::environment("cannot make a directory of the store", std::io::Error::from(errno))
+        })?;
+        let files = &self.options.isolation.files;
+        let root = files
+            .mount(lowers, Active { upper: active.upper, work: &work })
+            .map_err(|error| snapshot_failed(&error))?;
+        let upper = open_directory(active.upper, "cannot open the layer's directory")?;
+        Ok(Destination::new(root, upper, self.format.ownership))
     }
 
     fn run_step(&self, step: Step, op: &ExecOp, task: &Task<'_>) -> Result<(), StepError> {

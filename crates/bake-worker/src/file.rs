@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bake_graph::{CopyAction, FileAction, FileOp, Owner, Unpack};
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{Layer, Output, StepError, Task};
-use rustix::fs::{Mode, OFlags};
 
 use crate::archive::{ArchiveError, recognise};
 use crate::copy::{CopyError, CopyOptions, changed_mode, copy};
@@ -15,7 +14,7 @@ use crate::images::chain_of;
 use crate::select::{Selection, Selections};
 use crate::source_tree::SourceTree;
 use crate::users::Accounts;
-use crate::worker::{LinuxWorker, accounts, duplicate, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, accounts, duplicate, open_directory, snapshot_failed, store_failed};
 
 fn destination_failed(error: &DestinationError) -> StepError {
     let failed = StepError::input(chain_of(error));
@@ -59,10 +58,7 @@ impl LinuxWorker {
         {
             let snapshotter = &self.options.isolation.files;
             let root = snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let upper = rustix::fs::open(snapshot.fs(), flags, Mode::empty()).map_err(|errno| {
-                StepError::environment("cannot open the layer's directory", std::io::Error::from(errno))
-            })?;
+            let upper = open_directory(snapshot.fs(), "cannot open the layer's directory")?;
             let owners = self.owners(op, task, &root)?;
             let destination = Destination::new(root, upper, self.format.ownership);
             for action in &op.actions {

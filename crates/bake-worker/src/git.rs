@@ -17,7 +17,7 @@ use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
 use crate::select::select_path;
 use crate::source_tree::SourceTree;
-use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, open_directory, snapshot_failed, store_failed};
 
 /// Where `git` is looked for.
 const PROGRAMS: [&str; 3] = ["/usr/bin/git", "/usr/local/bin/git", "/bin/git"];
@@ -81,12 +81,7 @@ impl LinuxWorker {
         if source.submodules && tree.join(".gitmodules").is_file() {
             run(&["submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"])?;
         }
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-        let open = |path: &Path| {
-            rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|errno| {
-                StepError::environment("cannot open a directory of the store", std::io::Error::from(errno))
-            })
-        };
+        let open = |path: &Path| open_directory(path, "cannot open a directory of the store");
         let snapshot = store.begin_snapshot().map_err(|error| store_failed(&error))?;
         let files = SourceTree::new(open(&tree)?, None);
         let subdirectory = source.subdirectory.as_deref().unwrap_or("/");

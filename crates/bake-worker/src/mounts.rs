@@ -16,7 +16,7 @@ use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
 use crate::select::{Selection, select_path};
 use crate::source_tree::shown;
-use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, open_directory, snapshot_failed, store_failed};
 
 /// Permission bits of a tmpfs mount, as the kernel's own default.
 const TMPFS_MODE: u32 = 0o1777;
@@ -171,12 +171,7 @@ impl LinuxWorker {
         selection: &Selection,
     ) -> Result<(bake_store::ActiveSnapshot, String), StepError> {
         let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
-        let open = || {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(snapshot.fs(), flags, Mode::empty()).map_err(|errno| {
-                StepError::environment("cannot open a directory of the store", std::io::Error::from(errno))
-            })
-        };
+        let open = || open_directory(snapshot.fs(), "cannot open a directory of the store");
         let destination = Destination::new(open()?, open()?, self.format.ownership);
         let options =
             CopyOptions { owner: None, root_owned: true, mode: None, file_name: Some("file".into()), xattrs: false };
@@ -234,9 +229,7 @@ impl LinuxWorker {
             .cache_mount_while(&id, sharing, fill, || !self.cancelled.load(Ordering::SeqCst))
             .map_err(|error| store_failed(&error))?
             .ok_or_else(StepError::cancelled)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(mount.path(), flags, Mode::empty())
-            .map_err(|errno| StepError::environment("cannot open a cache mount", std::io::Error::from(errno)))?;
+        let directory = open_directory(mount.path(), "cannot open a cache mount")?;
         let tree = self.mapped_tree(&directory)?;
         prepared.mounts.push(StepMount {
             target: target.as_bytes().to_vec(),
@@ -256,11 +249,7 @@ impl LinuxWorker {
         if !selection.is_directory {
             return Err(StepError::input(format!("\"{}\" is not a directory", shown(path.as_bytes()))));
         }
-        let open = || {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(directory, flags, Mode::empty())
-                .map_err(|errno| StepError::environment("cannot open a cache mount", std::io::Error::from(errno)))
-        };
+        let open = || open_directory(directory, "cannot open a cache mount");
         let destination = Destination::new(open()?, open()?, self.format.ownership);
         let options = CopyOptions { owner: None, root_owned: false, mode: None, file_name: None, xattrs: true };
         copy(&tree, &selection, &destination, "/", &options).map_err(|error| StepError::input(error.to_string()))

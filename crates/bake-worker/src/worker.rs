@@ -327,10 +327,12 @@ fn near(tree: &SourceTree, path: &str) -> Option<String> {
 /// A directory with nothing in it, for `--from=scratch`.
 fn empty_directory(store: &Store) -> Result<OwnedFd, StepError> {
     let active = store.begin_snapshot().map_err(|error| store_failed(&error))?;
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::open(active.fs(), flags, rustix::fs::Mode::empty()).map_err(|errno| {
-        StepError::environment("cannot open an empty directory of the store", std::io::Error::from(errno))
-    })
+    open_directory(active.fs(), "cannot open an empty directory of the store")
+}
+
+/// Opens a directory that the store made; `problem` is what the error says.
+pub(crate) fn open_directory(path: &Path, problem: &'static str) -> Result<OwnedFd, StepError> {
+    crate::context::open(path).map_err(|error| StepError::environment(problem, error))
 }
 
 /// Drops events.

@@ -167,18 +167,7 @@ impl LinuxWorker {
         }
         let files = &self.options.isolation.files;
         let view = MergedView::open(&**files, lowers).map_err(|error| snapshot_failed(&error))?;
-        let environment = |what: &'static str| {
-            move |errno: rustix::io::Errno| StepError::environment(what, std::io::Error::from(errno))
-        };
-        let work = active.work.with_file_name("work-of-targets");
-        rustix::fs::mkdir(&work, Mode::RWXU).map_err(environment("cannot make a directory of the store"))?;
-        let root = files
-            .mount(lowers, Active { upper: active.upper, work: &work })
-            .map_err(|error| snapshot_failed(&error))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let upper = rustix::fs::open(active.upper, flags, Mode::empty())
-            .map_err(environment("cannot open the layer's directory"))?;
-        let destination = Destination::new(root, upper, self.format.ownership);
+        let destination = self.prepared_layer(active, lowers, "work-of-targets")?;
         for (target, is_directory) in targets {
             let relative = target.trim_matches('/');
             if view.stat(relative.as_bytes()).map_err(|error| snapshot_failed(&error))?.is_none() {
