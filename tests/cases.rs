@@ -134,6 +134,7 @@ fn make_plan(case: &Case) -> Result<Result<Plan, String>, String> {
     }
     let platform = Platform::new("linux", "amd64", None);
     let options = PlanOptions {
+        main_context: bake_frontend::MainContext::Directory,
         target: case.settings.target.clone(),
         build_args,
         labels: BTreeMap::new(),

@@ -14,11 +14,12 @@ mod history;
 mod lower;
 mod meta;
 mod mode;
+mod percent;
 mod plan;
 mod stages;
 mod steps;
 
-pub use git::{GitReference, GitReferenceError, is_git_url, parse_git_url};
+pub use git::{GitReferenceError, is_git_context, is_git_url, parse_git_url, without_credentials};
 pub use history::{ImagePlan, PlannedHistory};
 pub use meta::{MetaError, MetaResolver, NamedContext, ResolvedImage};
-pub use plan::{Plan, PlanOptions, plan};
+pub use plan::{MainContext, Plan, PlanOptions, plan};

@@ -20,6 +20,8 @@ pub struct PlanOptions {
     pub build_args: BTreeMap<String, String>,
     /// `--label`
     pub labels: BTreeMap<String, String>,
+    /// Where the main build context comes from.
+    pub main_context: MainContext,
     /// The machine's platform.
     pub build_platform: Platform,
     /// The platforms to build for, at least one.
@@ -36,6 +38,15 @@ pub struct PlanOptions {
     pub allow_insecure: bool,
     /// Whether `RUN --network=host` was allowed by the caller.
     pub allow_host_network: bool,
+}
+
+/// Where the main build context comes from, as far as it decides whose its files become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MainContext {
+    /// A directory of the caller. Its files become root's.
+    Directory,
+    /// It was fetched or unpacked. Its files have owners of their own.
+    Fetched,
 }
 
 /// What is to be done, and what becomes of it.

@@ -16,7 +16,7 @@ mod op;
 pub use components::{Component, InputView};
 pub use graph::{BuildGraph, Origin, StepLabel, Vertex, VertexId};
 pub use op::{
-    CacheMount, CacheSharing, CopyAction, ExecMount, ExecOp, FileAction, FileOp, GitSource, HttpSource, ImageOrigin,
-    ImageSource, LocalSource, ModeChange, MountKind, NetworkMode, Op, Owner, OwnerId, SecretEnvironment, SecurityMode,
-    SourceOp, Unpack,
+    CacheMount, CacheSharing, CopyAction, ExecMount, ExecOp, FileAction, FileOp, GitSource, GitTimes, HttpSource,
+    ImageOrigin, ImageSource, LocalSource, ModeChange, MountKind, NetworkMode, Op, Owner, OwnerId, SecretEnvironment,
+    SecurityMode, SourceOp, Unpack,
 };

@@ -75,8 +75,8 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
-    /// The name of the file in the result.
-    pub const FILE_NAME: &str = "content";
+    /// The name of the file in the result (BuildKit's, which `COPY --from` of a named context shows).
+    pub const FILE_NAME: &str = "context";
 }
 
 /// A commit of a git repository.
@@ -94,6 +94,19 @@ pub struct GitSource {
     pub keep_git_directory: bool,
     /// Whether submodules are fetched.
     pub submodules: bool,
+    /// Which times the files get.
+    pub times: GitTimes,
+    /// Whether `checksum`, which is a full commit then, is fetched without asking what the reference means.
+    pub fetch_by_commit: bool,
+}
+
+/// Which modification times the files of a commit get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GitTimes {
+    /// The time when they were checked out.
+    Checkout,
+    /// The time of the commit.
+    Commit,
 }
 
 /// What a process needs, with nothing left to expand.

@@ -207,8 +207,10 @@ impl Context<'_> {
         let started = Instant::now();
         match &vertex.op {
             Op::Source(SourceOp::Scratch) => Ok(Some(Done { output: Output::Layers(Vec::new()), outcome: None })),
-            Op::Source(SourceOp::Local(local)) => {
-                Ok(Some(Done { output: Output::Directory { name: local.name.clone() }, outcome: None }))
+            // The worker only says what the caller meant by the name, which takes no thread and nothing to show.
+            Op::Source(SourceOp::Local(_)) => {
+                let output = self.worker.source(&self.task(id, inputs))?;
+                Ok(Some(Done { output, outcome: None }))
             }
             Op::Source(_) => Ok(None),
             Op::Merge => {

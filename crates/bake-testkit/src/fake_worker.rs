@@ -194,6 +194,7 @@ impl Worker for FakeWorker {
         let text = task.vertex.label.text.clone();
         self.perform(&text, Call::Source(text.clone()))?;
         let name = match &task.vertex.op {
+            Op::Source(SourceOp::Local(local)) => return Ok(Output::Directory { name: local.name.clone() }),
             Op::Source(SourceOp::Image(image)) => image.manifest.to_string(),
             _ => task.vertex.definition.hex(),
         };

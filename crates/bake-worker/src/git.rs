@@ -4,20 +4,20 @@
 //! on, and only the transports that a Dockerfile may name. The program is looked up in fixed directories.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use bake_graph::GitSource;
-use bake_snapshot::Active;
-use bake_solver::{BuildEvent, Layer, StepError, Stream, Task};
-use serde::{Deserialize, Serialize};
+use bake_graph::{GitSource, GitTimes};
+use bake_solver::{BuildEvent, Layer, StepError, Stream};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
 
 use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
 use crate::select::select_path;
-use crate::source_tree::SourceTree;
-use crate::worker::{LinuxWorker, open_directory, snapshot_failed, store_failed};
+use crate::source_tree::{SourceTree, TreeError, io, split};
+use crate::worker::{LinuxWorker, RememberedLayer, Report, open_directory, store_failed};
 
 /// Where `git` is looked for.
 const PROGRAMS: [&str; 3] = ["/usr/bin/git", "/usr/local/bin/git", "/bin/git"];
@@ -26,64 +26,73 @@ const FETCHED: &str = "git";
 /// The most that is kept of what `git` prints.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
-/// What is remembered of a commit.
-#[derive(Debug, Serialize, Deserialize)]
-struct Remembered {
-    layer: Layer,
-}
-
 impl LinuxWorker {
-    pub(crate) fn git(&self, source: &GitSource, task: &Task<'_>) -> Result<Layer, StepError> {
-        let program = PROGRAMS.iter().map(Path::new).find(|path| path.is_file()).ok_or_else(|| {
-            StepError::input(format!("cannot fetch `{}`: `git` is not installed", shown(&source.url)))
-        })?;
-        let store = &self.options.store;
-        let commit = resolve(program, &self.options.git_environment, source)?;
+    pub(crate) fn git(&self, source: &GitSource, report: &Report<'_>) -> Result<Layer, StepError> {
+        let git = Git::find(self, source)?;
+        let commit = git.resolve()?;
         let name = format!(
-            "{} {commit} {:?} {} {}",
-            source.url, source.subdirectory, source.keep_git_directory, source.submodules
+            "{} {commit} {:?} {} {} {:?}",
+            source.url, source.subdirectory, source.keep_git_directory, source.submodules, source.times
         );
-        if let Some(known) = store.recall(FETCHED, &name, Duration::MAX).map_err(|error| store_failed(&error))?
-            && let Ok(known) = serde_json::from_slice::<Remembered>(&known.value)
-            && store.snapshot(&known.layer.snapshot).map_err(|error| store_failed(&error))?.is_some()
-        {
-            return Ok(known.layer);
+        if let Some((layer, _)) = self.recall_layer(FETCHED, &name)? {
+            return Ok(layer);
         }
-        let layer = self.check_out(program, source, &commit, task)?;
-        if let Ok(bytes) = serde_json::to_vec(&Remembered { layer: layer.clone() }) {
-            store.remember(FETCHED, &name, &bytes).map_err(|error| store_failed(&error))?;
-        }
+        let layer = self.check_out(&git, &commit, report)?;
+        self.remember_layer(FETCHED, &name, &RememberedLayer { layer: layer.clone() })?;
         Ok(layer)
     }
 
-    fn check_out(&self, program: &Path, source: &GitSource, commit: &str, task: &Task<'_>) -> Result<Layer, StepError> {
+    fn check_out(&self, git: &Git<'_>, commit: &str, report: &Report<'_>) -> Result<Layer, StepError> {
         let store = &self.options.store;
+        let source = git.source;
         // The repository goes beside the layer's directory and is thrown away with it.
         let scratch = store.begin_snapshot().map_err(|error| store_failed(&error))?;
         let tree = scratch.fs().to_owned();
-        let run = |arguments: &[&str]| -> Result<(), StepError> {
-            let output = git(program, &self.options.git_environment, &tree, arguments)?;
+        let run = |arguments: &[&str]| -> Result<Vec<u8>, StepError> {
             let text = format!("git {}\n", arguments.first().unwrap_or(&""));
-            task.events.send(BuildEvent::Log { step: task.id, stream: Stream::Stderr, bytes: text.into_bytes() });
-            if output.status.success() {
-                return Ok(());
-            }
-            Err(failed(source, &output.stderr))
+            report.events.send(BuildEvent::Log { step: report.step, stream: Stream::Stderr, bytes: text.into_bytes() });
+            let output = git.run(&tree, arguments)?;
+            if output.status.success() { Ok(output.stdout) } else { Err(git.failed(&output.stderr)) }
         };
-        run(&["init", "--quiet", "--", "."])?;
+        // Without a template there are no sample hooks, which would be part of a kept `.git`.
+        run(&["init", "--quiet", "--template=", "--initial-branch=master", "--", "."])?;
+        // Submodules may be named relative to it.
+        run(&["config", "remote.origin.url", &source.url])?;
         // Servers need not give single commits; then the reference is fetched and must hold the commit.
         let by_commit = run(&["fetch", "--quiet", "--depth=1", "--no-tags", "--", &source.url, commit]);
-        if by_commit.is_err() {
+        if let Err(error) = by_commit {
+            if source.fetch_by_commit {
+                return Err(error);
+            }
             let reference = source.reference.as_deref().unwrap_or("HEAD");
             run(&["fetch", "--quiet", "--", &source.url, reference])?;
         }
         run(&["checkout", "--quiet", "--detach", commit])?;
         if source.submodules && tree.join(".gitmodules").is_file() {
-            run(&["submodule", "update", "--quiet", "--init", "--recursive", "--depth=1"])?;
+            let update = ["submodule", "update", "--quiet", "--init", "--recursive"];
+            // Here too, not every server gives less than everything.
+            run(&[&update[..], &["--depth=1"]].concat()).or_else(|_| run(&update))?;
+        }
+        let time = match source.times {
+            GitTimes::Checkout => None,
+            GitTimes::Commit => {
+                Some(run(&["show", "--no-patch", "--format=%ct", commit]).and_then(|time| commit_time(&time))?)
+            }
+        };
+        if source.keep_git_directory {
+            run(&["config", "remote.origin.url", &shown(&source.url)])?;
+            // They hold times, and the first the address with its password.
+            for name in ["FETCH_HEAD", "ORIG_HEAD", "logs"] {
+                remove(&tree.join(".git").join(name))?;
+            }
         }
         let open = |path: &Path| open_directory(path, "cannot open a directory of the store");
         let snapshot = store.begin_snapshot().map_err(|error| store_failed(&error))?;
         let files = SourceTree::new(open(&tree)?, None);
+        if let Some(seconds) = time {
+            set_times(&files, seconds)
+                .map_err(|error| StepError::environment("cannot set times in a checkout", error))?;
+        }
         let subdirectory = source.subdirectory.as_deref().unwrap_or("/");
         let mut selection = select_path(&files, subdirectory.as_bytes(), None)
             .map_err(|error| StepError::input(format!("`{}`: {error}", shown(&source.url))))?;
@@ -96,37 +105,166 @@ impl LinuxWorker {
         let destination = Destination::new(open(snapshot.fs())?, open(snapshot.fs())?, self.format.ownership);
         let options = CopyOptions { owner: Some((0, 0)), root_owned: true, mode: None, file_name: None, xattrs: false };
         copy(&files, &selection, &destination, "/", &options).map_err(|error| StepError::input(error.to_string()))?;
-        let active = Active { upper: snapshot.fs(), work: snapshot.work() };
-        let none: [&Path; 0] = [];
-        let committed = self.options.isolation.files.commit(&none, active).map_err(|error| snapshot_failed(&error))?;
-        self.publish(snapshot, &committed, task)
+        self.publish_source(snapshot, report)
+    }
+
+    /// The value of the first secret that the caller gave of `ids`.
+    pub(crate) fn first_secret(&self, ids: &[String]) -> Option<String> {
+        let found = ids.iter().find_map(|id| self.options.secrets.get(id))?;
+        String::from_utf8(found.0.to_vec()).ok().map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
     }
 }
 
-/// The commit that the source means.
-fn resolve(program: &Path, environment: &[(OsString, OsString)], source: &GitSource) -> Result<String, StepError> {
-    let reference = source.reference.as_deref().unwrap_or("HEAD");
-    let commit = if is_commit(reference) {
-        reference.to_owned()
-    } else {
-        let output = git(program, environment, Path::new("/"), &["ls-remote", "--", &source.url])?;
-        if !output.status.success() {
-            return Err(failed(source, &output.stderr));
+/// `git`, and what it is asked about.
+struct Git<'a> {
+    program: &'static Path,
+    environment: Vec<(OsString, OsString)>,
+    source: &'a GitSource,
+}
+
+impl<'a> Git<'a> {
+    fn find(worker: &LinuxWorker, source: &'a GitSource) -> Result<Self, StepError> {
+        let program = PROGRAMS.iter().map(Path::new).find(|path| path.is_file()).ok_or_else(|| {
+            StepError::input(format!("cannot fetch `{}`: `git` is not installed", shown(&source.url)))
+        })?;
+        let mut environment = worker.options.git_environment.clone();
+        if let Some((address, header)) = worker.git_authorization(&source.url) {
+            // In the environment, since everybody on the machine can read the arguments of a process.
+            environment.push(("GIT_CONFIG_COUNT".into(), "1".into()));
+            environment.push(("GIT_CONFIG_KEY_0".into(), format!("http.{address}.extraHeader").into()));
+            environment.push(("GIT_CONFIG_VALUE_0".into(), format!("Authorization: {header}").into()));
         }
-        let listing = String::from_utf8_lossy(&output.stdout).into_owned();
-        find_reference(&listing, reference).ok_or_else(|| {
-            StepError::input(format!(
-                "repository `{}` does not contain the reference `{reference}`",
+        Ok(Self { program, environment, source })
+    }
+
+    /// The commit that the source means.
+    fn resolve(&self) -> Result<String, StepError> {
+        let source = self.source;
+        let full = source.checksum.as_deref().map(str::to_ascii_lowercase).filter(|checksum| is_commit(checksum));
+        if let (true, Some(commit)) = (source.fetch_by_commit, &full) {
+            return Ok(commit.clone());
+        }
+        // A full checksum alone says which commit; a short one is compared with that of the default branch.
+        let reference = source.reference.as_deref().or(full.as_deref()).unwrap_or("HEAD");
+        let commit = if is_commit(reference) {
+            reference.to_owned()
+        } else {
+            let output = self.run(Path::new("/"), &["ls-remote", "--", &source.url])?;
+            if !output.status.success() {
+                return Err(self.failed(&output.stderr));
+            }
+            let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+            find_reference(&listing, reference).ok_or_else(|| {
+                StepError::input(format!(
+                    "repository `{}` does not contain the reference `{reference}`",
+                    shown(&source.url)
+                ))
+            })?
+        };
+        match &source.checksum {
+            Some(checksum) if !commit.starts_with(&checksum.to_ascii_lowercase()) => Err(StepError::input(format!(
+                "expected checksum of `{}` to be {checksum}, but `{reference}` is {commit}",
                 shown(&source.url)
-            ))
-        })?
+            ))),
+            _ => Ok(commit),
+        }
+    }
+
+    fn run(&self, directory: &Path, arguments: &[&str]) -> Result<std::process::Output, StepError> {
+        let mut command = Command::new(self.program);
+        command
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .env("PATH", "/usr/bin:/bin:/usr/local/bin")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_ALLOW_PROTOCOL", "http:https:ssh:git")
+            .env("GIT_SSH_COMMAND", "ssh -F /dev/null -o BatchMode=yes")
+            .env("LC_ALL", "C")
+            .args(["-c", "core.hooksPath=/dev/null", "-c", "core.symlinks=true", "-c", "advice.detachedHead=false"])
+            // A server that stops sending must not hold the build for ever.
+            .args(["-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "safe.directory=*"])
+            .args(arguments)
+            .current_dir(directory)
+            .stdin(Stdio::null());
+        let mut output = command
+            .output()
+            .map_err(|error| StepError::environment(format!("cannot run `{}`", self.program.display()), error))?;
+        output.stderr.truncate(OUTPUT_BYTES_MAX);
+        Ok(output)
+    }
+
+    fn failed(&self, stderr: &[u8]) -> StepError {
+        // What git prints may repeat the address with its password.
+        let address = shown(&self.source.url);
+        let said = String::from_utf8_lossy(stderr).replace(&self.source.url, &address);
+        let last: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = last[last.len().saturating_sub(3)..].join("; ");
+        let failed = StepError::input(format!("cannot fetch `{address}`: {last}"));
+        if ["terminal prompts disabled", "Authentication failed", "403"].iter().any(|sign| last.contains(sign)) {
+            return failed.hint("a token for it can be given with `--secret id=GIT_AUTH_TOKEN,env=NAME`");
+        }
+        failed
+    }
+}
+
+impl LinuxWorker {
+    /// The address that a secret is for (scheme, host and port), and the value of the `Authorization` header, where the caller of the build
+    /// gave the secret `GIT_AUTH_HEADER` or `GIT_AUTH_TOKEN`, alone or followed by `.HOST`.
+    fn git_authorization(&self, url: &str) -> Option<(String, String)> {
+        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        // An address with a name and a password in it says how it wants to be asked.
+        if authority.is_empty() || authority.contains('@') {
+            return None;
+        }
+        // A secret for no host in particular is not sent where everybody on the way can read it.
+        let ids = |base: &str| -> Vec<String> {
+            let general = (scheme == "https").then(|| base.to_owned());
+            [format!("{base}.{authority}")].into_iter().chain(general).collect()
+        };
+        let basic = |token: String| format!("basic {}", BASE64_STANDARD.encode(format!("x-access-token:{token}")));
+        let header = self
+            .first_secret(&ids("GIT_AUTH_HEADER"))
+            .or_else(|| self.first_secret(&ids("GIT_AUTH_TOKEN")).map(basic))?;
+        // A line end would begin another header.
+        (!header.contains(['\r', '\n'])).then(|| (format!("{scheme}://{authority}/"), header))
+    }
+}
+
+/// Seconds since 1970, as git prints them.
+fn commit_time(output: &[u8]) -> Result<i64, StepError> {
+    let text = String::from_utf8_lossy(output).trim().to_owned();
+    text.parse().map_err(|_| StepError::input(format!("`git` gave no time of the commit but `{text}`")))
+}
+
+/// Sets the modification time of everything in a tree.
+fn set_times(tree: &SourceTree, seconds: i64) -> Result<(), TreeError> {
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    for item in select_path(tree, b"/", None)?.items {
+        let path = &item.node.path;
+        let (parent, name) = split(path);
+        let Some(directory) = tree.open_directory(parent)? else { continue };
+        let name = if path.is_empty() { b".".as_slice() } else { name };
+        utimensat(&directory, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io("set the time of", path))?;
+    }
+    Ok(())
+}
+
+/// Removes a file or directory of a checkout that need not be there.
+fn remove(path: &Path) -> Result<(), StepError> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
     };
-    match &source.checksum {
-        Some(checksum) if !commit.starts_with(&checksum.to_ascii_lowercase()) => Err(StepError::input(format!(
-            "expected checksum of `{}` to be {checksum}, but `{reference}` is {commit}",
-            shown(&source.url)
-        ))),
-        _ => Ok(commit),
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StepError::environment("cannot tidy a checkout", error))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -147,51 +285,6 @@ fn find_reference(listing: &str, reference: &str) -> Option<String> {
 
 fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn git(
-    program: &Path,
-    environment: &[(OsString, OsString)],
-    directory: &Path,
-    arguments: &[&str],
-) -> Result<std::process::Output, StepError> {
-    let mut command = Command::new(program);
-    command
-        .env_clear()
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .env("PATH", "/usr/bin:/bin:/usr/local/bin")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_ALLOW_PROTOCOL", "http:https:ssh:git")
-        .env("GIT_SSH_COMMAND", "ssh -F /dev/null -o BatchMode=yes")
-        .env("LC_ALL", "C")
-        .args([
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "core.symlinks=true",
-            "-c",
-            "advice.detachedHead=false",
-            "-c",
-            "safe.directory=*",
-        ])
-        .args(arguments)
-        .current_dir(directory)
-        .stdin(Stdio::null());
-    let mut output = command
-        .output()
-        .map_err(|error| StepError::environment(format!("cannot run `{}`", PathBuf::from(program).display()), error))?;
-    output.stderr.truncate(OUTPUT_BYTES_MAX);
-    Ok(output)
-}
-
-fn failed(source: &GitSource, stderr: &[u8]) -> StepError {
-    // What git prints may repeat the address with its password.
-    let said = String::from_utf8_lossy(stderr).replace(&source.url, &shown(&source.url));
-    let last: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = last[last.len().saturating_sub(3)..].join("; ");
-    StepError::input(format!("cannot fetch `{}`: {last}", shown(&source.url)))
 }
 
 /// The address without user name and password.

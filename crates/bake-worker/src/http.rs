@@ -6,17 +6,15 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bake_graph::HttpSource;
 use bake_oci::Digester;
-use bake_snapshot::Active;
-use bake_solver::{BuildEvent, Layer, StepError, Task};
-use reqwest::header::{ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use bake_solver::{BuildEvent, Layer, StepError};
+use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use serde::{Deserialize, Serialize};
 
-use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, Report, store_failed};
 
 /// The largest file that is fetched.
 const BYTES_MAX: u64 = 64 << 30;
@@ -25,7 +23,7 @@ const IDLE: Duration = Duration::from_mins(1);
 /// How often a redirect is followed.
 const REDIRECTS_MAX: usize = 10;
 /// The part of the store's memory where fetched files are noted.
-const FETCHED: &str = "http";
+const FETCHED: &str = "http-files";
 
 /// What is remembered of a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,19 +34,10 @@ struct Remembered {
 }
 
 impl LinuxWorker {
-    pub(crate) fn http(&self, source: &HttpSource, task: &Task<'_>) -> Result<Layer, StepError> {
-        let store = &self.options.store;
+    pub(crate) fn http(&self, source: &HttpSource, report: &Report<'_>) -> Result<Layer, StepError> {
         let name = format!("{} {}", source.url, source.checksum.as_ref().map(ToString::to_string).unwrap_or_default());
-        let known = store
-            .recall(FETCHED, &name, Duration::MAX)
-            .map_err(|error| store_failed(&error))?
-            .and_then(|value| serde_json::from_slice::<Remembered>(&value.value).ok());
-        let known = match known {
-            Some(known) if store.snapshot(&known.layer.snapshot).map_err(|error| store_failed(&error))?.is_some() => {
-                Some(known)
-            }
-            _ => None,
-        };
+        let known = self.recall_layer(FETCHED, &name)?;
+        let known = known.and_then(|(_, value)| serde_json::from_slice::<Remembered>(&value).ok());
         // Content that was checked against a checksum cannot have changed.
         if let (Some(known), Some(_)) = (&known, &source.checksum) {
             return Ok(known.layer.clone());
@@ -58,7 +47,7 @@ impl LinuxWorker {
             .network
             .start()
             .map_err(|error| StepError::environment(crate::images::chain_of(&error), error.to_string()))?;
-        let fetched = runtime.block_on(self.fetch(source, known.as_ref(), task))?;
+        let fetched = runtime.block_on(self.fetch(source, known.as_ref(), report))?;
         let Some((layer, headers)) = fetched else {
             return match known {
                 Some(known) => Ok(known.layer),
@@ -68,13 +57,9 @@ impl LinuxWorker {
                 ))),
             };
         };
-        let text = |name| {
-            headers.get(name).and_then(|value: &reqwest::header::HeaderValue| value.to_str().ok()).map(str::to_owned)
-        };
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
         let remembered = Remembered { etag: text(ETAG), last_modified: text(LAST_MODIFIED), layer: layer.clone() };
-        if let Ok(bytes) = serde_json::to_vec(&remembered) {
-            store.remember(FETCHED, &name, &bytes).map_err(|error| store_failed(&error))?;
-        }
+        self.remember_layer(FETCHED, &name, &remembered)?;
         Ok(layer)
     }
 
@@ -82,7 +67,7 @@ impl LinuxWorker {
         &self,
         source: &HttpSource,
         known: Option<&Remembered>,
-        task: &Task<'_>,
+        report: &Report<'_>,
     ) -> Result<Option<(Layer, HeaderMap)>, StepError> {
         let shown = redacted(&source.url);
         let failed = |error: reqwest::Error| {
@@ -110,6 +95,9 @@ impl LinuxWorker {
             .build()
             .map_err(failed)?;
         let mut request = client.get(&source.url);
+        if let Some(header) = self.http_authorization(&source.url)? {
+            request = request.header(AUTHORIZATION, header);
+        }
         if let Some(known) = known {
             if let Some(etag) = &known.etag {
                 request = request.header(IF_NONE_MATCH, etag);
@@ -141,7 +129,8 @@ impl LinuxWorker {
             }
             digester.update(&chunk);
             file.write_all(&chunk).map_err(write_failed)?;
-            task.events.send(BuildEvent::Transfer { step: task.id, id: shown.clone(), current: bytes, total });
+            let id = shown.clone();
+            report.events.send(BuildEvent::Transfer { step: report.step, id, current: bytes, total });
         }
         let digest = digester.finish();
         if let Some(expected) = &source.checksum
@@ -154,11 +143,29 @@ impl LinuxWorker {
             headers.get(LAST_MODIFIED).and_then(|value| value.to_str().ok()).and_then(http_date).unwrap_or(UNIX_EPOCH);
         file.set_modified(modified).map_err(write_failed)?;
         drop(file);
-        let active = Active { upper: snapshot.fs(), work: snapshot.work() };
-        let none: [&Path; 0] = [];
-        let committed = self.options.isolation.files.commit(&none, active).map_err(|error| snapshot_failed(&error))?;
-        let layer = self.publish(snapshot, &committed, task)?;
+        let layer = self.publish_source(snapshot, report)?;
         Ok(Some((layer, headers)))
+    }
+}
+
+impl LinuxWorker {
+    /// The value of the `Authorization` header for an address, where the caller of the build gave the secret `HTTP_AUTH_HEADER_HOST` or
+    /// `HTTP_AUTH_TOKEN_HOST`. It goes to this host only: a redirect to another one is followed without it.
+    fn http_authorization(&self, url: &str) -> Result<Option<HeaderValue>, StepError> {
+        let Ok(address) = reqwest::Url::parse(url) else { return Ok(None) };
+        let Some(host) = address.host_str() else { return Ok(None) };
+        let with_port = address.port().map(|port| format!("{host}:{port}"));
+        let ids = |base: &str| -> Vec<String> {
+            with_port.iter().map(String::as_str).chain([host]).map(|host| format!("{base}_{host}")).collect()
+        };
+        let header = self
+            .first_secret(&ids("HTTP_AUTH_HEADER"))
+            .or_else(|| self.first_secret(&ids("HTTP_AUTH_TOKEN")).map(|token| format!("Bearer {token}")));
+        let Some(header) = header else { return Ok(None) };
+        let mut value = HeaderValue::from_str(&header)
+            .map_err(|_| StepError::input(format!("the secret for `{host}` cannot be the value of a header")))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 }
 

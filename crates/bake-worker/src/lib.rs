@@ -30,10 +30,10 @@ mod users;
 mod worker;
 
 pub use cache::StoreCache;
-pub use context::{BuildContext, StreamError, StreamedContext, TEXT_BYTES_MAX, UnpackedContext, context_from_stream};
+pub use context::{BuildContext, ContextDirectory, FetchedContext, TEXT_BYTES_MAX};
 pub use exec::{Bind, ImageRun};
 pub use images::{ImageError, Images, PinnedImage, Pulled};
 pub use layers::{LayerDigests, LayerIdentity};
 pub use network::{Network, NetworkError};
 pub use users::{Accounts, Identity, UserError};
-pub use worker::{Isolation, LinuxWorker, SecretValue, StepIsolation, WorkerOptions};
+pub use worker::{Isolation, LinuxWorker, Report, SecretValue, StepIsolation, WorkerOptions};

@@ -6,14 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use bake_graph::{FileAction, MountKind, Op, SourceOp, Vertex};
+use bake_graph::{FileAction, MountKind, Op, SourceOp, StepLabel, Vertex, VertexId};
 use bake_oci::DefinitionDigest;
 use bake_sandbox::{FakeIds, IdMap, Killer};
-use bake_snapshot::{FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
+use bake_snapshot::{Active, FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
 use bake_solver::{ContentDigest, EventSink, Layer, Output, StepError, Task, Worker};
 use bake_store::Store;
+use serde::{Deserialize, Serialize};
 
 use crate::context::BuildContext;
 use crate::images::{ImageError, Images, chain_of};
@@ -100,8 +101,6 @@ pub struct WorkerOptions {
     pub network: Arc<Network>,
     /// How steps are kept apart.
     pub isolation: Isolation,
-    /// Directories of the caller, by name.
-    pub contexts: BTreeMap<String, BuildContext>,
     /// Secrets, by ID.
     pub secrets: BTreeMap<String, SecretValue>,
     /// The content of steps' `/etc/resolv.conf`.
@@ -112,10 +111,29 @@ pub struct WorkerOptions {
     pub git_environment: Vec<(OsString, OsString)>,
 }
 
+/// Where work is reported: that of a step, or of what is fetched before there are steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    /// The identity under which it is shown.
+    pub step: VertexId,
+    /// How it is shown.
+    pub label: &'a StepLabel,
+    /// Where progress and output go.
+    pub events: &'a dyn EventSink,
+}
+
+impl<'a> Report<'a> {
+    /// The report of a step.
+    pub(crate) fn of(task: &Task<'a>) -> Self {
+        Self { step: task.id, label: &task.vertex.label, events: task.events }
+    }
+}
+
 /// Carries out ops on this machine.
 #[derive(Debug)]
 pub struct LinuxWorker {
     pub(crate) options: WorkerOptions,
+    contexts: BTreeMap<String, BuildContext>,
     pub(crate) format: LayerFormat,
     digests: LayerDigests,
     killers: Mutex<HashMap<u64, Killer>>,
@@ -125,12 +143,13 @@ pub struct LinuxWorker {
 }
 
 impl LinuxWorker {
-    /// A worker.
+    /// A worker without build contexts.
     pub fn new(options: WorkerOptions) -> Self {
         let format = options.isolation.files.format();
         let digests = LayerDigests::new(options.store.clone(), format);
         Self {
             options,
+            contexts: BTreeMap::new(),
             format,
             digests,
             killers: Mutex::default(),
@@ -138,6 +157,12 @@ impl LinuxWorker {
             cancelled: AtomicBool::new(false),
             selections: Mutex::default(),
         }
+    }
+
+    /// The same worker, with what `SourceOp::Local` names. Reading it can take the worker's help, so it comes second.
+    #[must_use]
+    pub fn with_contexts(self, contexts: BTreeMap<String, BuildContext>) -> Self {
+        Self { contexts, ..self }
     }
 
     /// The diff IDs of the layers that were made.
@@ -157,15 +182,17 @@ impl LinuxWorker {
         lookup: &dyn Fn() -> Result<Vec<PathBuf>, StepError>,
     ) -> Result<SourceTree, StepError> {
         match output {
-            Output::Directory { name } => {
-                let context = self.context(name)?;
-                context.tree().map_err(|source| {
+            Output::Directory { name } => match self.context(name)? {
+                BuildContext::Directory(directory) => directory.tree().map_err(|source| {
                     StepError::environment(
-                        format!("cannot open the build context `{}`", context.path.display()),
+                        format!("cannot open the build context `{}`", directory.path.display()),
                         source,
                     )
-                })
-            }
+                }),
+                BuildContext::Fetched(_) => {
+                    Err(StepError::input(format!("the build context `{name}` is no directory")))
+                }
+            },
             Output::Layers(_) => {
                 let directories = lookup()?;
                 let paths: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
@@ -180,10 +207,7 @@ impl LinuxWorker {
     }
 
     pub(crate) fn context(&self, name: &str) -> Result<&BuildContext, StepError> {
-        self.options
-            .contexts
-            .get(name)
-            .ok_or_else(|| StepError::input(format!("there is no build context called `{name}`")))
+        self.contexts.get(name).ok_or_else(|| StepError::input(format!("there is no build context called `{name}`")))
     }
 
     /// Publishes a layer and begins to compute its diff ID.
@@ -197,6 +221,37 @@ impl LinuxWorker {
             .map_err(|error| store_failed(&error))?;
         self.digests.begin(&layer.snapshot, &path);
         Ok(layer)
+    }
+
+    /// Publishes what was fetched. It is copied from and never a layer of an image, so its diff ID is of no use.
+    pub(crate) fn publish_source(
+        &self,
+        active: bake_store::ActiveSnapshot,
+        report: &Report<'_>,
+    ) -> Result<Layer, StepError> {
+        let none: [&Path; 0] = [];
+        let on_disk = Active { upper: active.fs(), work: active.work() };
+        let committed = self.options.isolation.files.commit(&none, on_disk).map_err(|error| snapshot_failed(&error))?;
+        let published = layers::publish(&self.options.store, active, &committed, &report.label.to_string());
+        published.map(|(layer, _)| layer).map_err(|error| store_failed(&error))
+    }
+
+    /// A layer that was remembered as `name` in `space`, if it is still there.
+    pub(crate) fn recall_layer(&self, space: &str, name: &str) -> Result<Option<(Layer, Vec<u8>)>, StepError> {
+        let store = &self.options.store;
+        let known = store.recall(space, name, Duration::MAX).map_err(|error| store_failed(&error))?;
+        let Some(known) = known else { return Ok(None) };
+        let Ok(remembered) = serde_json::from_slice::<RememberedLayer>(&known.value) else { return Ok(None) };
+        let there = store.snapshot(&remembered.layer.snapshot).map_err(|error| store_failed(&error))?.is_some();
+        Ok(there.then_some((remembered.layer, known.value)))
+    }
+
+    /// Remembers something that holds a [`RememberedLayer`]'s fields. It is only a help, but a store that cannot take it is broken.
+    pub(crate) fn remember_layer(&self, space: &str, name: &str, value: &impl Serialize) -> Result<(), StepError> {
+        match serde_json::to_vec(value) {
+            Ok(bytes) => self.options.store.remember(space, name, &bytes).map_err(|error| store_failed(&error)),
+            Err(_) => Ok(()),
+        }
     }
 
     pub(crate) fn while_running<T>(&self, killer: &Killer, work: impl FnOnce() -> T) -> T {
@@ -258,15 +313,15 @@ impl Worker for LinuxWorker {
     fn content_digest(&self, vertex: &Vertex, input: usize, source: &Output) -> Result<ContentDigest, StepError> {
         let events = Silent;
         let lookup = || {
-            self.options
-                .images
-                .directories(source.layers(), bake_graph::VertexId(0), &events)
-                .map_err(|error| image_failed(&error))
+            self.options.images.directories(source.layers(), VertexId(0), &events).map_err(|error| image_failed(&error))
         };
         let tree = self.tree(source, &lookup)?;
         let selections = self.selections(vertex, input, &tree)?;
         let context = match source {
-            Output::Directory { name } => self.context(name)?.path.as_os_str().as_encoded_bytes().to_vec(),
+            Output::Directory { name } => match self.context(name)? {
+                BuildContext::Directory(directory) => directory.path.as_os_str().as_encoded_bytes().to_vec(),
+                BuildContext::Fetched(_) => Vec::new(),
+            },
             Output::Layers(_) => Vec::new(),
         };
         let mut memory = Memory { store: &self.options.store, context, started: SystemTime::now() };
@@ -286,12 +341,15 @@ impl Worker for LinuxWorker {
         let Op::Source(source) = &task.vertex.op else { return Err(StepError::input("this vertex is no source")) };
         match source {
             SourceOp::Scratch => Ok(Output::Layers(Vec::new())),
-            SourceOp::Local(local) => Ok(Output::Directory { name: local.name.clone() }),
+            SourceOp::Local(local) => match self.context(&local.name)? {
+                BuildContext::Directory(_) => Ok(Output::Directory { name: local.name.clone() }),
+                BuildContext::Fetched(layers) => Ok(Output::Layers(layers.clone())),
+            },
             SourceOp::Image(image) => {
                 self.options.images.layers(image).map(Output::Layers).map_err(|error| image_failed(&error))
             }
-            SourceOp::Http(source) => self.http(source, task).map(|layer| Output::Layers(vec![layer])),
-            SourceOp::Git(source) => self.git(source, task).map(|layer| Output::Layers(vec![layer])),
+            SourceOp::Http(source) => self.http(source, &Report::of(task)).map(|layer| Output::Layers(vec![layer])),
+            SourceOp::Git(source) => self.git(source, &Report::of(task)).map(|layer| Output::Layers(vec![layer])),
         }
     }
 
@@ -333,6 +391,12 @@ fn empty_directory(store: &Store) -> Result<OwnedFd, StepError> {
 /// Opens a directory that the store made; `problem` is what the error says.
 pub(crate) fn open_directory(path: &Path, problem: &'static str) -> Result<OwnedFd, StepError> {
     crate::context::open(path).map_err(|error| StepError::environment(problem, error))
+}
+
+/// What is remembered of anything that was fetched; there may be more beside it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct RememberedLayer {
+    pub(crate) layer: Layer,
 }
 
 /// Drops events.

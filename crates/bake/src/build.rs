@@ -26,7 +26,7 @@ use bake::ui::progress::Progress;
 use bake::ui::report::Summary;
 use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
-use bake_frontend::Plan;
+use bake_frontend::{Plan, PlanOptions};
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{LinuxWorker, StoreCache, WorkerOptions};
 
@@ -38,18 +38,29 @@ use crate::wiring::{Host, Resolver};
 pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Result<Option<String>, CommandError> {
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
-    let input = read::read(request, host)?;
-
-    let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
-    report_problems(&dockerfile, &dockerfile.diagnostics, &progress)?;
-
     let layouts = request.named.iter().filter_map(|(name, source)| match source {
         NamedSource::Layout { directory, .. } => Some((name.clone(), directory.clone())),
         _ => None,
     });
     let images = Arc::new(host.images(layouts.collect()));
+    let worker = LinuxWorker::new(WorkerOptions {
+        store: host.store.clone(),
+        images: Arc::clone(&images),
+        network: Arc::clone(&host.network),
+        isolation: host.isolation(),
+        secrets: request.secrets.clone(),
+        resolv_conf: read::resolv_conf(),
+        shm_size_bytes: request.shm_size_bytes,
+        git_environment: crate::settings::git_environment(),
+    });
+    let input = read::read(request, &worker, &progress)?;
+
+    let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
+    report_problems(&dockerfile, &dockerfile.diagnostics, &progress)?;
+
     let resolver = Resolver { images: Arc::clone(&images), named: request.named.clone(), pull: request.pull };
-    let plan = match bake_frontend::plan(&dockerfile, &request.plan, &resolver) {
+    let options = PlanOptions { main_context: input.main_context, ..request.plan.clone() };
+    let plan = match bake_frontend::plan(&dockerfile, &options, &resolver) {
         Ok(plan) => plan,
         Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
     };
@@ -59,17 +70,7 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
             .print(format!("{} build argument `{name}` is not used by this Dockerfile", colour.warning("warning:")));
     }
 
-    let worker = Arc::new(LinuxWorker::new(WorkerOptions {
-        store: host.store.clone(),
-        images: Arc::clone(&images),
-        network: Arc::clone(&host.network),
-        isolation: host.isolation(),
-        contexts: input.contexts,
-        secrets: request.secrets.clone(),
-        resolv_conf: read::resolv_conf(),
-        shm_size_bytes: request.shm_size_bytes,
-        git_environment: crate::settings::git_environment(),
-    }));
+    let worker = Arc::new(worker.with_contexts(input.contexts));
     let cancelled = Arc::new(AtomicBool::new(false));
     let _signals = signals::on_interrupt({
         let (worker, cancelled) = (Arc::clone(&worker), Arc::clone(&cancelled));

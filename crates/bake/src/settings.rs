@@ -10,7 +10,8 @@ use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::progress::DisplayKind;
 use bake_exporter::{ExportSpec, ExportTarget};
-use bake_frontend::PlanOptions;
+use bake_frontend::{MainContext, PlanOptions};
+use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
 use bake_worker::SecretValue;
 use std::sync::Arc;
@@ -91,6 +92,10 @@ pub(crate) enum ContextSpec {
     Directory(PathBuf),
     /// An archive, or a Dockerfile, on standard input.
     Stdin,
+    /// A commit of a repository.
+    Git(Box<GitSource>),
+    /// An archive, or a Dockerfile, on an HTTP server.
+    Http(HttpSource),
 }
 
 /// The Dockerfile.
@@ -100,6 +105,8 @@ pub(crate) enum DockerfileSpec {
     Default,
     Path(PathBuf),
     Stdin,
+    /// A file on an HTTP server.
+    Http(HttpSource),
 }
 
 /// What a `--build-context` names.
@@ -108,6 +115,8 @@ pub(crate) enum NamedSource {
     Directory(PathBuf),
     Image(Box<Reference>),
     Layout { directory: PathBuf, name: Option<String> },
+    Git(Box<GitSource>),
+    Http(HttpSource),
 }
 
 /// Everything a user asked for, with nothing left to look up in arguments or environment.
@@ -133,20 +142,16 @@ pub(crate) struct BuildRequest {
 impl BuildRequest {
     /// Resolves the arguments of `bake build`.
     pub(crate) fn new(arguments: &BuildArguments) -> Result<Self, CommandError> {
-        let context = match arguments.context.as_str() {
-            "-" => ContextSpec::Stdin,
-            text if bake_frontend::is_git_url(text) || text.starts_with("http://") || text.starts_with("https://") => {
-                return Err(CommandError::usage(format!(
-                    "remote build contexts such as `{text}` are not supported yet"
-                ))
-                .hint("fetch it first and pass the directory"));
-            }
-            text => ContextSpec::Directory(PathBuf::from(text)),
-        };
-        let dockerfile = match &arguments.file {
+        let keep_git = arguments.build_arg.iter().any(|argument| {
+            argument.name == "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+                && matches!(argument.value.as_deref(), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
+        });
+        let context = context_spec(&arguments.context, keep_git)?;
+        let dockerfile = match arguments.file.as_deref().map(|path| (path, path.to_string_lossy())) {
             None => DockerfileSpec::Default,
-            Some(path) if path.as_os_str() == "-" => DockerfileSpec::Stdin,
-            Some(path) => DockerfileSpec::Path(path.clone()),
+            Some((_, text)) if text == "-" => DockerfileSpec::Stdin,
+            Some((_, text)) if is_http_url(&text) => DockerfileSpec::Http(http_source(&text)),
+            Some((path, _)) => DockerfileSpec::Path(path.to_owned()),
         };
         if matches!((&context, &dockerfile), (ContextSpec::Stdin, DockerfileSpec::Stdin)) {
             return Err(CommandError::usage(
@@ -189,6 +194,7 @@ impl BuildRequest {
             shm_size_bytes: arguments.shm_size,
             display: display(arguments)?,
             plan: PlanOptions {
+                main_context: MainContext::Directory,
                 target: arguments.target.clone(),
                 build_args,
                 labels: labels(arguments),
@@ -326,18 +332,51 @@ fn named_sources(arguments: &BuildArguments) -> Result<BTreeMap<String, NamedSou
             NamedSource::Image(Box::new(reference))
         } else if let Some(layout) = value.strip_prefix("oci-layout://") {
             layout_source(layout)
-        } else if value.contains("://") || bake_frontend::is_git_url(&value) {
+        } else if bake_frontend::is_git_context(&value) {
+            NamedSource::Git(Box::new(git_source(&value)?))
+        } else if is_http_url(&value) {
+            NamedSource::Http(http_source(&value))
+        } else if value.contains("://") {
             return Err(CommandError::usage(format!(
-                "the build context `{}={value}` is not supported yet",
+                "the build context `{}={value}` is of an unknown kind",
                 context.name
             ))
-            .hint("a directory, `docker-image://` and `oci-layout://` are"));
+            .hint("it can be a directory, `docker-image://REFERENCE`, `oci-layout://DIR`, a git repository or an HTTP address"));
         } else {
             NamedSource::Directory(PathBuf::from(value))
         };
         named.insert(context_name(&context.name), source);
     }
     Ok(named)
+}
+
+/// What the positional argument of `bake build` names.
+fn context_spec(text: &str, keep_git: bool) -> Result<ContextSpec, CommandError> {
+    // What is there as a directory is meant as one, even where its name could be a repository's.
+    if text != "-" && !text.contains("://") && Path::new(text).is_dir() {
+        return Ok(ContextSpec::Directory(PathBuf::from(text)));
+    }
+    if bake_frontend::is_git_context(text) {
+        let mut source = git_source(text)?;
+        source.keep_git_directory |= keep_git;
+        return Ok(ContextSpec::Git(Box::new(source)));
+    }
+    if is_http_url(text) {
+        return Ok(ContextSpec::Http(http_source(text)));
+    }
+    if text == "-" { Ok(ContextSpec::Stdin) } else { Ok(ContextSpec::Directory(PathBuf::from(text))) }
+}
+
+fn git_source(text: &str) -> Result<GitSource, CommandError> {
+    bake_frontend::parse_git_url(text).map_err(|error| CommandError::usage(error.to_string()))
+}
+
+fn is_http_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+fn http_source(url: &str) -> HttpSource {
+    HttpSource { url: url.to_owned(), checksum: None }
 }
 
 /// The form in which names of contexts are compared: familiar, without `:latest`.

@@ -205,6 +205,8 @@ impl MetaResolver for Resolver {
         match self.named.get(name) {
             None => Ok(None),
             Some(NamedSource::Directory(_)) => Ok(Some(NamedContext::Directory { name: name.to_owned() })),
+            Some(NamedSource::Git(source)) => Ok(Some(NamedContext::Git((**source).clone()))),
+            Some(NamedSource::Http(source)) => Ok(Some(NamedContext::Http(source.clone()))),
             Some(NamedSource::Image(reference)) => {
                 self.resolve_image(reference, platform).map(|image| Some(NamedContext::Image(Box::new(image))))
             }

@@ -12,8 +12,10 @@ use bake_oci::Digest;
 use super::metadata::clean;
 use super::mounts::input_number;
 use super::{Lower, Lowering, MAIN_CONTEXT, StageState, fail};
-use crate::git::{is_git_url, parse_git_url};
+use crate::git::{is_commit_prefix, is_git_url, parse_git_url, without_credentials};
 use crate::mode::parse_mode;
+use crate::percent;
+use crate::plan::MainContext;
 
 /// The options of one COPY or ADD, expanded.
 struct Options {
@@ -41,8 +43,11 @@ impl Lowering<'_> {
             Some(from) => Some(self.source_named(from, stage_index, true, state)?),
             None => None,
         };
-        // Sources of a stage or an image keep their owners; those of a build context become root's.
-        let root_owned = main.is_none_or(|input| self.is_directory(input));
+        // Sources of a stage or an image keep their owners; those of a directory of the caller become root's.
+        let root_owned = match main {
+            Some(input) => self.is_directory(input),
+            None => self.options.main_context == MainContext::Directory,
+        };
 
         let mut actions = Vec::with_capacity(copy.sources.len());
         let mut shown = Vec::with_capacity(copy.sources.len());
@@ -181,7 +186,7 @@ impl Lowering<'_> {
             Some(Err(problem)) => return fail(word.span, format!("invalid checksum: {problem}")),
         };
         let source = Op::Source(SourceOp::Http(HttpSource { url: url.to_owned(), checksum }));
-        let input = self.internal(source, vec![], format!("fetch {url}"), Some(word.span));
+        let input = self.internal(source, vec![], format!("fetch {}", without_credentials(url)), Some(word.span));
         let name = file_name_of_url(url);
         // A remote file is unpacked only when that is asked for.
         let unpack = if options.unpack == Unpack::Always { Unpack::Always } else { Unpack::Never };
@@ -208,10 +213,21 @@ impl Lowering<'_> {
         if let Some(keep) = copy.keep_git_dir {
             source.keep_git_directory = keep;
         }
-        if let Some(checksum) = &options.checksum {
+        if let (Some(checksum), Some(flag)) = (&options.checksum, &copy.checksum) {
+            if !is_commit_prefix(checksum) {
+                return fail(flag.span, format!("invalid checksum {checksum:?} for a Git source: it must be a commit"));
+            }
+            if source.checksum.as_ref().is_some_and(|other| other != checksum) {
+                return fail(flag.span, format!("checksum conflicts with that of the source: {checksum:?}"));
+            }
             source.checksum = Some(checksum.clone());
         }
-        let input = self.internal(Op::Source(SourceOp::Git(source)), vec![], format!("fetch {url}"), Some(word.span));
+        let input = self.internal(
+            Op::Source(SourceOp::Git(source)),
+            vec![],
+            format!("fetch {}", without_credentials(url)),
+            Some(word.span),
+        );
         let excludes = copy.excludes.iter().map(|word| word.value.clone()).collect();
         Ok(CopyAction {
             excludes,
@@ -290,28 +306,10 @@ fn file_name_of_url(url: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let path = path.split_once('/').map_or("", |(_, path)| path);
     match clean(path).rsplit('/').next() {
-        Some(name) if !name.is_empty() => percent_decoded(name),
+        // A name cannot hold a slash or end early, whatever is escaped in it.
+        Some(name) if !name.is_empty() => percent::decoded(name, b"/\0"),
         _ => "__unnamed__".to_owned(),
     }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let digits = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match (first, digits.and_then(|digits| u8::from_str_radix(digits, 16).ok())) {
-            (b'%', Some(byte)) if byte != 0 && byte != b'/' => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 #[cfg(test)]

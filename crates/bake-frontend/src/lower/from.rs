@@ -7,6 +7,7 @@ use bake_oci::{ImageConfig, Platform, Reference};
 
 use super::{BeganStage, DEFAULT_PATH, Lower, Lowering, Progress, StageState, fail};
 use crate::args::Variables;
+use crate::git::without_credentials;
 use crate::meta::{MetaError, NamedContext, ResolvedImage};
 use crate::stages::{error, name_of, stage_anywhere, stage_before, stage_key};
 
@@ -166,11 +167,11 @@ impl Lowering<'_> {
             NamedContext::Directory { name } => self.local(&name),
             NamedContext::Image(image) => self.image_source(*image, at),
             NamedContext::Git(git) => {
-                let text = format!("fetch {}", git.url);
+                let text = format!("fetch {}", without_credentials(&git.url));
                 self.internal(Op::Source(SourceOp::Git(git)), vec![], text, Some(at))
             }
             NamedContext::Http(http) => {
-                let text = format!("fetch {}", http.url);
+                let text = format!("fetch {}", without_credentials(&http.url));
                 self.internal(Op::Source(SourceOp::Http(http)), vec![], text, Some(at))
             }
         }

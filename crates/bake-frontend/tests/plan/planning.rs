@@ -36,6 +36,7 @@ impl Asked {
         let dockerfile = parse(SourceText::new("Dockerfile", text));
         assert!(!dockerfile.has_errors(), "{text}\n{:?}", dockerfile.diagnostics);
         let options = PlanOptions {
+            main_context: bake_frontend::MainContext::Directory,
             target: self.target.map(str::to_owned),
             build_args: owned(self.build_args),
             labels: owned(self.labels),

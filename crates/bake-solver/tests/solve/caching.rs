@@ -20,7 +20,7 @@ fn a_build_that_was_done_before_asks_the_worker_for_nothing_but_contents() {
     let again = workshop.next();
     assert_eq!(again.counts(&script.graph, target), (0, 2));
     // The context has to be looked at; the step over it is found by what it stands on.
-    assert_eq!(again.worker.calls(), [Call::Content("COPY".into(), 1)]);
+    assert_eq!(again.worker.calls(), [Call::Source("context".into()), Call::Content("COPY".into(), 1)]);
 }
 
 #[test]

@@ -1,95 +1,143 @@
-//! Reads the Dockerfile and the ignore files, and opens the build context.
+//! Reads the Dockerfile and the ignore files, and opens, unpacks or fetches the build context.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bake::error::CommandError;
+use bake::error::{CommandError, ErrorKind};
+use bake::ui::progress::Progress;
 use bake_dockerfile::{IgnoreFile, IgnorePatterns, SourceText, limits};
-use bake_worker::{BuildContext, UnpackedContext};
+use bake_frontend::{MainContext, without_credentials};
+use bake_graph::{HttpSource, StepLabel};
+use bake_solver::{Layer, StepError, StepErrorKind};
+use bake_worker::{BuildContext, ContextDirectory, FetchedContext, LinuxWorker, Report};
 
 use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec, NamedSource};
-use crate::wiring::Host;
 
 /// The largest ignore file.
 const IGNORE_BYTES_MAX: u64 = 5 << 20;
 /// The largest `/etc/resolv.conf` that steps are given.
 const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
+/// The names under which a Dockerfile is found in a context.
+const NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
 
 /// What a build reads before anything runs.
 pub(super) struct Input {
     pub(super) dockerfile: SourceText,
     pub(super) contexts: BTreeMap<String, BuildContext>,
+    /// Where the main context comes from.
+    pub(super) main_context: MainContext,
 }
 
-pub(super) fn read(request: &BuildRequest, host: &Host) -> Result<Input, CommandError> {
+pub(super) fn read(request: &BuildRequest, worker: &LinuxWorker, progress: &Progress) -> Result<Input, CommandError> {
+    let fetcher = Fetcher { worker, progress };
+    let main = fetcher.main_context(&request.context)?;
+    let (dockerfile, beside) = dockerfile(request, &main, &fetcher)?;
     let mut contexts = BTreeMap::new();
-    let context = match &request.context {
-        ContextSpec::Directory(path) => {
-            check_directory(path, "build context")?;
-            Main::Directory(path.clone())
-        }
-        ContextSpec::Stdin => Main::from_stdin(host)?,
+    let main_context = if matches!(main, Main::Directory(_)) { MainContext::Directory } else { MainContext::Fetched };
+    let context = match main {
+        // An ignore file counts for directories of the caller only: what is fetched or unpacked is there anyway.
+        Main::Directory(path) => directory_context(&path, beside.as_deref())?,
+        Main::Archive { files, .. } => BuildContext::Fetched(vec![files]),
+        Main::Dockerfile { files, .. } => BuildContext::Fetched(files),
     };
-    let (dockerfile, beside) = dockerfile(request, &context)?;
-    let directory = context.directory().map(Path::to_owned);
-    let ignore = match &directory {
-        Some(directory) => ignore_patterns(beside.as_deref(), directory)?,
-        None => IgnorePatterns::default(),
-    };
-    if let Some(directory) = directory {
-        let keep = match context {
-            Main::Unpacked { unpacked, .. } => Some(unpacked),
-            _ => None,
-        };
-        let path = directory_of(&directory);
-        contexts.insert("context".to_owned(), BuildContext { path, ignore, unpacked: keep });
-    }
+    contexts.insert("context".to_owned(), context);
     for (name, source) in &request.named {
         if let NamedSource::Directory(path) = source {
             check_directory(path, &format!("build context `{name}`"))?;
-            let ignore = ignore_patterns(None, path)?;
-            contexts.insert(name.clone(), BuildContext { path: directory_of(path), ignore, unpacked: None });
+            contexts.insert(name.clone(), directory_context(path, None)?);
         }
     }
-    Ok(Input { dockerfile, contexts })
+    Ok(Input { dockerfile, contexts, main_context })
 }
 
 /// The main build context.
 enum Main {
     Directory(PathBuf),
-    /// An archive from standard input.
-    Unpacked {
-        directory: PathBuf,
-        unpacked: UnpackedContext,
+    /// An archive or a repository, unpacked.
+    Archive {
+        files: Layer,
+        /// How it is called in messages.
+        name: String,
+        /// Whether it came from a server, rather than from standard input.
+        remote: bool,
     },
-    /// Standard input was the Dockerfile; there is no context.
-    Dockerfile(Vec<u8>),
+    /// A Dockerfile came in place of a context.
+    Dockerfile {
+        bytes: Vec<u8>,
+        files: Vec<Layer>,
+        name: String,
+    },
 }
 
-impl Main {
-    fn from_stdin(host: &Host) -> Result<Self, CommandError> {
-        let input = std::io::stdin().lock();
-        match bake_worker::context_from_stream(&host.store, input).map_err(|error| {
-            CommandError::input(format!(
-                "cannot read the build context from standard input: {}",
-                bake::error::chain_text(&error)
-            ))
-        })? {
-            bake_worker::StreamedContext::Archive(unpacked) => {
-                Ok(Self::Unpacked { directory: unpacked.path().to_owned(), unpacked })
+/// Gets what is not a file of the caller.
+struct Fetcher<'a> {
+    worker: &'a LinuxWorker,
+    progress: &'a Progress,
+}
+
+impl Fetcher<'_> {
+    fn main_context(&self, context: &ContextSpec) -> Result<Main, CommandError> {
+        match context {
+            ContextSpec::Directory(path) => {
+                check_directory(path, "build context")?;
+                Ok(Main::Directory(path.clone()))
             }
-            bake_worker::StreamedContext::Text(bytes) => Ok(Self::Dockerfile(bytes)),
+            ContextSpec::Stdin => {
+                let name = "standard input".to_owned();
+                let fetched = self.shown("read the build context from standard input", |report| {
+                    self.worker.context_from_stream(std::io::stdin().lock(), report)
+                })?;
+                Ok(main_of(fetched, name, false))
+            }
+            ContextSpec::Http(source) => {
+                let name = without_credentials(&source.url);
+                Ok(main_of(self.http(source, "load remote build context")?, name, true))
+            }
+            ContextSpec::Git(source) => {
+                let name = without_credentials(&source.url);
+                let files = self
+                    .shown(&format!("load git source {name}"), |report| self.worker.context_from_git(source, report))?;
+                Ok(Main::Archive { files, name, remote: true })
+            }
         }
     }
 
-    fn directory(&self) -> Option<&Path> {
-        match self {
-            Self::Directory(path) | Self::Unpacked { directory: path, .. } => Some(path),
-            Self::Dockerfile(_) => None,
+    fn http(&self, source: &HttpSource, text: &str) -> Result<FetchedContext, CommandError> {
+        let text = format!("{text} {}", without_credentials(&source.url));
+        self.shown(&text, |report| self.worker.context_from_http(source, report))
+    }
+
+    /// Does `work` and shows it as a step; it is of no interest unless it takes long or fails.
+    fn shown<T>(&self, text: &str, work: impl FnOnce(&Report<'_>) -> Result<T, StepError>) -> Result<T, CommandError> {
+        let label = StepLabel { stage: String::new(), number: None, text: text.to_owned(), internal: true };
+        let activity = self.progress.begin(label.clone());
+        let report = Report { step: activity.id(), label: &label, events: self.progress };
+        match work(&report) {
+            Ok(done) => {
+                activity.done();
+                Ok(done)
+            }
+            Err(error) => {
+                activity.failed(error.message.clone());
+                let kind = if error.kind == StepErrorKind::Input { ErrorKind::Input } else { ErrorKind::Build };
+                Err(CommandError::new(kind, format!("cannot {text}: {}", error.message)).hints(error.hints))
+            }
         }
     }
+}
+
+fn main_of(fetched: FetchedContext, name: String, remote: bool) -> Main {
+    match fetched {
+        FetchedContext::Archive(files) => Main::Archive { files, name, remote },
+        FetchedContext::Text { bytes, files } => Main::Dockerfile { bytes, files, name },
+    }
+}
+
+fn directory_context(path: &Path, dockerfile: Option<&Path>) -> Result<BuildContext, CommandError> {
+    let ignore = ignore_patterns(dockerfile, path)?;
+    Ok(BuildContext::Directory(ContextDirectory { path: directory_of(path), ignore }))
 }
 
 /// The canonical path: it names the remembered hashes of the files.
@@ -105,13 +153,14 @@ fn check_directory(path: &Path, what: &str) -> Result<(), CommandError> {
     }
 }
 
-/// The Dockerfile, and its path where it has one.
-fn dockerfile(request: &BuildRequest, context: &Main) -> Result<(SourceText, Option<PathBuf>), CommandError> {
-    if let Main::Dockerfile(bytes) = context {
-        return Ok((source("Dockerfile", bytes.clone())?, None));
-    }
-    match &request.dockerfile {
-        DockerfileSpec::Stdin => {
+/// The Dockerfile, and its path where it is a file of the caller.
+fn dockerfile(
+    request: &BuildRequest,
+    context: &Main,
+    fetcher: &Fetcher<'_>,
+) -> Result<(SourceText, Option<PathBuf>), CommandError> {
+    match (&request.dockerfile, context) {
+        (DockerfileSpec::Stdin, _) => {
             let mut bytes = Vec::new();
             let limit = limits::FILE_BYTES_MAX as u64 + 1;
             std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|error| {
@@ -119,30 +168,51 @@ fn dockerfile(request: &BuildRequest, context: &Main) -> Result<(SourceText, Opt
             })?;
             Ok((source("Dockerfile", bytes)?, None))
         }
-        DockerfileSpec::Path(path) => {
-            // In an archive, paths are those of the archive.
-            let path = match context {
-                Main::Unpacked { directory, .. } => directory.join(path.strip_prefix("/").unwrap_or(path)),
-                _ => path.clone(),
-            };
-            let bytes = read_file(&path, limits::FILE_BYTES_MAX as u64).map_err(|error| {
-                CommandError::input(format!("cannot read the Dockerfile `{}`: {error}", path.display()))
-            })?;
-            Ok((source(&path.display().to_string(), bytes)?, Some(path)))
+        (DockerfileSpec::Http(address), _) => {
+            let name = without_credentials(&address.url);
+            match fetcher.http(address, "load remote Dockerfile")? {
+                FetchedContext::Text { bytes, .. } => Ok((source(&name, bytes)?, None)),
+                FetchedContext::Archive(_) => {
+                    Err(CommandError::input(format!("`{name}` is an archive, not a Dockerfile"))
+                        .hint("pass it as the build context instead of with `--file`"))
+                }
+            }
         }
-        DockerfileSpec::Default => {
-            let directory = context.directory().unwrap_or(Path::new("."));
-            for name in ["Dockerfile", "dockerfile"] {
+        (DockerfileSpec::Default, Main::Dockerfile { bytes, .. }) => Ok((source("Dockerfile", bytes.clone())?, None)),
+        (DockerfileSpec::Path(path), Main::Dockerfile { name, .. }) => Err(CommandError::usage(format!(
+            "ambiguous Dockerfile: {name} holds one in place of a build context, and `--file` names `{}`",
+            path.display()
+        ))),
+        // What comes from a server is somebody else's: only a path that cannot be meant in it is one of the caller.
+        (DockerfileSpec::Path(path), Main::Archive { files, name, remote }) if !(*remote && path.is_absolute()) => {
+            match fetched_dockerfile(fetcher.worker, files, path)? {
+                Some(bytes) => Ok((source(&path.display().to_string(), bytes)?, None)),
+                None => Err(CommandError::input(format!(
+                    "failed to read dockerfile: `{}` not found in {name}",
+                    path.display()
+                ))),
+            }
+        }
+        (DockerfileSpec::Default, Main::Archive { files, name, .. }) => {
+            for file in NAMES {
+                if let Some(bytes) = fetched_dockerfile(fetcher.worker, files, Path::new(file))? {
+                    return Ok((source(file, bytes)?, None));
+                }
+            }
+            Err(CommandError::input(format!("failed to read dockerfile: `Dockerfile` not found in {name}"))
+                .hint("pass another file with `--file`"))
+        }
+        (DockerfileSpec::Path(path), _) => {
+            let bytes = read_file(path, limits::FILE_BYTES_MAX as u64).map_err(|error| unreadable(path, &error))?;
+            Ok((source(&path.display().to_string(), bytes)?, Some(path.clone())))
+        }
+        (DockerfileSpec::Default, Main::Directory(directory)) => {
+            for name in NAMES {
                 let path = directory.join(name);
                 match read_file(&path, limits::FILE_BYTES_MAX as u64) {
                     Ok(bytes) => return Ok((source(name, bytes)?, Some(path))),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => {
-                        return Err(CommandError::input(format!(
-                            "cannot read the Dockerfile `{}`: {error}",
-                            path.display()
-                        )));
-                    }
+                    Err(error) => return Err(unreadable(&path, &error)),
                 }
             }
             Err(CommandError::input(format!(
@@ -152,6 +222,16 @@ fn dockerfile(request: &BuildRequest, context: &Main) -> Result<(SourceText, Opt
             .hint("pass another file with `--file`"))
         }
     }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::input(format!("cannot read the Dockerfile `{}`: {error}", path.display()))
+}
+
+fn fetched_dockerfile(worker: &LinuxWorker, files: &Layer, path: &Path) -> Result<Option<Vec<u8>>, CommandError> {
+    worker
+        .read_fetched(files, path, limits::FILE_BYTES_MAX as u64)
+        .map_err(|error| CommandError::input(format!("cannot read the Dockerfile `{}`: {error}", path.display())))
 }
 
 fn source(name: &str, bytes: Vec<u8>) -> Result<SourceText, CommandError> {

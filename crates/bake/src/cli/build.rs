@@ -19,11 +19,12 @@ use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
         The image's digest is written to standard output, everything else to standard error.")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct BuildArguments {
-    /// The build context: a directory, or `-` for an archive on standard input.
+    /// The build context: a directory, a git repository (`URL.git#REF:DIR`), the address of an archive, or `-` for an archive on standard
+    /// input. A Dockerfile can stand in place of an archive.
     #[arg(value_name = "CONTEXT")]
     pub context: String,
 
-    /// Read this Dockerfile; `-` for standard input. Without it, `Dockerfile` in the build context.
+    /// Read this Dockerfile; `-` for standard input, or an HTTP address. Without it, `Dockerfile` in the build context.
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 

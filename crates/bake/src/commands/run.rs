@@ -53,7 +53,6 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
         images,
         network: Arc::clone(&host.network),
         isolation: host.isolation(),
-        contexts: BTreeMap::new(),
         secrets: BTreeMap::new(),
         resolv_conf: resolv_conf(),
         shm_size_bytes: None,

@@ -76,7 +76,7 @@ const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "trac
 /// Crates from outside, each with the only crates that may use it (tests aside).
 const EXTERNAL: [(&str, &[&str]); 24] = [
     ("annotate-snippets", &["bake"]),
-    ("base64", &["bake", "bake-registry", "bake-testkit"]),
+    ("base64", &["bake", "bake-registry", "bake-testkit", "bake-worker"]),
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
     ("flate2", &["bake-oci", "bake-worker"]),
