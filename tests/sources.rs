@@ -22,6 +22,8 @@ const TESTS: &[Test] = &[
     ("named_contexts_come_from_servers", &["git"], named_contexts),
     ("tokens_of_http_go_to_their_host", &[], http_tokens),
     ("what_did_not_change_is_not_fetched_again", &[], validators),
+    ("steps_use_keys_through_an_agent", &["ssh-agent", "ssh-keygen", "cc"], ssh_agent),
+    ("an_agent_that_is_missing_is_told", &["ssh-keygen"], ssh_missing),
 ];
 
 fn main() -> ExitCode {
@@ -309,4 +311,80 @@ fn validators(environment: &Environment) -> Outcome {
     let asked: Vec<_> =
         server.requests().iter().map(|request| request.header("if-none-match").map(str::to_owned)).collect();
     equal(&asked, &vec![None, Some("\"1\"".to_owned())], "validators sent")
+}
+
+/// Asks the agent of its environment for its keys and then to remove them, and prints the types of the answers.
+const ASK_AGENT: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(void) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = getenv("SSH_AUTH_SOCK");
+    if (!path) return puts("no agent") < 0;
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    int agent = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(agent, (void *)&address, sizeof address)) return perror("connect"), 1;
+    unsigned char answer[4096] = {0};
+    if (write(agent, "\0\0\0\1\13", 5) != 5 || read(agent, answer, sizeof answer) < 9) return 1;
+    printf("list %d with %d keys\n", answer[4], answer[8]);
+    if (write(agent, "\0\0\0\1\23", 5) != 5 || read(agent, answer, sizeof answer) < 5) return 1;
+    printf("remove %d\n", answer[4]);
+    return 0;
+}
+"#;
+
+fn make_key(scratch: &Scratch, name: &str, passphrase: &str) -> Outcome {
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-t", "ed25519", "-N", passphrase, "-f", &scratch.at(name)]);
+    succeed(&mut command).map(|_| ())
+}
+
+fn ssh_agent(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    make_key(&scratch, "key", "")?;
+    make_key(&scratch, "locked", "secret")?;
+    scratch.write("ask.c", ASK_AGENT)?;
+    scratch.write("context/.keep", "")?;
+    succeed(Command::new("cc").args(["-static", "-o", &scratch.at("context/ask"), &scratch.at("ask.c")]))?;
+    let text = "FROM busybox\nCOPY ask /bin/ask\nRUN --mount=type=ssh,required ask\nRUN --mount=type=ssh,id=other ask\n\
+                USER 1000\nRUN --mount=type=ssh,target=/a/b,uid=1000 ls -l /a/b && ask\n";
+    scratch.write("context/Dockerfile", text)?;
+    let with = |spec: String| {
+        let mut command = build(environment, &scratch, &scratch.at("context"));
+        command.args(["--ssh", &spec]).env("TMPDIR", scratch.path());
+        command
+    };
+    let finished = succeed(&mut with(format!("default={}", scratch.at("key"))))?;
+    equal(&finished.stderr.matches("list 12 with 1 keys").count(), &2, "lists of keys")?;
+    equal(&finished.stderr.matches("remove 5").count(), &2, "refusals")?;
+    for word in ["no agent", "srw-------"] {
+        check(finished.stderr.contains(word), || format!("{word}: {}", finished.stderr))?;
+    }
+    // The agent has gone, and its socket with it.
+    let mut left = std::fs::read_dir(scratch.path()).map_err(|error| error.to_string())?.flatten();
+    check(!left.any(|entry| entry.file_name().to_string_lossy().starts_with("ssh-")), || "a socket is left".into())?;
+    let locked = finish(&mut with(format!("default={}", scratch.at("locked"))))?;
+    expect_failure(&locked, 2, &["--ssh default", "locked", "passphrase"])
+}
+
+fn ssh_missing(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    make_key(&scratch, "key", "")?;
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN --mount=type=ssh,id=deploy,required true\n")?;
+    let context = scratch.at("context");
+    let missing = finish(&mut build(environment, &scratch, &context))?;
+    expect_failure(&missing, 1, &["`deploy`", "--ssh deploy=", ">>> RUN"])?;
+    for (spec, words) in [
+        ("deploy", &["SSH_AUTH_SOCK", "not set"][..]),
+        ("=x", &["no ID"]),
+        ("deploy=/nowhere", &["/nowhere", "No such file"]),
+    ] {
+        let finished = finish(build(environment, &scratch, &context).args(["--ssh", spec]))?;
+        expect_failure(&finished, 2, words)?;
+    }
+    Ok(())
 }

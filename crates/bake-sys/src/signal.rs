@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -42,6 +44,13 @@ pub fn block_all() -> Result<SavedMask> {
 /// None in practice.
 pub fn unblock_all() -> Result<()> {
     set_mask(&empty_set(), None)
+}
+
+/// Lets `command` begin with no signal blocked: a program inherits the mask of the thread that starts it, and one with SIGTERM blocked
+/// cannot be ended in order.
+pub fn unblock_in_child(command: &mut Command) -> &mut Command {
+    // SAFETY: between fork and exec only `sigemptyset` and `pthread_sigmask` are called, which are async-signal-safe and allocate nothing.
+    unsafe { command.pre_exec(|| unblock_all().map_err(std::io::Error::from)) }
 }
 
 /// Gives every signal its default action, also those that are ignored: an ignored signal would stay ignored in the

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use bake_graph::{GitSource, GitTimes};
 use bake_solver::{BuildEvent, Layer, StepError, Stream};
+use bake_sys::signal::unblock_in_child;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
@@ -128,6 +129,9 @@ impl<'a> Git<'a> {
             StepError::input(format!("cannot fetch `{}`: `git` is not installed", shown(&source.url)))
         })?;
         let mut environment = worker.options.git_environment.clone();
+        if let Some(agent) = worker.options.agents.get("default") {
+            environment.push(("SSH_AUTH_SOCK".into(), agent.socket().into()));
+        }
         if let Some((address, header)) = worker.git_authorization(&source.url) {
             // In the environment, since everybody on the machine can read the arguments of a process.
             environment.push(("GIT_CONFIG_COUNT".into(), "1".into()));
@@ -188,7 +192,7 @@ impl<'a> Git<'a> {
             .args(arguments)
             .current_dir(directory)
             .stdin(Stdio::null());
-        let mut output = command
+        let mut output = unblock_in_child(&mut command)
             .output()
             .map_err(|error| StepError::environment(format!("cannot run `{}`", self.program.display()), error))?;
         output.stderr.truncate(OUTPUT_BYTES_MAX);

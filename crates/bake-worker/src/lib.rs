@@ -26,6 +26,7 @@ mod mounts;
 mod network;
 mod select;
 mod source_tree;
+mod ssh;
 mod users;
 mod worker;
 
@@ -35,5 +36,6 @@ pub use exec::{Bind, ImageRun};
 pub use images::{ImageError, Images, PinnedImage, Pulled};
 pub use layers::{LayerDigests, LayerIdentity};
 pub use network::{Network, NetworkError};
+pub use ssh::{OwnAgent, SshAgent, SshError};
 pub use users::{Accounts, Identity, UserError};
 pub use worker::{Isolation, LinuxWorker, Report, SecretValue, StepIsolation, WorkerOptions};

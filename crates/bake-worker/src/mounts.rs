@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bake_graph::{CacheMount, CacheSharing, ExecOp, MountKind};
 use bake_sandbox::{MountAccess, MountSource, SetIdFiles, StepMount};
-use bake_snapshot::Active;
+use bake_snapshot::{Active, Ownership};
 use bake_solver::{Output, StepError, Task};
 use rustix::fs::{Mode, OFlags};
 
@@ -16,8 +17,11 @@ use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
 use crate::select::{Selection, select_path};
 use crate::source_tree::shown;
+use crate::ssh::{ForwardedAgent, SshAgent, agent_missing};
 use crate::worker::{LinuxWorker, open_directory, snapshot_failed, store_failed};
 
+/// The variable that tells programs where their agent listens.
+const SSH_SOCKET: &str = "SSH_AUTH_SOCK";
 /// Permission bits of a tmpfs mount, as the kernel's own default.
 const TMPFS_MODE: u32 = 0o1777;
 
@@ -35,6 +39,7 @@ pub(crate) struct Prepared {
 enum Held {
     Snapshot(bake_store::ActiveSnapshot),
     Cache(bake_store::CacheMount),
+    Agent(ForwardedAgent),
 }
 
 impl LinuxWorker {
@@ -75,11 +80,11 @@ impl LinuxWorker {
                     let source = MountSource::File { content: secret.0.to_vec(), mode: *mode, uid: *uid, gid: *gid };
                     prepared.mounts.push(StepMount::read_only(mount.target.clone(), source));
                 }
-                MountKind::Ssh { id, required, .. } => {
-                    if *required {
-                        return Err(StepError::input(format!("no SSH agent called `{id}` was given to this build")));
-                    }
-                }
+                MountKind::Ssh { id, uid, gid, mode, required } => match self.options.agents.get(id) {
+                    Some(agent) => self.agent(&mount.target, agent, (*uid, *gid, *mode), prepared)?,
+                    None if *required => return Err(agent_missing(id)),
+                    None => {}
+                },
                 MountKind::File { content, mode } => {
                     let source =
                         MountSource::File { content: content.clone().into_bytes(), mode: *mode, uid: 0, gid: 0 };
@@ -238,6 +243,37 @@ impl LinuxWorker {
             set_id: SetIdFiles::Effective,
         });
         prepared.held.push(Held::Cache(mount));
+        Ok(())
+    }
+
+    /// The socket of an agent, and the variable that names the first one.
+    fn agent(
+        &self,
+        target: &str,
+        agent: &Arc<SshAgent>,
+        attributes: (u32, u32, u32),
+        prepared: &mut Prepared,
+    ) -> Result<(), StepError> {
+        let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+        // Where there is only one ID, every user of the step is that one.
+        let attributes = match self.format.ownership {
+            Ownership::Native => attributes,
+            Ownership::Recorded => (0, 0, attributes.2),
+        };
+        let forwarded = ForwardedAgent::start(agent, snapshot.fs(), attributes)
+            .map_err(|error| StepError::environment("cannot make a socket for the SSH agent", error))?;
+        prepared.mounts.push(StepMount {
+            target: target.as_bytes().to_vec(),
+            source: MountSource::Tree(self.mapped_tree(forwarded.file())?),
+            access: MountAccess::ReadWrite,
+            set_id: SetIdFiles::Ignored,
+        });
+        if !prepared.env.iter().any(|(name, _)| name == SSH_SOCKET) {
+            prepared.env.push((SSH_SOCKET.to_owned(), target.to_owned()));
+        }
+        // The socket goes before its directory.
+        prepared.held.push(Held::Agent(forwarded));
+        prepared.held.push(Held::Snapshot(snapshot));
         Ok(())
     }
 

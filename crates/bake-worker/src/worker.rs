@@ -22,6 +22,7 @@ use crate::layers::LayerDigests;
 use crate::network::Network;
 use crate::select::{Selections, select, select_path};
 use crate::source_tree::{SourceTree, TreeError};
+use crate::ssh::SshAgent;
 use crate::users::Accounts;
 use crate::{content, layers};
 
@@ -103,6 +104,8 @@ pub struct WorkerOptions {
     pub isolation: Isolation,
     /// Secrets, by ID.
     pub secrets: BTreeMap<String, SecretValue>,
+    /// SSH agents, by ID.
+    pub agents: BTreeMap<String, Arc<SshAgent>>,
     /// The content of steps' `/etc/resolv.conf`.
     pub resolv_conf: Vec<u8>,
     /// The size of steps' `/dev/shm` in bytes.

@@ -16,9 +16,10 @@
 mod assemble;
 mod export;
 mod read;
+mod ssh;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::colour::Colour;
@@ -38,6 +39,20 @@ use crate::wiring::{Host, Resolver};
 pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Result<Option<String>, CommandError> {
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let running: Arc<OnceLock<Weak<LinuxWorker>>> = Arc::default();
+    let _signals = signals::on_interrupt({
+        let (running, cancelled) = (Arc::clone(&running), Arc::clone(&cancelled));
+        move || {
+            cancelled.store(true, Ordering::SeqCst);
+            match running.get().map(Weak::upgrade) {
+                Some(Some(worker)) => bake_solver::Worker::cancel(&*worker),
+                Some(None) => {}
+                // Reading and resolving leave nothing behind that the next build does not clean.
+                None => signals::exit_interrupted(),
+            }
+        }
+    });
     let layouts = request.named.iter().filter_map(|(name, source)| match source {
         NamedSource::Layout { directory, .. } => Some((name.clone(), directory.clone())),
         _ => None,
@@ -49,6 +64,7 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         network: Arc::clone(&host.network),
         isolation: host.isolation(),
         secrets: request.secrets.clone(),
+        agents: ssh::agents(&request.ssh)?,
         resolv_conf: read::resolv_conf(),
         shm_size_bytes: request.shm_size_bytes,
         git_environment: crate::settings::git_environment(),
@@ -71,14 +87,8 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
     }
 
     let worker = Arc::new(worker.with_contexts(input.contexts));
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let _signals = signals::on_interrupt({
-        let (worker, cancelled) = (Arc::clone(&worker), Arc::clone(&cancelled));
-        move || {
-            cancelled.store(true, std::sync::atomic::Ordering::SeqCst);
-            bake_solver::Worker::cancel(&*worker);
-        }
-    });
+    // Nobody else sets it.
+    let _ = running.set(Arc::downgrade(&worker));
     let solved = match solve(&plan, &worker, host, request, &progress, &cancelled) {
         Ok(solved) => solved,
         Err(error) => {

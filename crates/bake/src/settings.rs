@@ -119,6 +119,15 @@ pub(crate) enum NamedSource {
     Http(HttpSource),
 }
 
+/// What a `--ssh` names.
+#[derive(Debug, Clone)]
+pub(crate) enum SshSource {
+    /// The socket of an agent.
+    Socket(PathBuf),
+    /// Keys, for an agent to be started in this directory.
+    Keys { keys: Vec<PathBuf>, directory: PathBuf },
+}
+
 /// Everything a user asked for, with nothing left to look up in arguments or environment.
 #[derive(Debug)]
 pub(crate) struct BuildRequest {
@@ -130,6 +139,7 @@ pub(crate) struct BuildRequest {
     pub(crate) exports: Vec<ExportSpec>,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) secrets: BTreeMap<String, SecretValue>,
+    pub(crate) ssh: BTreeMap<String, SshSource>,
     pub(crate) pull: bool,
     pub(crate) jobs: NonZeroUsize,
     pub(crate) iidfile: Option<PathBuf>,
@@ -158,9 +168,6 @@ impl BuildRequest {
                 "the Dockerfile and the build context cannot both come from standard input",
             ));
         }
-        if let Some(ssh) = arguments.ssh.first() {
-            return Err(CommandError::usage(format!("`--ssh {ssh}` is not supported yet")));
-        }
         let mut build_args = BTreeMap::new();
         for argument in &arguments.build_arg {
             if let Some(value) = argument.value.clone().or_else(|| std::env::var(&argument.name).ok()) {
@@ -186,6 +193,7 @@ impl BuildRequest {
             exports: exports(arguments)?,
             annotations: annotations(&arguments.annotation)?,
             secrets: secrets(&arguments.secret)?,
+            ssh: ssh_sources(&arguments.ssh)?,
             pull: arguments.pull,
             jobs: arguments.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
             iidfile: arguments.iidfile.clone(),
@@ -441,6 +449,50 @@ fn secrets(specs: &[String]) -> Result<BTreeMap<String, SecretValue>, CommandErr
         secrets.insert(id, SecretValue(Arc::new(value)));
     }
     Ok(secrets)
+}
+
+/// `ID[=SOCKET|KEY[,KEY]...]`; the ID alone means the agent of the environment.
+fn ssh_sources(specs: &[String]) -> Result<BTreeMap<String, SshSource>, CommandError> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let mut sources = BTreeMap::new();
+    for spec in specs {
+        let refuse = |problem: String| CommandError::usage(format!("invalid SSH agent `{spec}`: {problem}"));
+        let (id, paths) = spec.split_once('=').unwrap_or((spec, ""));
+        if id.is_empty() {
+            return Err(refuse("it has no ID, such as `default`".into()));
+        }
+        let paths: Vec<PathBuf> = paths.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+        let is_socket = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.file_type().is_socket());
+        let source = match paths.as_slice() {
+            [] => match variable("SSH_AUTH_SOCK") {
+                Some(socket) => SshSource::Socket(PathBuf::from(socket)),
+                None => return Err(refuse("`SSH_AUTH_SOCK` is not set, and no socket or key is given".into())),
+            },
+            paths => {
+                let mut sockets = 0;
+                for path in paths {
+                    match is_socket(path) {
+                        Ok(true) => sockets += 1,
+                        Ok(false) => {}
+                        Err(error) => return Err(refuse(format!("cannot read `{}`: {error}", path.display()))),
+                    }
+                }
+                match (sockets, paths) {
+                    (0, keys) => {
+                        let directory = variable("XDG_RUNTIME_DIR").or_else(|| variable("TMPDIR"));
+                        let directory = directory.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+                        SshSource::Keys { keys: keys.to_vec(), directory }
+                    }
+                    (1, [socket]) => SshSource::Socket(socket.clone()),
+                    _ => return Err(refuse("one socket, or any number of keys, but not both".into())),
+                }
+            }
+        };
+        if sources.insert(id.to_owned(), source).is_some() {
+            return Err(refuse(format!("`{id}` was given twice")));
+        }
+    }
+    Ok(sources)
 }
 
 fn read_secret(path: &Path) -> std::io::Result<Vec<u8>> {

@@ -42,7 +42,12 @@ pub(crate) fn on_interrupt(interrupted: impl FnOnce() + Send + 'static) -> Optio
     Some(Watch { done, thread: Some(thread) })
 }
 
-#[expect(clippy::exit, reason = "the second Ctrl-C means now; the store is safe against that")]
+/// Ends the process at once; the store is safe against that.
+#[expect(clippy::exit, reason = "Ctrl-C means now where nothing has to be ended in order")]
+pub(crate) fn exit_interrupted() -> ! {
+    std::process::exit(130)
+}
+
 fn watch(signals: &SignalDescriptor, done: &AtomicBool, interrupted: impl FnOnce()) {
     let mut interrupted = Some(interrupted);
     let pause = Timespec { tv_sec: 0, tv_nsec: i64::try_from(PAUSE.as_nanos()).unwrap_or(0) };
@@ -58,7 +63,7 @@ fn watch(signals: &SignalDescriptor, done: &AtomicBool, interrupted: impl FnOnce
             }
             match interrupted.take() {
                 Some(interrupted) => interrupted(),
-                None => std::process::exit(130),
+                None => exit_interrupted(),
             }
         }
     }

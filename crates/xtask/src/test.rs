@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 15] = [
+const PROGRAMS: [(&str, &str); 16] = [
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
     ("docker-registry", "docker-registry"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 15] = [
     ("setfattr", "attr"),
     ("setpriv", "util-linux"),
     ("skopeo", "skopeo"),
+    ("ssh-agent", "openssh-client"),
     ("tar", "tar"),
     ("umoci", "umoci"),
 ];

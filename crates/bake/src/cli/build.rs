@@ -45,7 +45,7 @@ pub struct BuildArguments {
     pub build_arg: Vec<Assignment>,
 
     /// Let `FROM` and `--from` find another context under this name: a directory, `docker-image://REFERENCE`,
-    /// `oci-layout://DIR` or a Git repository.
+    /// `oci-layout://DIR`, a git repository or an HTTP address.
     #[arg(long, value_name = "NAME=SOURCE", value_parser = full_assignment)]
     pub build_context: Vec<Assignment>,
 

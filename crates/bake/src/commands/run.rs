@@ -54,6 +54,7 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
         network: Arc::clone(&host.network),
         isolation: host.isolation(),
         secrets: BTreeMap::new(),
+        agents: BTreeMap::new(),
         resolv_conf: resolv_conf(),
         shm_size_bytes: None,
         git_environment: Vec::new(),
