@@ -133,13 +133,15 @@ fn make_plan(case: &Case) -> Result<Result<Plan, String>, String> {
         build_args.insert(name.to_owned(), value.to_owned());
     }
     let platform = Platform::new("linux", "amd64", None);
+    let targets = case.settings.platform.iter().map(|text| Platform::parse(text).map_err(|error| error.to_string()));
+    let targets = targets.collect::<Result<Vec<_>, _>>()?;
     let options = PlanOptions {
         main_context: bake_frontend::MainContext::Directory,
         target: case.settings.target.clone(),
         build_args,
         labels: BTreeMap::new(),
         build_platform: platform.clone(),
-        target_platforms: vec![platform],
+        target_platforms: if targets.is_empty() { vec![platform] } else { targets },
         no_cache: false,
         no_cache_filter: Vec::new(),
         network: NetworkMode::Default,
@@ -214,6 +216,9 @@ fn build(case: &Case, prepared: &Prepared, environment: &Environment, store: &Pa
     }
     if let Some(target) = &case.settings.target {
         command.args(["--target", target]);
+    }
+    if !case.settings.platform.is_empty() {
+        command.args(["--platform", &case.settings.platform.join(",")]);
     }
     command.current_dir(&prepared.context).arg(&prepared.context);
     command

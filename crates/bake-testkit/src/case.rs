@@ -85,6 +85,8 @@ pub struct Settings {
     pub build_arg: Vec<String>,
     /// The stage to build.
     pub target: Option<String>,
+    /// The platforms to build for; the machine's (in plans `linux/amd64`) where there are none.
+    pub platform: Vec<String>,
     /// What the machine must be able to do for a real build, see [`crate::host::missing`].
     pub needs: Vec<String>,
     /// Shell commands that finish the build context: modes, links, special files.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
-use bake_sandbox::{Exit, FakeIds, MountSource, Network, SandboxError, Step, StepMount};
+use bake_oci::Platform;
+use bake_sandbox::{ExecuteFailureKind, Exit, FakeIds, MountSource, Network, SandboxError, Step, StepMount};
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
@@ -249,6 +250,19 @@ fn exit_hints(code: i32) -> Vec<String> {
     }
 }
 
+/// What to do where a step is for a platform whose programs this machine cannot run by itself.
+fn foreign_platform(op: &ExecOp) -> Option<String> {
+    let (wanted, host) = (Platform::parse(&op.platform).ok()?, Platform::host());
+    (wanted.architecture != host.architecture).then(|| {
+        format!(
+            "this step is for {wanted}, and the machine is {host}: let the kernel run such programs in an emulator (Debian's package \
+             `qemu-user-binfmt` or `qemu-user-static`, or `docker run --privileged --rm tonistiigi/binfmt --install {}`), or run the step on \
+             this machine's platform with `FROM --platform=$BUILDPLATFORM`",
+            wanted.architecture
+        )
+    })
+}
+
 fn sandbox_failed(error: &SandboxError, op: &ExecOp) -> StepError {
     if let SandboxError::Execute(failure) = error {
         let command = op.args.join(" ");
@@ -258,7 +272,8 @@ fn sandbox_failed(error: &SandboxError, op: &ExecOp) -> StepError {
             hints: Vec::new(),
             source: None,
         };
-        failed.hints.extend(error.hint().map(str::to_owned));
+        let foreign = foreign_platform(op).filter(|_| failure.kind == ExecuteFailureKind::FormatUnknown);
+        failed.hints.extend(foreign.or_else(|| error.hint().map(str::to_owned)));
         return failed;
     }
     let mut failed = StepError::environment(chain_of(error), error.to_string());

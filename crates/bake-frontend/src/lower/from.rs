@@ -117,7 +117,8 @@ impl Lowering<'_> {
             manifest: image.manifest,
             origin: image.origin,
         }));
-        let label_of_step = bake_graph::StepLabel { stage: label.to_owned(), number: None, text, internal: false };
+        let stage = self.shown_stage(label, &platform);
+        let label_of_step = bake_graph::StepLabel { stage, number: None, text, internal: false };
         let origin = Some(bake_graph::Origin { source: 0, start: at.start, end: at.end });
         let root = self.graph.add(op, vec![], label_of_step, origin, false);
         fresh_state(root, config, label.to_owned(), ignore_cache, platform)

@@ -370,9 +370,24 @@ impl<'a> Lowering<'a> {
         state: &StageState,
         at: Span,
     ) -> VertexId {
-        let label = StepLabel { stage: state.label.clone(), number: None, text, internal: false };
+        let label =
+            StepLabel { stage: self.shown_stage(&state.label, &state.platform), number: None, text, internal: false };
         let origin = Some(Origin { source: 0, start: at.start, end: at.end });
         self.graph.add(op, inputs, label, origin, state.ignore_cache)
+    }
+
+    /// How a stage is called while it is built: with its platform where there are several, and with the one it is built for where that is
+    /// another.
+    fn shown_stage(&self, stage: &str, platform: &Platform) -> String {
+        if self.options.target_platforms.len() < 2 {
+            return stage.to_owned();
+        }
+        let target = &self.platform;
+        if platform == target {
+            return format!("{platform} {stage}");
+        }
+        let variant = target.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+        format!("{platform}->{}{variant} {stage}", target.architecture)
     }
 
     /// Adds something that a step uses but that is no step itself.
