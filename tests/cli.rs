@@ -13,6 +13,7 @@ const TESTS: &[Test] = &[
     ("mistakes_on_the_command_line_are_code_2", &[], usage),
     ("the_digest_is_all_of_standard_output", &[], digest),
     ("results_are_written_to_files", &[], result_files),
+    ("build_arguments_that_the_build_itself_obeys", &[], own_arguments),
     ("the_dockerfile_from_standard_input", &[], dockerfile_from_input),
     ("a_dockerfile_alone_from_standard_input", &[], context_is_a_dockerfile),
     ("the_context_from_standard_input", &["tar"], context_from_input),
@@ -101,6 +102,35 @@ fn result_files(environment: &Environment) -> Outcome {
     check(is_digest(&id), || format!("image ID: {id}"))?;
     equal(&metadata["containerimage.config.digest"].as_str(), &Some(id.as_str()), "image ID")?;
     equal(&metadata["image.name"].as_str(), &Some("docker.io/library/app:1"), "name")
+}
+
+fn own_arguments(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN hostname\n")?;
+    let metadata = scratch.at("metadata.json");
+    let with = |argument: &str| {
+        let mut command = build(environment, &scratch, "context");
+        command.args(["--metadata-file", &metadata, "--build-arg", argument]);
+        command
+    };
+    let media_type = || -> Result<String, String> {
+        let metadata: serde_json::Value =
+            serde_json::from_str(&scratch.read("metadata.json")?).map_err(|error| error.to_string())?;
+        Ok(metadata["containerimage.descriptor"]["mediaType"].as_str().unwrap_or_default().to_owned())
+    };
+    succeed(&mut with("BUILDKIT_MULTI_PLATFORM=0"))?;
+    equal(&media_type()?.as_str(), &"application/vnd.oci.image.manifest.v1+json", "media type")?;
+    let index = succeed(&mut with("BUILDKIT_MULTI_PLATFORM=1"))?;
+    equal(&media_type()?.as_str(), &"application/vnd.oci.image.index.v1+json", "media type of an index of one")?;
+    check(!index.stderr.contains("is not used"), || index.stderr.clone())?;
+    let named = succeed(&mut with("BUILDKIT_SANDBOX_HOSTNAME=kitchen"))?;
+    check(named.stderr.contains("kitchen"), || named.stderr.clone())?;
+    succeed(&mut with("BUILDKIT_SYNTAX=docker/dockerfile:1.7"))?;
+    expect_failure(&finish(&mut with("BUILDKIT_SYNTAX=tonistiigi/other"))?, 2, &["tonistiigi/other", "built in"])?;
+    expect_failure(&finish(&mut with("BUILDKIT_MULTI_PLATFORM=perhaps"))?, 2, &["perhaps", "neither"])?;
+    // What is not obeyed is said to be of no use.
+    let unknown = succeed(&mut with("BUILDKIT_INLINE_CACHE=1"))?;
+    check(unknown.stderr.contains("`BUILDKIT_INLINE_CACHE` is not used"), || unknown.stderr.clone())
 }
 
 fn with_input(command: &mut Command, input: impl Into<Vec<u8>>) -> Result<program::Finished, String> {

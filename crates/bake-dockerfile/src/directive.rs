@@ -229,8 +229,8 @@ fn split_directive(text: &str, line: PhysicalLine, comment: &str) -> Option<(Str
     Some((name.to_owned(), Spanned::new(value.to_owned(), Span::new(start, start + value.len()))))
 }
 
-/// Whether a frontend reference means the language that is built in.
-fn is_built_in_frontend(reference: &str) -> bool {
+/// Whether a frontend reference (`# syntax=`, or the build argument `BUILDKIT_SYNTAX`) means the language that is built in.
+pub fn is_built_in_frontend(reference: &str) -> bool {
     let name = reference.split('@').next().unwrap_or_default();
     let name = ["docker.io/", "index.docker.io/", "registry-1.docker.io/"]
         .iter()

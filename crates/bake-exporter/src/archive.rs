@@ -67,7 +67,7 @@ impl Exporter {
 fn archive_image(stored: &Stored, names: &[Reference], created: Option<Timestamp>) -> ArchiveImage {
     let blob = &stored.descriptor;
     let mut descriptor = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
-    if let [only] = stored.images.as_slice() {
+    if let Some(only) = stored.single() {
         set_descriptor_platform(&mut descriptor, &only.platform());
     }
     ArchiveImage { descriptor, names: names.to_vec(), created }

@@ -55,18 +55,35 @@ pub struct Stored {
     pub images: Vec<Image>,
 }
 
+impl Stored {
+    /// The image, where there is no index around it.
+    pub fn single(&self) -> Option<&Image> {
+        match self.images.as_slice() {
+            [only] if only.digest == self.descriptor.digest => Some(only),
+            _ => None,
+        }
+    }
+}
+
 /// Exports images that are in a store.
 #[derive(Debug, Clone)]
 pub struct Exporter {
     pub(crate) store: Store,
     pub(crate) format: LayerFormat,
     threads: NonZeroUsize,
+    always_index: bool,
 }
 
 impl Exporter {
     /// Exports from `store`, compressing on `threads` threads (which never changes the bytes).
     pub fn new(store: Store, format: LayerFormat, threads: NonZeroUsize) -> Self {
-        Self { store, format, threads }
+        Self { store, format, threads, always_index: false }
+    }
+
+    /// The same, but with an index even around a single image if `always_index`.
+    #[must_use]
+    pub fn with_index(self, always_index: bool) -> Self {
+        Self { always_index, ..self }
     }
 
     /// Puts images into the local store under `references` (canonical, with tags). Layers made by steps stay directories:
@@ -125,7 +142,7 @@ impl Exporter {
             self.store.put_bytes(&image.config_bytes)?;
             self.store.put_bytes(&image.manifest_bytes)?;
         }
-        let descriptor = if let [only] = images.as_slice() {
+        let descriptor = if let ([only], false) = (images.as_slice(), self.always_index) {
             blob_descriptor(&only.descriptor(None), &only.digest)
         } else {
             let descriptors = images.iter().map(|image| image.descriptor(Some(&image.platform()))).collect();

@@ -51,7 +51,7 @@ impl Exporter {
             let media_type =
                 image.manifest.media_type().as_ref().map_or(bake_oci::media_type::OCI_MANIFEST, AsRef::as_ref);
             let by_digest;
-            let target = if stored.images.len() == 1 {
+            let target = if stored.single().is_some() {
                 reference
             } else {
                 by_digest = reference.with_digest(image.digest.clone());
@@ -60,7 +60,7 @@ impl Exporter {
             let bytes = image.manifest_bytes.clone();
             pusher.runtime.block_on(pusher.client.push_manifest(target, media_type, bytes))?;
         }
-        if stored.images.len() > 1 {
+        if stored.single().is_none() {
             let digest = &stored.descriptor.digest;
             let bytes = self
                 .store

@@ -140,6 +140,8 @@ pub(crate) struct BuildRequest {
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) secrets: BTreeMap<String, SecretValue>,
     pub(crate) ssh: BTreeMap<String, SshSource>,
+    /// Whether the result is an index even for a single platform.
+    pub(crate) multi_platform: bool,
     pub(crate) pull: bool,
     pub(crate) jobs: NonZeroUsize,
     pub(crate) iidfile: Option<PathBuf>,
@@ -152,11 +154,8 @@ pub(crate) struct BuildRequest {
 impl BuildRequest {
     /// Resolves the arguments of `bake build`.
     pub(crate) fn new(arguments: &BuildArguments) -> Result<Self, CommandError> {
-        let keep_git = arguments.build_arg.iter().any(|argument| {
-            argument.name == "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
-                && matches!(argument.value.as_deref(), Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
-        });
-        let context = context_spec(&arguments.context, keep_git)?;
+        let build_args = build_args(arguments);
+        let context = context_spec(&arguments.context, truth(&build_args, "BUILDKIT_CONTEXT_KEEP_GIT_DIR")?)?;
         let dockerfile = match arguments.file.as_deref().map(|path| (path, path.to_string_lossy())) {
             None => DockerfileSpec::Default,
             Some((_, text)) if text == "-" => DockerfileSpec::Stdin,
@@ -168,11 +167,13 @@ impl BuildRequest {
                 "the Dockerfile and the build context cannot both come from standard input",
             ));
         }
-        let mut build_args = BTreeMap::new();
-        for argument in &arguments.build_arg {
-            if let Some(value) = argument.value.clone().or_else(|| std::env::var(&argument.name).ok()) {
-                build_args.insert(argument.name.clone(), value);
-            }
+        let mut build_args = build_args;
+        if let Some(syntax) = build_args.get("BUILDKIT_SYNTAX")
+            && !bake_dockerfile::is_built_in_frontend(syntax)
+        {
+            return Err(CommandError::usage(format!("the frontend `BUILDKIT_SYNTAX={syntax}` is not supported")).hint(
+                "the Dockerfile frontend is built in, and no image is run to read a Dockerfile; `docker/dockerfile` with any tag means it",
+            ));
         }
         let epoch_text = build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| variable("SOURCE_DATE_EPOCH"));
         let source_date_epoch = match epoch_text {
@@ -194,6 +195,7 @@ impl BuildRequest {
             annotations: annotations(&arguments.annotation)?,
             secrets: secrets(&arguments.secret)?,
             ssh: ssh_sources(&arguments.ssh)?,
+            multi_platform: truth(&build_args, "BUILDKIT_MULTI_PLATFORM")?,
             pull: arguments.pull,
             jobs: arguments.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
             iidfile: arguments.iidfile.clone(),
@@ -238,6 +240,22 @@ impl BuildRequest {
             return Err(CommandError::usage("only one output can go to standard output"));
         }
         Ok(request)
+    }
+}
+
+/// The build arguments that have values; one without takes that of the environment.
+fn build_args(arguments: &BuildArguments) -> BTreeMap<String, String> {
+    let value =
+        |argument: &bake::cli::Assignment| argument.value.clone().or_else(|| std::env::var(&argument.name).ok());
+    arguments.build_arg.iter().filter_map(|argument| Some((argument.name.clone(), value(argument)?))).collect()
+}
+
+/// The truth value of a build argument that bake itself obeys; one that is not given means no.
+fn truth(build_args: &BTreeMap<String, String>, name: &str) -> Result<bool, CommandError> {
+    match build_args.get(name).map(String::as_str) {
+        None | Some("" | "0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        Some(other) => Err(CommandError::usage(format!("`--build-arg {name}={other}` is neither true nor false"))),
     }
 }
 

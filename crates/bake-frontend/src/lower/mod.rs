@@ -420,5 +420,14 @@ enum BeganStage {
 
 /// Build arguments that bake understands itself.
 fn is_builtin_arg(name: &str) -> bool {
-    name.starts_with("BUILDKIT_") || name == "SOURCE_DATE_EPOCH"
+    matches!(
+        name,
+        "BUILDKIT_CACHE_MOUNT_NS"
+            | "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+            | "BUILDKIT_DOCKERFILE_CHECK"
+            | "BUILDKIT_MULTI_PLATFORM"
+            | "BUILDKIT_SANDBOX_HOSTNAME"
+            | "BUILDKIT_SYNTAX"
+            | "SOURCE_DATE_EPOCH"
+    )
 }

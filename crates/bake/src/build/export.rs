@@ -34,7 +34,7 @@ pub(super) fn export(
     progress: &Progress,
 ) -> Result<Exported, CommandError> {
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let exporter = Exporter::new(host.store.clone(), host.format, threads);
+    let exporter = Exporter::new(host.store.clone(), host.format, threads).with_index(request.multi_platform);
     let exports: Vec<ExportImage> = assembled.iter().map(|assembled| assembled.image.clone()).collect();
     let context = Context { assembled, exports: &exports, request, host, images, exporter: &exporter };
     let mut outcome = Exported::default();
@@ -213,7 +213,7 @@ impl Context<'_> {
     }
 
     fn platform_directory(&self, assembled: &Assembled, path: &Path) -> PathBuf {
-        if self.assembled.len() == 1 {
+        if self.assembled.len() == 1 && !self.request.multi_platform {
             return path.to_owned();
         }
         path.join(assembled.image.platform.to_string().replace('/', "_"))
@@ -258,7 +258,7 @@ fn write_to(
 fn write_results(stored: &Stored, request: &BuildRequest) -> Result<(), CommandError> {
     let config = stored.images.first().map(|image| image.config_digest.to_string()).unwrap_or_default();
     if let Some(path) = &request.iidfile {
-        let digest = if stored.images.len() == 1 { config.clone() } else { stored.descriptor.digest.to_string() };
+        let digest = if stored.single().is_some() { config.clone() } else { stored.descriptor.digest.to_string() };
         std::fs::write(path, digest)
             .map_err(|error| CommandError::build(format!("cannot write `{}`: {error}", path.display())))?;
     }
