@@ -15,6 +15,7 @@ const TESTS: &[Test] = &[
     ("links_of_a_repository_lead_nowhere_else", &["git"], links),
     ("the_git_directory_is_kept_without_traces", &["git"], kept_git_directory),
     ("times_are_those_of_the_commit", &["git"], commit_times),
+    ("images_get_the_time_of_their_context", &["git", "tar"], times_of_contexts),
     ("submodules_may_be_named_relatively", &["git"], submodules),
     ("tokens_of_git_go_to_their_host", &["git"], git_tokens),
     ("an_archive_on_a_server_is_a_build_context", &["tar"], archive),
@@ -181,6 +182,34 @@ fn commit_times(environment: &Environment) -> Outcome {
     )?;
     let finished = succeed(&mut build(environment, &scratch, &scratch.at("context")))?;
     check(finished.stderr.contains("1612325106"), || finished.stderr.clone())
+}
+
+fn times_of_contexts(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    make_repository(&scratch)?;
+    scratch.write("packed/Dockerfile", "FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo time $SOURCE_DATE_EPOCH\n")?;
+    let (archive, packed) = (scratch.at("served/context.tar"), scratch.at("packed"));
+    succeed(Command::new("tar").args(["-cf", &archive, "-C", &packed, "--mtime=@1234567", "Dockerfile"]))?;
+    let server = serve(scratch.path().join("served"), None)?;
+    let (tar, git) =
+        (format!("http://{}/context.tar", server.host()), format!("http://{}/repository.git", server.host()));
+    let named = format!("code={git}");
+    for (context, epoch, time) in
+        [(&tar, "context", "time 1234567"), (&packed, "code", "time 1612325106"), (&packed, "99", "time 99")]
+    {
+        let mut command = build(environment, &scratch, context);
+        command.args(["--build-context", &named]);
+        let finished = succeed(command.env("SOURCE_DATE_EPOCH", epoch))?;
+        check(finished.stderr.contains(time), || format!("{epoch}: {}", finished.stderr))?;
+    }
+    let again = succeed(build(environment, &scratch, &git).env("SOURCE_DATE_EPOCH", "context"))?;
+    let same = succeed(build(environment, &scratch, &git).env("SOURCE_DATE_EPOCH", "1612325106"))?;
+    equal(&again.text(), &same.text(), "digest")?;
+    for (context, epoch) in [(&packed, "context"), (&packed, "soon")] {
+        let finished = finish(build(environment, &scratch, context).env("SOURCE_DATE_EPOCH", epoch))?;
+        expect_failure(&finished, 2, &["invalid `SOURCE_DATE_EPOCH=", epoch])?;
+    }
+    Ok(())
 }
 
 fn submodules(environment: &Environment) -> Outcome {

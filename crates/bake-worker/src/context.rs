@@ -10,10 +10,11 @@ use bake_graph::{GitSource, HttpSource};
 use bake_oci::Digester;
 use bake_snapshot::MergedView;
 use bake_solver::{Layer, StepError};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::archive::recognise;
 use crate::destination::Destination;
+use crate::select::{Item, select_path};
 use crate::source_tree::SourceTree;
 use crate::worker::{LinuxWorker, RememberedLayer, Report, open_directory, snapshot_failed, store_failed};
 
@@ -104,6 +105,24 @@ impl LinuxWorker {
     /// Fetches a build context from a git repository.
     pub fn context_from_git(&self, source: &GitSource, report: &Report<'_>) -> Result<Layer, StepError> {
         self.git(source, report)
+    }
+
+    /// The time of the commit that a build context names, in seconds since 1970.
+    pub fn time_of_git(&self, source: &GitSource, report: &Report<'_>) -> Result<i64, StepError> {
+        self.git_commit(source, report).map(|commit| commit.committed_unix_s)
+    }
+
+    /// The time of a file on an HTTP server, in seconds since 1970: what the server says, else that of the newest file of an archive.
+    pub fn time_of_http(&self, source: &HttpSource, report: &Report<'_>) -> Result<Option<i64>, StepError> {
+        if let Some(time) = self.http_last_modified(source, report)? {
+            return Ok(Some(time));
+        }
+        let FetchedContext::Archive(layer) = self.context_from_http(source, report)? else { return Ok(None) };
+        let root = open_directory(&self.directory_of(&layer)?, "cannot open what was fetched")?;
+        let files = select_path(&SourceTree::new(root, None), b"/", None)
+            .map_err(|error| StepError::input(error.to_string()))?;
+        let regular = |item: &&Item| item.node.file_type() == FileType::RegularFile;
+        Ok(files.items.iter().filter(regular).map(|item| item.node.stat.st_mtime).max())
     }
 
     /// Reads a file of a context that was fetched, at most `limit` bytes and one more, following links inside it; `None` if there is

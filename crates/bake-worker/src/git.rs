@@ -18,7 +18,9 @@ use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
 use crate::select::select_path;
 use crate::source_tree::{SourceTree, TreeError, io, split};
-use crate::worker::{LinuxWorker, RememberedLayer, Report, open_directory, store_failed};
+use serde::{Deserialize, Serialize};
+
+use crate::worker::{LinuxWorker, Report, open_directory, store_failed};
 
 /// Where `git` is looked for.
 const PROGRAMS: [&str; 3] = ["/usr/bin/git", "/usr/local/bin/git", "/bin/git"];
@@ -27,23 +29,38 @@ const FETCHED: &str = "git";
 /// The most that is kept of what `git` prints.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
+/// A commit whose files are in the store.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FetchedCommit {
+    pub(crate) layer: Layer,
+    /// When it was made, in seconds since 1970.
+    pub(crate) committed_unix_s: i64,
+}
+
 impl LinuxWorker {
     pub(crate) fn git(&self, source: &GitSource, report: &Report<'_>) -> Result<Layer, StepError> {
+        self.git_commit(source, report).map(|commit| commit.layer)
+    }
+
+    /// The files of a commit, fetched if they are not here, and its time.
+    pub(crate) fn git_commit(&self, source: &GitSource, report: &Report<'_>) -> Result<FetchedCommit, StepError> {
         let git = Git::find(self, source)?;
         let commit = git.resolve()?;
         let name = format!(
             "{} {commit} {:?} {} {} {:?}",
             source.url, source.subdirectory, source.keep_git_directory, source.submodules, source.times
         );
-        if let Some((layer, _)) = self.recall_layer(FETCHED, &name)? {
-            return Ok(layer);
+        if let Some((_, value)) = self.recall_layer(FETCHED, &name)?
+            && let Ok(known) = serde_json::from_slice::<FetchedCommit>(&value)
+        {
+            return Ok(known);
         }
-        let layer = self.check_out(&git, &commit, report)?;
-        self.remember_layer(FETCHED, &name, &RememberedLayer { layer: layer.clone() })?;
-        Ok(layer)
+        let fetched = self.check_out(&git, &commit, report)?;
+        self.remember_layer(FETCHED, &name, &fetched)?;
+        Ok(fetched)
     }
 
-    fn check_out(&self, git: &Git<'_>, commit: &str, report: &Report<'_>) -> Result<Layer, StepError> {
+    fn check_out(&self, git: &Git<'_>, commit: &str, report: &Report<'_>) -> Result<FetchedCommit, StepError> {
         let store = &self.options.store;
         let source = git.source;
         // The repository goes beside the layer's directory and is thrown away with it.
@@ -74,12 +91,7 @@ impl LinuxWorker {
             // Here too, not every server gives less than everything.
             run(&[&update[..], &["--depth=1"]].concat()).or_else(|_| run(&update))?;
         }
-        let time = match source.times {
-            GitTimes::Checkout => None,
-            GitTimes::Commit => {
-                Some(run(&["show", "--no-patch", "--format=%ct", commit]).and_then(|time| commit_time(&time))?)
-            }
-        };
+        let committed_unix_s = commit_time(&run(&["show", "--no-patch", "--format=%ct", commit])?)?;
         if source.keep_git_directory {
             run(&["config", "remote.origin.url", &shown(&source.url)])?;
             // They hold times, and the first the address with its password.
@@ -90,8 +102,8 @@ impl LinuxWorker {
         let open = |path: &Path| open_directory(path, "cannot open a directory of the store");
         let snapshot = store.begin_snapshot().map_err(|error| store_failed(&error))?;
         let files = SourceTree::new(open(&tree)?, None);
-        if let Some(seconds) = time {
-            set_times(&files, seconds)
+        if source.times == GitTimes::Commit {
+            set_times(&files, committed_unix_s)
                 .map_err(|error| StepError::environment("cannot set times in a checkout", error))?;
         }
         let subdirectory = source.subdirectory.as_deref().unwrap_or("/");
@@ -106,7 +118,7 @@ impl LinuxWorker {
         let destination = Destination::new(open(snapshot.fs())?, open(snapshot.fs())?, self.format.ownership);
         let options = CopyOptions { owner: Some((0, 0)), root_owned: true, mode: None, file_name: None, xattrs: false };
         copy(&files, &selection, &destination, "/", &options).map_err(|error| StepError::input(error.to_string()))?;
-        self.publish_source(snapshot, report)
+        Ok(FetchedCommit { layer: self.publish_source(snapshot, report)?, committed_unix_s })
     }
 
     /// The value of the first secret that the caller gave of `ids`.

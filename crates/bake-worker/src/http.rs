@@ -35,13 +35,28 @@ struct Remembered {
 
 impl LinuxWorker {
     pub(crate) fn http(&self, source: &HttpSource, report: &Report<'_>) -> Result<Layer, StepError> {
+        self.http_file(source, report).map(|file| file.layer)
+    }
+
+    /// When the server says that a file was last changed, in seconds since 1970.
+    pub(crate) fn http_last_modified(
+        &self,
+        source: &HttpSource,
+        report: &Report<'_>,
+    ) -> Result<Option<i64>, StepError> {
+        let time = self.http_file(source, report)?.last_modified.as_deref().and_then(http_date);
+        Ok(time.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).and_then(|age| i64::try_from(age.as_secs()).ok()))
+    }
+
+    fn http_file(&self, source: &HttpSource, report: &Report<'_>) -> Result<Remembered, StepError> {
         let name = format!("{} {}", source.url, source.checksum.as_ref().map(ToString::to_string).unwrap_or_default());
         let known = self.recall_layer(FETCHED, &name)?;
         let known = known.and_then(|(_, value)| serde_json::from_slice::<Remembered>(&value).ok());
         // Content that was checked against a checksum cannot have changed.
-        if let (Some(known), Some(_)) = (&known, &source.checksum) {
-            return Ok(known.layer.clone());
-        }
+        let known = match (known, &source.checksum) {
+            (Some(known), Some(_)) => return Ok(known),
+            (known, _) => known,
+        };
         let (runtime, _) = self
             .options
             .network
@@ -50,7 +65,7 @@ impl LinuxWorker {
         let fetched = runtime.block_on(self.fetch(source, known.as_ref(), report))?;
         let Some((layer, headers)) = fetched else {
             return match known {
-                Some(known) => Ok(known.layer),
+                Some(known) => Ok(known),
                 None => Err(StepError::input(format!(
                     "`{}` answered that nothing changed, but nothing was fetched before",
                     source.url
@@ -58,9 +73,9 @@ impl LinuxWorker {
             };
         };
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
-        let remembered = Remembered { etag: text(ETAG), last_modified: text(LAST_MODIFIED), layer: layer.clone() };
+        let remembered = Remembered { etag: text(ETAG), last_modified: text(LAST_MODIFIED), layer };
         self.remember_layer(FETCHED, &name, &remembered)?;
-        Ok(layer)
+        Ok(remembered)
     }
 
     async fn fetch(

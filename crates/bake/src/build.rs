@@ -75,7 +75,10 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
     report_problems(&dockerfile, &dockerfile.diagnostics, &progress)?;
 
     let resolver = Resolver { images: Arc::clone(&images), named: request.named.clone(), pull: request.pull };
-    let options = PlanOptions { main_context: input.main_context, ..request.plan.clone() };
+    let mut options = PlanOptions { main_context: input.main_context, ..request.plan.clone() };
+    if let Some(epoch) = input.source_date_epoch {
+        options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string());
+    }
     let plan = match bake_frontend::plan(&dockerfile, &options, &resolver) {
         Ok(plan) => plan,
         Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
@@ -98,7 +101,7 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         }
     };
 
-    let assembled = assemble::assemble(&plan, &solved, &worker, request.source_date_epoch)?;
+    let assembled = assemble::assemble(&plan, &solved, &worker, input.source_date_epoch)?;
     let exported = export::export(&assembled, request, host, &images, &progress)?;
 
     empty_trash(host);

@@ -119,6 +119,15 @@ pub(crate) enum NamedSource {
     Http(HttpSource),
 }
 
+/// Which time images get.
+#[derive(Debug, Clone)]
+pub(crate) enum SourceDateEpoch {
+    /// Seconds since 1970.
+    Seconds(i64),
+    /// That of the main context (`context`) or of a named one.
+    OfContext(String),
+}
+
 /// What a `--ssh` names.
 #[derive(Debug, Clone)]
 pub(crate) enum SshSource {
@@ -146,7 +155,7 @@ pub(crate) struct BuildRequest {
     pub(crate) jobs: NonZeroUsize,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
-    pub(crate) source_date_epoch: Option<i64>,
+    pub(crate) source_date_epoch: Option<SourceDateEpoch>,
     pub(crate) shm_size_bytes: Option<u64>,
     pub(crate) display: DisplayKind,
 }
@@ -176,16 +185,12 @@ impl BuildRequest {
             ));
         }
         let epoch_text = build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| variable("SOURCE_DATE_EPOCH"));
-        let source_date_epoch = match epoch_text {
-            None => None,
-            Some(text) => {
-                let epoch = text
-                    .parse::<i64>()
-                    .map_err(|_| CommandError::usage(format!("`SOURCE_DATE_EPOCH={text}` is no number of seconds")))?;
-                build_args.insert("SOURCE_DATE_EPOCH".into(), text);
-                Some(epoch)
-            }
-        };
+        let source_date_epoch = epoch_text.map(|text| match text.parse::<i64>() {
+            Ok(seconds) => SourceDateEpoch::Seconds(seconds),
+            Err(_) => SourceDateEpoch::OfContext(text),
+        });
+        // The value that steps see is set when it is known.
+        build_args.remove("SOURCE_DATE_EPOCH");
         let tags = arguments.tag.iter().map(|tag| tag_reference(tag)).collect::<Result<Vec<_>, _>>()?;
         let mut request = Self {
             context,

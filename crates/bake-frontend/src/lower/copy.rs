@@ -70,9 +70,11 @@ impl Lowering<'_> {
                 CopySource::Path(word) => {
                     let path = self.expand(word, &state.environment.clone())?;
                     shown.push(path.clone());
-                    let action = if add && is_git_url(&path) {
+                    // The flag says that an address is a repository's, whatever it ends in.
+                    let is_repository = copy.keep_git_dir.is_some() && is_http_url(&path);
+                    let action = if add && (is_git_url(&path) || is_repository) {
                         self.git(&path, copy, &options, word, &mut inputs)?
-                    } else if path.starts_with("http://") || path.starts_with("https://") {
+                    } else if is_http_url(&path) {
                         if !add {
                             return fail(word.span, "source can't be a URL for COPY");
                         }
@@ -298,6 +300,10 @@ pub(super) fn parse_owner(text: &str, at: Span) -> Lower<Owner> {
         Ok(OwnerId::Name(text.to_owned()))
     };
     Ok(Owner { user: id(user)?, group: group.map(id).transpose()? })
+}
+
+fn is_http_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
 }
 
 /// The name a remote file gets under a directory destination.

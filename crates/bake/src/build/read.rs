@@ -9,11 +9,11 @@ use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake_dockerfile::{IgnoreFile, IgnorePatterns, SourceText, limits};
 use bake_frontend::{MainContext, without_credentials};
-use bake_graph::{HttpSource, StepLabel};
+use bake_graph::{GitSource, HttpSource, StepLabel};
 use bake_solver::{Layer, StepError, StepErrorKind};
 use bake_worker::{BuildContext, ContextDirectory, FetchedContext, LinuxWorker, Report};
 
-use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec, NamedSource};
+use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec, NamedSource, SourceDateEpoch};
 
 /// The largest ignore file.
 const IGNORE_BYTES_MAX: u64 = 5 << 20;
@@ -28,6 +28,8 @@ pub(super) struct Input {
     pub(super) contexts: BTreeMap<String, BuildContext>,
     /// Where the main context comes from.
     pub(super) main_context: MainContext,
+    /// The time that images get, in seconds since 1970.
+    pub(super) source_date_epoch: Option<i64>,
 }
 
 pub(super) fn read(request: &BuildRequest, worker: &LinuxWorker, progress: &Progress) -> Result<Input, CommandError> {
@@ -49,7 +51,8 @@ pub(super) fn read(request: &BuildRequest, worker: &LinuxWorker, progress: &Prog
             contexts.insert(name.clone(), directory_context(path, None)?);
         }
     }
-    Ok(Input { dockerfile, contexts, main_context })
+    let source_date_epoch = fetcher.source_date_epoch(request)?;
+    Ok(Input { dockerfile, contexts, main_context, source_date_epoch })
 }
 
 /// The main build context.
@@ -102,6 +105,28 @@ impl Fetcher<'_> {
                 Ok(Main::Archive { files, name, remote: true })
             }
         }
+    }
+
+    fn source_date_epoch(&self, request: &BuildRequest) -> Result<Option<i64>, CommandError> {
+        let name = match &request.source_date_epoch {
+            None => return Ok(None),
+            Some(SourceDateEpoch::Seconds(seconds)) => return Ok(Some(*seconds)),
+            Some(SourceDateEpoch::OfContext(name)) => name,
+        };
+        let text = format!("read the time of the build context {name}");
+        let of_git = |source: &GitSource| self.shown(&text, |report| self.worker.time_of_git(source, report)).map(Some);
+        let of_http = |source: &HttpSource| self.shown(&text, |report| self.worker.time_of_http(source, report));
+        let time = match (name.as_str(), &request.context, request.named.get(name)) {
+            ("context", ContextSpec::Git(source), _) | (_, _, Some(NamedSource::Git(source))) => of_git(source)?,
+            ("context", ContextSpec::Http(source), _) | (_, _, Some(NamedSource::Http(source))) => of_http(source)?,
+            _ => {
+                let what = "a number of seconds, or a build context from git or HTTP: `context` or the name of one";
+                return Err(CommandError::usage(format!("invalid `SOURCE_DATE_EPOCH={name}`: it must be {what}")));
+            }
+        };
+        time.map(Some).ok_or_else(|| {
+            CommandError::input(format!("`SOURCE_DATE_EPOCH={name}`: the server says no time, and it is no archive"))
+        })
     }
 
     fn http(&self, source: &HttpSource, text: &str) -> Result<FetchedContext, CommandError> {
