@@ -1,4 +1,7 @@
-//! `.dockerignore`: an ordered list of patterns, of which the last that matches a path or one of its parents decides.
+//! `.dockerignore`: an ordered list of patterns, of which the last decides that changes what the ones before it say about a path.
+//!
+//! What a pattern did to a directory holds for everything below. One that had nothing to change there, such as a `!` on a directory
+//! that was not excluded, is asked again for each path below, and then has to match that path itself.
 //!
 //! The semantics are those of moby's pattern matcher, not of gitignore: patterns are anchored at the root of the context, `*.log`
 //! matches at the top only, `**` crosses directories, `!` takes back what earlier patterns excluded, also below an excluded directory.
@@ -315,7 +318,10 @@ impl IgnorePatterns {
         let mut excluded = false;
         let mut matched = Vec::with_capacity(self.patterns.len());
         for (index, pattern) in self.patterns.iter().enumerate() {
-            let hit = parent.matched.get(index).copied().unwrap_or(false) || pattern.matcher.matches(path);
+            // A pattern that would change nothing is not asked, and so is not known to match for what is below either: in
+            // `a/b`, `!a` the second takes nothing back, for `a` was not excluded when it matched.
+            let hit = parent.matched.get(index).copied().unwrap_or(false)
+                || (pattern.negated == excluded && pattern.matcher.matches(path));
             if hit {
                 excluded = !pattern.negated;
             }

@@ -66,7 +66,7 @@ fn single_patterns() {
 }
 
 #[test]
-fn the_last_match_wins() {
+fn the_last_match_that_changes_something_wins() {
     for (patterns, path, expected) in [
         (&["!a", "*"][..], "a", true),
         (&["*", "!a"], "a", false),
@@ -76,8 +76,12 @@ fn the_last_match_wins() {
         (&["**", "!util/web"], "util/web/foo", false),
         (&["**", "!util/web", "util/web/foo"], "util/web/foo", true),
         (&["**", "!dist/*.whl"], "dist/a+b.whl", false),
-        (&["a", "!a/b", "a"], "a/b/c", true),
-        (&["*", "!**/*.rs", "target"], "target/x.rs", true),
+        (&["a", "!a/b", "a"], "a/b/c", false),
+        (&["*", "!**/*.rs", "target"], "target/x.rs", false),
+        (&["*", "!**/*.rs", "target/**"], "target/x.rs", true),
+        (&["a/b", "!a"], "a/b", true),
+        (&["a/b", "!a"], "a/c", false),
+        (&["a/b", "!a/*"], "a/b", false),
     ] {
         assert_eq!(list(patterns).matches(path), expected, "{patterns:?} {path}");
     }
