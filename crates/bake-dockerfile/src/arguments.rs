@@ -300,7 +300,8 @@ impl<'a> Arguments<'a> {
                 .position(|heredoc| heredoc.range.start <= range.start && range.end <= heredoc.range.end)
             {
                 Some(index) if !range.is_empty() => {
-                    if !sources.iter().any(|(source, _)| *source == CopySource::Heredoc(index)) {
+                    // The words of one heredoc follow each other.
+                    if !matches!(sources.last(), Some((CopySource::Heredoc(last), _)) if *last == index) {
                         sources.push((CopySource::Heredoc(index), word.span));
                     }
                 }

@@ -1,6 +1,7 @@
 //! Parser directives: `# syntax=`, `# escape=` and `# check=` on the first lines of a file.
 
 use crate::diagnostic::{Diagnostic, code};
+use crate::limits::PROBLEMS_PER_INSTRUCTION_MAX;
 use crate::logical::{PhysicalLine, line_at};
 use crate::source::{Span, Spanned};
 
@@ -137,8 +138,10 @@ impl Reader {
             self.found.lines.push(Span::new(line.start, line.next));
         }
         if self.seen.contains(&known) {
-            let message = format!("only one {known} parser directive can be used");
-            self.found.diagnostics.push(Diagnostic::error(code::DIRECTIVE, span, message));
+            if self.found.diagnostics.len() < PROBLEMS_PER_INSTRUCTION_MAX {
+                let message = format!("only one {known} parser directive can be used");
+                self.found.diagnostics.push(Diagnostic::error(code::DIRECTIVE, span, message));
+            }
             return true;
         }
         self.seen.push(known);

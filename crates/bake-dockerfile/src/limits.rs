@@ -27,7 +27,8 @@ pub const NESTING_MAX: usize = 64;
 /// Largest result of one expansion in bytes: variables that double each other must not exhaust memory.
 pub const EXPANSION_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Most steps the matching of one `${name#pattern}` may take: the work grows with pattern times value, for `/` times value again.
+/// Most steps the matching of all `${name#pattern}` of one word may take: the work of each grows with pattern times value, for `/`
+/// times value again.
 pub const PATTERN_STEPS_MAX: usize = 20_000_000;
 
 /// Largest ignore file in bytes.

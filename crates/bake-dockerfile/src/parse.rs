@@ -136,7 +136,7 @@ impl Parser<'_> {
                 position = line.next;
             } else if is_comment(content) {
                 self.check_length(line.start, line.end);
-                if directive_lines.iter().any(|span| span.start == line.start) {
+                if directive_lines.binary_search_by_key(&line.start, |span| span.start).is_ok() {
                     self.item(ItemKind::Directive, line.start, line.next);
                 } else {
                     self.item(ItemKind::Comment, line.start, line.next);
@@ -266,9 +266,10 @@ impl Parser<'_> {
             let span = line.span(word.range.clone());
             let body = read_body(self.text, next, word, drop_carriage_returns);
             let body_start = next;
-            if body.closed || body.next > next {
-                end = body.end;
-            }
+            // At the end of the file there is no body: its place is where the instruction ends.
+            let body_span =
+                if body.next > next { Span::new(body_start, body.end.max(body_start)) } else { Span::new(end, end) };
+            end = end.max(body_span.end);
             next = body.next;
             self.check_lengths(body_start, next);
             if !body.closed {
@@ -281,7 +282,7 @@ impl Parser<'_> {
                 chomp: word.chomp,
                 file_descriptor: word.file_descriptor,
                 body: if word.chomp { without_leading_tabs(&body.text) } else { body.text },
-                span: Span::new(body_start, body.end.max(body_start)),
+                span: body_span,
                 word: Spanned::new(line.slice(word.range.clone()).to_owned(), span),
             });
         }

@@ -4,8 +4,10 @@
 //! ${name/p/r} ${name//p/r}`, nested in `w`, `p` and `r`. Single quotes keep everything, double quotes expand, the escape character
 //! takes the meaning from the next character.
 
+use std::collections::HashSet;
+
 use crate::limits::{EXPANSION_BYTES_MAX, NESTING_MAX};
-use crate::pattern::{Greed, ShellPattern, TooCostly};
+use crate::pattern::{Greed, LimitReached, ShellPattern};
 
 /// Looks a variable up; `None` when it is not set.
 pub type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -96,7 +98,7 @@ pub enum ExpandError {
         /// Where the substitution begins.
         offset: usize,
     },
-    /// The pattern would take too long to match.
+    /// The pattern, with those before it in the word, would take too long to match.
     #[error("pattern ({pattern}) in substitution takes too long to match against the value of {name}")]
     CostlyPattern {
         /// The pattern, expanded.
@@ -158,7 +160,7 @@ impl Expander {
     pub fn expand(&self, word: &str, variables: &Variables<'_>) -> Result<Expansion, ExpandError> {
         let mut lexer = Lexer::new(word, self.escape, Quotes::Interpreted, variables);
         let text = lexer.until(None, Escapes::Resolved, &mut Words::default())?;
-        Ok(Expansion { text, undefined: lexer.undefined })
+        Ok(Expansion { text, undefined: each_once(lexer.undefined) })
     }
 
     /// Expands variables, then splits at white space that is neither quoted nor escaped.
@@ -169,7 +171,7 @@ impl Expander {
         let mut lexer = Lexer::new(word, self.escape, Quotes::Interpreted, variables);
         let mut words = Words::default();
         lexer.until(None, Escapes::Resolved, &mut words)?;
-        Ok(WordsExpansion { words: words.finish(), undefined: lexer.undefined })
+        Ok(WordsExpansion { words: words.finish(), undefined: each_once(lexer.undefined) })
     }
 
     /// Expands the body of a heredoc: quotes stay as they are, and the escape character is always `\`.
@@ -179,7 +181,7 @@ impl Expander {
     pub fn expand_heredoc(&self, body: &str, variables: &Variables<'_>) -> Result<Expansion, ExpandError> {
         let mut lexer = Lexer::new(body, '\\', Quotes::Literal, variables);
         let text = lexer.until(None, Escapes::Resolved, &mut Words::default())?;
-        Ok(Expansion { text, undefined: lexer.undefined })
+        Ok(Expansion { text, undefined: each_once(lexer.undefined) })
     }
 
     /// Removes quotes and escapes without expanding anything: `$` is an ordinary character. An unclosed quote ends with the word.
@@ -262,14 +264,27 @@ struct Lexer<'a> {
     escape: char,
     quotes: Quotes,
     variables: &'a Variables<'a>,
+    /// May hold a name several times: comparing each with all before it would take the square of their number.
     undefined: Vec<String>,
     depth: usize,
     produced: usize,
+    /// What the matching of all patterns took so far.
+    pattern_steps: usize,
 }
 
 impl<'a> Lexer<'a> {
     fn new(text: &'a str, escape: char, quotes: Quotes, variables: &'a Variables<'a>) -> Self {
-        Self { text, position: 0, escape, quotes, variables, undefined: Vec::new(), depth: 0, produced: 0 }
+        Self {
+            text,
+            position: 0,
+            escape,
+            quotes,
+            variables,
+            undefined: Vec::new(),
+            depth: 0,
+            produced: 0,
+            pattern_steps: 0,
+        }
     }
 
     fn peek(&self) -> Option<char> {
@@ -458,9 +473,12 @@ impl<'a> Lexer<'a> {
             None => (operand.as_str(), Greed::Shortest),
         };
         let pattern = shell_pattern(text, offset)?;
-        let trimmed =
-            if modifier == '#' { pattern.trim_prefix(&value, greed) } else { pattern.trim_suffix(&value, greed) };
-        trimmed.map_err(|TooCostly| costly(text, name, offset))
+        let trimmed = if modifier == '#' {
+            pattern.trim_prefix(&value, greed, &mut self.pattern_steps)
+        } else {
+            pattern.trim_suffix(&value, greed, &mut self.pattern_steps)
+        };
+        trimmed.map_err(|limit| limit_reached(limit, text, name, offset))
     }
 
     /// `/pattern/text` and `//pattern/text`.
@@ -477,14 +495,18 @@ impl<'a> Lexer<'a> {
         let replacement = self.operand('}', Escapes::Kept, offset)?;
         let value = self.value_or_undefined(name);
         shell_pattern(&text, offset)?
-            .replace(&value, &replacement, all)
-            .map_err(|TooCostly| costly(&text, name, offset))
+            .replace(&value, &replacement, all, &mut self.pattern_steps)
+            .map_err(|limit| limit_reached(limit, &text, name, offset))
     }
 
     /// The text up to `stop`; running into the end of the word means that the brace is missing.
     fn operand(&mut self, stop: char, escapes: Escapes, offset: usize) -> Result<String, Unfinished> {
         self.until(Some(stop), escapes, &mut Words::default()).map_err(|unfinished| match unfinished {
-            Unfinished::Refused(error @ (ExpandError::Required { .. } | ExpandError::TooLarge { .. })) => error.into(),
+            Unfinished::Refused(
+                error @ (ExpandError::Required { .. }
+                | ExpandError::TooLarge { .. }
+                | ExpandError::CostlyPattern { .. }),
+            ) => error.into(),
             _ if self.peek().is_none() => ExpandError::MissingBrace { offset }.into(),
             other => other,
         })
@@ -506,12 +528,19 @@ impl<'a> Lexer<'a> {
 
     fn value_or_undefined(&mut self, name: &str) -> String {
         (self.variables)(name).unwrap_or_else(|| {
-            if !self.undefined.iter().any(|known| known == name) {
-                self.undefined.push(name.to_owned());
-            }
+            self.undefined.push(name.to_owned());
             String::new()
         })
     }
+}
+
+/// The names in order, without repetitions.
+fn each_once(mut names: Vec<String>) -> Vec<String> {
+    if names.len() > 1 {
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+    }
+    names
 }
 
 /// Why scanning stopped early: only the substitution around it knows what is missing when the word ends.
@@ -540,8 +569,13 @@ fn shell_pattern(text: &str, offset: usize) -> Result<ShellPattern, ExpandError>
     ShellPattern::parse(text).map_err(|reason| ExpandError::InvalidPattern { pattern: text.to_owned(), reason, offset })
 }
 
-fn costly(pattern: &str, name: &str, offset: usize) -> Unfinished {
-    ExpandError::CostlyPattern { pattern: pattern.to_owned(), name: name.to_owned(), offset }.into()
+fn limit_reached(limit: LimitReached, pattern: &str, name: &str, offset: usize) -> Unfinished {
+    match limit {
+        LimitReached::Steps => {
+            ExpandError::CostlyPattern { pattern: pattern.to_owned(), name: name.to_owned(), offset }.into()
+        }
+        LimitReached::Bytes => ExpandError::TooLarge { offset }.into(),
+    }
 }
 
 #[cfg(test)]

@@ -430,3 +430,28 @@ fn limits_are_named() {
     let heredocs = format!("FROM a\nRUN {}\n", "<<A ".repeat(HEREDOCS_MAX + 1));
     assert!(problems(&heredocs).iter().any(|problem| problem.contains("at most 256 heredocs")));
 }
+
+#[test]
+fn repeated_directives_are_all_directives() {
+    let dockerfile = parse_text(&format!("{}FROM a\n", "# escape=`\n".repeat(100_000)));
+    assert_eq!(dockerfile.items.iter().filter(|item| item.kind == ItemKind::Directive).count(), 100_000);
+    assert_eq!(dockerfile.diagnostics.len(), PROBLEMS_PER_INSTRUCTION_MAX);
+}
+
+#[test]
+fn a_heredoc_without_a_body_stands_at_the_end_of_its_instruction() {
+    let dockerfile = parse_text("FROM a\nRUN <<A <<B\nx\nA\n");
+    let instruction = &dockerfile.instructions[1];
+    let places: Vec<_> = instruction.heredocs.iter().map(|heredoc| (heredoc.span.start, heredoc.span.end)).collect();
+    assert_eq!(places, [(19, 22), (22, 22)]);
+    assert_eq!(instruction.span.end, 22);
+}
+
+#[test]
+fn a_heredoc_of_many_words_is_one_source() {
+    let text = format!("FROM a\nCOPY {}<<\"{}\" /d\n", "a ".repeat(100_000), "b ".repeat(100_000));
+    let dockerfile = parse_text(&text);
+    let InstructionKind::Copy(copy) = &dockerfile.instructions[1].kind else { panic!("no COPY") };
+    assert_eq!(copy.sources.len(), 100_001);
+    assert_eq!(copy.sources.last(), Some(&CopySource::Heredoc(0)));
+}

@@ -250,3 +250,25 @@ fn limits_end_hostile_words() {
     let result = Expander::default().expand(&wide, &|_| Some(value.clone()));
     assert!(matches!(result, Err(ExpandError::TooLarge { .. })));
 }
+
+#[test]
+fn results_of_replacements_are_limited() {
+    let value = "a".repeat(50_000);
+    let expanded = Expander::default().expand("x${A//?/$A}", &|_| Some(value.clone()));
+    assert_eq!(expanded, Err(ExpandError::TooLarge { offset: 1 }));
+}
+
+#[test]
+fn the_work_of_all_patterns_of_a_word_is_limited() {
+    let value = "a".repeat(3_000);
+    let expand = |word: &str| Expander::default().expand(word, &|_| Some(value.clone()));
+    assert!(expand("${A//*b/}").is_ok());
+    assert!(matches!(expand(&"${A//*b/}".repeat(20)), Err(ExpandError::CostlyPattern { .. })));
+}
+
+#[test]
+fn any_number_of_missing_names_is_reported() {
+    let word: String = (0..100_000).map(|number| format!("$a{number} $a7 ")).collect();
+    let expansion = Expander::default().expand(&word, &|_| None).unwrap();
+    assert_eq!(expansion.undefined.len(), 100_000);
+}
