@@ -1,47 +1,14 @@
-//! Properties that hold for any text.
+//! Properties that hold for any text, and the inputs kept for the fuzz targets, which check the same.
 
-use bake_dockerfile::{Dockerfile, Expander, ItemKind, SourceText, Span, glob_match, parse, parse_trigger};
+use std::fs;
+use std::path::Path;
+
+use bake_dockerfile::{Expander, SourceText, glob_match, parse};
 use proptest::prelude::*;
 
-fn check_span(dockerfile: &Dockerfile, span: Span) {
-    let text = dockerfile.source.text();
-    assert!(text.get(span.start..span.end).is_some(), "{span:?} is no range of {text:?}");
-}
+mod invariants;
 
-fn check(dockerfile: &Dockerfile, text: &str) {
-    assert_eq!(dockerfile.print(), text);
-    let mut position = 0;
-    for item in &dockerfile.items {
-        assert_eq!(item.span.start, position, "items are contiguous");
-        position = item.span.end;
-    }
-    let listed = dockerfile.items.iter().filter(|item| matches!(item.kind, ItemKind::Instruction(_))).count();
-    assert_eq!(listed, dockerfile.instructions.len());
-    for instruction in &dockerfile.instructions {
-        check_span(dockerfile, instruction.span);
-        check_span(dockerfile, instruction.keyword.span);
-        instruction.comments.iter().for_each(|span| check_span(dockerfile, *span));
-        for flag in &instruction.flags {
-            check_span(dockerfile, flag.span);
-            check_span(dockerfile, flag.name.span);
-            flag.value.iter().for_each(|value| check_span(dockerfile, value.span));
-        }
-        for heredoc in &instruction.heredocs {
-            check_span(dockerfile, heredoc.span);
-            check_span(dockerfile, heredoc.word.span);
-        }
-    }
-    for diagnostic in &dockerfile.diagnostics {
-        check_span(dockerfile, diagnostic.span);
-        diagnostic.labels.iter().for_each(|(span, _)| check_span(dockerfile, *span));
-        diagnostic.fix.iter().for_each(|edit| check_span(dockerfile, edit.span));
-    }
-    for stage in &dockerfile.stages {
-        assert!(stage.instructions.end <= dockerfile.instructions.len());
-    }
-    // The dump looks at every other span.
-    assert!(!dockerfile.dump().is_empty() || text.trim().is_empty());
-}
+use invariants::{check_dockerfile, check_ignore, check_words};
 
 /// Text made of the pieces that mean something.
 fn dockerfile_text() -> impl Strategy<Value = String> {
@@ -85,16 +52,32 @@ fn dockerfile_text() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
 }
 
+/// The files of `fuzz/seeds`: one folder for each target.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let entries = fs::read_dir(&folder).expect("a folder of seeds");
+    let files: Vec<_> =
+        entries.map(|entry| fs::read(entry.expect("an entry").path()).expect("a readable file")).collect();
+    assert!(!files.is_empty());
+    files
+}
+
+#[test]
+fn the_inputs_of_the_fuzz_targets_pass() {
+    seeds("dockerfile").iter().for_each(|input| check_dockerfile(&String::from_utf8_lossy(input)));
+    seeds("words").iter().for_each(|input| check_words(&String::from_utf8_lossy(input)));
+    seeds("ignore").iter().for_each(|input| check_ignore(input));
+}
+
 proptest! {
     #[test]
     fn any_text_is_parsed_without_loss(text in any::<String>()) {
-        check(&parse(SourceText::new("Dockerfile", text.as_str())), &text);
+        check_dockerfile(&text);
     }
 
     #[test]
     fn likely_text_is_parsed_without_loss(text in dockerfile_text()) {
-        check(&parse(SourceText::new("Dockerfile", text.as_str())), &text);
-        check(&parse_trigger(&text), &text);
+        check_dockerfile(&text);
     }
 
     #[test]
@@ -110,13 +93,12 @@ proptest! {
 
     #[test]
     fn expansion_never_panics(word in "[a${}:/#%*?+\\\\'\"`é -]{0,40}") {
-        for escape in ['\\', '`'] {
-            let expander = Expander::new(escape);
-            let _ = expander.expand(&word, &|name| (name.len() % 2 == 0).then(|| "a/b".to_owned()));
-            let _ = expander.expand_to_words(&word, &|_| None);
-            let _ = expander.expand_heredoc(&word, &|_| Some(String::new()));
-            let _ = expander.unquote(&word);
-        }
+        check_words(&word);
+    }
+
+    #[test]
+    fn ignore_files_are_read_and_matched(input in "([ab*?!/. \\\\]{0,8}\n){1,6}\n([ab]{1,2}/){0,3}[ab]{1,2}") {
+        check_ignore(input.as_bytes());
     }
 
     #[test]
