@@ -70,10 +70,15 @@ impl LogicalLine {
         start..start + text.trim().len()
     }
 
-    /// Where a range of the joined text stands; it covers continuations inside it.
+    /// Where a range of the joined text stands; it covers continuations inside it. An empty range stands directly after the character
+    /// before it, also where the line is continued there.
     pub(crate) fn span(&self, range: Range<usize>) -> Span {
-        let start = self.source_offset(range.start);
-        if range.is_empty() { Span::new(start, start) } else { Span::new(start, self.source_offset(range.end - 1) + 1) }
+        if range.is_empty() {
+            let place =
+                range.start.checked_sub(1).map_or(self.source_offset(0), |before| self.source_offset(before) + 1);
+            return Span::new(place, place);
+        }
+        Span::new(self.source_offset(range.start), self.source_offset(range.end - 1) + 1)
     }
 
     fn source_offset(&self, logical: usize) -> usize {
@@ -130,6 +135,7 @@ mod tests {
         assert_eq!(line.span(0..5), Span::new(10, 15));
         assert_eq!(line.span(7..8), Span::new(22, 23));
         assert_eq!(line.span(8..8), Span::new(23, 23));
+        assert_eq!(line.span(5..5), Span::new(15, 15));
         assert_eq!(line.trimmed(3..8), 4..8);
     }
 

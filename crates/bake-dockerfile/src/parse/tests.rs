@@ -455,3 +455,11 @@ fn a_heredoc_of_many_words_is_one_source() {
     assert_eq!(copy.sources.len(), 100_001);
     assert_eq!(copy.sources.last(), Some(&CopySource::Heredoc(0)));
 }
+
+#[test]
+fn an_empty_value_stands_inside_its_flag() {
+    let dockerfile = parse_text("FROM a\nCOPY --from=\\\n# c\n  x y\n");
+    let flag = &dockerfile.instructions[1].flags[0];
+    let value = flag.value.as_ref().unwrap();
+    assert_eq!((flag.span.end, value.span.start, value.span.end), (19, 19, 19));
+}
