@@ -2,7 +2,8 @@
 //!
 //! 1. **start**: [`main`](crate) has checked that this is not the sandbox's child, and entered a user namespace for
 //!    ordinary users; [`BuildRequest`] holds what was asked for.
-//! 2. **read** ([`read`]): the Dockerfile and the ignore file. The context is walked only when something copies from it.
+//! 2. **read** ([`read`]): the Dockerfile and the ignore file. A context from a server, or from standard input, is fetched; a directory is
+//!    walked only when something copies from it.
 //! 3. **parse** (`bake_dockerfile::parse`): always a tree; all errors at once, each with its lines.
 //! 4. **plan** (`bake_frontend::plan`): expand, pick the target, drop unreachable stages, resolve base images, lower to a
 //!    graph.
