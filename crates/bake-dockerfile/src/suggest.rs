@@ -6,7 +6,7 @@ const DISTANCE_LIMIT: usize = 3;
 /// Longest word that is compared; the distance takes time proportional to the product of the lengths.
 const WORD_CHARACTERS_MAX: usize = 128;
 
-/// The option nearest to `word`, when fewer than three single-character edits apart.
+/// The option nearest to `word`, when fewer than three slips apart: a character too many, too few or wrong, or two swapped.
 ///
 /// An exact match means that the word is not the mistake: `None`. Among equals the first option wins.
 /// With `case_sensitive` false the comparison ignores case; the option is returned as given.
@@ -40,19 +40,24 @@ pub fn did_you_mean<'a>(word: &str, options: impl IntoIterator<Item = &'a str>, 
     suggest(word, options, case_sensitive).map(|option| format!(" (did you mean {option}?)")).unwrap_or_default()
 }
 
-/// The Levenshtein distance.
+/// The number of characters to insert, delete, replace, or swap with their neighbour: swapping is the commonest slip of the hand, and
+/// counts once (the optimal string alignment distance).
 fn edit_distance(left: &[char], right: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
+    let mut before_last: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=right.len()).collect();
     for (i, a) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
+        let mut row = Vec::with_capacity(right.len() + 1);
+        row.push(i + 1);
         for (j, b) in right.iter().enumerate() {
-            let substitution = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substitution.min(row[j] + 1).min(diagonal + 1);
+            let mut distance = (last[j] + usize::from(a != b)).min(row[j] + 1).min(last[j + 1] + 1);
+            if i > 0 && j > 0 && *a == right[j - 1] && left[i - 1] == *b {
+                distance = distance.min(before_last[j - 1] + 1);
+            }
+            row.push(distance);
         }
+        before_last = std::mem::replace(&mut last, row);
     }
-    row[right.len()]
+    last[right.len()]
 }
 
 #[cfg(test)]
@@ -61,10 +66,11 @@ mod tests {
 
     #[test]
     fn near_words_are_found() {
-        let options = ["COPY", "RUN", "FROM"];
+        let options = ["COPY", "ENV", "RUN", "FROM"];
         for (word, expected) in [
             ("COPPY", Some("COPY")),
             ("FORM", Some("FROM")),
+            ("RNU", Some("RUN")),
             ("runn", Some("RUN")),
             ("RUN", None),
             ("run", None),
@@ -73,13 +79,16 @@ mod tests {
             assert_eq!(suggest(word, options, false), expected, "{word}");
         }
         assert_eq!(suggest("Copy", options, true), None, "three letters differ in case");
+        assert_eq!(suggest("tragt", ["type", "target"], true), Some("target"));
         assert_eq!(suggest("", ["ab"], true), Some("ab"));
     }
 
     #[test]
     fn distance_is_symmetric() {
         let chars = |text: &str| text.chars().collect::<Vec<_>>();
-        for (a, b, expected) in [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("ab", "ba", 2)] {
+        for (a, b, expected) in
+            [("", "", 0), ("a", "", 1), ("kitten", "sitting", 3), ("ab", "ba", 1), ("abc", "cab", 2), ("ca", "abc", 3)]
+        {
             assert_eq!(edit_distance(&chars(a), &chars(b)), expected);
             assert_eq!(edit_distance(&chars(b), &chars(a)), expected);
         }

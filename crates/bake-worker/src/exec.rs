@@ -263,6 +263,18 @@ fn foreign_platform(op: &ExecOp) -> Option<String> {
     })
 }
 
+/// What to do where it is the shell that is missing, which nobody wrote into the instruction.
+fn missing_shell(op: &ExecOp) -> Option<String> {
+    let program = op.args.first().filter(|_| op.args.len() > 1)?;
+    let name = program.rsplit('/').next().unwrap_or(program);
+    matches!(name, "sh" | "ash" | "bash" | "dash" | "ksh" | "zsh").then(|| {
+        format!(
+            "the image has no shell `{program}` to run the command with; write it as a list, `RUN [\"PROGRAM\", \"ARGUMENT\"]`, name \
+             another shell with SHELL, or begin with an image that has one"
+        )
+    })
+}
+
 fn sandbox_failed(error: &SandboxError, op: &ExecOp) -> StepError {
     if let SandboxError::Execute(failure) = error {
         let command = op.args.join(" ");
@@ -273,7 +285,8 @@ fn sandbox_failed(error: &SandboxError, op: &ExecOp) -> StepError {
             source: None,
         };
         let foreign = foreign_platform(op).filter(|_| failure.kind == ExecuteFailureKind::FormatUnknown);
-        failed.hints.extend(foreign.or_else(|| error.hint().map(str::to_owned)));
+        let shell = missing_shell(op).filter(|_| failure.kind == ExecuteFailureKind::NotFound);
+        failed.hints.extend(foreign.or(shell).or_else(|| error.hint().map(str::to_owned)));
         return failed;
     }
     let mut failed = StepError::environment(chain_of(error), error.to_string());
