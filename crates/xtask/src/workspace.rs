@@ -84,8 +84,12 @@ pub(crate) fn text_files(directory: &Path) -> Result<Vec<(PathBuf, String)>, Str
         for path in entries(&current)? {
             let Ok(metadata) = path.symlink_metadata() else { continue };
             let name = path.file_name().unwrap_or_default();
+            // In a linked worktree `.git` is a file.
+            if name == ".git" {
+                continue;
+            }
             if metadata.is_dir() {
-                if name != "target" && name != ".git" {
+                if name != "target" {
                     waiting.push(path);
                 }
             } else if metadata.is_file()
