@@ -297,12 +297,12 @@ impl IgnorePatterns {
 
     /// Whether the path is excluded. The root itself (empty or `.`) never is.
     pub fn matches(&self, path: impl AsRef<[u8]>) -> bool {
-        self.state_of(path.as_ref()).excluded
+        self.state_of(path).excluded
     }
 
     /// The pattern that decides about the path; `None` where none matches it.
     pub fn deciding_pattern(&self, path: impl AsRef<[u8]>) -> Option<&IgnorePattern> {
-        let state = self.state_of(path.as_ref());
+        let state = self.state_of(path);
         let index = state.matched.iter().rposition(|matched| *matched)?;
         self.patterns.get(index)
     }
@@ -340,8 +340,9 @@ impl IgnorePatterns {
         self.patterns.iter().any(|pattern| pattern.negated && pattern.matcher.may_match_below(&directory))
     }
 
-    fn state_of(&self, path: &[u8]) -> MatchState {
-        let path = relative(path);
+    /// The state of a path, found from the root on.
+    pub fn state_of(&self, path: impl AsRef<[u8]>) -> MatchState {
+        let path = relative(path.as_ref());
         let mut state = self.root();
         if path.is_empty() {
             return state;

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use bake_dockerfile::ignore::IgnorePatterns;
+use bake_dockerfile::ignore::{IgnorePatterns, MatchState};
 use bake_snapshot::Ownership;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
@@ -285,13 +285,15 @@ impl SourceTree {
         visit: &mut dyn FnMut(Node) -> Result<Enter, TreeError>,
     ) -> Result<(), TreeError> {
         let Some(directory) = self.open_directory(path)? else { return Ok(()) };
-        self.walk_open(directory.as_fd(), path, 0, visit)
+        let state = self.ignore.as_ref().map(|ignore| ignore.state_of(path));
+        self.walk_open(directory.as_fd(), path, state.as_ref(), 0, visit)
     }
 
     fn walk_open(
         &self,
         directory: BorrowedFd<'_>,
         path: &[u8],
+        state: Option<&MatchState>,
         depth: usize,
         visit: &mut dyn FnMut(Node) -> Result<Enter, TreeError>,
     ) -> Result<(), TreeError> {
@@ -308,18 +310,22 @@ impl SourceTree {
             };
             let node = Node { path: child_path, stat };
             let is_directory = node.is_directory();
-            if self.hidden(&node.path, is_directory) {
+            // What the patterns say is handed down: to begin anew at the root for each file costs more the deeper the tree is.
+            let ignore = self.ignore.as_ref().zip(state);
+            let state = ignore.map(|(ignore, state)| ignore.step(state, &node.path));
+            let excluded = state.as_ref().is_some_and(MatchState::is_excluded);
+            // An excluded directory is walked only for what is taken back in below it.
+            let only_for_below =
+                excluded && is_directory && ignore.is_some_and(|(ignore, _)| ignore.may_match_below(&node.path));
+            if excluded && !only_for_below {
                 continue;
             }
-            // A hidden directory is walked only for what is taken back in below it.
-            let only_for_below =
-                is_directory && self.ignore.as_ref().is_some_and(|ignore| ignore.matches(node.path.as_slice()));
             let child_path = node.path.clone();
             if only_for_below {
                 let mut pending = Some(node);
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let child = openat(directory, &*name, flags, Mode::empty()).map_err(io("open", &child_path))?;
-                self.walk_open(child.as_fd(), &child_path, depth + 1, &mut |below| {
+                self.walk_open(child.as_fd(), &child_path, state.as_ref(), depth + 1, &mut |below| {
                     if let Some(parent) = pending.take() {
                         visit(parent)?;
                     }
@@ -328,7 +334,7 @@ impl SourceTree {
             } else if visit(node)? == Enter::Yes && is_directory {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let child = openat(directory, &*name, flags, Mode::empty()).map_err(io("open", &child_path))?;
-                self.walk_open(child.as_fd(), &child_path, depth + 1, visit)?;
+                self.walk_open(child.as_fd(), &child_path, state.as_ref(), depth + 1, visit)?;
             }
         }
         Ok(())
