@@ -94,7 +94,7 @@ fn measure<T>(name: &str, mut work: impl FnMut() -> T) -> Duration {
         .map(|_| {
             let before = cpu_time();
             black_box(work());
-            cpu_time() - before
+            cpu_time().saturating_sub(before)
         })
         .collect();
     times.sort();

@@ -210,7 +210,7 @@ fn instruction() -> impl Strategy<Value = String> {
     let shell_word = "[a-z0-9./&|;$\"'{}=-]{1,8}";
     let pairs = |name: &'static str| {
         proptest::collection::vec((gap(), name, value()), 1..4).prop_map(|pairs| {
-            pairs.into_iter().map(|(gap, name, value)| format!("{gap}{name}={value}")).collect::<String>()
+            pairs.into_iter().fold(String::new(), |line, (gap, name, value)| format!("{line}{gap}{name}={value}"))
         })
     };
     let command = || prop_oneof![("[a-z]", words(shell_word, 0..5)).prop_map(|(first, rest)| first + &rest), list()];

@@ -64,9 +64,15 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn the_inputs_of_the_fuzz_targets_pass() {
-    seeds("dockerfile").iter().for_each(|input| check_dockerfile(&String::from_utf8_lossy(input)));
-    seeds("words").iter().for_each(|input| check_words(&String::from_utf8_lossy(input)));
-    seeds("ignore").iter().for_each(|input| check_ignore(input));
+    for input in seeds("dockerfile") {
+        check_dockerfile(&String::from_utf8_lossy(&input));
+    }
+    for input in seeds("words") {
+        check_words(&String::from_utf8_lossy(&input));
+    }
+    for input in seeds("ignore") {
+        check_ignore(&input);
+    }
 }
 
 proptest! {

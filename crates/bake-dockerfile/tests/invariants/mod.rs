@@ -4,8 +4,8 @@ use bake_dockerfile::instruction::{
     Command, CopyInstruction, CopySource, Healthcheck, Instruction, RunInstruction, Word,
 };
 use bake_dockerfile::{
-    Dockerfile, Expander, IgnoreFile, IgnorePatterns, InstructionKind, ItemKind, SourceText, Span, glob_match, parse,
-    parse_byte_size, parse_duration_ns, parse_trigger,
+    Dockerfile, Expander, IgnoreFile, IgnorePattern, IgnorePatterns, InstructionKind, ItemKind, SourceText, Span,
+    glob_match, parse, parse_byte_size, parse_duration_ns, parse_trigger,
 };
 
 /// Checks text as a Dockerfile and as an `ONBUILD` trigger.
@@ -122,15 +122,17 @@ fn words_of(instruction: &Instruction, spans: &mut Vec<Span>) {
             add(&from.image);
             [&from.name, &from.as_keyword, &from.platform].into_iter().flatten().for_each(add);
         }
-        InstructionKind::Arg(declarations) => declarations.iter().for_each(|declaration| {
-            add(&declaration.name);
-            declaration.default.iter().for_each(&mut add);
-        }),
+        InstructionKind::Arg(declarations) => {
+            for declaration in declarations {
+                add(&declaration.name);
+                declaration.default.iter().for_each(&mut add);
+            }
+        }
         InstructionKind::Env(values) | InstructionKind::Label(values) => {
-            values.pairs.iter().for_each(|(key, value)| {
+            for (key, value) in &values.pairs {
                 add(key);
                 add(value);
-            })
+            }
         }
         InstructionKind::Run(run) => words_of_run(run, &mut add),
         InstructionKind::Copy(copy) | InstructionKind::Add(copy) => words_of_copy(copy, &mut add),
@@ -206,19 +208,19 @@ fn some_variables(name: &str) -> Option<String> {
 
 fn check_word(word: &str, escape: char) {
     let expander = Expander::new(escape);
-    let expanded = expander.expand(word, &some_variables);
+    let result = expander.expand(word, &some_variables);
     let words = expander.expand_to_words(word, &some_variables);
-    match (&expanded, &words) {
-        (Ok(expanded), Ok(words)) => {
+    match (&result, &words) {
+        (Ok(expansion), Ok(words)) => {
             let visible = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
-            assert_eq!(visible(&expanded.text), visible(&words.words.concat()));
+            assert_eq!(visible(&expansion.text), visible(&words.words.concat()));
             assert!(words.words.iter().all(|word| !word.is_empty()));
-            assert_eq!(expanded.undefined, words.undefined);
+            assert_eq!(expansion.undefined, words.undefined);
         }
         (Err(one), Err(other)) => assert_eq!(one, other),
         _ => panic!("{word:?} expands only as one word or only as several"),
     }
-    if let Err(error) = &expanded {
+    if let Err(error) = &result {
         assert!(word.is_char_boundary(error.offset()), "{error} at {} of {word:?}", error.offset());
     }
     if let Err(error) = expander.check(word) {
@@ -226,9 +228,9 @@ fn check_word(word: &str, escape: char) {
     }
     let unquoted = expander.unquote(word);
     if !word.contains('$')
-        && let Ok(expanded) = &expanded
+        && let Ok(expansion) = &result
     {
-        assert_eq!(expanded.text, unquoted, "{word:?} with {escape}");
+        assert_eq!(expansion.text, unquoted, "{word:?} with {escape}");
         assert_eq!(expander.check(word), Ok(()));
     }
 }
@@ -245,7 +247,7 @@ fn check_cleaned_patterns(patterns: &IgnorePatterns) {
         return;
     }
     let again = IgnorePatterns::new(texts.clone()).unwrap_or_else(|error| panic!("{error} in {texts:?}"));
-    let texts_again: Vec<&[u8]> = again.patterns().iter().map(|pattern| pattern.text()).collect();
+    let texts_again: Vec<&[u8]> = again.patterns().iter().map(IgnorePattern::text).collect();
     assert_eq!(texts_again, texts.iter().map(String::as_bytes).collect::<Vec<_>>());
 }
 
