@@ -1,11 +1,25 @@
 //! Variables: an ordered environment, and the arguments that exist before the first stage.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
+use bake_dockerfile::{ExpandError, Expander, Expansion};
 use bake_oci::Platform;
 
 /// Names of proxy settings that reach RUN without ARG and never count for keys or history.
 pub(crate) const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// An expanded word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expanded {
+    /// The result.
+    pub(crate) text: String,
+    /// Variables that were used and have a value.
+    pub(crate) used: BTreeSet<String>,
+    /// Variables that were used and have none, each once. A default in the word (`${X:-y}`) makes no difference: BuildKit
+    /// warns of those too.
+    pub(crate) missing: Vec<String>,
+}
 
 /// Variables in the order in which they were first set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +51,33 @@ impl Variables {
 
     pub(crate) fn pairs(&self) -> &[(String, String)] {
         &self.0
+    }
+
+    /// Expands a word of a file with this escape character.
+    pub(crate) fn expand(&self, escape: char, word: &str) -> Result<Expanded, ExpandError> {
+        self.expand_by(|lookup| Expander::new(escape).expand(word, lookup))
+    }
+
+    /// Expands the body of a heredoc.
+    pub(crate) fn expand_heredoc(&self, escape: char, body: &str) -> Result<Expanded, ExpandError> {
+        self.expand_by(|lookup| Expander::new(escape).expand_heredoc(body, lookup))
+    }
+
+    fn expand_by(
+        &self,
+        expand: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<Expansion, ExpandError>,
+    ) -> Result<Expanded, ExpandError> {
+        let (used, missing) = (RefCell::new(BTreeSet::new()), RefCell::new(Vec::<String>::new()));
+        let expansion = expand(&|name| {
+            let value = self.get(name);
+            if value.is_some() {
+                used.borrow_mut().insert(name.to_owned());
+            } else if !missing.borrow().iter().any(|known| known == name) {
+                missing.borrow_mut().push(name.to_owned());
+            }
+            value.map(str::to_owned)
+        })?;
+        Ok(Expanded { text: expansion.text, used: used.into_inner(), missing: missing.into_inner() })
     }
 
     /// The form of an image config's `Env`.

@@ -1,6 +1,6 @@
 //! Lowers a Dockerfile's syntax tree, build arguments and base image configs to a build graph and image configs.
 //!
-//! Entry point: [`plan`].
+//! Entry points: [`plan`] for a build; [`check`], [`outline`] and [`targets`] for what can be said without one.
 //!
 //! Invariant: planning is a function of its arguments and of what the [`MetaResolver`] answers. Only stages that the
 //! target needs are looked at, so an unreachable stage cannot fail a build.
@@ -9,17 +9,25 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod checks;
+mod description;
 mod git;
 mod history;
 mod lower;
 mod meta;
 mod mode;
+mod outline;
 mod percent;
 mod plan;
 mod stages;
 mod steps;
+mod targets;
 
+pub use checks::{CHECKS, Check, check_named};
 pub use git::{GitReferenceError, is_git_context, is_git_url, parse_git_url, without_credentials};
 pub use history::{ImagePlan, PlannedHistory};
+pub use lower::Checked;
 pub use meta::{MetaError, MetaResolver, NamedContext, ResolvedImage};
-pub use plan::{MainContext, Plan, PlanOptions, plan};
+pub use outline::{Outline, OutlineAccess, OutlineArgument};
+pub use plan::{MainContext, Plan, PlanOptions, check, outline, plan};
+pub use targets::{Target, targets};

@@ -1,5 +1,6 @@
 //! The seam to whatever knows images and named contexts.
 
+use bake_dockerfile::IgnorePatterns;
 use bake_graph::ImageOrigin;
 use bake_oci::{Digest, ImageConfig, Platform, Reference};
 
@@ -10,6 +11,11 @@ pub trait MetaResolver: Sync {
 
     /// What the caller of the build says `name` is, if anything. `name` is in its familiar form, without `:latest`.
     fn named_context(&self, name: &str, platform: &Platform) -> Result<Option<NamedContext>, MetaError>;
+
+    /// What the main build context leaves out; `None` where nobody can tell, such as for a context from elsewhere.
+    fn ignore_patterns(&self) -> Option<&IgnorePatterns> {
+        None
+    }
 }
 
 /// An image, pinned.

@@ -7,8 +7,9 @@ use bake_graph::{BuildGraph, NetworkMode};
 use bake_oci::Platform;
 
 use crate::history::ImagePlan;
-use crate::lower::Lowering;
+use crate::lower::{Checked, Lowering, Scope};
 use crate::meta::MetaResolver;
+use crate::outline::Outline;
 use crate::steps::number_steps;
 
 /// What the caller of a build asked for, as far as planning needs it.
@@ -56,8 +57,10 @@ pub struct Plan {
     pub graph: BuildGraph,
     /// One image for each platform, in the order asked for.
     pub images: Vec<ImagePlan>,
-    /// Warnings, each tied to the source.
+    /// What the build checks found, each tied to the source; the code is the name of the check.
     pub warnings: Vec<Diagnostic>,
+    /// The checks whose findings fail the build, where the file wants that.
+    pub violated: Vec<&'static str>,
     /// Build arguments that the caller gave and nothing uses.
     pub unused_build_args: Vec<String>,
 }
@@ -70,14 +73,14 @@ pub fn plan(
 ) -> Result<Plan, Vec<Diagnostic>> {
     let mut graph = BuildGraph::new();
     let mut images = Vec::with_capacity(options.target_platforms.len());
-    let mut warnings = Vec::new();
+    let (mut warnings, mut violated) = (Vec::new(), Vec::new());
     let mut unused: Option<Vec<String>> = None;
     for (index, platform) in options.target_platforms.iter().enumerate() {
         let lowering = Lowering::new(dockerfile, options, resolver, platform.clone(), &mut graph)?;
         let lowered = lowering.run()?;
         // Every platform gives the same warnings; one set is enough.
         if index == 0 {
-            warnings = lowered.warnings;
+            (warnings, violated) = (lowered.warnings, lowered.violated);
         }
         let still: Vec<String> = lowered.unused_build_args;
         unused = Some(match unused {
@@ -87,5 +90,30 @@ pub fn plan(
         images.push(lowered.image);
     }
     number_steps(&mut graph, &images);
-    Ok(Plan { graph, images, warnings, unused_build_args: unused.unwrap_or_default() })
+    Ok(Plan { graph, images, warnings, violated, unused_build_args: unused.unwrap_or_default() })
+}
+
+/// Runs the build checks alone: on the stages that the target needs, or on all where none is asked for.
+pub fn check(
+    dockerfile: &Dockerfile,
+    options: &PlanOptions,
+    resolver: &dyn MetaResolver,
+) -> Result<Checked, Vec<Diagnostic>> {
+    let mut graph = BuildGraph::new();
+    let scope = if options.target.as_ref().is_none_or(String::is_empty) { Scope::All } else { Scope::Needed };
+    Ok(Lowering::new(dockerfile, options, resolver, first_platform(options), &mut graph)?.check(scope))
+}
+
+/// Finds out what the target takes from outside.
+pub fn outline(
+    dockerfile: &Dockerfile,
+    options: &PlanOptions,
+    resolver: &dyn MetaResolver,
+) -> Result<Outline, Vec<Diagnostic>> {
+    let mut graph = BuildGraph::new();
+    Lowering::new(dockerfile, options, resolver, first_platform(options), &mut graph)?.outline()
+}
+
+fn first_platform(options: &PlanOptions) -> Platform {
+    options.target_platforms.first().unwrap_or(&options.build_platform).clone()
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use bake_dockerfile::Span;
 use bake_dockerfile::instruction::{CopyInstruction, CopySource, Instruction, Word};
-use bake_dockerfile::{Expander, Span};
 use bake_graph::{
     CopyAction, FileAction, FileOp, GitSource, HttpSource, ModeChange, Op, Owner, OwnerId, SourceOp, Unpack, VertexId,
 };
@@ -12,6 +12,7 @@ use bake_oci::Digest;
 use super::metadata::clean;
 use super::mounts::input_number;
 use super::{Lower, Lowering, MAIN_CONTEXT, StageState, fail};
+use crate::checks::{COPY_IGNORED_FILE, ignored_source};
 use crate::git::{is_commit_prefix, is_git_url, parse_git_url, without_credentials};
 use crate::mode::parse_mode;
 use crate::percent;
@@ -83,9 +84,11 @@ impl Lowering<'_> {
                         if options.checksum.is_some() {
                             return fail(word.span, "checksum requires HTTP(S) or Git sources");
                         }
-                        let input = match main {
-                            Some(input) => input,
-                            None => self.local(MAIN_CONTEXT),
+                        let input = if let Some(input) = main {
+                            input
+                        } else {
+                            self.check_ignored(&path, add);
+                            self.local(MAIN_CONTEXT)
                         };
                         CopyAction {
                             parents: copy.parents,
@@ -174,9 +177,11 @@ impl Lowering<'_> {
     }
 
     fn heredoc(&mut self, body: &str, state: &StageState, at: Span) -> Lower<String> {
-        let expander = Expander::new(self.dockerfile.directives.escape);
-        match expander.expand_heredoc(body, &|name| state.environment.get(name).map(str::to_owned)) {
-            Ok(expansion) => Ok(expansion.text),
+        match state.environment.expand_heredoc(self.dockerfile.directives.escape, body) {
+            Ok(expanded) => {
+                self.check_undefined(&expanded.missing, &state.environment);
+                Ok(expanded.text)
+            }
             Err(problem) => fail(at, format!("failed to process the heredoc: {problem}")),
         }
     }
@@ -237,6 +242,15 @@ impl Lowering<'_> {
             wildcard: false,
             ..plain(input_number(inputs, input), "/", options)
         })
+    }
+
+    fn check_ignored(&mut self, path: &str, add: bool) {
+        let ignored = self.resolver.ignore_patterns().and_then(|patterns| ignored_source(path, patterns));
+        if let Some(source) = ignored {
+            let verb = if add { "Add" } else { "Copy" };
+            let message = format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore");
+            self.report_check(&COPY_IGNORED_FILE, message);
+        }
     }
 
     fn is_directory(&self, id: VertexId) -> bool {

@@ -1,12 +1,15 @@
 //! FROM, and every other place where a stage, a named context or an image can be named.
 
+use std::collections::BTreeMap;
+
 use bake_dockerfile::instruction::{FromInstruction, Instruction, InstructionKind, Word};
-use bake_dockerfile::{Code, Diagnostic, Severity, Span, Stage};
+use bake_dockerfile::{Diagnostic, Severity, Span, Stage};
 use bake_graph::{CopyAction, FileAction, FileOp, ImageSource, Op, SourceOp, Unpack, VertexId};
 use bake_oci::{ImageConfig, Platform, Reference};
 
 use super::{BeganStage, DEFAULT_PATH, Lower, Lowering, Progress, StageState, fail};
-use crate::args::Variables;
+use crate::args::{Expanded, Variables};
+use crate::checks::{Checks, INVALID_BASE_IMAGE_PLATFORM, Place};
 use crate::git::without_credentials;
 use crate::meta::{MetaError, NamedContext, ResolvedImage};
 use crate::stages::{error, name_of, stage_anywhere, stage_before, stage_key};
@@ -36,7 +39,7 @@ impl Lowering<'_> {
         };
         let ignore_cache = self.options.no_cache
             || self.options.no_cache_filter.iter().any(|filter| filter.eq_ignore_ascii_case(&label));
-        let platform = self.stage_platform(from)?;
+        let platform = self.stage_platform(from, parsed.index)?;
 
         if let Some(name) = name_of(parsed)
             && let Some(context) = self.context(&name, &platform, instruction.span)?
@@ -47,7 +50,8 @@ impl Lowering<'_> {
         }
 
         let globals = self.globals.clone();
-        let name = self.expand(&from.image, &globals)?;
+        let Expanded { text: name, used, .. } = self.expand_word(&from.image, &globals)?;
+        self.capture.used_by_from(parsed.index, used);
         if name.is_empty() {
             let mut problem = error(from.image.span, format!("base name ({}) should not be blank", from.image.value));
             problem.help =
@@ -61,6 +65,8 @@ impl Lowering<'_> {
             state.label = label;
             state.ignore_cache = ignore_cache;
             state.cmd_set = false;
+            state.once.clear();
+            self.capture.based_on(parsed.index, index);
             state
         } else if name == "scratch" {
             let root = self.scratch();
@@ -69,6 +75,8 @@ impl Lowering<'_> {
             self.context_state(context, &label, ignore_cache, platform, from_text(from, &name), instruction.span)
         } else {
             let image = self.image(&name, &platform, from.image.span)?;
+            let place = Place { stage: Some(parsed.index), ..Place::of(instruction) };
+            check_platform(&name, &image.config, &platform, place, &mut self.checks);
             self.image_state(image, &label, ignore_cache, platform, from_text(from, &name), instruction.span)
         };
         // The config's variables win over the ARGs of a stage that this one is built from.
@@ -80,10 +88,11 @@ impl Lowering<'_> {
         Ok(BeganStage::Fresh { state: Box::new(state), triggers })
     }
 
-    fn stage_platform(&mut self, from: &FromInstruction) -> Lower<Platform> {
+    fn stage_platform(&mut self, from: &FromInstruction, stage: usize) -> Lower<Platform> {
         let Some(word) = &from.platform else { return Ok(self.platform.clone()) };
         let globals = self.globals.clone();
-        let text = self.expand(word, &globals)?;
+        let Expanded { text, used, .. } = self.expand_word(word, &globals)?;
+        self.capture.used_by_from(stage, used);
         match Platform::parse(&text) {
             Ok(platform) => Ok(platform),
             Err(problem) => fail(word.span, format!("failed to parse platform {text}: {problem}")),
@@ -100,18 +109,6 @@ impl Lowering<'_> {
         at: Span,
     ) -> StageState {
         let config = image.config.clone();
-        if !platform.matches(&config.platform()) {
-            let message = format!(
-                "Base image {} was pulled with platform \"{}\", expected \"{platform}\" for current build",
-                image.reference,
-                config.platform()
-            );
-            self.warnings.push(Diagnostic {
-                severity: Severity::Warning,
-                code: Code("InvalidBaseImagePlatform"),
-                ..error(at, message)
-            });
-        }
         let op = Op::Source(SourceOp::Image(ImageSource {
             reference: image.reference,
             manifest: image.manifest,
@@ -248,6 +245,7 @@ impl Lowering<'_> {
                 return fail(at, message);
             }
             self.stage(index);
+            self.capture.depends_on(stage_index, index);
             return match self.done(index) {
                 Some(source) => Ok(source.root),
                 None => self.already_reported(at, index),
@@ -261,6 +259,10 @@ impl Lowering<'_> {
             return Ok(self.context_source(context, at));
         }
         let image = self.image(&name.value, &platform, at)?;
+        if let Some(current) = &self.current {
+            let place = Place { comments: &current.comments, span: current.span, stage: Some(current.stage) };
+            check_platform(&name.value, &image.config, &platform, place, &mut self.checks);
+        }
         Ok(self.image_source(image, at))
     }
 
@@ -274,6 +276,19 @@ impl Lowering<'_> {
     }
 }
 
+/// Whether an image is for the platform that was asked for. One without layers fits everywhere.
+fn check_platform(name: &str, config: &ImageConfig, wanted: &Platform, place: Place<'_>, checks: &mut Checks<'_>) {
+    let found = config.platform();
+    let empty = config.rootfs.diff_ids.is_empty() && config.history.iter().all(|entry| entry.empty_layer);
+    if empty || (found.os == wanted.os && found.architecture == wanted.architecture) {
+        return;
+    }
+    let (found, wanted) = (found.normalised(), wanted.normalised());
+    let message =
+        format!("Base image {name} was pulled with platform \"{found}\", expected \"{wanted}\" for current build");
+    checks.report(&INVALID_BASE_IMAGE_PLATFORM, place, message);
+}
+
 /// The instructions of the ONBUILD triggers of a base, each shown at `at`.
 fn parse_triggers(triggers: &[String], at: Span) -> Lower<Vec<(Instruction, Span)>> {
     let mut instructions = Vec::with_capacity(triggers.len());
@@ -285,7 +300,11 @@ fn parse_triggers(triggers: &[String], at: Span) -> Lower<Vec<(Instruction, Span
                 format!("the ONBUILD trigger `{trigger}` of the base cannot be used: {}", problem.message),
             );
         }
-        instructions.extend(parsed.instructions.into_iter().map(|instruction| (instruction, at)));
+        instructions.extend(parsed.instructions.into_iter().map(|mut instruction| {
+            // Comments of a trigger are ranges of the trigger, which would be read as ranges of the file.
+            instruction.comments.clear();
+            (instruction, at)
+        }));
     }
     Ok(instructions)
 }
@@ -318,6 +337,8 @@ fn fresh_state(
         history: Vec::new(),
         args: Vec::new(),
         cmd_set: false,
+        workdir_set: false,
+        once: BTreeMap::new(),
         platform,
         label,
         ignore_cache,

@@ -10,8 +10,19 @@ use bake_graph::{FileAction, FileOp, Op};
 use bake_oci::config::Healthcheck as ContainerHealthcheck;
 
 use super::{Lower, Lowering, StageState, fail};
+use crate::checks::{
+    EXPOSE_INVALID_FORMAT, EXPOSE_PROTO_CASING, JSON_ARGS_RECOMMENDED, LEGACY_KEY_VALUE_FORMAT,
+    SECRETS_USED_IN_ARG_OR_ENV, WORKDIR_RELATIVE_PATH,
+};
 use crate::history::PlannedHistory;
 use crate::lower::copy::parse_owner;
+
+/// Words of a name that speak of a secret.
+const SECRET_WORDS: [&str; 10] =
+    ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
+
+/// Words of a name that say that it holds no secret after all.
+const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
 
 /// The largest number of ports that one EXPOSE range may stand for.
 const EXPOSE_RANGE_MAX: u32 = 65_536;
@@ -68,22 +79,31 @@ pub(crate) fn clean(path: &str) -> String {
 }
 
 impl Lowering<'_> {
-    pub(super) fn arg(&mut self, declarations: &[ArgDeclaration], state: &mut StageState) -> Lower<()> {
+    pub(super) fn arg(
+        &mut self,
+        instruction: &Instruction,
+        declarations: &[ArgDeclaration],
+        state: &mut StageState,
+    ) -> Lower<()> {
         let mut shown = String::from("ARG");
         for declaration in declarations {
             // Every declaration of a line sees the ones before it.
             let variables = state.environment.clone();
             let name = self.expand(&declaration.name, &variables)?;
-            let default = declaration.default.as_ref().map(|word| self.expand(word, &variables)).transpose()?;
+            self.check_secret("ARG", &name);
+            let (default, _) = self.expand_default(declaration, &name, &variables)?;
             let given = self.options.build_args.get(&name).cloned();
             if given.is_some() {
                 self.used_args.insert(name.clone());
             }
-            let value = match (given, default) {
-                (Some(given), _) => Some(given),
-                (None, Some(default)) => Some(default),
-                (None, None) => self.globals.get(&name).map(str::to_owned),
-            };
+            let own = given.or(default);
+            let inherited = own.is_none() && self.globals.get(&name).is_some();
+            let value = own.or_else(|| self.globals.get(&name).map(str::to_owned));
+            if let Some(current) = &mut self.current {
+                current.declared.insert(name.clone());
+                let place = (current.stage, instruction, current.span);
+                self.capture.argument(self.dockerfile, place, &name, value.as_deref(), inherited);
+            }
             shown.push(' ');
             shown.push_str(&name);
             if let Some(value) = &value {
@@ -103,6 +123,12 @@ impl Lowering<'_> {
         if written.is_empty() {
             return fail(path.span, "WORKDIR needs a path, but this one is empty");
         }
+        // Only the first one in the file: with it all others are right.
+        if !state.workdir_set && !written.starts_with('/') {
+            let message = format!("Relative workdir {written:?} can have unexpected results if the base image changes");
+            self.report_check(&WORKDIR_RELATIVE_PATH, message);
+        }
+        state.workdir_set = true;
         let path = state.absolute(&written);
         state.image.config.working_dir.clone_from(&path);
         let layer = path != "/";
@@ -122,7 +148,7 @@ impl Lowering<'_> {
         let variables = state.environment.clone();
         match &instruction.kind {
             InstructionKind::Env(pairs) => {
-                let pairs = self.pairs(pairs, state, "ENV")?;
+                let pairs = self.pairs(instruction, pairs, state)?;
                 let mut env = crate::args::Variables::from_config(&state.image.config.env);
                 for (name, value) in pairs {
                     state.environment.set(&name, value.clone());
@@ -131,7 +157,7 @@ impl Lowering<'_> {
                 state.image.config.env = env.to_config();
             }
             InstructionKind::Label(pairs) => {
-                for (name, value) in self.pairs(pairs, state, "LABEL")? {
+                for (name, value) in self.pairs(instruction, pairs, state)? {
                     state.image.config.labels.insert(name, value);
                 }
             }
@@ -140,6 +166,8 @@ impl Lowering<'_> {
                 state.commit(format!("MAINTAINER {}", name.value), false);
             }
             InstructionKind::Cmd(command) => {
+                self.check_once("CMD", &instruction.keyword.value, state);
+                self.check_shell_form(instruction, command, state);
                 let args = state.command_args(command);
                 state.commit(format!("CMD {}", quoted(&args)), false);
                 state.image.config.cmd = args;
@@ -147,6 +175,8 @@ impl Lowering<'_> {
                 state.cmd_set = true;
             }
             InstructionKind::Entrypoint(command) => {
+                self.check_once("ENTRYPOINT", &instruction.keyword.value, state);
+                self.check_shell_form(instruction, command, state);
                 let args = state.command_args(command);
                 state.commit(format!("ENTRYPOINT {}", quoted(&args)), false);
                 state.image.config.entrypoint = args;
@@ -173,7 +203,10 @@ impl Lowering<'_> {
                 state.commit(format!("STOPSIGNAL {text}"), false);
                 state.image.config.stop_signal = text;
             }
-            InstructionKind::Healthcheck(check) => healthcheck(check, state),
+            InstructionKind::Healthcheck(check) => {
+                self.check_once("HEALTHCHECK", &instruction.keyword.value, state);
+                healthcheck(check, state);
+            }
             InstructionKind::Onbuild(onbuild) => state.image.config.on_build.push(onbuild.trigger.clone()),
             _ => return fail(instruction.span, format!("`{}` cannot stand here", instruction.keyword.value)),
         }
@@ -181,20 +214,73 @@ impl Lowering<'_> {
     }
 
     /// Expands all pairs with the variables from before the line, and adds the history entry.
-    fn pairs(&mut self, pairs: &KeyValues, state: &mut StageState, keyword: &str) -> Lower<Vec<(String, String)>> {
+    fn pairs(
+        &mut self,
+        instruction: &Instruction,
+        pairs: &KeyValues,
+        state: &mut StageState,
+    ) -> Lower<Vec<(String, String)>> {
+        let is_env = matches!(instruction.kind, InstructionKind::Env(_));
+        let keyword = if is_env { "ENV" } else { "LABEL" };
         let variables = state.environment.clone();
         let mut expanded = Vec::with_capacity(pairs.pairs.len());
         let mut shown = String::from(keyword);
+        let mut secrets = Vec::new();
         for (name, value) in &pairs.pairs {
             let (name_text, value) = (self.expand(name, &variables)?, self.expand(value, &variables)?);
             if name_text.is_empty() {
                 return fail(name.span, format!("{keyword} names can not be blank"));
             }
+            if is_env {
+                secrets.push(name_text.clone());
+            }
             let _ = write!(shown, " {name_text}={value}");
             expanded.push((name_text, value));
         }
+        if pairs.legacy {
+            let written = &instruction.keyword.value;
+            let message =
+                format!("\"{written} key=value\" should be used instead of legacy \"{written} key value\" format");
+            self.report_check(&LEGACY_KEY_VALUE_FORMAT, message);
+        }
+        for name in secrets {
+            self.check_secret(keyword, &name);
+        }
         state.commit(shown, false);
         Ok(expanded)
+    }
+
+    /// Names of secrets should not stand where everybody who has the image can read them.
+    fn check_secret(&mut self, keyword: &str, name: &str) {
+        let has_word =
+            |words: &[&str]| name.split('_').any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)));
+        if has_word(&SECRET_WORDS) && !has_word(&HARMLESS_WORDS) {
+            let message = format!("Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?})");
+            self.report_check(&SECRETS_USED_IN_ARG_OR_ENV, message);
+        }
+    }
+
+    fn check_shell_form(&mut self, instruction: &Instruction, command: &Command, state: &StageState) {
+        if matches!(command, Command::Shell(_)) && state.image.config.shell.is_empty() {
+            let keyword = &instruction.keyword.value;
+            let message = format!(
+                "JSON arguments recommended for {keyword} to prevent unintended behavior related to OS signals"
+            );
+            self.report_check(&JSON_ARGS_RECOMMENDED, message);
+        }
+    }
+
+    fn check_port(&mut self, port: &str) {
+        let (address, container) = port.rsplit_once(':').map_or(("", port), |(address, port)| (address, port));
+        if container.split_once('/').is_some_and(|(_, protocol)| protocol != protocol.to_lowercase()) {
+            let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
+            self.report_check(&EXPOSE_PROTO_CASING, message);
+        }
+        if address.contains(|c| c != ':') {
+            let message =
+                format!("EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'");
+            self.report_check(&EXPOSE_INVALID_FORMAT, message);
+        }
     }
 
     fn expose(&mut self, ports: &[Word], state: &mut StageState) -> Lower<()> {
@@ -204,6 +290,7 @@ impl Lowering<'_> {
         let mut exposed = Vec::new();
         for word in sorted {
             for text in self.expand_words(word, &variables)? {
+                self.check_port(&text);
                 match parse_port(&text) {
                     Ok(ports) => exposed.extend(ports),
                     Err(problem) => return fail(word.span, problem),

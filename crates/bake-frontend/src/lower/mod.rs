@@ -9,16 +9,21 @@ mod metadata;
 mod mounts;
 mod run;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bake_dockerfile::instruction::{Instruction, InstructionKind, Word};
-use bake_dockerfile::{Code, Diagnostic, Dockerfile, Expander, Severity, Span, Stage, WordsExpansion};
+use bake_dockerfile::instruction::{ArgDeclaration, Instruction, InstructionKind, Word};
+use bake_dockerfile::{Diagnostic, Dockerfile, Expander, Span, Stage};
 use bake_graph::{BuildGraph, LocalSource, Op, Origin, SourceOp, StepLabel, VertexId};
 use bake_oci::{ImageConfig, Platform};
 
-use crate::args::{Variables, platform_args};
+use crate::args::{Expanded, Variables, platform_args};
+use crate::checks::{
+    Check, Checks, GlobalScope, MULTIPLE_INSTRUCTIONS_DISALLOWED, Place, UNDEFINED_VAR, check_file, check_from_lines,
+    options_of,
+};
 use crate::history::{ImagePlan, PlannedHistory};
 use crate::meta::{MetaResolver, ResolvedImage};
+use crate::outline::{Capture, Outline};
 use crate::plan::PlanOptions;
 use crate::stages::{error, find_target, name_of, reachable};
 
@@ -43,9 +48,23 @@ pub(crate) struct Lowering<'a> {
     stages: Vec<Progress>,
     /// Images found out about beforehand, by reference and platform.
     images: HashMap<(String, String), ResolvedImage>,
-    warnings: Vec<Diagnostic>,
+    checks: Checks<'a>,
+    /// The instruction that is being applied; `None` while a stage begins.
+    current: Option<Current>,
+    /// What the stages take from outside.
+    capture: Capture,
     errors: Vec<Diagnostic>,
     used_args: BTreeSet<String>,
+}
+
+/// The instruction that is being applied, as far as its checks need it.
+struct Current {
+    stage: usize,
+    comments: Vec<Span>,
+    /// Where it is shown.
+    span: Span,
+    /// Names of the ARGs that were declared before it, also those without a value.
+    declared: BTreeSet<String>,
 }
 
 /// How far a stage has got.
@@ -72,6 +91,10 @@ pub(crate) struct StageState {
     pub(crate) args: Vec<(String, Option<String>)>,
     /// Whether CMD was set in this stage.
     pub(crate) cmd_set: bool,
+    /// Whether this file has set the working directory.
+    pub(crate) workdir_set: bool,
+    /// Instructions of this stage of which only the last one counts, and where it stands.
+    pub(crate) once: BTreeMap<&'static str, Span>,
     /// The platform.
     pub(crate) platform: Platform,
     /// How the stage is called in progress output.
@@ -84,7 +107,29 @@ pub(crate) struct StageState {
 pub(crate) struct Lowered {
     pub(crate) image: ImagePlan,
     pub(crate) warnings: Vec<Diagnostic>,
+    /// The checks that fail the build.
+    pub(crate) violated: Vec<&'static str>,
     pub(crate) unused_build_args: Vec<String>,
+}
+
+/// What the checks alone come to.
+#[derive(Debug)]
+pub struct Checked {
+    /// What they found, each tied to the source; the code is the name of the check.
+    pub warnings: Vec<Diagnostic>,
+    /// The checks whose findings fail a build, where the file wants that.
+    pub violated: Vec<&'static str>,
+    /// What is wrong with the file besides.
+    pub errors: Vec<Diagnostic>,
+}
+
+/// Which stages are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those that the target needs.
+    Needed,
+    /// All.
+    All,
 }
 
 /// A failed instruction: the diagnostic says why.
@@ -104,6 +149,7 @@ impl<'a> Lowering<'a> {
         graph: &'a mut BuildGraph,
     ) -> Result<Self, Vec<Diagnostic>> {
         let target = find_target(dockerfile, options.target.as_deref()).map_err(|diagnostic| vec![*diagnostic])?;
+        let options_of_checks = options_of(dockerfile, &options.build_args).map_err(|diagnostic| vec![*diagnostic])?;
         let target_stage = dockerfile.stages[target].name.as_ref().map_or("default", |name| name.value.as_str());
         let mut globals = platform_args(&options.build_platform, &platform, target_stage);
         let names: Vec<String> = globals.pairs().iter().map(|(name, _)| name.clone()).collect();
@@ -125,18 +171,16 @@ impl<'a> Lowering<'a> {
             globals,
             declared_globals: BTreeSet::new(),
             images: HashMap::new(),
-            warnings: Vec::new(),
+            checks: Checks::new(dockerfile, options_of_checks),
+            current: None,
+            capture: Capture::new(dockerfile.stages.len()),
             errors: Vec::new(),
             used_args,
         })
     }
 
     pub(crate) fn run(mut self) -> Result<Lowered, Vec<Diagnostic>> {
-        self.global_args();
-        if self.errors.is_empty() {
-            self.resolve_images_ahead();
-            self.stage(self.target);
-        }
+        self.lower(Scope::Needed);
         let state = match (&self.stages[self.target], self.errors.is_empty()) {
             (Progress::Done(state), true) => (**state).clone(),
             _ => return Err(self.errors),
@@ -152,11 +196,49 @@ impl<'a> Lowering<'a> {
             .filter(|name| !self.used_args.contains(*name) && !crate::args::is_proxy_arg(name) && !is_builtin_arg(name))
             .cloned()
             .collect();
+        let (warnings, violated) = self.checks.finish();
         Ok(Lowered {
             image: ImagePlan { platform: state.platform, root: state.root, config: image, history: state.history },
-            warnings: self.warnings,
+            warnings,
+            violated,
             unused_build_args,
         })
+    }
+
+    /// Lowers for the checks alone: what they found, and what is wrong besides.
+    pub(crate) fn check(mut self, scope: Scope) -> Checked {
+        self.lower(scope);
+        let (warnings, violated) = self.checks.finish();
+        Checked { warnings, violated, errors: self.errors }
+    }
+
+    /// Lowers for what the target takes from outside alone.
+    pub(crate) fn outline(mut self) -> Result<Outline, Vec<Diagnostic>> {
+        self.lower(Scope::Needed);
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        Ok(self.capture.outline(self.dockerfile, self.target))
+    }
+
+    /// Does the work; [`Self::errors`] says what went wrong.
+    fn lower(&mut self, scope: Scope) {
+        check_file(self.dockerfile, &mut self.checks);
+        let platform_args = self.globals.clone();
+        self.global_args();
+        if !self.errors.is_empty() {
+            return;
+        }
+        let scope_of_from =
+            GlobalScope { values: &self.globals, declared: &self.declared_globals, platform_args: &platform_args };
+        check_from_lines(self.dockerfile, &scope_of_from, &mut self.checks);
+        self.resolve_images_ahead();
+        if scope == Scope::All {
+            for index in 0..self.dockerfile.stages.len() {
+                self.stage(index);
+            }
+        }
+        self.stage(self.target);
     }
 
     /// Evaluates the ARGs before the first FROM.
@@ -167,16 +249,18 @@ impl<'a> Lowering<'a> {
             for declaration in declarations {
                 let variables = self.globals.clone();
                 let result = self.expand(&declaration.name, &variables).and_then(|name| {
-                    let default = declaration.default.as_ref().map(|word| self.expand(word, &variables)).transpose()?;
-                    Ok((name, default))
+                    let (default, used) = self.expand_default(declaration, &name, &variables)?;
+                    Ok((name, default, used))
                 });
                 match result {
-                    Ok((name, default)) => {
+                    Ok((name, default, used)) => {
                         let given = self.options.build_args.get(&name);
                         if given.is_some() {
                             self.used_args.insert(name.clone());
                         }
-                        if let Some(value) = given.cloned().or(default) {
+                        let value = given.cloned().or(default);
+                        self.capture.global(self.dockerfile, instruction, &name, value.as_deref(), used);
+                        if let Some(value) = value {
                             self.globals.set(&name, value);
                         }
                         self.declared_globals.insert(name);
@@ -184,6 +268,23 @@ impl<'a> Lowering<'a> {
                     Err(diagnostic) => self.errors.push(*diagnostic),
                 }
             }
+        }
+    }
+
+    /// The default of a declaration unless a value is given, with the variables that it uses.
+    fn expand_default(
+        &mut self,
+        declaration: &ArgDeclaration,
+        name: &str,
+        variables: &Variables,
+    ) -> Lower<(Option<String>, BTreeSet<String>)> {
+        match &declaration.default {
+            // A default that is not used cannot be wrong.
+            Some(word) if !self.options.build_args.contains_key(name) => {
+                let expanded = self.expand_word(word, variables)?;
+                Ok((Some(expanded.text), expanded.used))
+            }
+            _ => Ok((None, BTreeSet::new())),
         }
     }
 
@@ -245,6 +346,8 @@ impl<'a> Lowering<'a> {
         self.stages[index] = Progress::Begun;
         let parsed = &self.dockerfile.stages[index];
         let before = self.errors.len();
+        // Something in another stage may need this one.
+        let outer = self.current.take();
         let state = match self.begin_stage(parsed) {
             Ok(BeganStage::Replaced(state)) => Some(state),
             Ok(BeganStage::Fresh { mut state, triggers }) => {
@@ -261,6 +364,7 @@ impl<'a> Lowering<'a> {
                 None
             }
         };
+        self.current = outer;
         self.stages[index] = match state {
             Some(state) if self.errors.len() == before => Progress::Done(state),
             _ => Progress::Failed,
@@ -269,12 +373,15 @@ impl<'a> Lowering<'a> {
 
     /// Applies one instruction; `shown_at` replaces its place in the file for triggers, which have none.
     fn apply(&mut self, instruction: &Instruction, state: &mut StageState, stage_index: usize, shown_at: Option<Span>) {
-        let warnings = self.warnings.len();
-        let result = self.dispatch(instruction, state, stage_index, shown_at);
-        if shown_at.is_some() {
+        let outer = self.current.replace(Current {
+            stage: stage_index,
             // Spans of a trigger are ranges of the trigger: nothing in the file can be pointed at.
-            self.warnings.truncate(warnings);
-        }
+            comments: if shown_at.is_some() { Vec::new() } else { instruction.comments.clone() },
+            span: shown_at.unwrap_or(instruction.span),
+            declared: state.args.iter().map(|(name, _)| name.clone()).collect(),
+        });
+        let result = self.dispatch(instruction, state, stage_index, shown_at);
+        self.current = outer;
         if let Err(mut diagnostic) = result {
             if let Some(span) = shown_at {
                 diagnostic.message = format!("in the ONBUILD trigger `{}`: {}", instruction.text, diagnostic.message);
@@ -301,7 +408,7 @@ impl<'a> Lowering<'a> {
     ) -> Lower<()> {
         let at = shown_at.unwrap_or(instruction.span);
         match &instruction.kind {
-            InstructionKind::Arg(declarations) => self.arg(declarations, state),
+            InstructionKind::Arg(declarations) => self.arg(instruction, declarations, state),
             InstructionKind::Run(run) => self.run_instruction(instruction, run, state, stage_index, at),
             InstructionKind::Copy(copy) => self.copy(instruction, copy, false, state, stage_index, at),
             InstructionKind::Add(copy) => self.copy(instruction, copy, true, state, stage_index, at),
@@ -321,13 +428,17 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// Expands a word with `variables`, and warns of names that are not set.
+    /// Expands a word with `variables`. In an instruction, names that are not set are a finding.
     pub(crate) fn expand(&mut self, word: &Word, variables: &Variables) -> Lower<String> {
-        let expander = Expander::new(self.dockerfile.directives.escape);
-        match expander.expand(&word.value, &|name| variables.get(name).map(str::to_owned)) {
-            Ok(expansion) => {
-                self.warn_undefined(&expansion.undefined, word.span, variables);
-                Ok(expansion.text)
+        self.expand_word(word, variables).map(|expanded| expanded.text)
+    }
+
+    /// The same, with the names of the variables.
+    pub(crate) fn expand_word(&mut self, word: &Word, variables: &Variables) -> Lower<Expanded> {
+        match variables.expand(self.dockerfile.directives.escape, &word.value) {
+            Ok(expanded) => {
+                self.check_undefined(&expanded.missing, variables);
+                Ok(expanded)
             }
             Err(problem) => fail(word.span, format!("failed to process `{}`: {problem}", word.value)),
         }
@@ -337,27 +448,43 @@ impl<'a> Lowering<'a> {
     pub(crate) fn expand_words(&mut self, word: &Word, variables: &Variables) -> Lower<Vec<String>> {
         let expander = Expander::new(self.dockerfile.directives.escape);
         match expander.expand_to_words(&word.value, &|name| variables.get(name).map(str::to_owned)) {
-            Ok(WordsExpansion { words, undefined }) => {
-                self.warn_undefined(&undefined, word.span, variables);
-                Ok(words)
-            }
+            Ok(expansion) => Ok(expansion.words),
             Err(problem) => fail(word.span, format!("failed to process `{}`: {problem}", word.value)),
         }
     }
 
-    fn warn_undefined(&mut self, names: &[String], span: Span, variables: &Variables) {
-        for name in names {
-            if span == Span::default() || crate::args::is_proxy_arg(name) {
-                continue;
-            }
+    pub(crate) fn check_undefined(&mut self, names: &[String], variables: &Variables) {
+        let Some(current) = &self.current else { return };
+        let missing: Vec<String> = names.iter().filter(|name| !current.declared.contains(*name)).cloned().collect();
+        for name in missing {
             let known = variables.pairs().iter().map(|(known, _)| known.as_str());
-            let guess = bake_dockerfile::suggest::suggest(name, known, true);
+            let guess = bake_dockerfile::suggest::suggest(&name, known, true);
             let guess = guess.map(|g| format!(" (did you mean ${g}?)")).unwrap_or_default();
-            self.warnings.push(Diagnostic {
-                code: Code("UndefinedVar"),
-                severity: Severity::Warning,
-                ..error(span, format!("Usage of undefined variable '${name}'{guess}"))
-            });
+            self.report_check(&UNDEFINED_VAR, format!("Usage of undefined variable '${name}'{guess}"));
+        }
+    }
+
+    /// Adds a finding about the instruction that is being applied.
+    pub(crate) fn report_check(&mut self, check: &'static Check, message: impl Into<String>) {
+        if let Some(current) = &self.current {
+            let place = Place { comments: &current.comments, span: current.span, stage: Some(current.stage) };
+            self.checks.report(check, place, message);
+        }
+    }
+
+    /// Only the last of these instructions counts, so the one before is a finding.
+    pub(crate) fn check_once(&mut self, kind: &'static str, keyword: &str, state: &mut StageState) {
+        let Some(current) = &self.current else { return };
+        if let Some(before) = state.once.insert(kind, current.span) {
+            let message = format!(
+                "Multiple {keyword} instructions should not be used in the same stage because only the last one will be used"
+            );
+            // A comment above either of them may speak of it.
+            let mut comments = current.comments.clone();
+            let earlier = self.dockerfile.instructions.iter().find(|instruction| instruction.span == before);
+            comments.extend(earlier.iter().flat_map(|instruction| instruction.comments.iter().copied()));
+            let place = Place { comments: &comments, span: before, stage: Some(current.stage) };
+            self.checks.report(&MULTIPLE_INSTRUCTIONS_DISALLOWED, place, message);
         }
     }
 

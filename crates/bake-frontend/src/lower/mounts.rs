@@ -36,6 +36,7 @@ impl Lowering<'_> {
         secret_env: &mut Vec<SecretEnvironment>,
     ) -> Lower<()> {
         let mut sockets = 0;
+        let shown_at = self.current.as_ref().map(|current| current.span).unwrap_or_default();
         for flag in flags {
             let values = self.expanded(flag, state)?;
             let kind = match flag.kind {
@@ -54,7 +55,9 @@ impl Lowering<'_> {
                 FlagKind::Cache => self.cache_mount(flag, &values, state, stage_index, inputs)?,
                 FlagKind::Tmpfs => MountKind::Tmpfs { size_bytes: size(values.size.as_deref(), flag.span)? },
                 FlagKind::Secret => {
-                    let Some((kind, target)) = secret(flag, &values, secret_env)? else { continue };
+                    let id = secret_id(flag, &values)?;
+                    self.capture.secret(stage_index, &id, flag.required, shown_at);
+                    let Some((kind, target)) = secret(id, flag, &values, secret_env) else { continue };
                     mounts.push(ExecMount { target: state.absolute(&target), kind });
                     continue;
                 }
@@ -62,8 +65,10 @@ impl Lowering<'_> {
                     let target =
                         values.target.clone().unwrap_or_else(|| format!("{SSH_DIRECTORY}/ssh_agent.{sockets}"));
                     sockets += 1;
+                    let id = values.id.clone().filter(|id| !id.is_empty()).unwrap_or_else(|| "default".into());
+                    self.capture.agent(stage_index, &id, flag.required, shown_at);
                     let kind = MountKind::Ssh {
-                        id: values.id.clone().filter(|id| !id.is_empty()).unwrap_or_else(|| "default".into()),
+                        id,
                         uid: values.uid.unwrap_or(0),
                         gid: values.gid.unwrap_or(0),
                         mode: values.mode.unwrap_or(0o600),
@@ -154,22 +159,26 @@ impl Lowering<'_> {
     }
 }
 
+/// What a secret is found under.
+fn secret_id(flag: &MountFlag, values: &Expanded) -> Lower<String> {
+    let named = values.id.clone().or_else(|| values.source.clone());
+    let from_target = || values.target.as_deref().and_then(|target| target.rsplit('/').next()).map(str::to_owned);
+    match named.or_else(from_target).or_else(|| values.env.clone()).filter(|id| !id.is_empty()) {
+        Some(id) => Ok(id),
+        None => fail(flag.span, "this secret has no ID: add `id=NAME`"),
+    }
+}
+
 /// The file of a secret, unless it is wanted as an environment variable only.
 fn secret(
+    id: String,
     flag: &MountFlag,
     values: &Expanded,
     secret_env: &mut Vec<SecretEnvironment>,
-) -> Lower<Option<(MountKind, String)>> {
-    let named = values.id.clone().or_else(|| values.source.clone());
-    let from_target = || values.target.as_deref().and_then(|target| target.rsplit('/').next()).map(str::to_owned);
-    let Some(id) = named.or_else(from_target).or_else(|| values.env.clone()).filter(|id| !id.is_empty()) else {
-        return fail(flag.span, "this secret has no ID: add `id=NAME`");
-    };
+) -> Option<(MountKind, String)> {
     if let Some(name) = &values.env {
         secret_env.push(SecretEnvironment { id: id.clone(), name: name.clone(), required: flag.required });
-        if values.target.is_none() {
-            return Ok(None);
-        }
+        values.target.as_ref()?;
     }
     let base = id.rsplit('/').next().unwrap_or(&id).to_owned();
     let target = values.target.clone().unwrap_or_else(|| format!("{SECRET_DIRECTORY}/{base}"));
@@ -180,7 +189,7 @@ fn secret(
         mode: values.mode.unwrap_or(0o400),
         required: flag.required,
     };
-    Ok(Some((kind, target)))
+    Some((kind, target))
 }
 
 /// The number of `input` among the inputs of the op, adding it if it is new.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
+mod checks;
 mod config;
 mod planning;
 mod stages;

@@ -1,0 +1,125 @@
+//! The build checks: what BuildKit warns of during every build, under its names.
+//!
+//! They are found while a build is planned, because many depend on what only planning knows: values of variables, the
+//! configs of base images, which stages are needed. [`file`] holds those about the file as a whole, [`from`] those about
+//! FROM lines; the others are reported by the instructions themselves.
+
+mod file;
+mod from;
+mod ignored;
+mod table;
+
+use bake_dockerfile::instruction::Instruction;
+use bake_dockerfile::{CheckOptions, Code, Diagnostic, Dockerfile, Severity, Span};
+
+pub(crate) use file::check_file;
+pub(crate) use from::{GlobalScope, check_from_lines};
+pub(crate) use ignored::ignored_source;
+pub(crate) use table::*;
+pub use table::{CHECKS, Check};
+
+/// The build argument that takes the place of the `check` directive.
+const OPTIONS_ARG: &str = "BUILDKIT_DOCKERFILE_CHECK";
+
+/// The check of this name.
+pub fn check_named(name: &str) -> Option<&'static Check> {
+    CHECKS.iter().copied().find(|check| check.name == name)
+}
+
+/// The options of a file: those of its directive, unless the build argument says otherwise.
+pub(crate) fn options_of(
+    dockerfile: &Dockerfile,
+    build_args: &std::collections::BTreeMap<String, String>,
+) -> Result<CheckOptions, Box<Diagnostic>> {
+    match build_args.get(OPTIONS_ARG).map(|text| text.trim()) {
+        None => Ok(dockerfile.directives.check.as_ref().map(|check| check.value.clone()).unwrap_or_default()),
+        Some("") => Ok(CheckOptions::default()),
+        Some(text) => CheckOptions::parse(text).map_err(|problem| {
+            let message = format!("cannot use the build argument {OPTIONS_ARG}: {problem}");
+            Box::new(crate::stages::error(Span::default(), message))
+        }),
+    }
+}
+
+/// Where a check speaks of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// The instruction whose comments may switch the check off.
+    pub(crate) comments: &'a [Span],
+    /// What is shown.
+    pub(crate) span: Span,
+    /// The stage whose instructions are looked at; `None` while it is about the whole file.
+    pub(crate) stage: Option<usize>,
+}
+
+impl<'a> Place<'a> {
+    /// An instruction, while the whole file is looked at.
+    pub(crate) fn of(instruction: &'a Instruction) -> Self {
+        Self { comments: &instruction.comments, span: instruction.span, stage: None }
+    }
+}
+
+/// Takes what checks find.
+#[derive(Debug)]
+pub(crate) struct Checks<'a> {
+    dockerfile: &'a Dockerfile,
+    options: CheckOptions,
+    /// Findings with the stage that they belong to.
+    found: Vec<(Option<usize>, Diagnostic)>,
+    /// Whether a comment above an instruction turned its findings into errors.
+    error: bool,
+}
+
+impl<'a> Checks<'a> {
+    pub(crate) fn new(dockerfile: &'a Dockerfile, options: CheckOptions) -> Self {
+        let error = options.error;
+        Self { dockerfile, options, found: Vec::new(), error }
+    }
+
+    /// Adds a finding, unless its check is switched off.
+    pub(crate) fn report(&mut self, check: &'static Check, place: Place<'_>, message: impl Into<String>) {
+        let local = self.options_above(place.comments);
+        let listed = |names: &[String]| names.iter().any(|name| name == check.name);
+        let skipped = listed(&self.options.skip) || listed(&local.skip);
+        let runs = if check.experimental {
+            let chosen = |options: &CheckOptions| options.experimental_all || listed(&options.experimental);
+            chosen(&self.options) || chosen(&local)
+        } else {
+            !self.options.skip_all && !local.skip_all
+        };
+        if skipped || !runs {
+            return;
+        }
+        self.error |= local.error;
+        let mut diagnostic = Diagnostic::new(Severity::Warning, Code(check.name), place.span, message);
+        diagnostic.url = check.url();
+        self.found.push((place.stage, diagnostic));
+    }
+
+    /// What the first `# check=` among the comments above an instruction says. One that cannot be read says nothing.
+    fn options_above(&self, comments: &[Span]) -> CheckOptions {
+        let values = comments.iter().filter_map(|comment| {
+            let text = self.dockerfile.source.slice(*comment).trim().strip_prefix('#')?.trim_start();
+            let rest = text.get(..5).filter(|name| name.eq_ignore_ascii_case("check")).map(|_| &text[5..])?;
+            rest.trim_start().strip_prefix('=')
+        });
+        let mut values = values.map(|value| CheckOptions::parse(value.trim()).unwrap_or_default());
+        values.next().unwrap_or_default()
+    }
+
+    /// All findings, those of the whole file first, then stage by stage; and the checks that fail the build.
+    pub(crate) fn finish(mut self) -> (Vec<Diagnostic>, Vec<&'static str>) {
+        // Stages are looked at when something needs them; they are told in the order of the file.
+        self.found.sort_by_key(|(stage, _)| *stage);
+        let warnings: Vec<Diagnostic> = self.found.into_iter().map(|(_, diagnostic)| diagnostic).collect();
+        let mut violated: Vec<&'static str> = Vec::new();
+        if self.error {
+            for warning in &warnings {
+                if !violated.contains(&warning.code.0) {
+                    violated.push(warning.code.0);
+                }
+            }
+        }
+        (warnings, violated)
+    }
+}
