@@ -27,6 +27,8 @@ const TESTS: &[Test] = &[
     ("secrets_come_from_files_and_variables", &[], secrets),
     ("progress_can_be_told_apart", &[], progress),
     ("linting_needs_no_store", &[], lint),
+    ("findings_of_checks_go_where_progress_goes", &[], findings),
+    ("calls_answer_programs_in_json", &[], calls),
 ];
 
 fn main() -> ExitCode {
@@ -282,4 +284,51 @@ fn lint(environment: &Environment) -> Outcome {
     let explained = run(&["--explain", "unknown-instruction"])?.success()?;
     check(explained.text().contains("unknown-instruction"), || explained.text())?;
     check(!scratch.store().exists(), || "linting made a store".into())
+}
+
+fn findings(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox as base\n")?;
+    let line = "warning[FromAsCasing]: 'as' and 'FROM' keywords' casing do not match (Dockerfile:1)";
+    let finished = succeed(&mut build(environment, &scratch, "context"))?;
+    equal(&finished.stderr.lines().filter(|shown| *shown == line).count(), &1, "findings of a build")?;
+    let finished = succeed(build(environment, &scratch, "context").arg("--quiet"))?;
+    equal(&finished.stderr.as_str(), &"", "standard error of a quiet build")?;
+    scratch.write("context/Dockerfile", "FROM scratch as base\n")?;
+    let mut raw = environment.command(&scratch.store());
+    raw.args(["build", "--progress", "rawjson", "context"]).current_dir(scratch.path());
+    let finished = succeed(&mut raw)?;
+    let statuses = finished.stderr.lines().map(serde_json::from_str::<serde_json::Value>);
+    let warnings: Vec<serde_json::Value> =
+        statuses.filter_map(Result::ok).filter_map(|mut status| Some(status.get_mut("warnings")?.take())).collect();
+    equal(&warnings.len(), &1, "statuses with warnings")?;
+    let warning = &warnings[0][0];
+    equal(&warning["url"], &"https://docs.docker.com/go/dockerfile/rule/from-as-casing/".into(), "address")?;
+    equal(&warning["range"][0]["start"]["line"], &1.into(), "line")?;
+    equal(&warning["sourceInfo"]["filename"], &"Dockerfile".into(), "file")
+}
+
+fn calls(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    // Nothing is carried out, so it does not matter that this step cannot succeed.
+    scratch
+        .write("context/Dockerfile", "ARG V=1\nFROM busybox as base\nARG V\nRUN --mount=type=secret,id=s false\n")?;
+    let call = |arguments: &[&str]| finish(build(environment, &scratch, "context").args(arguments));
+    let json = |arguments: &[&str]| -> Result<serde_json::Value, String> {
+        serde_json::from_str(&call(arguments)?.text()).map_err(|error| format!("{arguments:?}: {error}"))
+    };
+    let checked = json(&["--call=check,format=json"])?;
+    equal(&checked["warnings"][0]["ruleName"], &"FromAsCasing".into(), "rule")?;
+    equal(&checked["warnings"][0]["location"]["ranges"][0]["end"]["line"], &2.into(), "line")?;
+    equal(&checked["sources"][0]["filename"], &"Dockerfile".into(), "file")?;
+    let outline = json(&["--call=outline,format=json"])?;
+    equal(&outline["args"][0]["value"], &"1".into(), "value of the argument")?;
+    equal(&outline["secrets"][0]["name"], &"s".into(), "secret")?;
+    let targets = json(&["--call=targets,format=json"])?;
+    equal(&targets["targets"][0]["base"], &"busybox".into(), "base")?;
+    equal(&call(&["--check"])?.code, &Some(1), "exit code with findings")?;
+    equal(&call(&["--call=check,ignorestatus=true"])?.code, &Some(0), "exit code that is to be ignored")?;
+    equal(&call(&["--check", "--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all"])?.code, &Some(0), "exit code")?;
+    expect_failure(&call(&["--call=outlin"])?, 2, &["outline", "targets"])?;
+    expect_failure(&call(&["--print=outline"])?, 2, &["--print"])
 }

@@ -15,6 +15,7 @@
 //! 10. **report**: the digest on standard output, everything else on standard error.
 
 mod assemble;
+pub(crate) mod call;
 mod export;
 mod read;
 mod ssh;
@@ -27,10 +28,11 @@ use bake::ui::colour::Colour;
 use bake::ui::progress::Progress;
 use bake::ui::report::Summary;
 use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
+use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
 use bake_frontend::{Plan, PlanOptions};
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
-use bake_worker::{LinuxWorker, StoreCache, WorkerOptions};
+use bake_worker::{BuildContext, Images, LinuxWorker, StoreCache, WorkerOptions};
 
 use crate::settings::{BuildRequest, NamedSource};
 use crate::signals;
@@ -54,40 +56,26 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
             }
         }
     });
-    let layouts = request.named.iter().filter_map(|(name, source)| match source {
-        NamedSource::Layout { directory, .. } => Some((name.clone(), directory.clone())),
-        _ => None,
-    });
-    let images = Arc::new(host.images(layouts.collect()));
-    let worker = LinuxWorker::new(WorkerOptions {
-        store: host.store.clone(),
-        images: Arc::clone(&images),
-        network: Arc::clone(&host.network),
-        isolation: host.isolation(),
-        secrets: request.secrets.clone(),
-        agents: ssh::agents(&request.ssh)?,
-        resolv_conf: read::resolv_conf(),
-        shm_size_bytes: request.shm_size_bytes,
-        git_environment: crate::settings::git_environment(),
-    });
+    let images = images(request, host);
+    let worker = worker(request, host, &images)?;
     let input = read::read(request, &worker, &progress)?;
 
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
-    report_problems(&dockerfile, &dockerfile.diagnostics, &progress)?;
+    report_problems(&dockerfile, &progress)?;
 
-    let resolver = Resolver { images: Arc::clone(&images), named: request.named.clone(), pull: request.pull };
-    let mut options = PlanOptions { main_context: input.main_context, ..request.plan.clone() };
-    if let Some(epoch) = input.source_date_epoch {
-        options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string());
-    }
-    let plan = match bake_frontend::plan(&dockerfile, &options, &resolver) {
+    let resolver = resolver(request, &images, &input);
+    let plan = match bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver) {
         Ok(plan) => plan,
         Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
     };
-    report_problems(&dockerfile, &plan.warnings, &progress)?;
+    progress.findings(&dockerfile.source, &plan.warnings);
     for name in &plan.unused_build_args {
         progress
             .print(format!("{} build argument `{name}` is not used by this Dockerfile", colour.warning("warning:")));
+    }
+
+    if !plan.violated.is_empty() {
+        return Err(violation(&plan.violated));
     }
 
     let worker = Arc::new(worker.with_contexts(input.contexts));
@@ -117,6 +105,53 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
     Ok(exported.digest.map(|digest| digest.to_string()))
 }
 
+/// The images of this build, those of named layouts among them.
+fn images(request: &BuildRequest, host: &Host) -> Arc<Images> {
+    let layouts = request.named.iter().filter_map(|(name, source)| match source {
+        NamedSource::Layout { directory, .. } => Some((name.clone(), directory.clone())),
+        _ => None,
+    });
+    Arc::new(host.images(layouts.collect()))
+}
+
+/// What carries out the steps, and before that fetches contexts.
+fn worker(request: &BuildRequest, host: &Host, images: &Arc<Images>) -> Result<LinuxWorker, CommandError> {
+    Ok(LinuxWorker::new(WorkerOptions {
+        store: host.store.clone(),
+        images: Arc::clone(images),
+        network: Arc::clone(&host.network),
+        isolation: host.isolation(),
+        secrets: request.secrets.clone(),
+        agents: ssh::agents(&request.ssh)?,
+        resolv_conf: read::resolv_conf(),
+        shm_size_bytes: request.shm_size_bytes,
+        git_environment: crate::settings::git_environment(),
+    }))
+}
+
+/// What images and names mean in this build.
+fn resolver(request: &BuildRequest, images: &Arc<Images>, input: &read::Input) -> Resolver {
+    let ignore = match input.contexts.get("context") {
+        Some(BuildContext::Directory(directory)) => Some(directory.ignore.clone()),
+        Some(BuildContext::Fetched(_)) | None => None,
+    };
+    Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore }
+}
+
+/// What was asked for, with what only reading tells.
+fn plan_options(request: &BuildRequest, input: &read::Input) -> PlanOptions {
+    let mut options = PlanOptions { main_context: input.main_context, ..request.plan.clone() };
+    if let Some(epoch) = input.source_date_epoch {
+        options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string());
+    }
+    options
+}
+
+/// The failure that a Dockerfile asks for when checks find something.
+fn violation(checks: &[&str]) -> CommandError {
+    CommandError::build(format!("lint violation found for rules: {}", checks.join(", ")))
+}
+
 /// Deletes what the build threw away. That is nobody's concern but the disk's, so it cannot fail a build.
 fn empty_trash(host: &Host) {
     if let Err(error) = host.store.empty_trash() {
@@ -138,17 +173,17 @@ fn solve(
     bake_solver::solve(&plan.graph, &targets, &**worker, &cache, progress, &options)
 }
 
-/// Shows warnings, and ends the build if there are errors.
-fn report_problems(
-    dockerfile: &Dockerfile,
-    diagnostics: &[Diagnostic],
-    progress: &Progress,
-) -> Result<(), CommandError> {
+/// Shows the parser's warnings, and ends the build if there are errors.
+fn report_problems(dockerfile: &Dockerfile, progress: &Progress) -> Result<(), CommandError> {
     let colour = progress.colour();
-    if diagnostics.iter().any(Diagnostic::is_error) {
-        return Err(problems(dockerfile, diagnostics, colour));
+    if dockerfile.has_errors() {
+        return Err(problems(dockerfile, &dockerfile.diagnostics, colour));
     }
-    let warnings = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning);
+    // Some are build checks, which can be switched off and are shown with the others.
+    let is_check =
+        |diagnostic: &Diagnostic| matches!(diagnostic.code, code::EMPTY_CONTINUATION | code::DUPLICATE_STAGE);
+    let diagnostics = dockerfile.diagnostics.iter().filter(|diagnostic| !is_check(diagnostic));
+    let warnings = diagnostics.filter(|diagnostic| diagnostic.severity == Severity::Warning);
     let text = render_diagnostics(&dockerfile.source, warnings, colour);
     if !text.is_empty() {
         progress.print(text);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 mod build;
+mod call;
 mod image;
 mod lint;
 mod store;
@@ -15,6 +16,7 @@ mod unsupported;
 mod value;
 
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
+pub use call::{Call, CallFormat, CallMethod};
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PushArguments,
     RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
@@ -189,13 +191,26 @@ mod tests {
             (&["build", "--sbom", "true", "."][..], "`--sbom` is not supported yet; only `--sbom=false` is"),
             (&["build", "--builder", "remote", "."][..], "`--builder` is not supported yet"),
             (&["build", "-m", "1g", "."][..], "`--memory` is not supported yet"),
-            (&["build", "--check", "."][..], "`--check` is not supported yet"),
+            (&["build", "--print", "outline", "."][..], "`--print` is not supported yet"),
             (&["run", "-d", "alpine"][..], "`--detach` is not supported yet"),
         ] {
             let error = parse(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments:?}");
             assert!(error.to_string().contains(expected), "{arguments:?}: {error}");
         }
+    }
+
+    #[test]
+    fn of_several_calls_the_last_one_counts() {
+        let method = |arguments: &[&str]| build(arguments).called().method;
+        assert_eq!(method(&["build", "."]), CallMethod::Build);
+        assert_eq!(method(&["build", "--check", "."]), CallMethod::Check);
+        assert_eq!(method(&["build", "--check=false", "."]), CallMethod::Build);
+        assert_eq!(method(&["build", "--check", "--call", "outline", "."]), CallMethod::Outline);
+        assert_eq!(method(&["build", "--call=outline", "--check", "."]), CallMethod::Check);
+        let error = parse(&["build", "--call=outlin", "."]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("`outline` and `targets`"), "{error}");
     }
 
     #[test]

@@ -55,8 +55,11 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     let host = Host::open(privilege, &root)?;
     match &arguments.command {
         Command::Build(build) => {
-            signals::block();
             let request = settings::BuildRequest::new(build)?;
+            if request.call.method != bake::cli::CallMethod::Build {
+                return build::call::call(&request, &host, colour);
+            }
+            signals::block();
             if let Some(digest) = build::build(&request, &host, colour)?
                 && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)
             {

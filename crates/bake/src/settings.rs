@@ -5,10 +5,11 @@ use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use bake::cli::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
+use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode, ProgressMode};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::progress::DisplayKind;
+use bake_dockerfile::CheckOptions;
 use bake_exporter::{ExportSpec, ExportTarget};
 use bake_frontend::{MainContext, PlanOptions};
 use bake_graph::{GitSource, HttpSource};
@@ -158,6 +159,7 @@ pub(crate) struct BuildRequest {
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
     pub(crate) shm_size_bytes: Option<u64>,
     pub(crate) display: DisplayKind,
+    pub(crate) call: Call,
 }
 
 impl BuildRequest {
@@ -184,6 +186,11 @@ impl BuildRequest {
                 "the Dockerfile frontend is built in, and no image is run to read a Dockerfile; `docker/dockerfile` with any tag means it",
             ));
         }
+        if let Some(text) = build_args.get("BUILDKIT_DOCKERFILE_CHECK").filter(|text| !text.trim().is_empty())
+            && let Err(problem) = CheckOptions::parse(text)
+        {
+            return Err(CommandError::usage(format!("cannot use `BUILDKIT_DOCKERFILE_CHECK={text}`: {problem}")));
+        }
         let epoch_text = build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| variable("SOURCE_DATE_EPOCH"));
         let source_date_epoch = epoch_text.map(|text| match text.parse::<i64>() {
             Ok(seconds) => SourceDateEpoch::Seconds(seconds),
@@ -208,6 +215,7 @@ impl BuildRequest {
             source_date_epoch,
             shm_size_bytes: arguments.shm_size,
             display: display(arguments)?,
+            call: arguments.called(),
             plan: PlanOptions {
                 main_context: MainContext::Directory,
                 target: arguments.target.clone(),

@@ -1,8 +1,11 @@
 //! What people see on standard error.
 
+pub mod checks;
 pub mod colour;
 mod lines;
+mod location;
 pub mod measure;
+pub mod outline;
 mod plain;
 pub mod progress;
 mod rawjson;

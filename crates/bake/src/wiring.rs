@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bake::error::{CommandError, ErrorKind};
+use bake_dockerfile::IgnorePatterns;
 use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 use bake_oci::{Platform, Reference};
 use bake_registry::{Credentials, HelperRunner, Options, Proxies};
@@ -191,9 +192,15 @@ pub(crate) struct Resolver {
     pub(crate) images: Arc<Images>,
     pub(crate) named: BTreeMap<String, NamedSource>,
     pub(crate) pull: bool,
+    /// What the main build context leaves out.
+    pub(crate) ignore: Option<IgnorePatterns>,
 }
 
 impl MetaResolver for Resolver {
+    fn ignore_patterns(&self) -> Option<&IgnorePatterns> {
+        self.ignore.as_ref()
+    }
+
     fn resolve_image(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, MetaError> {
         self.images
             .resolve(reference, platform, self.pull)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::call::{Call, CallMethod, call};
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -126,9 +127,29 @@ pub struct BuildArguments {
     #[arg(long, value_name = "NUMBER")]
     pub jobs: Option<NonZeroUsize>,
 
+    /// Do not build but check the Dockerfile; short for `--call=check`.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = truth, overrides_with = "call", help_heading = "Without building")]
+    pub check: bool,
+
+    /// Do something else than to build: `check` for the build checks, `outline` for what the target takes from outside,
+    /// `targets` for the stages; with `,format=json` for programs.
+    #[arg(long, value_name = "METHOD", value_parser = call, overrides_with = "check", help_heading = "Without building")]
+    pub call: Option<Call>,
+
     /// Flags that are known and refused.
     #[command(flatten)]
     pub unsupported: UnsupportedBuildFlags,
+}
+
+impl BuildArguments {
+    /// What is to be done, by `--check` and `--call`.
+    pub fn called(&self) -> Call {
+        match self.call {
+            Some(call) => call,
+            None if self.check => Call { method: CallMethod::Check, ..Call::default() },
+            None => Call::default(),
+        }
+    }
 }
 
 /// How progress is shown.

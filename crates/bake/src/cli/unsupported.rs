@@ -44,9 +44,7 @@ const BUILD: &[Flag] = &[
     flag("builder", Value::Required, &["default"]),
     flag("cache-from", Value::Required, &[]),
     flag("cache-to", Value::Required, &[]),
-    flag("call", Value::Required, &["build"]),
     flag("cgroup-parent", Value::Required, &[""]),
-    flag("check", Value::None, FALSE),
     // There is no daemon to send a context to, so there is nothing to compress.
     flag("compress", Value::None, ANY_TRUTH),
     flag("cpu-period", Value::Required, &["0"]),

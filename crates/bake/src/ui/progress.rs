@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use bake_dockerfile::{Diagnostic, SourceText};
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::DefinitionDigest;
 use bake_solver::{BuildEvent, EventSink, Outcome, StepInfo};
 use indicatif::ProgressDrawTarget;
 
+use super::checks::finding_lines;
 use super::colour::Colour;
 use super::plain::{self, Plain};
 use super::rawjson::RawJson;
@@ -102,8 +104,16 @@ pub struct Progress {
 enum Message {
     Event(Duration, BuildEvent),
     Print(String),
+    Findings(Box<Findings>),
     /// Write these lines last, and end.
     Finish(Vec<String>),
+}
+
+/// What the build checks found, with the step that it is shown at.
+pub(super) struct Findings {
+    pub(super) step: VertexId,
+    pub(super) source: SourceText,
+    pub(super) list: Vec<Diagnostic>,
 }
 
 impl Progress {
@@ -180,6 +190,23 @@ impl Progress {
     pub fn print(&self, text: impl Into<String>) {
         // The display's thread only ends before everything else when the build is over.
         let _ = self.sender.send(Message::Print(text.into()));
+    }
+
+    /// Shows what the build checks found, each once. Programs get everything that is known of a finding.
+    pub fn findings(&self, source: &SourceText, findings: &[Diagnostic]) {
+        match self.kind {
+            _ if findings.is_empty() => {}
+            DisplayKind::Quiet => {}
+            DisplayKind::RawJson => {
+                let label = format!("[internal] load build definition from {}", source.name());
+                let label = StepLabel { stage: String::new(), number: None, text: label, internal: true };
+                let activity = self.begin(label);
+                let shown = Findings { step: activity.id(), source: source.clone(), list: findings.to_vec() };
+                let _ = self.sender.send(Message::Findings(Box::new(shown)));
+                activity.done();
+            }
+            DisplayKind::Plain | DisplayKind::Terminal => self.print(finding_lines(source, findings, self.colour)),
+        }
     }
 
     /// Shows work that is not part of the build graph, such as exporting, as if it were a step. It is internal if nobody
@@ -331,6 +358,14 @@ impl Display {
         }
     }
 
+    fn findings(&mut self, found: &Findings) -> io::Result<()> {
+        match self {
+            Self::RawJson(raw) => raw.findings(found),
+            // They are text everywhere else.
+            Self::Plain(_) | Self::Terminal(_) | Self::Quiet => Ok(()),
+        }
+    }
+
     fn finish(&mut self, now: Duration, lines: &[String]) -> io::Result<()> {
         match self {
             Self::Plain(plain) => plain.finish(now, lines),
@@ -349,6 +384,7 @@ fn show(mut display: Display, receiver: &Receiver<Message>, clock: &Clock) {
         let shown = match receiver.recv_timeout(interval.saturating_sub(ticked.elapsed())) {
             Ok(Message::Event(at, event)) => display.event(at, &event),
             Ok(Message::Print(text)) => display.print(&text),
+            Ok(Message::Findings(found)) => display.findings(&found),
             Ok(Message::Finish(lines)) => {
                 // Nobody can be told that standard error cannot be written.
                 let _ = display.finish(clock.now(), &lines);

@@ -7,12 +7,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
+use bake_dockerfile::Diagnostic;
 use bake_graph::VertexId;
 use bake_oci::Timestamp;
 use bake_solver::{BuildEvent, Outcome, StepInfo, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+
+use super::checks::{Source, description};
+use super::location::{LineRange, lines, location};
+use super::progress::Findings;
 
 /// Writes progress as JSON lines.
 pub(super) struct RawJson {
@@ -81,6 +86,14 @@ struct VertexWarning {
     level: u8,
     /// Base64, as Go writes byte slices.
     short: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    detail: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(rename = "sourceInfo", skip_serializing_if = "Option::is_none")]
+    source_info: Option<Source>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    range: Vec<LineRange>,
 }
 
 impl RawJson {
@@ -89,9 +102,34 @@ impl RawJson {
     }
 
     pub(super) fn event(&mut self, at: Duration, event: &BuildEvent) -> io::Result<()> {
-        let status = self.status(at, event);
-        let Some(status) = status else { return Ok(()) };
-        let mut line = serde_json::to_vec(&status).map_err(io::Error::other)?;
+        match self.status(at, event) {
+            Some(status) => self.write(&status),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what the build checks found as warnings of a step.
+    pub(super) fn findings(&mut self, found: &Findings) -> io::Result<()> {
+        let Some(vertex) = self.vertexes.get(&found.step).map(|vertex| vertex.digest.clone()) else { return Ok(()) };
+        let warning = |finding: &Diagnostic| {
+            let short =
+                format!("{}: {} (line {})", finding.code, finding.message, lines(&found.source, finding.span).0);
+            VertexWarning {
+                vertex: vertex.clone(),
+                level: 1,
+                short: STANDARD.encode(short),
+                detail: vec![STANDARD.encode(description(finding))],
+                url: finding.url.clone(),
+                source_info: Some(Source::new(&found.source)),
+                range: location(&found.source, finding.span).ranges,
+            }
+        };
+        let warnings = found.list.iter().map(warning).collect();
+        self.write(&SolveStatus { warnings, ..SolveStatus::default() })
+    }
+
+    fn write(&mut self, status: &SolveStatus) -> io::Result<()> {
+        let mut line = serde_json::to_vec(status).map_err(io::Error::other)?;
         line.push(b'\n');
         self.writer.write_all(&line)
     }
@@ -166,6 +204,10 @@ impl RawJson {
                 vertex: self.vertexes.get(step)?.digest.clone(),
                 level: 1,
                 short: STANDARD.encode(message),
+                detail: Vec::new(),
+                url: None,
+                source_info: None,
+                range: Vec::new(),
             }),
         }
         Some(status)
