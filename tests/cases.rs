@@ -87,6 +87,9 @@ fn result(case: &Case, expectation: Expectation, environment: &Environment) -> R
             let (finished, _) = one_build(case, environment)?;
             Ok(format!("{}\n", finished.code.map_or("signal".to_owned(), |code| code.to_string())))
         }
+        Expectation::Check => called(case, "check", environment),
+        Expectation::Outline => called(case, "outline", environment),
+        Expectation::Targets => called(case, "targets", environment),
     }
 }
 
@@ -177,7 +180,7 @@ fn planned(case: &Case) -> Result<String, String> {
         }
     }
     for warning in &plan.warnings {
-        let _ = writeln!(text, "warning: {}", warning.message);
+        let _ = writeln!(text, "warning: {}: {}", warning.code, warning.message);
     }
     for name in &plan.unused_build_args {
         let _ = writeln!(text, "unused build argument: {name}");
@@ -222,6 +225,18 @@ fn build(case: &Case, prepared: &Prepared, environment: &Environment, store: &Pa
     }
     command.current_dir(&prepared.context).arg(&prepared.context);
     command
+}
+
+/// What `bake build --call` says on standard output, then on standard error, and how it ends.
+fn called(case: &Case, method: &str, environment: &Environment) -> Result<String, String> {
+    let scratch = environment.scratch()?;
+    let prepared = prepared(case, &scratch)?;
+    let mut command = build(case, &prepared, environment, &scratch.store());
+    let finished = finish(command.args(["--call", method]))?;
+    let sanitizer = Sanitizer::new().path(&prepared.context, "CONTEXT").path(scratch.path(), "DIRECTORY");
+    let answer = String::from_utf8_lossy(&finished.stdout);
+    let text = format!("{answer}{}exit {}", finished.stderr, finished.code.unwrap_or(-1));
+    Ok(sanitizer.sanitize(&text))
 }
 
 fn one_build(case: &Case, environment: &Environment) -> Result<(Finished, Sanitizer), String> {

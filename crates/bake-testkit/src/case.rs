@@ -46,12 +46,29 @@ pub enum Expectation {
     Stderr,
     /// `exit`: the exit code of a real build.
     Exit,
+    /// `check.txt`: what `bake build --check` says, and its exit code.
+    Check,
+    /// `outline.txt`: what `bake build --call=outline` says.
+    Outline,
+    /// `targets.txt`: what `bake build --call=targets` says.
+    Targets,
 }
 
 impl Expectation {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Syntax, Self::Lint, Self::Fixed, Self::Plan, Self::Events, Self::Image, Self::Stderr, Self::Exit];
+    pub const ALL: [Self; 11] = [
+        Self::Syntax,
+        Self::Lint,
+        Self::Fixed,
+        Self::Plan,
+        Self::Events,
+        Self::Image,
+        Self::Stderr,
+        Self::Exit,
+        Self::Check,
+        Self::Outline,
+        Self::Targets,
+    ];
 
     /// The name of its file in `expect/`.
     pub fn file_name(self) -> &'static str {
@@ -64,6 +81,9 @@ impl Expectation {
             Self::Image => "image.txt",
             Self::Stderr => "stderr.txt",
             Self::Exit => "exit",
+            Self::Check => "check.txt",
+            Self::Outline => "outline.txt",
+            Self::Targets => "targets.txt",
         }
     }
 
