@@ -158,7 +158,7 @@ impl Capture {
         }
         // Several may stand in one line.
         let declared = |name: &str| self.names.iter().position(|known| known == name);
-        outline.arguments.sort_by_key(|argument| (argument.span.start, declared(&argument.name)));
+        outline.arguments.sort_by_cached_key(|argument| (argument.span.start, declared(&argument.name)));
         outline.secrets.sort_by_key(|secret| secret.span.start);
         outline.agents.sort_by_key(|agent| agent.span.start);
         outline
