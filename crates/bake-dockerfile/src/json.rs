@@ -1,5 +1,6 @@
 //! The JSON form of arguments: a list of strings and nothing else.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// What a list of arguments that may be in JSON form turns out to be.
@@ -18,7 +19,7 @@ pub(crate) fn json_form(text: &str) -> JsonForm {
     if !text.trim_start().starts_with('[') {
         return JsonForm::NotJson;
     }
-    match serde_json::from_str::<Vec<serde_json::Value>>(text) {
+    match serde_json::from_str::<Vec<serde_json::Value>>(&without_lone_surrogates(text)) {
         Err(_) => JsonForm::NotJson,
         Ok(values) => {
             let mut ranges = string_literals(text).into_iter();
@@ -32,6 +33,31 @@ pub(crate) fn json_form(text: &str) -> JsonForm {
             JsonForm::Strings(strings)
         }
     }
+}
+
+/// Half a surrogate pair stands for no character: as in Go it becomes U+FFFD, where other readers refuse the whole text. The escape
+/// that takes its place is as long, so that places stay right.
+fn without_lone_surrogates(text: &str) -> Cow<'_, str> {
+    const ESCAPE_BYTES: usize = 6;
+    let unit = |at: usize| {
+        let digits = text.get(at..at + ESCAPE_BYTES)?.strip_prefix("\\u")?;
+        digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
+    };
+    let mut result = Cow::Borrowed(text);
+    let mut position = 0;
+    while let Some(found) = text[position..].find('\\') {
+        let at = position + found;
+        position = match (unit(at), unit(at + ESCAPE_BYTES)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at + 2 * ESCAPE_BYTES,
+            (Some(0xd800..=0xdfff), _) => {
+                result.to_mut().replace_range(at..at + ESCAPE_BYTES, "\\ufffd");
+                at + ESCAPE_BYTES
+            }
+            // The character after the backslash may be a backslash itself.
+            _ => at + 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    result
 }
 
 /// Ranges of the string literals of valid JSON.
@@ -63,6 +89,14 @@ mod tests {
         assert_eq!(
             json_form(r#" ["a", "b\"\u00e9"]"#),
             JsonForm::Strings(vec![("a".into(), 2..5), ("b\"é".into(), 7..18)])
+        );
+        assert_eq!(
+            json_form(r#"["\ud83d\ude00", "\udc00x\ud83d\u0041", "\\ud800"]"#),
+            JsonForm::Strings(vec![
+                ("😀".into(), 1..15),
+                ("\u{fffd}x\u{fffd}A".into(), 17..38),
+                (r"\ud800".into(), 40..49)
+            ])
         );
         assert_eq!(json_form("[]"), JsonForm::Strings(vec![]));
         for text in [r#"["a", 1]"#, "[1]", "[null]", r#"[["a"]]"#, r#"[{"a":"b"}]"#, r#"["a", null]"#] {
