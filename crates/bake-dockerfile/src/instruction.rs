@@ -50,6 +50,8 @@ pub struct Heredoc {
     pub file_descriptor: u32,
     /// The body, each line ended by `\n`.
     pub body: String,
+    /// The body before tabs were stripped: what a shell that reads the heredoc itself is given.
+    pub unstripped: String,
     /// The body with the closing line, as in the source.
     pub span: Span,
     /// The word that introduces it.

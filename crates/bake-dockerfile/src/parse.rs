@@ -281,7 +281,8 @@ impl Parser<'_> {
                 expand: word.expand,
                 chomp: word.chomp,
                 file_descriptor: word.file_descriptor,
-                body: if word.chomp { without_leading_tabs(&body.text) } else { body.text },
+                body: if word.chomp { without_leading_tabs(&body.text) } else { body.text.clone() },
+                unstripped: body.text,
                 span: body_span,
                 word: Spanned::new(line.slice(word.range.clone()).to_owned(), span),
             });

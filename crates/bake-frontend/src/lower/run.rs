@@ -57,7 +57,7 @@ impl Lowering<'_> {
             args: args.clone(),
             env: state.environment.pairs().to_vec(),
             proxy_env: proxy_environment(&self.options.build_args),
-            cwd: state.working_directory().to_owned(),
+            cwd: state.absolute("."),
             user: state.image.config.user.clone(),
             mounts,
             secret_env,
@@ -90,7 +90,7 @@ fn command(
     let [first, ..] = instruction.heredocs.as_slice() else { return Ok((state.with_shell(&text.value), None)) };
     if instruction.heredocs.len() == 1 && text.value.trim() == first.word.value.trim() {
         // One heredoc and nothing else: its body is the script.
-        if first.body.starts_with("#!") {
+        if first.unstripped.starts_with("#!") {
             let target = format!("{SCRIPT_DIRECTORY}/{}", first.name);
             let kind = MountKind::File { content: first.body.clone(), mode: 0o755 };
             return Ok((state.with_shell(&target), Some(ExecMount { target, kind })));
@@ -101,7 +101,7 @@ fn command(
     let mut script = text.value.clone();
     for heredoc in &instruction.heredocs {
         script.push('\n');
-        script.push_str(&heredoc.body);
+        script.push_str(&heredoc.unstripped);
         script.push_str(&heredoc.name);
     }
     Ok((state.with_shell(&script), None))
