@@ -21,6 +21,8 @@ use crate::plan::MainContext;
 /// The options of one COPY or ADD, expanded.
 struct Options {
     destination: String,
+    /// The destination as the history shows it: expanded, but not made absolute.
+    destination_shown: String,
     mode: Option<ModeChange>,
     owner: Option<Owner>,
     unpack: Unpack,
@@ -53,7 +55,10 @@ impl Lowering<'_> {
         let mut actions = Vec::with_capacity(copy.sources.len());
         let mut shown = Vec::with_capacity(copy.sources.len());
         let several = copy.sources.len() > 1;
-        for source in &copy.sources {
+        // Heredocs come after all paths, wherever they stand.
+        let (heredocs, paths): (Vec<_>, Vec<_>) =
+            copy.sources.iter().partition(|source| matches!(source, CopySource::Heredoc(_)));
+        for source in paths.into_iter().chain(heredocs) {
             match source {
                 CopySource::Heredoc(index) => {
                     let Some(heredoc) = instruction.heredocs.get(*index) else { continue };
@@ -73,7 +78,10 @@ impl Lowering<'_> {
                     shown.push(path.clone());
                     // The flag says that an address is a repository's, whatever it ends in.
                     let is_repository = copy.keep_git_dir.is_some() && is_http_url(&path);
-                    let action = if add && (is_git_url(&path) || is_repository) {
+                    let action = if is_git_url(&path) || is_repository {
+                        if !add {
+                            return fail(word.span, "source can't be a git ref for COPY");
+                        }
                         self.git(&path, copy, &options, word, &mut inputs)?
                     } else if is_http_url(&path) {
                         if !add {
@@ -113,7 +121,7 @@ impl Lowering<'_> {
             created_by.push_str(source);
         }
         created_by.push(' ');
-        created_by.push_str(&options.destination_shown(copy, state));
+        created_by.push_str(&options.destination_shown);
         let text = instruction.text.clone();
         // A copied layer of its own, independent of what is below: its key does not hold the base.
         if copy.link {
@@ -161,19 +169,21 @@ impl Lowering<'_> {
             None => None,
         };
         let checksum = copy.checksum.as_ref().map(|word| self.expand(word, variables)).transpose()?;
-        if let (Some(_), [_, _, ..], Some(word)) = (&checksum, copy.sources.as_slice(), &copy.checksum) {
-            return fail(word.span, "checksum can't be specified for multiple sources");
+        if let (Some(_), Some(word)) = (&checksum, &copy.checksum) {
+            match copy.sources.as_slice() {
+                [CopySource::Path(_)] => {}
+                [CopySource::Heredoc(_)] => return fail(word.span, "checksum requires HTTP(S) or Git sources"),
+                _ => return fail(word.span, "checksum can't be specified for multiple sources"),
+            }
         }
         let written = self.expand(&copy.destination, variables)?;
-        if written.is_empty() {
-            return fail(copy.destination.span, "the destination is empty");
-        }
         let unpack = match (add, copy.unpack) {
             (false, _) | (true, Some(false)) => Unpack::Never,
             (true, Some(true)) => Unpack::Always,
             (true, None) => Unpack::IfArchive,
         };
-        Ok(Options { destination: destination(&written, state), mode, owner, unpack, checksum })
+        let destination = destination(&written, state);
+        Ok(Options { destination, destination_shown: written, mode, owner, unpack, checksum })
     }
 
     fn heredoc(&mut self, body: &str, state: &StageState, at: Span) -> Lower<String> {
@@ -272,18 +282,6 @@ fn plain(from: usize, source: &str, options: &Options) -> CopyAction {
         owner: options.owner.clone(),
         file_name: None,
         root_owned: true,
-    }
-}
-
-impl Options {
-    /// The destination as the history shows it: as written, expanded.
-    fn destination_shown(&self, copy: &CopyInstruction, state: &StageState) -> String {
-        let written = &copy.destination.value;
-        if written.contains('$') || destination(written, state) != self.destination {
-            self.destination.clone()
-        } else {
-            written.clone()
-        }
     }
 }
 
