@@ -24,9 +24,6 @@ const SECRET_WORDS: [&str; 10] =
 /// Words of a name that say that it holds no secret after all.
 const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
 
-/// The largest number of ports that one EXPOSE range may stand for.
-const EXPOSE_RANGE_MAX: u32 = 65_536;
-
 impl StageState {
     /// Adds a history entry.
     pub(super) fn commit(&mut self, created_by: impl Into<String>, layer: bool) {
@@ -89,7 +86,8 @@ impl Lowering<'_> {
         for declaration in declarations {
             // Every declaration of a line sees the ones before it.
             let variables = state.environment.clone();
-            let name = self.expand(&declaration.name, &variables)?;
+            // Names are taken as written: neither quotes nor variables mean anything in them.
+            let name = declaration.name.value.clone();
             self.check_secret("ARG", &name);
             let (default, _) = self.expand_default(declaration, &name, &variables)?;
             let given = self.options.build_args.get(&name).cloned();
@@ -120,9 +118,6 @@ impl Lowering<'_> {
     pub(super) fn workdir(&mut self, path: &Word, state: &mut StageState, at: Span) -> Lower<()> {
         let variables = state.environment.clone();
         let written = self.expand(path, &variables)?;
-        if written.is_empty() {
-            return fail(path.span, "WORKDIR needs a path, but this one is empty");
-        }
         // Only the first one in the file: with it all others are right.
         if !state.workdir_set && !written.starts_with('/') {
             let message = format!("Relative workdir {written:?} can have unexpected results if the base image changes");
@@ -130,16 +125,22 @@ impl Lowering<'_> {
         }
         state.workdir_set = true;
         let path = state.absolute(&written);
-        state.image.config.working_dir.clone_from(&path);
-        let layer = path != "/";
+        // The config keeps an absolute path as it is written, and a path that expands to nothing changes nothing.
+        let shown = match written.as_str() {
+            "" => state.working_directory().to_owned(),
+            absolute if absolute.starts_with('/') => written,
+            _ => path.clone(),
+        };
+        state.image.config.working_dir.clone_from(&shown);
+        let layer = shown != "/";
         if layer {
             let user = state.image.config.user.clone();
             let owner = if user.is_empty() { None } else { Some(parse_owner(&user, at)?) };
             let mkdir = FileAction::Mkdir { path: path.clone(), mode: 0o755, owner };
             let op = Op::File(FileOp { actions: vec![mkdir], owner_input: 0 });
-            state.root = self.step(op, vec![state.root], format!("WORKDIR {path}"), state, at);
+            state.root = self.step(op, vec![state.root], format!("WORKDIR {shown}"), state, at);
         }
-        state.commit(format!("WORKDIR {path}"), layer);
+        state.commit(format!("WORKDIR {shown}"), layer);
         Ok(())
     }
 
@@ -371,20 +372,32 @@ fn quoted(args: &[String]) -> String {
 fn go_quote(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
+        let code = u32::from(c);
+        let _ = match c {
+            '"' => quoted.write_str("\\\""),
+            '\\' => quoted.write_str("\\\\"),
+            '\x07' => quoted.write_str("\\a"),
+            '\x08' => quoted.write_str("\\b"),
+            '\t' => quoted.write_str("\\t"),
+            '\n' => quoted.write_str("\\n"),
+            '\x0b' => quoted.write_str("\\v"),
+            '\x0c' => quoted.write_str("\\f"),
+            '\r' => quoted.write_str("\\r"),
+            '\0'..='\x1f' | '\x7f' => write!(quoted, "\\x{code:02x}"),
+            c if is_printable(c) => quoted.write_char(c),
+            _ if code < 0x1_0000 => write!(quoted, "\\u{code:04x}"),
+            _ => write!(quoted, "\\U{code:08x}"),
+        };
     }
     quoted.push('"');
     quoted
+}
+
+/// Whether a character is shown as itself: letters, marks, numbers, punctuation and symbols, and of all spaces the plain one.
+fn is_printable(c: char) -> bool {
+    // The standard library escapes what cannot be shown; a combining mark only at the beginning of a text.
+    let after_another: String = ['x', c].iter().collect();
+    matches!(c, '\'') || after_another.escape_debug().skip(1).eq([c])
 }
 
 /// A duration as Go prints it: `1m30s`, `5s`, `1.5s`, `300ms`, `0s`.
@@ -416,22 +429,35 @@ fn go_duration(nanoseconds: u64) -> String {
 fn parse_port(text: &str) -> Result<Vec<String>, String> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = if protocol.is_empty() { "tcp".to_owned() } else { protocol.to_ascii_lowercase() };
-    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
-        return Err(format!("invalid proto: {protocol}: `{text}` must end in /tcp, /udp or /sctp"));
-    }
-    // An address and a host port have no meaning in an image; BuildKit drops them.
-    let container = ports.rsplit_once(':').map_or(ports, |(_, container)| container);
+    // An address and a host port have no meaning in an image and are dropped, but they must be well formed.
+    let (host, container) = ports.rsplit_once(':').unwrap_or(("", ports));
+    let (address, host_port) = host.rsplit_once(':').unwrap_or(("", host));
     if container.is_empty() {
         return Err(format!("no port specified: {text}"));
     }
-    let invalid = || format!("invalid containerPort: {container}");
-    let (first, last) = container.split_once('-').unwrap_or((container, container));
-    let first: u32 = first.parse::<u16>().map_err(|_| invalid())?.into();
-    let last: u32 = last.parse::<u16>().map_err(|_| invalid())?.into();
-    if last < first || last - first >= EXPOSE_RANGE_MAX {
-        return Err(invalid());
+    let range = port_range(container).ok_or_else(|| format!("invalid containerPort: {container}"))?;
+    if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
+        return Err(format!("invalid proto: {protocol}: `{text}` must end in /tcp, /udp or /sctp"));
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    if !host_port.is_empty() {
+        let host_range = port_range(host_port).ok_or_else(|| format!("invalid hostPort: {host_port}"))?;
+        // One port may be published on any of a range; otherwise they pair up.
+        if range.clone().count() != host_range.clone().count() && range.start() != range.end() {
+            return Err(format!("invalid ranges specified for container and host Ports: {container} and {host_port}"));
+        }
+    }
+    let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
+    if !bare.is_empty() && bare.parse::<std::net::IpAddr>().is_err() {
+        return Err(format!("invalid IP address: {bare}"));
+    }
+    Ok(range.map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// `port` or `first-last`.
+fn port_range(text: &str) -> Option<std::ops::RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some(first..=last)
 }
 
 /// Whether `text` names or numbers a signal of Linux.
@@ -441,17 +467,23 @@ fn is_signal(text: &str) -> bool {
         "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1",
         "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
     ];
-    if let Ok(number) = text.parse::<u32>() {
-        return (1..=64).contains(&number);
+    const REALTIME_FROM_FIRST_MAX: u32 = 15;
+    const REALTIME_FROM_LAST_MAX: u32 = 14;
+    // Numbers are the engine's to judge: it may know more signals than this machine.
+    if let Ok(number) = text.parse::<i64>() {
+        return number != 0;
     }
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let realtime = |prefix: &str, sign: char| {
-        name.strip_prefix(prefix).is_some_and(|rest| {
-            rest.is_empty() || rest.strip_prefix(sign).and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n <= 15)
-        })
+    let realtime = |prefix: &str, largest: u32| {
+        name.strip_prefix(prefix)
+            .is_some_and(|rest| rest.parse::<u32>().is_ok_and(|n| (1..=largest).contains(&n) && !rest.starts_with('0')))
     };
-    NAMES.contains(&name) || realtime("RTMIN", '+') || realtime("RTMAX", '-')
+    // The two ways to count meet in the middle of the realtime signals.
+    NAMES.contains(&name)
+        || matches!(name, "RTMIN" | "RTMAX")
+        || realtime("RTMIN+", REALTIME_FROM_FIRST_MAX)
+        || realtime("RTMAX-", REALTIME_FROM_LAST_MAX)
 }
 
 #[cfg(test)]
@@ -464,6 +496,16 @@ mod tests {
         assert_eq!(parse_port("53/UDP"), Ok(vec!["53/udp".into()]));
         assert_eq!(parse_port("127.0.0.1:80:8080"), Ok(vec!["8080/tcp".into()]));
         assert_eq!(parse_port("70000"), Err("invalid containerPort: 70000".into()));
+        assert_eq!(parse_port("8080-8090:80"), Ok(vec!["80/tcp".into()]));
+        assert_eq!(parse_port("[::1]:80:81"), Ok(vec!["81/tcp".into()]));
+        for (text, problem) in [
+            ("abc:80", "invalid hostPort: abc"),
+            ("8080-8082:80-81", "invalid ranges specified for container and host Ports: 80-81 and 8080-8082"),
+            ("999.0.0.1:80:80", "invalid IP address: 999.0.0.1"),
+            ("host::80", "invalid IP address: host"),
+        ] {
+            assert_eq!(parse_port(text), Err(problem.into()));
+        }
         assert!(parse_port("80/http").is_err() && parse_port("").is_err() && parse_port("2-1").is_err());
     }
 
@@ -483,10 +525,10 @@ mod tests {
 
     #[test]
     fn signals() {
-        for good in ["9", "SIGTERM", "term", "RTMIN+3", "SIGRTMAX-2", "RTMIN"] {
+        for good in ["9", "65", "SIGTERM", "term", "RTMIN+3", "SIGRTMAX-14", "RTMIN"] {
             assert!(is_signal(good), "{good}");
         }
-        for bad in ["FOO", "0", "65", "RTMIN+99", ""] {
+        for bad in ["FOO", "0", "RTMIN+16", "RTMIN+01", "RTMAX-15", "RTMIN+", ""] {
             assert!(!is_signal(bad), "{bad}");
         }
     }
