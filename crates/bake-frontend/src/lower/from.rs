@@ -11,6 +11,7 @@ use super::{BeganStage, DEFAULT_PATH, Lower, Lowering, Progress, StageState, fai
 use crate::args::{Expanded, Variables};
 use crate::checks::{Checks, INVALID_BASE_IMAGE_PLATFORM, Place};
 use crate::git::without_credentials;
+use crate::history::PlannedHistory;
 use crate::meta::{MetaError, NamedContext, ResolvedImage};
 use crate::stages::{error, name_of, stage_anywhere, stage_before, stage_key};
 
@@ -45,19 +46,16 @@ impl Lowering<'_> {
             && let Some(context) = self.context(&name, &platform, instruction.span)?
         {
             let text = format!("FROM {name}");
-            let state = self.context_state(context, &label, ignore_cache, platform, text, instruction.span);
+            let mut state = self.context_state(context, &label, ignore_cache, platform, text, instruction.span);
+            // The context is the stage's result, not its base: its triggers are for nobody.
+            state.image.config.on_build.clear();
             return Ok(BeganStage::Replaced(Box::new(state)));
         }
 
         let globals = self.globals.clone();
         let Expanded { text: name, used, .. } = self.expand_word(&from.image, &globals)?;
         self.capture.used_by_from(parsed.index, used);
-        if name.is_empty() {
-            let mut problem = error(from.image.span, format!("base name ({}) should not be blank", from.image.value));
-            problem.help =
-                Some("only ARGs above the first FROM can be used in FROM; give them a default or --build-arg".into());
-            return Err(Box::new(problem));
-        }
+        not_blank(&name, from)?;
         let mut state = if let Some(index) = stage_before(dockerfile, &name, parsed.index) {
             self.stage(index);
             let Some(base) = self.done(index) else { return self.already_reported(from.image.span, index) };
@@ -69,8 +67,9 @@ impl Lowering<'_> {
             self.capture.based_on(parsed.index, index);
             state
         } else if name == "scratch" {
+            // Nothing is there that could be of another platform than the build's.
             let root = self.scratch();
-            scratch_state(root, label, ignore_cache, platform)
+            scratch_state(root, label, ignore_cache, self.platform.clone())
         } else if let Some(context) = self.context(&context_key(&name), &platform, from.image.span)? {
             self.context_state(context, &label, ignore_cache, platform, from_text(from, &name), instruction.span)
         } else {
@@ -88,15 +87,45 @@ impl Lowering<'_> {
         Ok(BeganStage::Fresh { state: Box::new(state), triggers })
     }
 
+    /// Reports what is wrong with the names in a stage that is not needed. Nothing of it is looked up.
+    pub(super) fn check_unused_stage(&mut self, parsed: &Stage) {
+        let dockerfile = self.dockerfile;
+        let InstructionKind::From(from) = &dockerfile.instructions[parsed.from].kind else { return };
+        let platform = match &from.platform {
+            Some(word) => self.expanded_globals(word).and_then(|text| platform_of(&text, word).map(|_| ())),
+            None => Ok(()),
+        };
+        let base = self.expanded_globals(&from.image).and_then(|name| {
+            not_blank(&name, from)?;
+            let is_image = name != "scratch" && stage_before(dockerfile, &name, parsed.index).is_none();
+            if is_image { reference_of(&name, from.image.span).map(|_| ()) } else { Ok(()) }
+        });
+        let copies = dockerfile.stage_instructions(parsed).iter().map(|instruction| match &instruction.kind {
+            InstructionKind::Copy(copy) => match &copy.from {
+                Some(from) => stage_number(from, dockerfile.stages.len()).map(|_| ()),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        });
+        for problem in [platform, base].into_iter().chain(copies).filter_map(Result::err) {
+            self.errors.push(*problem);
+        }
+    }
+
+    /// A word of a FROM line that nothing needs, expanded; what it uses is of no interest.
+    fn expanded_globals(&self, word: &Word) -> Lower<String> {
+        match self.globals.expand(self.dockerfile.directives.escape, &word.value) {
+            Ok(expanded) => Ok(expanded.text),
+            Err(problem) => fail(word.span, format!("failed to process `{}`: {problem}", word.value)),
+        }
+    }
+
     fn stage_platform(&mut self, from: &FromInstruction, stage: usize) -> Lower<Platform> {
         let Some(word) = &from.platform else { return Ok(self.platform.clone()) };
         let globals = self.globals.clone();
         let Expanded { text, used, .. } = self.expand_word(word, &globals)?;
         self.capture.used_by_from(stage, used);
-        match Platform::parse(&text) {
-            Ok(platform) => Ok(platform),
-            Err(problem) => fail(word.span, format!("failed to parse platform {text}: {problem}")),
-        }
+        platform_of(&text, word)
     }
 
     fn image_state(
@@ -133,10 +162,16 @@ impl Lowering<'_> {
         match context {
             NamedContext::Image(image) => self.image_state(*image, label, ignore_cache, platform, text, at),
             other => {
+                let created_by = match &other {
+                    NamedContext::Directory { name } => format!("local source for {name}"),
+                    _ => text.clone(),
+                };
                 let source = self.context_source(other, at);
                 let scratch = self.scratch();
                 let root = self.copy_all(scratch, source, text, at);
-                scratch_state(root, label.to_owned(), ignore_cache, platform)
+                let mut state = scratch_state(root, label.to_owned(), ignore_cache, platform);
+                state.history.push(PlannedHistory { created_by, layer: true });
+                state
             }
         }
     }
@@ -193,10 +228,7 @@ impl Lowering<'_> {
     }
 
     fn image(&mut self, name: &str, platform: &Platform, at: Span) -> Lower<ResolvedImage> {
-        let reference = match Reference::parse(name) {
-            Ok(reference) => reference,
-            Err(problem) => return fail(at, format!("failed to parse stage name {name:?}: {problem}")),
-        };
+        let reference = reference_of(name, at)?;
         if let Some(image) = self.images.get(&(reference.to_string(), platform.to_string())) {
             return Ok(image.clone());
         }
@@ -222,17 +254,8 @@ impl Lowering<'_> {
     ) -> Lower<VertexId> {
         let at = name.span;
         let dockerfile = self.dockerfile;
-        let number = name.value.parse::<usize>().ok().filter(|_| by_number);
-        let found = match number {
-            Some(number) if number >= dockerfile.stages.len() => {
-                return fail(
-                    at,
-                    format!("invalid stage index {number}: the file has {} stages", dockerfile.stages.len()),
-                );
-            }
-            Some(number) => Some(number),
-            None => stage_anywhere(dockerfile, &name.value),
-        };
+        let number = if by_number { stage_number(name, dockerfile.stages.len())? } else { None };
+        let found = number.or_else(|| stage_anywhere(dockerfile, &name.value));
         if let Some(index) = found {
             if index == stage_index || matches!(self.stages[index], Progress::Begun) {
                 return fail(at, format!("circular dependency detected on stage: {}", state.label));
@@ -287,6 +310,41 @@ fn check_platform(name: &str, config: &ImageConfig, wanted: &Platform, place: Pl
     let message =
         format!("Base image {name} was pulled with platform \"{found}\", expected \"{wanted}\" for current build");
     checks.report(&INVALID_BASE_IMAGE_PLATFORM, place, message);
+}
+
+/// What FROM names must not come out empty.
+fn not_blank(name: &str, from: &FromInstruction) -> Lower<()> {
+    if !name.is_empty() {
+        return Ok(());
+    }
+    let mut problem = error(from.image.span, format!("base name ({}) should not be blank", from.image.value));
+    problem.help =
+        Some("only ARGs above the first FROM can be used in FROM; give them a default or --build-arg".into());
+    Err(Box::new(problem))
+}
+
+fn platform_of(text: &str, word: &Word) -> Lower<Platform> {
+    match Platform::parse(text) {
+        Ok(platform) => Ok(platform),
+        Err(problem) => fail(word.span, format!("failed to parse platform {text}: {problem}")),
+    }
+}
+
+/// The index that `--from=` of COPY gives, if it gives one.
+fn stage_number(name: &Word, stages: usize) -> Lower<Option<usize>> {
+    match name.value.parse::<usize>() {
+        Ok(number) if number >= stages => {
+            fail(name.span, format!("invalid stage index {number}: the file has {stages} stages"))
+        }
+        number => Ok(number.ok()),
+    }
+}
+
+fn reference_of(name: &str, at: Span) -> Lower<Reference> {
+    match Reference::parse(name) {
+        Ok(reference) => Ok(reference),
+        Err(problem) => fail(at, format!("failed to parse stage name {name:?}: {problem}")),
+    }
 }
 
 /// The instructions of the ONBUILD triggers of a base, each shown at `at`.

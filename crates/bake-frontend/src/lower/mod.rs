@@ -31,7 +31,7 @@ use crate::stages::{error, find_target, name_of, reachable};
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The name of the main build context.
-pub(crate) const MAIN_CONTEXT: &str = "context";
+pub const MAIN_CONTEXT: &str = "context";
 
 /// Everything that lowering one platform needs and makes.
 pub(crate) struct Lowering<'a> {
@@ -150,8 +150,10 @@ impl<'a> Lowering<'a> {
     ) -> Result<Self, Vec<Diagnostic>> {
         let target = find_target(dockerfile, options.target.as_deref()).map_err(|diagnostic| vec![*diagnostic])?;
         let options_of_checks = options_of(dockerfile, &options.build_args).map_err(|diagnostic| vec![*diagnostic])?;
-        let target_stage = dockerfile.stages[target].name.as_ref().map_or("default", |name| name.value.as_str());
-        let mut globals = platform_args(&options.build_platform, &platform, target_stage);
+        let asked_for = options.target.clone().filter(|name| !name.is_empty());
+        let target_stage =
+            asked_for.or_else(|| name_of(&dockerfile.stages[target])).unwrap_or_else(|| "default".into());
+        let mut globals = platform_args(&options.build_platform, &platform, &target_stage);
         let names: Vec<String> = globals.pairs().iter().map(|(name, _)| name.clone()).collect();
         let mut used_args = BTreeSet::new();
         for name in names {
@@ -239,6 +241,11 @@ impl<'a> Lowering<'a> {
             }
         }
         self.stage(self.target);
+        for index in 0..self.stages.len() {
+            if matches!(self.stages[index], Progress::Untouched) {
+                self.check_unused_stage(&self.dockerfile.stages[index]);
+            }
+        }
     }
 
     /// Evaluates the ARGs before the first FROM.
@@ -248,12 +255,9 @@ impl<'a> Lowering<'a> {
             let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
             for declaration in declarations {
                 let variables = self.globals.clone();
-                let result = self.expand(&declaration.name, &variables).and_then(|name| {
-                    let (default, used) = self.expand_default(declaration, &name, &variables)?;
-                    Ok((name, default, used))
-                });
-                match result {
-                    Ok((name, default, used)) => {
+                let name = declaration.name.value.clone();
+                match self.expand_default(declaration, &name, &variables) {
+                    Ok((default, used)) => {
                         let given = self.options.build_args.get(&name);
                         if given.is_some() {
                             self.used_args.insert(name.clone());
