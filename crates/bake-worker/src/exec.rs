@@ -204,7 +204,9 @@ fn spec(op: &ExecOp, identity: &Identity, prepared: &Prepared) -> Spec {
     let mut spec = bake_sandbox::default_spec();
     let mut env: Vec<String> = Vec::with_capacity(op.env.len() + 4);
     let has = |env: &[String], name: &str| env.iter().any(|entry| entry.split('=').next() == Some(name));
-    env.extend(op.env.iter().map(|(name, value)| format!("{name}={value}")));
+    // A proxy that this build is given wins over the image's.
+    let proxy = |name: &str| op.proxy_env.iter().any(|(proxy, _)| proxy == name);
+    env.extend(op.env.iter().filter(|(name, _)| !proxy(name)).map(|(name, value)| format!("{name}={value}")));
     for (name, value) in op.proxy_env.iter().chain(&prepared.env) {
         if !has(&env, name) {
             env.push(format!("{name}={value}"));

@@ -3,7 +3,7 @@
 //! The result is a flat list that is used twice: for the digest that a cache key holds, and for copying.
 
 use bake_dockerfile::glob::glob_match;
-use bake_dockerfile::ignore::IgnorePatterns;
+use bake_dockerfile::ignore::{IgnoreError, IgnorePatterns};
 use bake_graph::CopyAction;
 use rustix::fs::FileType;
 
@@ -38,7 +38,10 @@ pub(crate) fn select(tree: &SourceTree, action: &CopyAction) -> Result<Vec<Selec
         None
     } else {
         let patterns = IgnorePatterns::new(action.excludes.clone());
-        Some(patterns.map_err(|problem| TreeError::BadPattern { pattern: problem.to_string() })?)
+        Some(patterns.map_err(|problem| match problem {
+            IgnoreError::BadPattern { pattern, .. } => TreeError::BadPattern { pattern },
+            _ => TreeError::BadPattern { pattern: action.excludes.join(",") },
+        })?)
     };
     if action.parents {
         return select_parents(tree, &action.source, excludes.as_ref()).map(|selection| vec![selection]);
