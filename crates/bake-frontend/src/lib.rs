@@ -26,7 +26,7 @@ mod targets;
 pub use checks::{CHECKS, Check, check_named};
 pub use git::{GitReferenceError, is_git_context, is_git_url, parse_git_url, without_credentials};
 pub use history::{ImagePlan, PlannedHistory};
-pub use lower::Checked;
+pub use lower::{Checked, MAIN_CONTEXT};
 pub use meta::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 pub use outline::{Outline, OutlineAccess, OutlineArgument};
 pub use plan::{MainContext, Plan, PlanOptions, check, outline, plan};

@@ -11,7 +11,7 @@ use bake::ui::colour::Colour;
 use bake::ui::progress::DisplayKind;
 use bake_dockerfile::CheckOptions;
 use bake_exporter::{ExportSpec, ExportTarget};
-use bake_frontend::{MainContext, PlanOptions};
+use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
 use bake_worker::SecretValue;
@@ -364,6 +364,11 @@ fn named_sources(arguments: &BuildArguments) -> Result<BTreeMap<String, NamedSou
     let mut named = BTreeMap::new();
     for context in &arguments.build_context {
         let value = context.value.clone().unwrap_or_default();
+        if context.name == MAIN_CONTEXT {
+            return Err(CommandError::usage(format!(
+                "`{MAIN_CONTEXT}` is the main build context, no other one can have this name"
+            )));
+        }
         let source = if let Some(reference) = value.strip_prefix("docker-image://") {
             let reference = Reference::parse(reference).map_err(|error| {
                 CommandError::usage(format!("invalid build context `{}={value}`: {error}", context.name))

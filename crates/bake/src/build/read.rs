@@ -44,7 +44,7 @@ pub(super) fn read(request: &BuildRequest, worker: &LinuxWorker, progress: &Prog
         Main::Archive { files, .. } => BuildContext::Fetched(vec![files]),
         Main::Dockerfile { files, .. } => BuildContext::Fetched(files),
     };
-    contexts.insert("context".to_owned(), context);
+    contexts.insert(bake_frontend::MAIN_CONTEXT.to_owned(), context);
     for (name, source) in &request.named {
         if let NamedSource::Directory(path) = source {
             check_directory(path, &format!("build context `{name}`"))?;

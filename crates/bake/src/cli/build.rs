@@ -11,13 +11,16 @@ use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
 /// Arguments of `bake build`: those of `docker buildx build`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    args_override_self = true,
+    after_help = "Examples:\n  \
         bake build -t myapp:1.0 .\n  \
         bake build --target test --no-cache-filter test .\n  \
         bake build --build-arg VERSION=1.2 --secret id=npm,src=$HOME/.npmrc -t myapp .\n  \
         bake build -o type=oci,dest=myapp.tar .\n  \
         bake build --push -t registry.example.com/team/myapp:1.0 .\n\n\
-        The image's digest is written to standard output, everything else to standard error.")]
+        The image's digest is written to standard output, everything else to standard error."
+)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct BuildArguments {
     /// The build context: a directory, a git repository (`URL.git#REF:DIR`), the address of an archive, or `-` for an archive on standard
