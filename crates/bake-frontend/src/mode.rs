@@ -18,7 +18,7 @@ pub(crate) fn parse_mode(text: &str) -> Result<ModeChange, String> {
     ))
 }
 
-/// Whether `text` is a comma-separated list of clauses `[ugoa]*([-+=][rwxXst]*|[-+=][ugo])+`.
+/// Whether `text` is a comma-separated list of clauses `[ugoa]*([-+=][rwxXstugo]*)+`.
 fn is_symbolic(text: &str) -> bool {
     !text.is_empty() && text.split(',').all(is_clause)
 }
@@ -28,10 +28,7 @@ fn is_clause(clause: &str) -> bool {
     if !actions.starts_with(['-', '+', '=']) {
         return false;
     }
-    actions.split(['-', '+', '=']).skip(1).all(|permissions| {
-        matches!(permissions, "u" | "g" | "o")
-            || permissions.bytes().all(|b| matches!(b, b'r' | b'w' | b'x' | b'X' | b's' | b't'))
-    })
+    actions.bytes().all(|b| b"-+=rwxXstugo".contains(&b))
 }
 
 #[cfg(test)]
@@ -42,7 +39,7 @@ mod tests {
     fn octal_and_symbolic_modes() {
         assert_eq!(parse_mode("0755"), Ok(ModeChange::Octal(0o755)));
         assert_eq!(parse_mode("07777"), Ok(ModeChange::Octal(0o7777)));
-        for good in ["u=rwX,go=rX", "+x", "a-w", "g=u", "u+x-w"] {
+        for good in ["u=rwX,go=rX", "+x", "a-w", "g=u", "u+x-w", "g=ur", "="] {
             assert_eq!(parse_mode(good), Ok(ModeChange::Symbolic(good.to_owned())), "{good}");
         }
         for bad in ["", "99999", "10000", "rwx", "u", "u=q", "u=rw,", "0o755"] {

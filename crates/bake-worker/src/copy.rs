@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use bake_graph::ModeChange;
 use rustix::fs::{FileType, Mode, Stat, Timespec, makedev, mknodat, symlinkat};
 
+use crate::chmod::changed_mode;
 use crate::destination::{Attributes, Destination, DestinationError, Directory, Target, failed};
 use crate::select::{Item, Selection};
 use crate::source_tree::{SourceTree, TreeError, join, shown, split};
@@ -57,7 +58,8 @@ impl CopyOptions {
     /// The attributes of directories that are made on the way to the destination.
     pub(crate) fn new_directories(&self) -> Attributes {
         let mode = match self.mode {
-            Some(ModeChange::Octal(mode)) => mode,
+            // As `mkdir` gives it: permission bits only, less the usual umask.
+            Some(ModeChange::Octal(mode)) => mode & 0o755,
             _ => 0o755,
         };
         Attributes { owner: self.owner.unwrap_or((0, 0)), mode, mtime: None }
@@ -83,62 +85,6 @@ pub(crate) fn mtime(stat: &Stat) -> Timespec {
     Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) }
 }
 
-/// Permission bits after `--chmod`.
-pub(crate) fn changed_mode(change: Option<&ModeChange>, mode: u32, directory: bool) -> u32 {
-    match change {
-        None => mode,
-        Some(ModeChange::Octal(octal)) => *octal,
-        Some(ModeChange::Symbolic(text)) => symbolic(text, mode, directory),
-    }
-}
-
-/// Applies clauses such as `u=rwX,go-w`; they were checked when the build was planned.
-fn symbolic(text: &str, mut mode: u32, directory: bool) -> u32 {
-    for clause in text.split(',') {
-        let operators = clause.find(['-', '+', '=']).unwrap_or(clause.len());
-        let (who, mut actions) = clause.split_at(operators);
-        let who = if who.is_empty() { "a" } else { who };
-        let has = |letter: char| who.contains(letter) || who.contains('a');
-        let (user, group, other) = (has('u'), has('g'), has('o'));
-        while let Some(operator) = actions.chars().next() {
-            let rest = &actions[1..];
-            let end = rest.find(['-', '+', '=']).unwrap_or(rest.len());
-            let (permissions, next) = rest.split_at(end);
-            actions = next;
-            let before = mode;
-            let mut bits = 0;
-            let mut special = 0;
-            for letter in permissions.chars() {
-                match letter {
-                    'r' => bits |= 4,
-                    'w' => bits |= 2,
-                    'x' => bits |= 1,
-                    'X' if directory || before & 0o111 != 0 => bits |= 1,
-                    'u' => bits |= before >> 6 & 7,
-                    'g' => bits |= before >> 3 & 7,
-                    'o' => bits |= before & 7,
-                    's' => special |= (u32::from(user) * 0o4000) | (u32::from(group) * 0o2000),
-                    't' => special |= 0o1000,
-                    _ => {}
-                }
-            }
-            let spread = |bits: u32| {
-                (u32::from(user) * (bits << 6)) | (u32::from(group) * (bits << 3)) | (u32::from(other) * bits)
-            };
-            let change = spread(bits) | special;
-            mode = match operator {
-                '+' => mode | change,
-                '-' => mode & !change,
-                _ => {
-                    let cleared = (u32::from(user) * 0o4000) | (u32::from(group) * 0o2000);
-                    mode & !(spread(7) | if directory { 0 } else { cleared }) | change
-                }
-            };
-        }
-    }
-    mode
-}
-
 /// Copies `selection` to `destination`, a path in `into`; a trailing slash means a directory.
 pub(crate) fn copy(
     tree: &SourceTree,
@@ -162,7 +108,12 @@ pub(crate) fn copy(
                 copier.times.push((directory.path().to_vec(), mtime(&top.node.stat)));
                 directory
             }
-            Target::Name(parent, name) => copier.directory(&parent, &name, top)?,
+            // A new one is like those on the way to it: only what is in the source keeps owner and mode.
+            Target::Name(..) => {
+                let directory = into.make_directories(path, made)?;
+                copier.times.push((directory.path().to_vec(), mtime(&top.node.stat)));
+                directory
+            }
         };
         copier.below(directory, below)?;
     } else {
@@ -249,10 +200,11 @@ impl Copier<'_> {
             FileType::RegularFile => {
                 let output = parent.create(name)?;
                 self.content(item, &output)?;
+                self.into.set_attributes(&output, &path, attributes)?;
+                // After the owner: a change of it takes file capabilities away.
                 if self.options.xattrs {
                     self.copy_xattrs(item, output.as_fd())?;
                 }
-                self.into.set_attributes(&output, &path, attributes)?;
             }
             FileType::Symlink => {
                 let target = self.tree.read_link(&item.node.path)?;
@@ -357,7 +309,7 @@ impl Copier<'_> {
 
 /// Copies the parts of a file that hold data, and leaves holes as holes; returns the size.
 fn copy_sparse(input: &File, output: &File, size: u64) -> std::io::Result<u64> {
-    use rustix::fs::{SeekFrom, copy_file_range, ftruncate, seek};
+    use rustix::fs::{SeekFrom, ftruncate, seek};
     ftruncate(output, size)?;
     let mut position = 0;
     while position < size {
@@ -368,35 +320,43 @@ fn copy_sparse(input: &File, output: &File, size: u64) -> std::io::Result<u64> {
             Err(error) => return Err(error.into()),
         };
         let hole = seek(input, SeekFrom::Hole(data))?.min(size);
-        let (mut from, mut to) = (data, data);
-        while from < hole {
-            let wanted = usize::try_from(hole - from).unwrap_or(usize::MAX);
-            if copy_file_range(input, Some(&mut from), output, Some(&mut to), wanted)? == 0 {
-                return Ok(from);
-            }
+        let end = copy_range(input, output, data, hole)?;
+        if end < hole {
+            return Ok(end);
         }
         position = hole;
     }
     Ok(size)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Copies the bytes from `start` to `end`; returns where the input ended, if that was before.
+fn copy_range(input: &File, output: &File, start: u64, end: u64) -> std::io::Result<u64> {
+    use std::os::unix::fs::FileExt;
 
-    #[test]
-    fn symbolic_modes() {
-        for (text, mode, directory, expected) in [
-            ("u=rwX,go=rX", 0o600, false, 0o644),
-            ("u=rwX,go=rX", 0o700, true, 0o755),
-            ("u=rwX,go=rX", 0o700, false, 0o755),
-            ("+x", 0o644, false, 0o755),
-            ("go-rwx", 0o755, false, 0o700),
-            ("g=u", 0o640, false, 0o660),
-            ("u+s,+t", 0o755, false, 0o5755),
-            ("a=r", 0o4777, false, 0o444),
-        ] {
-            assert_eq!(symbolic(text, mode, directory), expected, "{text} on {mode:o}");
+    use rustix::fs::copy_file_range;
+    use rustix::io::Errno;
+
+    let mut position = start;
+    while position < end {
+        let wanted = usize::try_from(end - position).unwrap_or(usize::MAX);
+        let (mut from, mut to) = (position, position);
+        match copy_file_range(input, Some(&mut from), output, Some(&mut to), wanted) {
+            Ok(0) => return Ok(position),
+            Ok(_) => position = from,
+            // The kernel copies within one file system only, and the overlay is another one than that of the context.
+            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => break,
+            Err(error) => return Err(error.into()),
         }
     }
+    let mut buffer = vec![0; 128 * 1024];
+    while position < end {
+        let wanted = usize::try_from(end - position).unwrap_or(usize::MAX).min(buffer.len());
+        let count = input.read_at(&mut buffer[..wanted], position)?;
+        if count == 0 {
+            break;
+        }
+        output.write_all_at(&buffer[..count], position)?;
+        position += count as u64;
+    }
+    Ok(position)
 }

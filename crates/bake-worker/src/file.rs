@@ -8,7 +8,8 @@ use bake_snapshot::{Active, MergedView};
 use bake_solver::{Layer, Output, StepError, Task};
 
 use crate::archive::{ArchiveError, recognise};
-use crate::copy::{CopyError, CopyOptions, changed_mode, copy};
+use crate::chmod::changed_mode;
+use crate::copy::{CopyError, CopyOptions, copy};
 use crate::destination::{Attributes, Destination, DestinationError, Target, failed};
 use crate::images::chain_of;
 use crate::select::{Selection, Selections};
@@ -223,9 +224,6 @@ fn unpacked(
         Some(archive) => {
             archive.unpack(into, &action.destination, owner).map_err(|error| archive_failed(&error))?;
             Ok(true)
-        }
-        None if action.unpack == Unpack::Always => {
-            Err(archive_failed(&ArchiveError::NotAnArchive(String::from_utf8_lossy(&selection.name).into_owned())))
         }
         None => Ok(false),
     }

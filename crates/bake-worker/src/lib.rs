@@ -12,6 +12,7 @@
 
 mod archive;
 mod cache;
+mod chmod;
 mod content;
 mod context;
 mod copy;

@@ -64,22 +64,36 @@ pub(crate) fn select_path(
     let start = top.path.clone();
     let mut items = vec![Item { node: top, relative: Vec::new() }];
     if is_directory {
+        // Excluded directories on the way to the present file: something below them may be taken all the same.
+        let mut skipped: Vec<Item> = Vec::new();
         tree.walk(&start, &mut |node| {
             let relative = node.path[prefix..].to_vec();
             let is_directory = node.is_directory();
+            while skipped.last().is_some_and(|above| !is_below(&relative, &above.relative)) {
+                skipped.pop();
+            }
             if let Some(excludes) = excludes
                 && excludes.matches(relative.as_slice())
             {
-                return Ok(if is_directory && excludes.may_match_below(&relative) { Enter::Yes } else { Enter::No });
+                let enter = is_directory && excludes.may_match_below(&relative);
+                if enter {
+                    skipped.push(Item { node, relative });
+                }
+                return Ok(if enter { Enter::Yes } else { Enter::No });
             }
             if node.file_type() == FileType::Socket {
                 return Ok(Enter::No);
             }
+            items.append(&mut skipped);
             items.push(Item { node, relative });
             Ok(Enter::Yes)
         })?;
     }
     Ok(Selection { name, is_directory, items })
+}
+
+fn is_below(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 /// `--parents`: everything that matches, under its path below the root or below `/./`.
