@@ -353,8 +353,6 @@ mod unpack {
         Never,
         /// It is unpacked if it is one, and copied otherwise.
         IfArchive,
-        /// It is unpacked, and anything else is an error.
-        Always,
     }
 }
 

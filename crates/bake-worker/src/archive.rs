@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bake_oci::Timestamp;
 use bake_oci::{Entry, EntryKind, LayerReadError, LayerReader, ReadLimits};
@@ -16,6 +16,8 @@ use crate::source_tree::{components, shown, split};
 
 /// The most bytes that one archive may unpack to, and the most entries.
 const ARCHIVE_LIMITS: ReadLimits = ReadLimits { entries: 8 << 20, content_bytes: 1 << 40, clamp_parents: true };
+/// Directories that entries imply but no entry describes; `--chown` is not for them.
+const IMPLIED: Attributes = Attributes { owner: (0, 0), mode: 0o755, mtime: None };
 /// How much of a file is looked at to tell what it is.
 const SNIFF_BYTES: usize = 1024;
 
@@ -43,9 +45,6 @@ pub(crate) enum ArchiveError {
     /// An entry could not be made.
     #[error(transparent)]
     Destination(#[from] DestinationError),
-    /// It was to be unpacked, but is no archive.
-    #[error("`{0}` is not an archive that can be unpacked: tar, plain or compressed with gzip, bzip2, xz or zstd")]
-    NotAnArchive(String),
 }
 
 /// How a stream is compressed, by its first bytes.
@@ -63,7 +62,8 @@ fn packing(start: &[u8]) -> Packing {
         [0x1f, 0x8b, ..] => Packing::Gzip,
         [b'B', b'Z', b'h', ..] => Packing::Bzip2,
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Packing::Xz,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Zstd,
+        // A frame, or a skippable frame before the first one.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Packing::Zstd,
         _ => Packing::Plain,
     }
 }
@@ -72,11 +72,11 @@ fn packing(start: &[u8]) -> Packing {
 fn is_tar(block: &[u8]) -> bool {
     let Some(block) = block.get(..512) else { return false };
     let field = &block[148..156];
-    let digits: String = field.iter().map(|b| char::from(*b)).filter(|c| c.is_digit(8)).collect();
-    let Ok(stored) = u64::from_str_radix(&digits, 8) else { return false };
+    let field = field.trim_ascii_start().split(|b| *b == 0).next().unwrap_or_default().trim_ascii();
+    let stored = std::str::from_utf8(field).ok().and_then(|digits| u64::from_str_radix(digits, 8).ok());
     let sum: u64 =
         block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
-    sum == stored && block.iter().any(|b| *b != 0)
+    stored == Some(sum) && block.iter().any(|b| *b != 0)
 }
 
 fn unpacked<'a>(file: &'a File, packing: Packing) -> std::io::Result<Box<dyn Read + 'a>> {
@@ -100,8 +100,8 @@ pub(crate) struct Archive {
 
 /// Recognises an archive by its content; `None` if `file` is something else.
 ///
-/// A compressed stream that breaks off before its first block counts as an archive if it is compressed in a known way:
-/// it is then an error to unpack it, not a file to be copied.
+/// What only begins like a compressed stream, or breaks off before the first header of an archive, is a file like any
+/// other: `BZh` may begin a text.
 pub(crate) fn recognise(file: OwnedFd, name: &[u8]) -> Result<Option<Archive>, ArchiveError> {
     let mut file = File::from(file);
     let name = shown(name);
@@ -114,8 +114,8 @@ pub(crate) fn recognise(file: OwnedFd, name: &[u8]) -> Result<Option<Archive>, A
         is_tar(&start[..length])
     } else {
         let mut block = [0; 512];
-        let length = unpacked(&file, packing).and_then(|mut stream| fill(&mut stream, &mut block)).map_err(broken)?;
-        is_tar(&block[..length])
+        let length = unpacked(&file, packing).and_then(|mut stream| fill(&mut stream, &mut block));
+        length.is_ok_and(|length| is_tar(&block[..length]))
     };
     file.seek(SeekFrom::Start(0)).map_err(broken)?;
     Ok(found.then_some(Archive { file, packing, name }))
@@ -134,18 +134,21 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 
 impl Archive {
     /// Unpacks into the directory `destination` of `into`, which is made where it is missing.
+    ///
+    /// Links that the archive holds or finds there lead nowhere else: to its entries, that directory is the root.
     pub(crate) fn unpack(
         &self,
         into: &Destination,
         destination: &str,
         owner: Option<(u32, u32)>,
     ) -> Result<(), ArchiveError> {
-        let made = Attributes { owner: owner.unwrap_or((0, 0)), mode: 0o755, mtime: None };
+        let made = Attributes { owner: owner.unwrap_or((0, 0)), ..IMPLIED };
         let top = into.make_directories(destination.as_bytes(), made)?;
+        let into = into.confined_to(&top)?;
         let broken = |source| ArchiveError::Decompress { name: self.name.clone(), source };
         let stream = unpacked(&self.file, self.packing).map_err(broken)?;
         let mut reader = LayerReader::with_limits(stream, ARCHIVE_LIMITS);
-        let mut times: Vec<(Vec<u8>, Timestamp)> = Vec::new();
+        let mut times: Vec<(Vec<u8>, Timespec)> = Vec::new();
         loop {
             let next = reader.next_entry().map_err(|source| ArchiveError::Read { name: self.name.clone(), source })?;
             let Some(mut next) = next else { break };
@@ -153,38 +156,33 @@ impl Archive {
             if entry.path.is_empty() {
                 continue;
             }
-            let path = [top.path(), entry.path.as_slice()].join(&b'/');
-            let attributes = Attributes {
-                owner: owner.unwrap_or((entry.uid, entry.gid)),
-                mode: entry.mode,
-                mtime: Some(Timespec { tv_sec: entry.mtime.seconds, tv_nsec: i64::from(entry.mtime.nanoseconds) }),
-            };
+            let time = time_of(entry.mtime);
+            let attributes =
+                Attributes { owner: owner.unwrap_or((entry.uid, entry.gid)), mode: entry.mode, mtime: Some(time) };
             if entry.kind == EntryKind::Directory {
-                let directory = directory_entry(into, &path, made)?;
+                let directory = directory_entry(&into, &entry.path)?;
                 into.set_attributes(directory.fd(), directory.path(), Attributes { mtime: None, ..attributes })?;
-                times.push((path, entry.mtime));
+                set_xattrs(&entry, directory.fd(), directory.path())?;
+                times.push((entry.path, time));
                 continue;
             }
-            let (parent_path, name) = split(&path);
-            let parent = into.make_directories(parent_path, made)?;
-            make_room(into, &parent, name, &path)?;
-            self.entry(into, &top, &parent, name, &entry, &mut next, attributes)?;
+            let (parent_path, name) = split(&entry.path);
+            let parent = into.make_directories(parent_path, IMPLIED)?;
+            make_room(&into, &parent, name, &entry.path)?;
+            self.entry(&into, &parent, name, &entry, &mut next, attributes)?;
         }
         for (path, time) in times.iter().rev() {
-            if let Target::Directory(directory) = into.target(path, made)? {
-                let time = Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) };
-                let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+            if let Target::Directory(directory) = into.target(path, IMPLIED)? {
+                let times = rustix::fs::Timestamps { last_access: *time, last_modification: *time };
                 rustix::fs::futimens(directory.fd(), &times).map_err(failed("set the time of", path))?;
             }
         }
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one entry of an archive and all it is made from")]
     fn entry(
         &self,
         into: &Destination,
-        top: &Directory,
         parent: &Directory,
         name: &[u8],
         entry: &Entry,
@@ -198,18 +196,16 @@ impl Archive {
                 let duplicate = output.try_clone();
                 let result = duplicate.and_then(|file| copy_all(content, &mut File::from(file)));
                 result.map_err(|source| ArchiveError::Decompress { name: self.name.clone(), source })?;
-                for (key, value) in entry.xattrs.iter().filter(|(key, _)| crate::source_tree::is_layer_xattr(key)) {
-                    bake_sys::xattr::set_open(&output, key, value).map_err(failed("set an attribute of", &path))?;
-                }
                 into.set_attributes(&output, &path, attributes)?;
+                // After the owner: a change of it takes file capabilities away.
+                set_xattrs(entry, output.as_fd(), &path)?;
             }
             EntryKind::HardLink { target } => {
-                let target = [top.path(), target.as_slice()].join(&b'/');
-                let parts: Vec<&[u8]> = components(&target).collect();
+                let parts: Vec<&[u8]> = components(target).collect();
                 let Some((leaf, parents)) = parts.split_last() else { return Ok(()) };
-                let made = Attributes { owner: (0, 0), mode: 0o755, mtime: None };
-                let directory = into.make_directories(&parents.join(&b'/'), made)?;
+                let directory = into.make_directories(&parents.join(&b'/'), IMPLIED)?;
                 into.link((&directory, leaf), parent, name)?;
+                into.update_attributes(parent, name, attributes)?;
             }
             EntryKind::Symlink { target } => {
                 symlinkat(&**target, parent.fd(), name).map_err(failed("make the link", &path))?;
@@ -267,9 +263,9 @@ fn make_node(
 }
 
 /// The directory of an entry: the one that is there, or a new one in place of whatever else has its name, links included.
-fn directory_entry(into: &Destination, path: &[u8], made: Attributes) -> Result<Directory, ArchiveError> {
+fn directory_entry(into: &Destination, path: &[u8]) -> Result<Directory, ArchiveError> {
     let (parent_path, name) = split(path);
-    let parent = into.make_directories(parent_path, made)?;
+    let parent = into.make_directories(parent_path, IMPLIED)?;
     match parent.child(name) {
         Ok(directory) => Ok(directory),
         Err(DestinationError::NotDirectory(_)) => {
@@ -279,6 +275,21 @@ fn directory_entry(into: &Destination, path: &[u8], made: Attributes) -> Result<
         Err(DestinationError::Io { source: rustix::io::Errno::NOENT, .. }) => Ok(into.make_child(&parent, name)?),
         Err(error) => Err(error.into()),
     }
+}
+
+fn set_xattrs(entry: &Entry, file: BorrowedFd<'_>, path: &[u8]) -> Result<(), ArchiveError> {
+    for (key, value) in entry.xattrs.iter().filter(|(key, _)| crate::source_tree::is_layer_xattr(key)) {
+        bake_sys::xattr::set_open(file, key, value).map_err(failed("set an attribute of", path))?;
+    }
+    Ok(())
+}
+
+/// The time of an entry; one before 1970 counts as none, as it does for the archivers of container tools.
+fn time_of(time: Timestamp) -> Timespec {
+    if time.seconds < 0 {
+        return Timespec { tv_sec: 0, tv_nsec: 0 };
+    }
+    Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) }
 }
 
 fn copy_all(content: &mut impl Read, output: &mut File) -> std::io::Result<()> {

@@ -72,6 +72,8 @@ pub(crate) struct Destination {
     /// The directory of the layer being made.
     upper: OwnedFd,
     ownership: Ownership,
+    /// The directory that all paths begin at and no link leads out of; empty for the whole tree.
+    base: Vec<u8>,
 }
 
 /// An open directory of the tree.
@@ -139,13 +141,30 @@ pub(crate) enum Target {
 impl Destination {
     /// The tree at the overlay `root`, whose layer being made is at `upper`.
     pub(crate) fn new(root: OwnedFd, upper: OwnedFd, ownership: Ownership) -> Self {
-        Self { root, upper, ownership }
+        Self { root, upper, ownership, base: Vec::new() }
+    }
+
+    /// The same tree with `directory` as its root: paths begin there, and links and `..` do not lead out of it.
+    pub(crate) fn confined_to(&self, directory: &Directory) -> Result<Self, DestinationError> {
+        let duplicate =
+            |file: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(file, 0).map_err(failed("open", &directory.path));
+        Ok(Self {
+            root: duplicate(&self.root)?,
+            upper: duplicate(&self.upper)?,
+            ownership: self.ownership,
+            base: directory.path.clone(),
+        })
     }
 
     /// The root directory.
     pub(crate) fn root(&self) -> Result<Directory, DestinationError> {
-        let fd = openat(&self.root, ".", OPEN_DIRECTORY, Mode::empty()).map_err(failed("open", b""))?;
-        Ok(Directory { fd, path: Vec::new(), fresh: false })
+        let fd = self.through_overlay(&self.base)?;
+        Ok(Directory { fd, path: self.base.clone(), fresh: false })
+    }
+
+    /// A path of the tree as seen from its root directory.
+    fn relative<'a>(&self, path: &'a [u8]) -> &'a [u8] {
+        path.get(self.base.len()..).unwrap_or_default()
     }
 
     /// The directory at `path`; it and its parents are made where they are missing.
@@ -164,7 +183,7 @@ impl Destination {
         let mut leaf = leaf.to_vec();
         for _ in 0..LINKS_MAX {
             if leaf == b".." {
-                let mut up = parent.path.clone();
+                let mut up = self.relative(&parent.path).to_vec();
                 up.extend_from_slice(b"/..");
                 return self.make_directories(&up, attributes).map(Target::Directory);
             }
@@ -177,7 +196,7 @@ impl Destination {
                 FileType::Directory => return parent.child(&leaf).map(Target::Directory),
                 FileType::Symlink => {
                     let link = parent.read_link(&leaf)?;
-                    let whole = if link.starts_with(b"/") { link } else { join(&parent.path, &link) };
+                    let whole = if link.starts_with(b"/") { link } else { join(self.relative(&parent.path), &link) };
                     let parts: Vec<&[u8]> = components(&whole).collect();
                     let Some((last, parents)) = parts.split_last() else { return self.root().map(Target::Directory) };
                     parent = self.make_directories(&parents.join(&b'/'), attributes)?;
@@ -196,9 +215,9 @@ impl Destination {
         let mut links = 0;
         while let Some(part) = pending.pop() {
             if part == b".." {
-                let parent = current.path.iter().rposition(|b| *b == b'/').unwrap_or(0);
-                let parent = current.path[..parent].to_vec();
-                let mut again: Vec<Vec<u8>> = components(&parent).rev().map(<[u8]>::to_vec).collect();
+                let path = self.relative(&current.path);
+                let parent = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
+                let mut again: Vec<Vec<u8>> = components(&path[..parent]).rev().map(<[u8]>::to_vec).collect();
                 pending.append(&mut again);
                 current = self.root()?;
                 continue;
@@ -284,6 +303,32 @@ impl Destination {
             .map_err(failed("open", &path))?;
         let (uid, gid) = attributes.owner;
         bake_snapshot::set_owner(self.ownership, &pinned, &path, uid, gid)?;
+        if let Some(time) = attributes.mtime {
+            let times = Timestamps { last_access: time, last_modification: time };
+            utimensat(&parent.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("set the time of", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Gives the file `name` in `parent`, which may be anything, what it has not got yet: a change of owner that changes
+    /// nothing would still take file capabilities away.
+    pub(crate) fn update_attributes(
+        &self,
+        parent: &Directory,
+        name: &[u8],
+        attributes: Attributes,
+    ) -> Result<(), DestinationError> {
+        let path = join(&parent.path, name);
+        let stat = statat(&parent.fd, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("look at", &path))?;
+        let owned = bake_snapshot::read_owner(self.ownership, &parent.fd, name)? == attributes.owner;
+        if !owned {
+            self.set_link_attributes(parent, name, Attributes { mtime: None, ..attributes })?;
+        }
+        let is_link = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        if !is_link && (!owned || stat.st_mode & 0o7777 != attributes.mode & 0o7777) {
+            let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
+            rustix::fs::chmodat(&parent.fd, name, mode, AtFlags::empty()).map_err(failed("set the mode of", &path))?;
+        }
         if let Some(time) = attributes.mtime {
             let times = Timestamps { last_access: time, last_modification: time };
             utimensat(&parent.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("set the time of", &path))?;

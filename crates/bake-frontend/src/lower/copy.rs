@@ -87,7 +87,7 @@ impl Lowering<'_> {
                         if !add {
                             return fail(word.span, "source can't be a URL for COPY");
                         }
-                        self.http(&path, &options, word, &mut inputs)?
+                        self.http(&path, copy, &options, word, &mut inputs)?
                     } else {
                         if options.checksum.is_some() {
                             return fail(word.span, "checksum requires HTTP(S) or Git sources");
@@ -179,8 +179,7 @@ impl Lowering<'_> {
         let written = self.expand(&copy.destination, variables)?;
         let unpack = match (add, copy.unpack) {
             (false, _) | (true, Some(false)) => Unpack::Never,
-            (true, Some(true)) => Unpack::Always,
-            (true, None) => Unpack::IfArchive,
+            (true, Some(true) | None) => Unpack::IfArchive,
         };
         let destination = destination(&written, state);
         Ok(Options { destination, destination_shown: written, mode, owner, unpack, checksum })
@@ -196,7 +195,14 @@ impl Lowering<'_> {
         }
     }
 
-    fn http(&mut self, url: &str, options: &Options, word: &Word, inputs: &mut Vec<VertexId>) -> Lower<CopyAction> {
+    fn http(
+        &mut self,
+        url: &str,
+        copy: &CopyInstruction,
+        options: &Options,
+        word: &Word,
+        inputs: &mut Vec<VertexId>,
+    ) -> Lower<CopyAction> {
         let checksum = match options.checksum.as_deref().map(Digest::parse) {
             None => None,
             Some(Ok(digest)) => Some(digest),
@@ -206,7 +212,7 @@ impl Lowering<'_> {
         let input = self.internal(source, vec![], format!("fetch {}", without_credentials(url)), Some(word.span));
         let name = file_name_of_url(url);
         // A remote file is unpacked only when that is asked for.
-        let unpack = if options.unpack == Unpack::Always { Unpack::Always } else { Unpack::Never };
+        let unpack = if copy.unpack == Some(true) { Unpack::IfArchive } else { Unpack::Never };
         Ok(CopyAction {
             wildcard: false,
             unpack,
@@ -287,7 +293,7 @@ fn plain(from: usize, source: &str, options: &Options) -> CopyAction {
 
 /// The destination made absolute; a trailing slash (or `.`) is kept as a slash.
 fn destination(written: &str, state: &StageState) -> String {
-    let directory = written.ends_with('/') || written == "." || written.ends_with("/.");
+    let directory = written.is_empty() || written.ends_with('/') || written == "." || written.ends_with("/.");
     let path = state.absolute(written);
     if directory && path != "/" { format!("{path}/") } else { path }
 }
