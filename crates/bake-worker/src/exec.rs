@@ -204,13 +204,11 @@ fn spec(op: &ExecOp, identity: &Identity, prepared: &Prepared) -> Spec {
     let mut spec = bake_sandbox::default_spec();
     let mut env: Vec<String> = Vec::with_capacity(op.env.len() + 4);
     let has = |env: &[String], name: &str| env.iter().any(|entry| entry.split('=').next() == Some(name));
-    // A proxy that this build is given wins over the image's.
-    let proxy = |name: &str| op.proxy_env.iter().any(|(proxy, _)| proxy == name);
-    env.extend(op.env.iter().filter(|(name, _)| !proxy(name)).map(|(name, value)| format!("{name}={value}")));
+    env.extend(op.env.iter().map(|(name, value)| format!("{name}={value}")));
+    // A proxy that this build is given, and a secret, take the place of a variable of the same name.
     for (name, value) in op.proxy_env.iter().chain(&prepared.env) {
-        if !has(&env, name) {
-            env.push(format!("{name}={value}"));
-        }
+        env.retain(|entry| entry.split('=').next() != Some(name));
+        env.push(format!("{name}={value}"));
     }
     if !has(&env, "PATH") {
         env.push(format!("PATH={}", bake_sandbox::DEFAULT_PATH));

@@ -14,7 +14,7 @@ use bake_solver::{Output, StepError, Task};
 use rustix::fs::{Mode, OFlags};
 
 use crate::copy::{CopyOptions, copy};
-use crate::destination::Destination;
+use crate::destination::{Attributes, Destination};
 use crate::select::{Selection, select_path};
 use crate::source_tree::shown;
 use crate::ssh::{ForwardedAgent, SshAgent, agent_missing};
@@ -81,7 +81,13 @@ impl LinuxWorker {
                     prepared.mounts.push(StepMount::read_only(mount.target.clone(), source));
                 }
                 MountKind::Ssh { id, uid, gid, mode, required } => match self.options.agents.get(id) {
-                    Some(agent) => self.agent(&mount.target, agent, (*uid, *gid, *mode), prepared)?,
+                    Some(agent) => {
+                        self.agent(&mount.target, agent, (*uid, *gid, *mode), prepared)?;
+                        // The first one, unless the Dockerfile says otherwise.
+                        if !op.env.iter().chain(&prepared.env).any(|(name, _)| name == SSH_SOCKET) {
+                            prepared.env.push((SSH_SOCKET.to_owned(), mount.target.clone()));
+                        }
+                    }
                     None if *required => return Err(agent_missing(id)),
                     None => {}
                 },
@@ -101,7 +107,7 @@ impl LinuxWorker {
                     prepared.env.push((secret.name.clone(), value));
                 }
                 None if secret.required => return Err(secret_missing(&secret.id)),
-                None => {}
+                None => prepared.env.push((secret.name.clone(), String::new())),
             }
         }
         Ok(())
@@ -123,7 +129,7 @@ impl LinuxWorker {
             .get(input)
             .copied()
             .ok_or_else(|| StepError::input("a mount names an input that is not there"))?;
-        let (lowers, path) = match output {
+        let (mut lowers, path) = match output {
             Output::Layers(_) => (self.directories(output, task)?, source.to_owned()),
             Output::Directory { .. } => {
                 // A copy, so that the step sees what the ignore patterns leave, owned by root, and the host's files
@@ -139,12 +145,15 @@ impl LinuxWorker {
                 (vec![directory], path)
             }
         };
+        if lowers.is_empty() {
+            // Nothing was put into `scratch`: it is an empty directory.
+            let empty = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+            lowers.push(empty.fs().to_owned());
+            prepared.held.push(Held::Snapshot(empty));
+        }
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let snapshotter = &self.options.isolation.steps()?.snapshotter;
         let root = if read_only {
-            if lowers.is_empty() {
-                return Err(StepError::input(format!("\"{source}\": not found")));
-            }
             snapshotter.view(&lowers).map_err(|error| snapshot_failed(&error))?
         } else {
             // Writes go to a directory that is thrown away.
@@ -219,14 +228,12 @@ impl LinuxWorker {
             if let Some((input, path)) = &cache.from
                 && let Some(output) = task.inputs.get(*input)
             {
-                self.fill(directory, output, path, task).map_err(|error| std::io::Error::other(error.message))?;
+                // Owner and mode are those of what it is filled from.
+                return self.fill(directory, output, path, task).map_err(|error| std::io::Error::other(error.message));
             }
             chown(directory, Some(cache.uid), Some(cache.gid))
                 .or_else(|error| if cache.uid == 0 && cache.gid == 0 { Ok(()) } else { Err(error) })?;
-            if cache.from.is_none() || cache.mode != 0o755 {
-                std::fs::set_permissions(directory, std::fs::Permissions::from_mode(cache.mode))?;
-            }
-            Ok(())
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(cache.mode))
         };
         let mount = self
             .options
@@ -246,7 +253,7 @@ impl LinuxWorker {
         Ok(())
     }
 
-    /// The socket of an agent, and the variable that names the first one.
+    /// Mounts a socket behind which an agent is.
     fn agent(
         &self,
         target: &str,
@@ -268,9 +275,6 @@ impl LinuxWorker {
             access: MountAccess::ReadWrite,
             set_id: SetIdFiles::Ignored,
         });
-        if !prepared.env.iter().any(|(name, _)| name == SSH_SOCKET) {
-            prepared.env.push((SSH_SOCKET.to_owned(), target.to_owned()));
-        }
         // The socket goes before its directory.
         prepared.held.push(Held::Agent(forwarded));
         prepared.held.push(Held::Snapshot(snapshot));
@@ -288,7 +292,15 @@ impl LinuxWorker {
         let open = || open_directory(directory, "cannot open a cache mount");
         let destination = Destination::new(open()?, open()?, self.format.ownership);
         let options = CopyOptions { owner: None, root_owned: false, mode: None, file_name: None, xattrs: true };
-        copy(&tree, &selection, &destination, "/", &options).map_err(|error| StepError::input(error.to_string()))
+        copy(&tree, &selection, &destination, "/", &options).map_err(|error| StepError::input(error.to_string()))?;
+        let Some(top) = selection.items.first() else { return Ok(()) };
+        let failed = |error: String| StepError::input(error);
+        let owner = tree.owner(&top.node).map_err(|error| failed(error.to_string()))?;
+        let attributes = Attributes { owner, mode: top.node.stat.st_mode & 0o7777, mtime: None };
+        destination
+            .root()
+            .and_then(|root| destination.set_attributes(root.fd(), root.path(), attributes))
+            .map_err(|error| failed(error.to_string()))
     }
 }
 

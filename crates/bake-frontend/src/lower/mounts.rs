@@ -90,6 +90,8 @@ impl Lowering<'_> {
             }
             mounts.push(ExecMount { target, kind });
         }
+        // What is mounted below another mount comes after it; the order in which they are written means nothing.
+        mounts.sort_by(|one, other| one.target.cmp(&other.target));
         Ok(())
     }
 
@@ -108,7 +110,7 @@ impl Lowering<'_> {
             }
             None => None,
         };
-        let sharing = match values.sharing.as_deref().unwrap_or("shared") {
+        let sharing = match values.sharing.as_deref().unwrap_or("shared").to_lowercase().as_str() {
             "shared" => CacheSharing::Shared,
             "private" => CacheSharing::Private,
             "locked" => CacheSharing::Locked,
@@ -116,7 +118,11 @@ impl Lowering<'_> {
                 return fail(flag.span, format!("unsupported sharing value {other:?}: use shared, private or locked"));
             }
         };
-        let target = values.target.as_deref().map(|target| state.absolute(target)).unwrap_or_default();
+        // The target as it is written: a relative one names the same cache wherever the step runs.
+        let target = match values.target.as_deref().unwrap_or_default() {
+            target if target.starts_with('/') => clean(target),
+            target => clean(&format!("/{target}")).trim_start_matches('/').to_owned(),
+        };
         let namespace =
             self.options.build_args.get("BUILDKIT_CACHE_MOUNT_NS").map(|ns| format!("{ns}/")).unwrap_or_default();
         let id = values.id.clone().filter(|id| !id.is_empty()).unwrap_or(target);
