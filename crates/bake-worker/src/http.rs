@@ -197,15 +197,20 @@ fn redacted(url: &str) -> String {
     }
 }
 
-/// A date of HTTP in its preferred form: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+/// A date of HTTP in one of its three forms (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`, and the obsolete
+/// `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`.
 fn http_date(text: &str) -> Option<SystemTime> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut parts = text.split_once(", ")?.1.split(' ');
-    let day = parts.next()?;
-    let month = MONTHS.iter().position(|month| Some(*month) == text.split(' ').nth(2))? + 1;
-    let year = parts.nth(1)?;
-    let time = parts.next()?;
-    let rfc3339 = format!("{year}-{month:02}-{day}T{time}Z");
+    let parts: Vec<&str> = text.split([' ', '-']).filter(|part| !part.is_empty()).collect();
+    let ([_, day, month, year, time, "GMT"] | [_, month, day, time, year]) = parts[..] else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let (day, year) = (day.parse::<u8>().ok()?, year.parse::<u16>().ok()?);
+    let year = match year {
+        0..69 => year + 2000,
+        69..100 => year + 1900,
+        _ => year,
+    };
+    let rfc3339 = format!("{year:04}-{month:02}-{day:02}T{time}Z");
     let stamp = bake_oci::Timestamp::parse_rfc3339(&rfc3339).ok()?;
     Some(UNIX_EPOCH + Duration::new(u64::try_from(stamp.seconds).ok()?, stamp.nanoseconds))
 }
@@ -218,6 +223,8 @@ mod tests {
     fn dates_of_http() {
         let date = http_date("Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(date, Some(UNIX_EPOCH + Duration::from_secs(784_111_777)));
+        assert_eq!(http_date("Sunday, 06-Nov-94 08:49:37 GMT"), date);
+        assert_eq!(http_date("Sun Nov  6 08:49:37 1994"), date);
         assert_eq!(http_date("yesterday"), None);
     }
 
