@@ -54,7 +54,7 @@ struct PasswdEntry<'a> {
 
 impl Accounts {
     fn users(&self) -> impl Iterator<Item = PasswdEntry<'_>> {
-        self.passwd.lines().filter(|line| line.len() <= LINE_MAX).filter_map(|line| {
+        self.passwd.lines().map(str::trim).filter(|line| line.len() <= LINE_MAX).filter_map(|line| {
             let mut fields = line.split(':');
             let name = fields.next().filter(|name| !name.is_empty())?;
             let uid = fields.nth(1)?.parse().ok()?;
@@ -65,7 +65,7 @@ impl Accounts {
     }
 
     fn groups(&self) -> impl Iterator<Item = (&str, u32, &str)> {
-        self.group.lines().filter(|line| line.len() <= LINE_MAX).filter_map(|line| {
+        self.group.lines().map(str::trim).filter(|line| line.len() <= LINE_MAX).filter_map(|line| {
             let mut fields = line.split(':');
             let name = fields.next().filter(|name| !name.is_empty())?;
             let gid = fields.nth(1)?.parse().ok()?;
@@ -146,7 +146,7 @@ mod tests {
 
     fn accounts() -> Accounts {
         Accounts {
-            passwd: "root:x:0:0:root:/root:/bin/sh\nalice:x:1500:1600::/home/alice:/bin/sh\nbroken\n".into(),
+            passwd: "root:x:0:0:root:/root:/bin/sh\n\talice:x:1500:1600::/home/alice:/bin/sh\nbroken\n".into(),
             group: "root:x:0:\nalice:x:1600:\nstaff:x:50:bob,alice\n".into(),
         }
     }
