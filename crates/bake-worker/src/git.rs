@@ -113,7 +113,8 @@ impl LinuxWorker {
             return Err(StepError::input(format!("`{subdirectory}` of `{}` is not a directory", shown(&source.url))));
         }
         if !source.keep_git_directory {
-            selection.items.retain(|item| !item.relative.split(|b| *b == b'/').any(|part| part == b".git"));
+            // That of a submodule is a file, and stays as BuildKit has it.
+            selection.items.retain(|item| item.relative.split(|b| *b == b'/').next() != Some(b".git"));
         }
         let destination = Destination::new(open(snapshot.fs())?, open(snapshot.fs())?, self.format.ownership);
         let options = CopyOptions { owner: Some((0, 0)), root_owned: true, mode: None, file_name: None, xattrs: false };

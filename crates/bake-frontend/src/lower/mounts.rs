@@ -108,6 +108,13 @@ impl Lowering<'_> {
                 let input = self.source_named(from, stage_index, false, state)?;
                 Some((input_number(inputs, input), clean(&format!("/{}", values.source.as_deref().unwrap_or("/")))))
             }
+            // Without `from` it would be a path in the cache itself, which a new one does not have.
+            None if values.source.as_deref().is_some_and(|source| !source.trim_matches('/').is_empty()) => {
+                let mut problem = crate::stages::error(flag.span, "the source of a cache mount needs `from`");
+                problem.help =
+                    Some("a cache is filled from a directory of a stage or an image: `from=STAGE,source=/path`".into());
+                return Err(Box::new(problem));
+            }
             None => None,
         };
         let sharing = match values.sharing.as_deref().unwrap_or("shared").to_lowercase().as_str() {
