@@ -45,6 +45,7 @@ fn checked(text: &str) -> Checked {
     };
     let amd64 = Platform::new("linux", "amd64", None);
     let options = PlanOptions {
+        main_context: bake_frontend::MainContext::Directory,
         target: None,
         build_args: std::collections::BTreeMap::new(),
         labels: std::collections::BTreeMap::new(),
