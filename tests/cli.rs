@@ -196,7 +196,9 @@ fn unreadable_contexts(environment: &Environment) -> Outcome {
     expect_failure(&finish(&mut build(environment, &scratch, "file"))?, 2, &["is not a directory"])?;
     scratch.write("empty/other", "x")?;
     expect_failure(&finish(&mut build(environment, &scratch, "empty"))?, 2, &["Dockerfile", "--file"])?;
-    scratch.write("binary/Dockerfile", b"FROM busybox\nRUN \xff\n")?;
+    scratch.write("comment/Dockerfile", b"FROM busybox\n# Andr\xe9\n")?;
+    succeed(&mut build(environment, &scratch, "comment"))?;
+    scratch.write("binary/Dockerfile", b"# Andr\xe9\nRUN \xff\n")?;
     expect_failure(&finish(&mut build(environment, &scratch, "binary"))?, 2, &["not UTF-8", "line 2"])?;
     std::fs::create_dir_all(scratch.path().join("strange/Dockerfile")).map_err(|error| error.to_string())?;
     expect_failure(&finish(&mut build(environment, &scratch, "strange"))?, 2, &["Dockerfile"])

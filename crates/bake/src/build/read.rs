@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
-use bake_dockerfile::{IgnoreFile, IgnorePatterns, SourceText, limits};
+use bake_dockerfile::{IgnoreFile, IgnorePatterns, ItemKind, SourceText, limits};
 use bake_frontend::{MainContext, without_credentials};
 use bake_graph::{GitSource, HttpSource, StepLabel};
 use bake_solver::{Layer, StepError, StepErrorKind};
@@ -266,10 +266,29 @@ fn source(name: &str, bytes: Vec<u8>) -> Result<SourceText, CommandError> {
             limits::FILE_BYTES_MAX >> 20
         )));
     }
-    match String::from_utf8(bytes) {
-        Ok(text) => Ok(SourceText::new(name, text)),
-        Err(error) => {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(SourceText::new(name, text)),
+        Err(error) => error.into_bytes(),
+    };
+    // People write their names into comments, in whatever encoding they have; what counts must be what it seems to be.
+    let mut text = String::with_capacity(bytes.len());
+    let mut replaced = Vec::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            replaced.push(text.len());
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    let parsed = bake_dockerfile::parse(SourceText::new(name, text));
+    let in_comment = |place: usize| {
+        let following = parsed.items.partition_point(|item| item.span.start <= place);
+        following.checked_sub(1).is_some_and(|index| parsed.items[index].kind == ItemKind::Comment)
+    };
+    match replaced.into_iter().find(|place| !in_comment(*place)) {
+        None => Ok(parsed.source),
+        Some(place) => {
+            let line = parsed.source.position(place).line;
             Err(CommandError::input(format!("the Dockerfile `{name}` is not UTF-8 (line {line})")))
         }
     }
