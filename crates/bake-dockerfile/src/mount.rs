@@ -407,7 +407,7 @@ mod tests {
             ("type=$T,target=/x", "variables are not supported in the type of a mount"),
             ("type,target=/x", "invalid field 'type' must be a key=value pair"),
             ("tgt=/x", "unexpected key 'tgt' in 'tgt=/x' (did you mean dst?)"),
-            ("tragt=/x", "unexpected key 'tragt' in 'tragt=/x'"),
+            ("tragt=/x", "unexpected key 'tragt' in 'tragt=/x' (did you mean target?)"),
             ("target", "invalid field 'target' must be a key=value pair"),
             ("from=$X,target=/x", "'from' doesn't support variable expansion, define alias stage instead"),
             ("target=/x,ro=maybe", "invalid value for ro: maybe"),
