@@ -1,7 +1,7 @@
 //! Variables: an ordered environment, and the arguments that exist before the first stage.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bake_dockerfile::{ExpandError, Expander, Expansion};
 use bake_oci::Platform;
@@ -23,7 +23,11 @@ pub(crate) struct Expanded {
 
 /// Variables in the order in which they were first set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Variables(Vec<(String, String)>);
+pub(crate) struct Variables {
+    pairs: Vec<(String, String)>,
+    /// Where each name stands: a file may set as many as it has lines.
+    places: HashMap<String, usize>,
+}
 
 impl Variables {
     /// The pairs of an image config's `Env`.
@@ -39,18 +43,21 @@ impl Variables {
     /// Sets a variable; one that exists keeps its place.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
-        match self.0.iter_mut().find(|(existing, _)| existing == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name.to_owned(), value)),
+        match self.places.get(name) {
+            Some(place) => self.pairs[*place].1 = value,
+            None => {
+                self.places.insert(name.to_owned(), self.pairs.len());
+                self.pairs.push((name.to_owned(), value));
+            }
         }
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(existing, _)| existing == name).map(|(_, value)| value.as_str())
+        self.places.get(name).map(|place| self.pairs[*place].1.as_str())
     }
 
     pub(crate) fn pairs(&self) -> &[(String, String)] {
-        &self.0
+        &self.pairs
     }
 
     /// Expands a word of a file with this escape character.
@@ -82,7 +89,17 @@ impl Variables {
 
     /// The form of an image config's `Env`.
     pub(crate) fn to_config(&self) -> Vec<String> {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect()
+        self.pairs.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+}
+
+/// Sets a variable of an image config's `Env`; one that exists keeps its place.
+pub(crate) fn set_in_config(env: &mut Vec<String>, name: &str, value: &str) {
+    let is_it =
+        |entry: &&mut String| entry.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('='));
+    match env.iter_mut().find(is_it) {
+        Some(entry) => *entry = format!("{name}={value}"),
+        None => env.push(format!("{name}={value}")),
     }
 }
 

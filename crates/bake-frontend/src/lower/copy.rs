@@ -74,7 +74,7 @@ impl Lowering<'_> {
                     });
                 }
                 CopySource::Path(word) => {
-                    let path = self.expand(word, &state.environment.clone())?;
+                    let path = self.expand(word, &state.environment)?;
                     shown.push(path.clone());
                     // The flag says that an address is a repository's, whatever it ends in.
                     let is_repository = copy.keep_git_dir.is_some() && is_http_url(&path);

@@ -10,6 +10,7 @@ use bake_graph::{FileAction, FileOp, Op};
 use bake_oci::config::Healthcheck as ContainerHealthcheck;
 
 use super::{Lower, Lowering, StageState, fail};
+use crate::args::set_in_config;
 use crate::checks::{
     EXPOSE_INVALID_FORMAT, EXPOSE_PROTO_CASING, JSON_ARGS_RECOMMENDED, LEGACY_KEY_VALUE_FORMAT,
     SECRETS_USED_IN_ARG_OR_ENV, WORKDIR_RELATIVE_PATH,
@@ -84,12 +85,11 @@ impl Lowering<'_> {
     ) -> Lower<()> {
         let mut shown = String::from("ARG");
         for declaration in declarations {
-            // Every declaration of a line sees the ones before it.
-            let variables = state.environment.clone();
             // Names are taken as written: neither quotes nor variables mean anything in them.
             let name = declaration.name.value.clone();
             self.check_secret("ARG", &name);
-            let (default, _) = self.expand_default(declaration, &name, &variables)?;
+            // Every declaration of a line sees the ones before it.
+            let (default, _) = self.expand_default(declaration, &name, &state.environment)?;
             let given = self.options.build_args.get(&name).cloned();
             if given.is_some() {
                 self.used_args.insert(name.clone());
@@ -116,8 +116,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn workdir(&mut self, path: &Word, state: &mut StageState, at: Span) -> Lower<()> {
-        let variables = state.environment.clone();
-        let written = self.expand(path, &variables)?;
+        let written = self.expand(path, &state.environment)?;
         // Only the first one in the file: with it all others are right.
         if !state.workdir_set && !written.starts_with('/') {
             let message = format!("Relative workdir {written:?} can have unexpected results if the base image changes");
@@ -146,16 +145,13 @@ impl Lowering<'_> {
 
     /// Instructions that only change the config.
     pub(super) fn metadata(&mut self, instruction: &Instruction, state: &mut StageState) -> Lower<()> {
-        let variables = state.environment.clone();
         match &instruction.kind {
             InstructionKind::Env(pairs) => {
                 let pairs = self.pairs(instruction, pairs, state)?;
-                let mut env = crate::args::Variables::from_config(&state.image.config.env);
                 for (name, value) in pairs {
-                    state.environment.set(&name, value.clone());
-                    env.set(&name, value);
+                    set_in_config(&mut state.image.config.env, &name, &value);
+                    state.environment.set(&name, value);
                 }
-                state.image.config.env = env.to_config();
             }
             InstructionKind::Label(pairs) => {
                 for (name, value) in self.pairs(instruction, pairs, state)? {
@@ -190,14 +186,14 @@ impl Lowering<'_> {
                 state.image.config.shell.clone_from(shell);
             }
             InstructionKind::User(user) => {
-                let user = self.expand(user, &variables)?;
+                let user = self.expand(user, &state.environment)?;
                 state.commit(format!("USER {user}"), false);
                 state.image.config.user = user;
             }
             InstructionKind::Expose(ports) => self.expose(ports, state)?,
             InstructionKind::Volume(paths) => self.volume(paths, state)?,
             InstructionKind::StopSignal(signal) => {
-                let text = self.expand(signal, &variables)?;
+                let text = self.expand(signal, &state.environment)?;
                 if !is_signal(&text) {
                     return fail(signal.span, format!("invalid signal: {text}"));
                 }
@@ -223,12 +219,11 @@ impl Lowering<'_> {
     ) -> Lower<Vec<(String, String)>> {
         let is_env = matches!(instruction.kind, InstructionKind::Env(_));
         let keyword = if is_env { "ENV" } else { "LABEL" };
-        let variables = state.environment.clone();
         let mut expanded = Vec::with_capacity(pairs.pairs.len());
         let mut shown = String::from(keyword);
         let mut secrets = Vec::new();
         for (name, value) in &pairs.pairs {
-            let (name_text, value) = (self.expand(name, &variables)?, self.expand(value, &variables)?);
+            let (name_text, value) = (self.expand(name, &state.environment)?, self.expand(value, &state.environment)?);
             if name_text.is_empty() {
                 return fail(name.span, format!("{keyword} names can not be blank"));
             }
@@ -285,12 +280,11 @@ impl Lowering<'_> {
     }
 
     fn expose(&mut self, ports: &[Word], state: &mut StageState) -> Lower<()> {
-        let variables = state.environment.clone();
         let mut sorted: Vec<&Word> = ports.iter().collect();
         sorted.sort_by(|a, b| a.value.cmp(&b.value));
         let mut exposed = Vec::new();
         for word in sorted {
-            for text in self.expand_words(word, &variables)? {
+            for text in self.expand_words(word, &state.environment)? {
                 self.check_port(&text);
                 match parse_port(&text) {
                     Ok(ports) => exposed.extend(ports),
@@ -307,10 +301,9 @@ impl Lowering<'_> {
     }
 
     fn volume(&mut self, paths: &[Word], state: &mut StageState) -> Lower<()> {
-        let variables = state.environment.clone();
         let mut volumes = Vec::with_capacity(paths.len());
         for word in paths {
-            let path = self.expand(word, &variables)?;
+            let path = self.expand(word, &state.environment)?;
             if path.is_empty() {
                 return fail(word.span, "VOLUME specified can not be an empty string");
             }

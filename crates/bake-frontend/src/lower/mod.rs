@@ -254,9 +254,11 @@ impl<'a> Lowering<'a> {
             let instruction = &self.dockerfile.instructions[index];
             let InstructionKind::Arg(declarations) = &instruction.kind else { continue };
             for declaration in declarations {
-                let variables = self.globals.clone();
                 let name = declaration.name.value.clone();
-                match self.expand_default(declaration, &name, &variables) {
+                let variables = std::mem::take(&mut self.globals);
+                let default = self.expand_default(declaration, &name, &variables);
+                self.globals = variables;
+                match default {
                     Ok((default, used)) => {
                         let given = self.options.build_args.get(&name);
                         if given.is_some() {
