@@ -283,6 +283,9 @@ fn remote_dockerfile(environment: &Environment) -> Outcome {
     let mut command = build(environment, &scratch, &scratch.at("context"));
     let finished = succeed(command.args(["--file", &address("Copying")]))?;
     check(finished.stderr.contains("near the caller"), || finished.stderr.clone())?;
+    scratch.write("served/owner/app", "\n<!DOCTYPE html>\n<html></html>\n")?;
+    let page = finish(&mut build(environment, &scratch, &address("owner/app")))?;
+    expect_failure(&page, 2, &["/owner/app", "web page", "`.git`"])?;
     let both = finish(build(environment, &scratch, &address("Plain")).args(["--file", "other"]))?;
     expect_failure(&both, 2, &["ambiguous", "`other`"])
 }

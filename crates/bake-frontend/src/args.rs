@@ -43,13 +43,12 @@ impl Variables {
     /// Sets a variable; one that exists keeps its place.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
-        match self.places.get(name) {
-            Some(place) => self.pairs[*place].1 = value,
-            None => {
-                self.places.insert(name.to_owned(), self.pairs.len());
-                self.pairs.push((name.to_owned(), value));
-            }
+        if let Some(place) = self.places.get(name) {
+            self.pairs[*place].1 = value;
+            return;
         }
+        self.places.insert(name.to_owned(), self.pairs.len());
+        self.pairs.push((name.to_owned(), value));
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {

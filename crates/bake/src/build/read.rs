@@ -130,8 +130,17 @@ impl Fetcher<'_> {
     }
 
     fn http(&self, source: &HttpSource, text: &str) -> Result<FetchedContext, CommandError> {
-        let text = format!("{text} {}", without_credentials(&source.url));
-        self.shown(&text, |report| self.worker.context_from_http(source, report))
+        let address = without_credentials(&source.url);
+        let fetched =
+            self.shown(&format!("{text} {address}"), |report| self.worker.context_from_http(source, report))?;
+        match &fetched {
+            // What a browser shows of a repository is no repository.
+            FetchedContext::Text { bytes, .. } if bytes.trim_ascii_start().starts_with(b"<") => {
+                Err(CommandError::input(format!("`{address}` is a web page, neither an archive nor a Dockerfile"))
+                    .hint("the address of a git repository ends in `.git`"))
+            }
+            _ => Ok(fetched),
+        }
     }
 
     /// Does `work` and shows it as a step; it is of no interest unless it takes long or fails.
