@@ -181,6 +181,7 @@ impl Dumper<'_> {
         let read_only = mount.read_only.map_or_else(String::new, |read_only| format!(" read-only={read_only}"));
         self.line(depth, &format!("mount {:?}{required}{read_only}", mount.kind));
         for (label, word) in [
+            ("type", &mount.variable_type),
             ("from", &mount.from),
             ("source", &mount.source),
             ("target", &mount.target),

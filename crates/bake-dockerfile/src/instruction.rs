@@ -179,8 +179,10 @@ pub enum SecurityFlag {
 /// `RUN --mount=`: the fields of the comma-separated value. Values are as written (variables not expanded).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountFlag {
-    /// `type`, default bind.
+    /// `type`, default bind. It means nothing where there is a `variable_type`.
     pub kind: MountKind,
+    /// `type` where it holds a variable; [`MountFlag::with_type`] gives the flag when its value is known.
+    pub variable_type: Option<Word>,
     /// `from`
     pub from: Option<Word>,
     /// `source` or `src`

@@ -79,13 +79,38 @@ pub(crate) fn parse_mount(
     for field in fields.iter().filter(|field| field.key != "type") {
         builder.field(field);
     }
-    builder.check_combination();
+    if builder.mount.variable_type.is_none() {
+        builder.check_combination();
+    }
     builder.mount
+}
+
+impl MountFlag {
+    /// The flag, with the type that the variables in it come to.
+    ///
+    /// # Errors
+    /// What is wrong with the flag now that its type is known; the first of several problems.
+    pub fn with_type(&self, name: &str) -> Result<Self, Box<Diagnostic>> {
+        let mut diagnostics = Vec::new();
+        let mut builder =
+            Builder { diagnostics: &mut diagnostics, mount: self.clone(), kind_name: "bind", reported: 0 };
+        builder.mount.variable_type = None;
+        let span = self.variable_type.as_ref().map_or(self.span, |word| word.span);
+        builder.known_kind(name, span);
+        builder.check_keys();
+        builder.check_combination();
+        let mount = builder.mount;
+        match diagnostics.into_iter().next() {
+            Some(problem) => Err(Box::new(problem)),
+            None => Ok(mount),
+        }
+    }
 }
 
 fn empty_mount(span: crate::source::Span) -> MountFlag {
     MountFlag {
         kind: MountKind::Bind,
+        variable_type: None,
         from: None,
         source: None,
         target: None,
@@ -122,14 +147,20 @@ impl Builder<'_> {
             self.report(field.span, format!("invalid field '{}' must be a key=value pair", field.text));
             return;
         };
-        if let Some((name, kind)) = KINDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&value.value)) {
+        if value.value.contains('$') {
+            self.mount.variable_type = Some(value.clone());
+        } else {
+            self.known_kind(&value.value, value.span);
+        }
+    }
+
+    fn known_kind(&mut self, text: &str, span: crate::source::Span) {
+        if let Some((name, kind)) = KINDS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
             self.mount.kind = *kind;
             self.kind_name = name;
-        } else if value.value.contains('$') {
-            self.report(value.span, "variables are not supported in the type of a mount".to_owned());
         } else {
-            let hint = did_you_mean(&value.value, KINDS.iter().map(|(name, _)| *name), true);
-            self.report(value.span, format!("unsupported mount type {:?}{hint}", value.value));
+            let hint = did_you_mean(text, KINDS.iter().map(|(name, _)| *name), true);
+            self.report(span, format!("unsupported mount type {text:?}{hint}"));
         }
     }
 
@@ -156,16 +187,34 @@ impl Builder<'_> {
     }
 
     fn required(&mut self, field: &Field, required: bool) {
-        if matches!(self.mount.kind, MountKind::Secret | MountKind::Ssh) {
+        if self.mount.variable_type.is_some() || matches!(self.mount.kind, MountKind::Secret | MountKind::Ssh) {
             self.mount.required = required;
         } else {
-            self.unexpected_for_kind(field);
+            self.unexpected_for_kind(&field.key, field.span);
         }
     }
 
-    fn unexpected_for_kind(&mut self, field: &Field) {
-        let message = format!("unexpected key '{}' for mount type '{}'", field.key, self.kind_name);
-        self.report(field.span, message);
+    fn unexpected_for_kind(&mut self, key: &str, span: crate::source::Span) {
+        // Whether it may stand there shows when the type is known.
+        if self.mount.variable_type.is_none() {
+            self.report(span, format!("unexpected key '{key}' for mount type '{}'", self.kind_name));
+        }
+    }
+
+    /// Reports the keys that may not stand with this type: what [`Self::field`] does where the type comes first.
+    fn check_keys(&mut self) {
+        let kind = self.mount.kind;
+        let place = |word: &Option<Word>| word.as_ref().map(|word| word.span);
+        let required = self.mount.required.then_some(self.mount.span);
+        for (key, place, allowed) in [
+            ("size", place(&self.mount.size), kind == MountKind::Tmpfs),
+            ("env", place(&self.mount.env), kind == MountKind::Secret),
+            ("required", required, matches!(kind, MountKind::Secret | MountKind::Ssh)),
+        ] {
+            if let Some(span) = place.filter(|_| !allowed) {
+                self.unexpected_for_kind(key, span);
+            }
+        }
     }
 
     fn value(&mut self, field: &Field, value: &Word) {
@@ -185,7 +234,7 @@ impl Builder<'_> {
             "target" | "dst" | "destination" => self.mount.target = word,
             "size" => {
                 if self.mount.kind != MountKind::Tmpfs {
-                    self.unexpected_for_kind(field);
+                    self.unexpected_for_kind(&field.key, field.span);
                 } else if is_known && parse_byte_size(text).is_err() {
                     self.report(value.span, format!("invalid value for {}: {text}", field.key));
                 }
@@ -213,7 +262,7 @@ impl Builder<'_> {
             }
             _ => {
                 if self.mount.kind != MountKind::Secret {
-                    self.unexpected_for_kind(field);
+                    self.unexpected_for_kind(&field.key, field.span);
                 }
                 self.mount.env = word;
             }
@@ -400,11 +449,20 @@ mod tests {
     }
 
     #[test]
+    fn a_type_may_be_known_later() {
+        let (mount, problems) = parse("type=$T,target=/x,size=1m");
+        assert_eq!(problems, [""; 0]);
+        let with = |name: &str| mount.with_type(name).map(|mount| mount.kind).map_err(|problem| problem.message);
+        assert_eq!(with("tmpfs"), Ok(MountKind::Tmpfs));
+        assert_eq!(with("cache"), Err("unexpected key 'size' for mount type 'cache'".to_owned()));
+        assert_eq!(with("$T"), Err("unsupported mount type \"$T\"".to_owned()));
+    }
+
+    #[test]
     fn problems() {
         for (value, expected) in [
             ("type=cahce,target=/x", "unsupported mount type \"cahce\" (did you mean cache?)"),
             ("type=nope,target=/x", "unsupported mount type \"nope\""),
-            ("type=$T,target=/x", "variables are not supported in the type of a mount"),
             ("type,target=/x", "invalid field 'type' must be a key=value pair"),
             ("tgt=/x", "unexpected key 'tgt' in 'tgt=/x' (did you mean dst?)"),
             ("tragt=/x", "unexpected key 'tragt' in 'tragt=/x' (did you mean target?)"),

@@ -38,6 +38,11 @@ impl Lowering<'_> {
         let mut sockets = 0;
         let shown_at = self.current.as_ref().map(|current| current.span).unwrap_or_default();
         for flag in flags {
+            let typed = match &flag.variable_type {
+                Some(word) => flag.with_type(&self.expand(word, &state.environment)?)?,
+                None => flag.clone(),
+            };
+            let flag = &typed;
             let values = self.expanded(flag, state)?;
             let kind = match flag.kind {
                 FlagKind::Bind => {
