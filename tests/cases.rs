@@ -16,7 +16,6 @@ use bake::ui::colour::Colour;
 use bake::ui::snippet::render_diagnostics;
 use bake_dockerfile::{Dockerfile, SourceText};
 use bake_frontend::{Plan, PlanOptions, plan};
-use bake_graph::NetworkMode;
 use bake_oci::Platform;
 use bake_solver::{SolveOptions, solve};
 use bake_testkit::case::{Case, Expectation, Prepared, discover};
@@ -138,20 +137,11 @@ fn make_plan(case: &Case) -> Result<Result<Plan, String>, String> {
     let platform = Platform::new("linux", "amd64", None);
     let targets = case.settings.platform.iter().map(|text| Platform::parse(text).map_err(|error| error.to_string()));
     let targets = targets.collect::<Result<Vec<_>, _>>()?;
-    let options = PlanOptions {
-        main_context: bake_frontend::MainContext::Directory,
-        target: case.settings.target.clone(),
-        build_args,
-        labels: BTreeMap::new(),
-        build_platform: platform.clone(),
-        target_platforms: if targets.is_empty() { vec![platform] } else { targets },
-        no_cache: false,
-        no_cache_filter: Vec::new(),
-        network: NetworkMode::Default,
-        extra_hosts: Vec::new(),
-        allow_insecure: false,
-        allow_host_network: false,
-    };
+    let mut options =
+        PlanOptions { target: case.settings.target.clone(), build_args, ..PlanOptions::for_platform(platform) };
+    if !targets.is_empty() {
+        options.target_platforms = targets;
+    }
     let errors = |diagnostics: &[bake_dockerfile::Diagnostic]| {
         render_diagnostics(&dockerfile.source, diagnostics.iter(), Colour::Plain)
     };

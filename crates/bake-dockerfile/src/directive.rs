@@ -79,7 +79,7 @@ impl CheckOptions {
 }
 
 /// The booleans of Go's `strconv.ParseBool`.
-pub(crate) fn parse_boolean(text: &str) -> Option<bool> {
+pub fn parse_boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

@@ -37,7 +37,7 @@ pub mod suggest;
 pub mod word;
 
 pub use diagnostic::{Code, Diagnostic, Edit, Severity};
-pub use directive::{CheckOptions, CheckOptionsError, Directives, is_built_in_frontend};
+pub use directive::{CheckOptions, CheckOptionsError, Directives, is_built_in_frontend, parse_boolean};
 pub use dockerfile::{Dockerfile, Item, ItemKind, Stage};
 pub use glob::{BadPattern, glob_match};
 pub use ignore::{IgnoreError, IgnoreFile, IgnorePattern, IgnorePatterns, MatchState};

@@ -3,7 +3,8 @@
 //! The forms are those of BuildKit: schemes `git`, `ssh`, and `http` and `https` when the path ends in `.git`; `user@host:path`; and for
 //! build contexts also `github.com/owner/repository`.
 
-use bake_graph::{GitSource, GitTimes};
+use bake_dockerfile::parse_boolean;
+use bake_graph::{GitSource, GitTimes, without_credentials};
 
 /// Why a git reference is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +39,11 @@ fn is_scp_form(location: &str) -> bool {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || extra.contains(&b))
     };
     name(user, b"-_") && name(host, b"-.")
+}
+
+/// Whether `text` is the address of something on an HTTP server.
+pub fn is_http_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
 }
 
 /// Whether `text` is a git reference where a build context is expected. There, and only there, `github.com/owner/repository` is one:
@@ -164,28 +170,15 @@ fn prefixed(prefix: &str, name: String) -> String {
 
 /// A truth value of a query, as Go reads them; a key alone means yes.
 fn truth(key: &str, value: &str) -> Result<bool, String> {
-    match value {
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(format!("invalid {key} value: {value:?}")),
+    if value.is_empty() {
+        return Ok(true);
     }
+    parse_boolean(value).ok_or_else(|| format!("invalid {key} value: {value:?}"))
 }
 
 /// A part of a query without its escapes.
 fn decoded(text: &str) -> String {
     crate::percent::decoded(&text.replace('+', " "), b"")
-}
-
-/// An address without user name and password, for messages.
-pub fn without_credentials(text: &str) -> String {
-    match text.split_once("://") {
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

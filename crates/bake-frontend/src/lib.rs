@@ -24,7 +24,7 @@ mod steps;
 mod targets;
 
 pub use checks::{CHECKS, Check, check_named};
-pub use git::{GitReferenceError, is_git_context, is_git_url, parse_git_url, without_credentials};
+pub use git::{GitReferenceError, is_git_context, is_git_url, is_http_url, parse_git_url};
 pub use history::{ImagePlan, PlannedHistory};
 pub use lower::{Checked, MAIN_CONTEXT};
 pub use meta::{MetaError, MetaResolver, NamedContext, ResolvedImage};

@@ -41,6 +41,26 @@ pub struct PlanOptions {
     pub allow_host_network: bool,
 }
 
+impl PlanOptions {
+    /// A build of the last stage on a machine of this platform, for this platform, with nothing else asked for.
+    pub fn for_platform(platform: Platform) -> Self {
+        Self {
+            target: None,
+            build_args: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            main_context: MainContext::Directory,
+            build_platform: platform.clone(),
+            target_platforms: vec![platform],
+            no_cache: false,
+            no_cache_filter: Vec::new(),
+            network: NetworkMode::Default,
+            extra_hosts: Vec::new(),
+            allow_insecure: false,
+            allow_host_network: false,
+        }
+    }
+}
+
 /// Where the main build context comes from, as far as it decides whose its files become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MainContext {

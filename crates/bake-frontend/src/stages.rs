@@ -1,7 +1,7 @@
 //! Which stages there are, which one is the target, and which images the target will need.
 
 use bake_dockerfile::instruction::{InstructionKind, MountKind};
-use bake_dockerfile::suggest::suggest;
+use bake_dockerfile::suggest::did_you_mean;
 use bake_dockerfile::{Code, Diagnostic, Dockerfile, Severity, Span, Stage};
 
 /// The name a stage is found under: lower-cased, as BuildKit does.
@@ -23,8 +23,7 @@ pub(crate) fn find_target(dockerfile: &Dockerfile, target: Option<&str>) -> Resu
         return Ok(index);
     }
     let names: Vec<String> = dockerfile.stages.iter().filter_map(name_of).collect();
-    let guess = suggest(&key, names.iter().map(String::as_str), false);
-    let guess = guess.map(|g| format!(" (did you mean {g}?)")).unwrap_or_default();
+    let guess = did_you_mean(&key, names.iter().map(String::as_str), false);
     let from = &dockerfile.instructions[last.from];
     let mut diagnostic = error(from.span, format!("target stage \"{target}\" could not be found{guess}"));
     diagnostic.help =

@@ -9,10 +9,12 @@
 //! Must not: know Dockerfiles, or how an op is carried out. It is data only.
 #![forbid(unsafe_code)]
 
+mod address;
 mod components;
 mod graph;
 mod op;
 
+pub use address::without_credentials;
 pub use components::{Component, InputView};
 pub use graph::{BuildGraph, Origin, StepLabel, Vertex, VertexId};
 pub use op::{

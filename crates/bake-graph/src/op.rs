@@ -325,7 +325,7 @@ pub struct CopyAction {
     pub destination: String,
     /// Whether `source` may hold `*`, `?` and `[...]`; a pattern that matches nothing is no error.
     pub wildcard: bool,
-    /// Whether archives are unpacked: `Some(true)` must be one, `None` if it is one.
+    /// What happens to archives.
     pub unpack: Unpack,
     /// Whether the path of the source below its root (or below `/./`) is kept under the destination.
     pub parents: bool,

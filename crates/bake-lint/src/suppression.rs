@@ -67,8 +67,8 @@ pub(crate) fn apply(
                     }
                     None if name == "all" => {}
                     None => {
-                        let near = bake_dockerfile::suggest(name, crate::RULES.iter().map(|rule| rule.id), false);
-                        let near = near.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+                        let rules = crate::RULES.iter().map(|rule| rule.id);
+                        let near = bake_dockerfile::suggest::did_you_mean(name, rules, false);
                         reporter.report(suppression.comment, format!("There is no rule `{name}`{near}"));
                     }
                 }

@@ -14,6 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::archive::recognise;
 use crate::destination::Destination;
+use crate::git::FetchedCommit;
 use crate::select::{Item, select_path};
 use crate::source_tree::SourceTree;
 use crate::worker::{LinuxWorker, RememberedLayer, Report, open_directory, snapshot_failed, store_failed};
@@ -103,13 +104,8 @@ impl LinuxWorker {
     }
 
     /// Fetches a build context from a git repository.
-    pub fn context_from_git(&self, source: &GitSource, report: &Report<'_>) -> Result<Layer, StepError> {
-        self.git(source, report)
-    }
-
-    /// The time of the commit that a build context names, in seconds since 1970.
-    pub fn time_of_git(&self, source: &GitSource, report: &Report<'_>) -> Result<i64, StepError> {
-        self.git_commit(source, report).map(|commit| commit.committed_unix_s)
+    pub fn context_from_git(&self, source: &GitSource, report: &Report<'_>) -> Result<FetchedCommit, StepError> {
+        self.git_commit(source, report)
     }
 
     /// The time of a file on an HTTP server, in seconds since 1970: what the server says, else that of the newest file of an archive.

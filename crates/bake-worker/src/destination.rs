@@ -49,8 +49,7 @@ pub(crate) enum DestinationError {
 }
 
 pub(crate) fn failed(action: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> DestinationError {
-    let path = shown(path);
-    move |source| DestinationError::Io { action, path, source }
+    move |source| DestinationError::Io { action, path: shown(path), source }
 }
 
 /// Owner and permission bits of what is made.
@@ -94,6 +93,14 @@ impl Directory {
     /// Its descriptor.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Sets the modification time of `name` in it, which may be anything, if there is one to be set.
+    fn set_time(&self, name: &[u8], time: Option<Timespec>) -> Result<(), DestinationError> {
+        let Some(time) = time else { return Ok(()) };
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(&self.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failed("set the time of", &join(&self.path, name))(error))
     }
 
     /// The directory `name` in it, which must be there and no link.
@@ -303,11 +310,7 @@ impl Destination {
             .map_err(failed("open", &path))?;
         let (uid, gid) = attributes.owner;
         bake_snapshot::set_owner(self.ownership, &pinned, &path, uid, gid)?;
-        if let Some(time) = attributes.mtime {
-            let times = Timestamps { last_access: time, last_modification: time };
-            utimensat(&parent.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("set the time of", &path))?;
-        }
-        Ok(())
+        parent.set_time(name, attributes.mtime)
     }
 
     /// Gives the file `name` in `parent`, which may be anything, what it has not got yet: a change of owner that changes
@@ -329,11 +332,7 @@ impl Destination {
             let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
             rustix::fs::chmodat(&parent.fd, name, mode, AtFlags::empty()).map_err(failed("set the mode of", &path))?;
         }
-        if let Some(time) = attributes.mtime {
-            let times = Timestamps { last_access: time, last_modification: time };
-            utimensat(&parent.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("set the time of", &path))?;
-        }
-        Ok(())
+        parent.set_time(name, attributes.mtime)
     }
 
     /// Makes `name` in `parent` a further name of the file at `existing`.

@@ -7,19 +7,18 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bake_graph::{GitSource, GitTimes};
+use bake_graph::{GitSource, GitTimes, without_credentials};
 use bake_solver::{BuildEvent, Layer, StepError, Stream};
 use bake_sys::signal::unblock_in_child;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rustix::fs::{AtFlags, Timespec, Timestamps, utimensat};
+use serde::{Deserialize, Serialize};
 
 use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
 use crate::select::select_path;
 use crate::source_tree::{SourceTree, TreeError, io, split};
-use serde::{Deserialize, Serialize};
-
 use crate::worker::{LinuxWorker, Report, open_directory, store_failed};
 
 /// Where `git` is looked for.
@@ -31,10 +30,11 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
 /// A commit whose files are in the store.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct FetchedCommit {
-    pub(crate) layer: Layer,
+pub struct FetchedCommit {
+    /// Its files.
+    pub layer: Layer,
     /// When it was made, in seconds since 1970.
-    pub(crate) committed_unix_s: i64,
+    pub committed_unix_s: i64,
 }
 
 impl LinuxWorker {
@@ -93,7 +93,7 @@ impl LinuxWorker {
         }
         let committed_unix_s = commit_time(&run(&["show", "--no-patch", "--format=%ct", commit])?)?;
         if source.keep_git_directory {
-            run(&["config", "remote.origin.url", &shown(&source.url)])?;
+            run(&["config", "remote.origin.url", &without_credentials(&source.url)])?;
             // They hold times, and the first the address with its password.
             for name in ["FETCH_HEAD", "ORIG_HEAD", "logs"] {
                 remove(&tree.join(".git").join(name))?;
@@ -108,9 +108,12 @@ impl LinuxWorker {
         }
         let subdirectory = source.subdirectory.as_deref().unwrap_or("/");
         let mut selection = select_path(&files, subdirectory.as_bytes(), None)
-            .map_err(|error| StepError::input(format!("`{}`: {error}", shown(&source.url))))?;
+            .map_err(|error| StepError::input(format!("`{}`: {error}", without_credentials(&source.url))))?;
         if !selection.is_directory {
-            return Err(StepError::input(format!("`{subdirectory}` of `{}` is not a directory", shown(&source.url))));
+            return Err(StepError::input(format!(
+                "`{subdirectory}` of `{}` is not a directory",
+                without_credentials(&source.url)
+            )));
         }
         if !source.keep_git_directory {
             // That of a submodule is a file, and stays as BuildKit has it.
@@ -139,7 +142,7 @@ struct Git<'a> {
 impl<'a> Git<'a> {
     fn find(worker: &LinuxWorker, source: &'a GitSource) -> Result<Self, StepError> {
         let program = PROGRAMS.iter().map(Path::new).find(|path| path.is_file()).ok_or_else(|| {
-            StepError::input(format!("cannot fetch `{}`: `git` is not installed", shown(&source.url)))
+            StepError::input(format!("cannot fetch `{}`: `git` is not installed", without_credentials(&source.url)))
         })?;
         let mut environment = worker.options.git_environment.clone();
         if let Some(agent) = worker.options.agents.get("default") {
@@ -174,14 +177,14 @@ impl<'a> Git<'a> {
             find_reference(&listing, reference).ok_or_else(|| {
                 StepError::input(format!(
                     "repository `{}` does not contain the reference `{reference}`",
-                    shown(&source.url)
+                    without_credentials(&source.url)
                 ))
             })?
         };
         match &source.checksum {
             Some(checksum) if !commit.starts_with(&checksum.to_ascii_lowercase()) => Err(StepError::input(format!(
                 "expected checksum of `{}` to be {checksum}, but `{reference}` is {commit}",
-                shown(&source.url)
+                without_credentials(&source.url)
             ))),
             _ => Ok(commit),
         }
@@ -214,7 +217,7 @@ impl<'a> Git<'a> {
 
     fn failed(&self, stderr: &[u8]) -> StepError {
         // What git prints may repeat the address with its password.
-        let address = shown(&self.source.url);
+        let address = without_credentials(&self.source.url);
         let said = String::from_utf8_lossy(stderr).replace(&self.source.url, &address);
         let last: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = last[last.len().saturating_sub(3)..].join("; ");
@@ -304,18 +307,6 @@ fn is_commit(text: &str) -> bool {
     matches!(text.len(), 40 | 64) && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The address without user name and password.
-fn shown(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let host = host.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}/{path}")
-        }
-        None => url.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,10 +320,5 @@ mod tests {
         assert_eq!(find_reference(&listing, "v1").as_deref(), Some(a.as_str()));
         assert_eq!(find_reference(&listing, "HEAD").as_deref(), Some(a.as_str()));
         assert_eq!(find_reference(&listing, "nope"), None);
-    }
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(shown("https://u:p@host/x.git"), "https://host/x.git");
     }
 }

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bake_graph::HttpSource;
+use bake_graph::{HttpSource, without_credentials};
 use bake_oci::Digester;
 use bake_solver::{BuildEvent, Layer, StepError};
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
@@ -186,15 +186,7 @@ impl LinuxWorker {
 
 /// The address without user name, password and query.
 fn redacted(url: &str) -> String {
-    let without_query = url.split(['?', '#']).next().unwrap_or_default();
-    match without_query.split_once("://") {
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let host = host.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}/{path}")
-        }
-        None => without_query.to_owned(),
-    }
+    without_credentials(url.split(['?', '#']).next().unwrap_or_default())
 }
 
 /// A date of HTTP in one of its three forms (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`, and the obsolete

@@ -34,6 +34,7 @@ mod worker;
 pub use cache::StoreCache;
 pub use context::{BuildContext, ContextDirectory, FetchedContext, TEXT_BYTES_MAX};
 pub use exec::{Bind, ImageRun};
+pub use git::FetchedCommit;
 pub use images::{ImageError, Images, PinnedImage, Pulled};
 pub use layers::{LayerDigests, LayerIdentity};
 pub use network::{Network, NetworkError};

@@ -9,9 +9,9 @@ use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode, ProgressMode};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::progress::DisplayKind;
-use bake_dockerfile::CheckOptions;
+use bake_dockerfile::{CheckOptions, parse_boolean};
 use bake_exporter::{ExportSpec, ExportTarget};
-use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions};
+use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions, is_http_url};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
 use bake_worker::SecretValue;
@@ -265,11 +265,9 @@ fn build_args(arguments: &BuildArguments) -> BTreeMap<String, String> {
 
 /// The truth value of a build argument that bake itself obeys; one that is not given means no.
 fn truth(build_args: &BTreeMap<String, String>, name: &str) -> Result<bool, CommandError> {
-    match build_args.get(name).map(String::as_str) {
-        None | Some("" | "0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
-        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
-        Some(other) => Err(CommandError::usage(format!("`--build-arg {name}={other}` is neither true nor false"))),
-    }
+    let Some(value) = build_args.get(name).filter(|value| !value.is_empty()) else { return Ok(false) };
+    parse_boolean(value)
+        .ok_or_else(|| CommandError::usage(format!("`--build-arg {name}={value}` is neither true nor false")))
 }
 
 fn tag_reference(text: &str) -> Result<Reference, CommandError> {
@@ -413,10 +411,6 @@ fn context_spec(text: &str, keep_git: bool) -> Result<ContextSpec, CommandError>
 
 fn git_source(text: &str) -> Result<GitSource, CommandError> {
     bake_frontend::parse_git_url(text).map_err(|error| CommandError::usage(error.to_string()))
-}
-
-fn is_http_url(text: &str) -> bool {
-    text.starts_with("http://") || text.starts_with("https://")
 }
 
 fn http_source(url: &str) -> HttpSource {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bake_dockerfile::Dockerfile;
 use bake_dockerfile::instruction::{FromInstruction, InstructionKind, Word};
-use bake_dockerfile::suggest::suggest;
+use bake_dockerfile::suggest::did_you_mean;
 use bake_oci::{Platform, Reference};
 
 use super::{
@@ -66,7 +66,7 @@ fn check_undeclared(word: &Expanded, scope: &GlobalScope<'_>, place: Place<'_>, 
         if known().any(|known| known == name) {
             continue;
         }
-        let guess = suggest(name, known(), true).map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
+        let guess = did_you_mean(name, known(), true);
         let message = format!("FROM argument '{name}' is not declared{guess}");
         checks.report(&UNDEFINED_ARG_IN_FROM, place, message);
     }

@@ -6,6 +6,7 @@ use bake_dockerfile::Span;
 use bake_dockerfile::instruction::{CopyInstruction, CopySource, Instruction, Word};
 use bake_graph::{
     CopyAction, FileAction, FileOp, GitSource, HttpSource, ModeChange, Op, Owner, OwnerId, SourceOp, Unpack, VertexId,
+    without_credentials,
 };
 use bake_oci::Digest;
 
@@ -13,7 +14,7 @@ use super::metadata::clean;
 use super::mounts::input_number;
 use super::{Lower, Lowering, MAIN_CONTEXT, StageState, fail};
 use crate::checks::{COPY_IGNORED_FILE, ignored_source};
-use crate::git::{is_commit_prefix, is_git_url, parse_git_url, without_credentials};
+use crate::git::{is_commit_prefix, is_git_url, is_http_url, parse_git_url};
 use crate::mode::parse_mode;
 use crate::percent;
 use crate::plan::MainContext;
@@ -318,10 +319,6 @@ pub(super) fn parse_owner(text: &str, at: Span) -> Lower<Owner> {
         Ok(OwnerId::Name(text.to_owned()))
     };
     Ok(Owner { user: id(user)?, group: group.map(id).transpose()? })
-}
-
-fn is_http_url(text: &str) -> bool {
-    text.starts_with("http://") || text.starts_with("https://")
 }
 
 /// The name a remote file gets under a directory destination.

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use bake_dockerfile::instruction::{FromInstruction, Instruction, InstructionKind, Word};
 use bake_dockerfile::{Diagnostic, Severity, Span, Stage};
-use bake_graph::{CopyAction, FileAction, FileOp, ImageSource, Op, SourceOp, Unpack, VertexId};
+use bake_graph::{CopyAction, FileAction, FileOp, ImageSource, Op, SourceOp, Unpack, VertexId, without_credentials};
 use bake_oci::{ImageConfig, Platform, Reference};
 
 use super::{BeganStage, DEFAULT_PATH, Lower, Lowering, Progress, StageState, fail};
 use crate::args::{Expanded, Variables};
 use crate::checks::{Checks, INVALID_BASE_IMAGE_PLATFORM, Place};
-use crate::git::without_credentials;
 use crate::history::PlannedHistory;
 use crate::meta::{MetaError, NamedContext, ResolvedImage};
 use crate::stages::{error, name_of, stage_anywhere, stage_before, stage_key};
@@ -52,8 +51,7 @@ impl Lowering<'_> {
             return Ok(BeganStage::Replaced(Box::new(state)));
         }
 
-        let globals = self.globals.clone();
-        let Expanded { text: name, used, .. } = self.expand_word(&from.image, &globals)?;
+        let Expanded { text: name, used, .. } = self.expanded_globals(&from.image)?;
         self.capture.used_by_from(parsed.index, used);
         not_blank(&name, from)?;
         let mut state = if let Some(index) = stage_before(dockerfile, &name, parsed.index) {
@@ -92,10 +90,12 @@ impl Lowering<'_> {
         let dockerfile = self.dockerfile;
         let InstructionKind::From(from) = &dockerfile.instructions[parsed.from].kind else { return };
         let platform = match &from.platform {
-            Some(word) => self.expanded_globals(word).and_then(|text| platform_of(&text, word).map(|_| ())),
+            Some(word) => {
+                self.expanded_globals(word).and_then(|expanded| platform_of(&expanded.text, word).map(|_| ()))
+            }
             None => Ok(()),
         };
-        let base = self.expanded_globals(&from.image).and_then(|name| {
+        let base = self.expanded_globals(&from.image).and_then(|Expanded { text: name, .. }| {
             not_blank(&name, from)?;
             let is_image = name != "scratch" && stage_before(dockerfile, &name, parsed.index).is_none();
             if is_image { reference_of(&name, from.image.span).map(|_| ()) } else { Ok(()) }
@@ -112,18 +112,15 @@ impl Lowering<'_> {
         }
     }
 
-    /// A word of a FROM line that nothing needs, expanded; what it uses is of no interest.
-    fn expanded_globals(&self, word: &Word) -> Lower<String> {
-        match self.globals.expand(self.dockerfile.directives.escape, &word.value) {
-            Ok(expanded) => Ok(expanded.text),
-            Err(problem) => fail(word.span, format!("failed to process `{}`: {problem}", word.value)),
-        }
+    /// A word of a FROM line, expanded. What is missing has been reported with all other FROM lines.
+    fn expanded_globals(&self, word: &Word) -> Lower<Expanded> {
+        let expanded = self.globals.expand(self.dockerfile.directives.escape, &word.value);
+        expanded.or_else(|problem| fail(word.span, format!("failed to process `{}`: {problem}", word.value)))
     }
 
     fn stage_platform(&mut self, from: &FromInstruction, stage: usize) -> Lower<Platform> {
         let Some(word) = &from.platform else { return Ok(self.platform.clone()) };
-        let globals = self.globals.clone();
-        let Expanded { text, used, .. } = self.expand_word(word, &globals)?;
+        let Expanded { text, used, .. } = self.expanded_globals(word)?;
         self.capture.used_by_from(stage, used);
         platform_of(&text, word)
     }

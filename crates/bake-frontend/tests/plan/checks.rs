@@ -4,7 +4,6 @@ use bake_dockerfile::{IgnoreFile, IgnorePatterns, SourceText, parse};
 use bake_frontend::{
     CHECKS, Checked, MetaError, MetaResolver, NamedContext, PlanOptions, ResolvedImage, check, check_named,
 };
-use bake_graph::NetworkMode;
 use bake_oci::{DiffId, Digest, ImageConfig, Platform, Reference};
 use bake_testkit::fake_resolver::FakeResolver;
 
@@ -43,21 +42,7 @@ fn checked(text: &str) -> Checked {
         platform: Platform::new("linux", "arm64", None),
         ignore: IgnoreFile::parse(b"*.log\n").unwrap(),
     };
-    let amd64 = Platform::new("linux", "amd64", None);
-    let options = PlanOptions {
-        main_context: bake_frontend::MainContext::Directory,
-        target: None,
-        build_args: std::collections::BTreeMap::new(),
-        labels: std::collections::BTreeMap::new(),
-        build_platform: amd64.clone(),
-        target_platforms: vec![amd64],
-        no_cache: false,
-        no_cache_filter: Vec::new(),
-        network: NetworkMode::Default,
-        extra_hosts: Vec::new(),
-        allow_insecure: false,
-        allow_host_network: false,
-    };
+    let options = PlanOptions::for_platform(Platform::new("linux", "amd64", None));
     check(&parse(SourceText::new("Dockerfile", text)), &options, &resolver).unwrap()
 }
 

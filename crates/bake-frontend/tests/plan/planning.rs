@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bake_dockerfile::{Diagnostic, SourceText, parse};
 use bake_frontend::{Plan, PlanOptions, plan};
-use bake_graph::{ExecOp, NetworkMode, Op};
+use bake_graph::{ExecOp, Op};
 use bake_oci::Platform;
 use bake_testkit::fake_resolver::FakeResolver;
 
@@ -36,18 +36,11 @@ impl Asked {
         let dockerfile = parse(SourceText::new("Dockerfile", text));
         assert!(!dockerfile.has_errors(), "{text}\n{:?}", dockerfile.diagnostics);
         let options = PlanOptions {
-            main_context: bake_frontend::MainContext::Directory,
             target: self.target.map(str::to_owned),
             build_args: owned(self.build_args),
             labels: owned(self.labels),
-            build_platform: Platform::new("linux", "amd64", None),
             target_platforms: vec![Platform::parse(self.platform.unwrap_or("linux/amd64")).unwrap()],
-            no_cache: false,
-            no_cache_filter: Vec::new(),
-            network: NetworkMode::Default,
-            extra_hosts: Vec::new(),
-            allow_insecure: false,
-            allow_host_network: false,
+            ..PlanOptions::for_platform(Platform::new("linux", "amd64", None))
         };
         plan(&dockerfile, &options, &self.resolver)
     }

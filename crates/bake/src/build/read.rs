@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake_dockerfile::{IgnoreFile, IgnorePatterns, ItemKind, SourceText, limits};
-use bake_frontend::{MainContext, without_credentials};
-use bake_graph::{GitSource, HttpSource, StepLabel};
+use bake_frontend::MainContext;
+use bake_graph::{HttpSource, StepLabel, without_credentials};
 use bake_solver::{Layer, StepError, StepErrorKind};
 use bake_worker::{BuildContext, ContextDirectory, FetchedContext, LinuxWorker, Report};
 
@@ -36,6 +36,7 @@ pub(super) fn read(request: &BuildRequest, worker: &LinuxWorker, progress: &Prog
     let fetcher = Fetcher { worker, progress };
     let main = fetcher.main_context(&request.context)?;
     let (dockerfile, beside) = dockerfile(request, &main, &fetcher)?;
+    let source_date_epoch = fetcher.source_date_epoch(request, &main)?;
     let mut contexts = BTreeMap::new();
     let main_context = if matches!(main, Main::Directory(_)) { MainContext::Directory } else { MainContext::Fetched };
     let context = match main {
@@ -51,7 +52,6 @@ pub(super) fn read(request: &BuildRequest, worker: &LinuxWorker, progress: &Prog
             contexts.insert(name.clone(), directory_context(path, None)?);
         }
     }
-    let source_date_epoch = fetcher.source_date_epoch(request)?;
     Ok(Input { dockerfile, contexts, main_context, source_date_epoch })
 }
 
@@ -63,6 +63,8 @@ enum Main {
         files: Layer,
         /// How it is called in messages.
         name: String,
+        /// When it was made, in seconds since 1970, where that is known without asking again.
+        made_unix_s: Option<i64>,
         /// Whether it came from a server, rather than from standard input.
         remote: bool,
     },
@@ -100,25 +102,32 @@ impl Fetcher<'_> {
             }
             ContextSpec::Git(source) => {
                 let name = without_credentials(&source.url);
-                let files = self
+                let commit = self
                     .shown(&format!("load git source {name}"), |report| self.worker.context_from_git(source, report))?;
-                Ok(Main::Archive { files, name, remote: true })
+                let made_unix_s = Some(commit.committed_unix_s);
+                Ok(Main::Archive { files: commit.layer, name, made_unix_s, remote: true })
             }
         }
     }
 
-    fn source_date_epoch(&self, request: &BuildRequest) -> Result<Option<i64>, CommandError> {
+    fn source_date_epoch(&self, request: &BuildRequest, main: &Main) -> Result<Option<i64>, CommandError> {
         let name = match &request.source_date_epoch {
             None => return Ok(None),
             Some(SourceDateEpoch::Seconds(seconds)) => return Ok(Some(*seconds)),
             Some(SourceDateEpoch::OfContext(name)) => name,
         };
         let text = format!("read the time of the build context {name}");
-        let of_git = |source: &GitSource| self.shown(&text, |report| self.worker.time_of_git(source, report)).map(Some);
         let of_http = |source: &HttpSource| self.shown(&text, |report| self.worker.time_of_http(source, report));
-        let time = match (name.as_str(), &request.context, request.named.get(name)) {
-            ("context", ContextSpec::Git(source), _) | (_, _, Some(NamedSource::Git(source))) => of_git(source)?,
-            ("context", ContextSpec::Http(source), _) | (_, _, Some(NamedSource::Http(source))) => of_http(source)?,
+        let is_main = name == bake_frontend::MAIN_CONTEXT;
+        let time = match (main, &request.context, request.named.get(name)) {
+            // Asked again, the server could mean another commit.
+            (Main::Archive { made_unix_s: Some(made), .. }, _, _) if is_main => Some(*made),
+            (_, ContextSpec::Http(source), _) if is_main => of_http(source)?,
+            (_, _, Some(NamedSource::Http(source))) => of_http(source)?,
+            (_, _, Some(NamedSource::Git(source))) => {
+                let commit = self.shown(&text, |report| self.worker.context_from_git(source, report))?;
+                Some(commit.committed_unix_s)
+            }
             _ => {
                 let what = "a number of seconds, or a build context from git or HTTP: `context` or the name of one";
                 return Err(CommandError::usage(format!("invalid `SOURCE_DATE_EPOCH={name}`: it must be {what}")));
@@ -164,7 +173,7 @@ impl Fetcher<'_> {
 
 fn main_of(fetched: FetchedContext, name: String, remote: bool) -> Main {
     match fetched {
-        FetchedContext::Archive(files) => Main::Archive { files, name, remote },
+        FetchedContext::Archive(files) => Main::Archive { files, name, made_unix_s: None, remote },
         FetchedContext::Text { bytes, files } => Main::Dockerfile { bytes, files, name },
     }
 }
@@ -218,7 +227,7 @@ fn dockerfile(
             path.display()
         ))),
         // What comes from a server is somebody else's: only a path that cannot be meant in it is one of the caller.
-        (DockerfileSpec::Path(path), Main::Archive { files, name, remote }) if !(*remote && path.is_absolute()) => {
+        (DockerfileSpec::Path(path), Main::Archive { files, name, remote, .. }) if !(*remote && path.is_absolute()) => {
             match fetched_dockerfile(fetcher.worker, files, path)? {
                 Some(bytes) => Ok((source(&path.display().to_string(), bytes)?, None)),
                 None => Err(CommandError::input(format!(

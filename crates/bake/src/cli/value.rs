@@ -34,11 +34,7 @@ pub(super) fn full_assignment(text: &str) -> Result<Assignment, String> {
 
 /// Parses what Go's flags take for a truth value, so that `--push=$PUSH` works as it does with Docker.
 pub(super) fn truth(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("expected `true` or `false`".into()),
-    }
+    bake_dockerfile::parse_boolean(text).ok_or_else(|| "expected `true` or `false`".into())
 }
 
 /// Parses a size as Docker writes it: digits and perhaps a unit of `b`, `k`, `m`, `g`, `t` (powers of 1024), with `b`
