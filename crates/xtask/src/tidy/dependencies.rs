@@ -4,10 +4,11 @@ use super::Problem;
 use crate::workspace::Crate;
 
 /// The crates of the workspace and the workspace crates that each may depend on. Changing a line changes the design.
-const INTERNAL: [(&str, &[&str]); 16] = [
+const INTERNAL: [(&str, &[&str]); 17] = [
     (
         "bake",
         &[
+            "bake-cache",
             "bake-dockerfile",
             "bake-exporter",
             "bake-frontend",
@@ -23,6 +24,7 @@ const INTERNAL: [(&str, &[&str]); 16] = [
             "bake-worker",
         ],
     ),
+    ("bake-cache", &["bake-oci", "bake-registry", "bake-solver", "bake-store"]),
     ("bake-dockerfile", &[]),
     ("bake-exporter", &["bake-oci", "bake-registry", "bake-snapshot", "bake-store"]),
     ("bake-frontend", &["bake-dockerfile", "bake-graph", "bake-oci"]),
