@@ -18,7 +18,7 @@ use rustix::fs::FileType;
 use crate::content::{open_file, same_content};
 use crate::error::{At, Result, SnapshotError, display};
 use crate::format::{LayerFormat, ROOT_XATTR};
-use crate::layer_digest::DigestBuilder;
+use crate::layer_digest::{Contents, DigestBuilder};
 use crate::node::{Kind, Node, NodeReader, proc_path};
 use crate::ownership::{Attributes, create_file, set_mtime};
 use crate::stack::{Found, MergedDirectory};
@@ -33,6 +33,8 @@ pub struct Committed {
     pub entries: u64,
     /// Apparent bytes of file content, hard-linked files counted once.
     pub size_bytes: u64,
+    /// The content of each regular file; further names of a file are left out.
+    pub contents: Contents,
 }
 
 /// What an upper directory holds.
@@ -50,11 +52,13 @@ pub(crate) enum Coverage {
 /// content; links by target; directories when they are new, hold something kept, or changed in anything but their
 /// time. The root directory's metadata belongs to the layer only if it changed.
 ///
+/// Files in `known` are not read again: whoever wrote them knows the hash of what was written.
+///
 /// # Errors
 /// [`SnapshotError::ReservedName`] for a file named `.wh.*`; [`SnapshotError::TooDeep`]; otherwise
 /// [`SnapshotError::Io`]. The directory may then be half normalised and should be thrown away.
-pub fn commit(upper: &Path, lowers: &[&Path], format: LayerFormat) -> Result<Committed> {
-    commit_as(upper, lowers, format, Coverage::Changes)
+pub fn commit(upper: &Path, lowers: &[&Path], format: LayerFormat, known: &Contents) -> Result<Committed> {
+    commit_as(upper, lowers, format, Coverage::Changes, known)
 }
 
 /// The digest of a layer directory that is committed already, for example by [`crate::unpack`].
@@ -80,7 +84,7 @@ pub fn digest_layer(layer: &Path, format: LayerFormat) -> Result<Committed> {
             }
         }
     }
-    digest.finish(root.as_fd())
+    digest.finish(root.as_fd(), &Contents::new())
 }
 
 /// What the walk remembers of a directory it is in.
@@ -100,7 +104,13 @@ struct Level {
     entries_before: usize,
 }
 
-pub(crate) fn commit_as(upper: &Path, lowers: &[&Path], format: LayerFormat, coverage: Coverage) -> Result<Committed> {
+pub(crate) fn commit_as(
+    upper: &Path,
+    lowers: &[&Path],
+    format: LayerFormat,
+    coverage: Coverage,
+    known: &Contents,
+) -> Result<Committed> {
     let commit = Commit { reader: format.into(), format };
     let root = open_root(upper)?;
     let lower = MergedDirectory::open(lowers, format)?;
@@ -137,7 +147,7 @@ pub(crate) fn commit_as(upper: &Path, lowers: &[&Path], format: LayerFormat, cov
     if let Some(top) = levels.pop().filter(|top| top.touched) {
         set_mtime(root.as_fd(), top.node.mtime).at("restore the time of", b"")?;
     }
-    digest.finish(root.as_fd())
+    digest.finish(root.as_fd(), known)
 }
 
 struct Commit {

@@ -14,6 +14,7 @@ use crate::commit::{Committed, Coverage, commit_as, prepare_root};
 use crate::content::open_file;
 use crate::error::{At, Result, SnapshotError, display};
 use crate::format::LayerFormat;
+use crate::layer_digest::Contents;
 use crate::node::{Kind, Node};
 use crate::ownership::{Attributes, DeviceKind, create_file, make_device, pin};
 use crate::snapshotter::{Active, Snapshotter};
@@ -68,8 +69,8 @@ impl Snapshotter for CopySnapshotter {
         bind(&copy, MountAttrFlags::MOUNT_ATTR_RDONLY)
     }
 
-    fn commit(&self, lowers: &[&Path], active: Active<'_>) -> Result<Committed> {
-        commit_as(active.upper, lowers, self.format, Coverage::Everything)
+    fn commit(&self, lowers: &[&Path], active: Active<'_>, known: &Contents) -> Result<Committed> {
+        commit_as(active.upper, lowers, self.format, Coverage::Everything, known)
     }
 }
 

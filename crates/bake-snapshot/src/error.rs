@@ -83,6 +83,12 @@ pub enum SnapshotError {
         /// The file.
         path: String,
     },
+    /// A file of a layer holds something else than when the layer was made.
+    #[error("`{path}` of the layer is damaged: its content is not what it was when the layer was made")]
+    Damaged {
+        /// The file.
+        path: String,
+    },
     /// A file name that layer archives reserve for deletions (OCI image layer specification, "Whiteouts").
     #[error("`{path}` cannot be stored in a layer: names beginning with `.wh.` mean deletions there")]
     ReservedName {

@@ -16,7 +16,7 @@
 //!
 //! Integers are little-endian. Changing anything here changes every cache key: raise the number in the first line.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::BorrowedFd;
 
 use bake_oci::digest::TreeDigest;
@@ -27,6 +27,9 @@ use crate::error::{At, Result};
 use crate::node::{Kind, Node};
 
 const HEADER: &[u8] = b"bake tree 1\0";
+
+/// BLAKE3 hashes of the content of regular files, by their path in the layer.
+pub type Contents = BTreeMap<Vec<u8>, [u8; 32]>;
 
 /// Collects the entries of a layer; the content of files is hashed at the end, in parallel.
 #[derive(Debug, Default)]
@@ -62,8 +65,8 @@ impl DigestBuilder {
         self.entries.truncate(length);
     }
 
-    /// Hashes the files below `root`, which the paths are relative to, and then the whole.
-    pub(crate) fn finish(self, root: BorrowedFd<'_>) -> Result<Committed> {
+    /// Hashes the files below `root`, which the paths are relative to, and then the whole. Files in `known` are not read.
+    pub(crate) fn finish(self, root: BorrowedFd<'_>, known: &Contents) -> Result<Committed> {
         // Which earlier entry an entry is a further name of.
         let mut first_names: HashMap<(u64, u64), usize> = HashMap::new();
         let mut same_as = vec![None; self.entries.len()];
@@ -73,11 +76,12 @@ impl DigestBuilder {
                 *same_as = first_names.get(&entry.node.identity).copied();
                 first_names.entry(entry.node.identity).or_insert(index);
             }
-            if entry.node.kind == Kind::File && same_as.is_none() {
+            if entry.node.kind == Kind::File && same_as.is_none() && !known.contains_key(&entry.path) {
                 requests.push(HashRequest { path: entry.path.clone(), node: entry.node.clone() });
             }
         }
-        let mut contents = hash_files(root, &requests)?.into_iter();
+        let mut read = hash_files(root, &requests)?.into_iter();
+        let mut contents = Contents::new();
         let mut hasher = blake3::Hasher::new();
         hasher.update(HEADER);
         let mut size_bytes = 0_u64;
@@ -96,10 +100,16 @@ impl DigestBuilder {
             metadata(&mut hasher, &entry.node);
             match entry.node.kind {
                 Kind::File => {
-                    let content = contents.next().expect("one request per file");
-                    hasher.update(&content.size.to_le_bytes());
-                    hasher.update(&content.blake3);
-                    size_bytes = size_bytes.saturating_add(content.size);
+                    let (size, blake3) = if let Some(blake3) = known.get(&entry.path) {
+                        (entry.node.size, *blake3)
+                    } else {
+                        let content = read.next().expect("one request per file that is not known");
+                        (content.size, content.blake3)
+                    };
+                    hasher.update(&size.to_le_bytes());
+                    hasher.update(&blake3);
+                    size_bytes = size_bytes.saturating_add(size);
+                    contents.insert(entry.path.clone(), blake3);
                 }
                 Kind::Symlink => bytes(&mut hasher, &entry.link_target),
                 Kind::Directory => {
@@ -116,6 +126,7 @@ impl DigestBuilder {
             tree: TreeDigest(*hasher.finalize().as_bytes()),
             entries: self.entries.len() as u64,
             size_bytes,
+            contents,
         })
     }
 }

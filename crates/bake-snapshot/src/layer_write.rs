@@ -16,14 +16,18 @@ use bake_oci::{Entry, EntryKind, LayerWriter, Timestamp};
 use crate::content::open_file;
 use crate::error::{At, Result, SnapshotError, display};
 use crate::format::LayerFormat;
+use crate::layer_digest::Contents;
 use crate::node::{Kind, Node, NodeReader};
 use crate::walk::{Event, Walk, open_root};
 
 /// Options of [`write_layer`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct WriteOptions {
+pub struct WriteOptions<'a> {
     /// Later modification times are written as this one (`SOURCE_DATE_EPOCH` with `rewrite-timestamp`).
     pub mtime_max: Option<Timestamp>,
+    /// What the files held when the layer was made: files are compared with it as they are read. Those that are not
+    /// listed are taken as they are.
+    pub contents: Option<&'a Contents>,
 }
 
 /// What went into an archive.
@@ -38,9 +42,14 @@ pub struct LayerStats {
 /// Writes the committed layer directory `layer` as an uncompressed archive to `out`, which should be buffered.
 ///
 /// # Errors
-/// [`SnapshotError::WriteLayer`] when `out` fails, a file changes while it is read, or a name does not fit an archive;
+/// [`SnapshotError::Damaged`] for a file that is not what `options` say; [`SnapshotError::WriteLayer`] when `out` fails, a file changes while it is read, or a name does not fit an archive;
 /// [`SnapshotError::ReservedName`]; [`SnapshotError::TooDeep`]; otherwise [`SnapshotError::Io`].
-pub fn write_layer(layer: &Path, format: LayerFormat, options: WriteOptions, out: impl Write) -> Result<LayerStats> {
+pub fn write_layer(
+    layer: &Path,
+    format: LayerFormat,
+    options: WriteOptions<'_>,
+    out: impl Write,
+) -> Result<LayerStats> {
     let reader = NodeReader::from(format);
     let mut archive =
         Archive { writer: LayerWriter::new(out), options, first_names: HashMap::new(), stats: LayerStats::default() };
@@ -78,15 +87,15 @@ pub fn write_layer(layer: &Path, format: LayerFormat, options: WriteOptions, out
     Ok(archive.stats)
 }
 
-struct Archive<W> {
+struct Archive<'a, W> {
     writer: LayerWriter<W>,
-    options: WriteOptions,
+    options: WriteOptions<'a>,
     /// The first path of every file with several names.
     first_names: HashMap<(u64, u64), Vec<u8>>,
     stats: LayerStats,
 }
 
-impl<W: Write> Archive<W> {
+impl<W: Write> Archive<'_, W> {
     fn append(&mut self, path: &[u8], node: &Node, directory: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         let first_name =
             if node.links > 1 && !node.is_directory() { self.first_names.get(&node.identity).cloned() } else { None };
@@ -118,7 +127,16 @@ impl<W: Write> Archive<W> {
         };
         if let EntryKind::File { size } = entry.kind {
             let mut file = open_file(directory, name, path)?;
-            self.write(&entry, Some(&mut file))?;
+            match self.options.contents.and_then(|contents| contents.get(path)) {
+                None => self.write(&entry, Some(&mut file))?,
+                Some(expected) => {
+                    let mut file = HashingReader { file, hasher: blake3::Hasher::new() };
+                    self.write(&entry, Some(&mut file))?;
+                    if file.hasher.finalize() != *expected {
+                        return Err(SnapshotError::Damaged { path: display(path) });
+                    }
+                }
+            }
             self.stats.size_bytes += size;
         } else {
             self.write(&entry, None)?;
@@ -147,5 +165,19 @@ impl<W: Write> Archive<W> {
     fn write(&mut self, entry: &Entry, content: Option<&mut dyn Read>) -> Result<()> {
         self.stats.entries += 1;
         self.writer.append(entry, content).map_err(|source| SnapshotError::WriteLayer { source })
+    }
+}
+
+/// Hashes what is read through it.
+struct HashingReader {
+    file: std::fs::File,
+    hasher: blake3::Hasher,
+}
+
+impl Read for HashingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
     }
 }

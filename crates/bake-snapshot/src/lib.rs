@@ -38,6 +38,7 @@ pub use complete::complete;
 pub use copy::{CopySnapshotter, flatten};
 pub use error::{Result, SnapshotError};
 pub use format::{LayerFormat, OverlayXattrs, Ownership};
+pub use layer_digest::Contents;
 pub use layer_write::{LayerStats, WriteOptions, write_layer};
 pub use overlay::{LOWERS_MAX, MOUNTER_ID_ON_DISK, OverlaySnapshotter};
 pub use ownership::{DeviceKind, OwnerKept, make_device, read_owner, set_owner};

@@ -15,6 +15,7 @@ use rustix::fs::StatVfsMountFlags;
 use crate::commit::{Committed, commit, prepare_root};
 use crate::error::{At, Result, SnapshotError, display_path};
 use crate::format::{LayerFormat, OverlayXattrs};
+use crate::layer_digest::Contents;
 use crate::snapshotter::{Active, Snapshotter};
 use crate::walk::open_root;
 
@@ -166,8 +167,8 @@ impl Snapshotter for OverlaySnapshotter {
         self.mount_overlay(lowers, None)
     }
 
-    fn commit(&self, lowers: &[&Path], active: Active<'_>) -> Result<Committed> {
-        commit(active.upper, lowers, self.format)
+    fn commit(&self, lowers: &[&Path], active: Active<'_>, known: &Contents) -> Result<Committed> {
+        commit(active.upper, lowers, self.format, known)
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::commit::Committed;
 use crate::error::{Result, SnapshotError, display_path};
 use crate::format::LayerFormat;
+use crate::layer_digest::Contents;
 
 /// The two directories of an active snapshot. Both are empty at first, belong to the snapshotter until the commit,
 /// and are never used a second time.
@@ -52,9 +53,10 @@ pub trait Snapshotter: Debug + Send + Sync {
     /// As [`Self::mount`].
     fn view(&self, lowers: &[&Path]) -> Result<OwnedFd>;
 
-    /// Makes the upper directory of an active snapshot a committed layer in place. Nothing may have it mounted.
+    /// Makes the upper directory of an active snapshot a committed layer in place. Nothing may have it mounted. Files in
+    /// `known` are not read again.
     ///
     /// # Errors
     /// As [`crate::commit()`].
-    fn commit(&self, lowers: &[&Path], active: Active<'_>) -> Result<Committed>;
+    fn commit(&self, lowers: &[&Path], active: Active<'_>, known: &Contents) -> Result<Committed>;
 }

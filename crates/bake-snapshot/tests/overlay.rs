@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 
 use bake_oci::{Entry, EntryKind, LayerReader};
 use bake_snapshot::{
-    CopySnapshotter, LayerFormat, MOUNTER_ID_ON_DISK, MergedView, OverlaySnapshotter, Snapshotter, UnpackLimits,
-    WriteOptions, digest_layer, unpack, write_layer,
+    Contents, CopySnapshotter, LayerFormat, MOUNTER_ID_ON_DISK, MergedView, OverlaySnapshotter, Snapshotter,
+    UnpackLimits, WriteOptions, digest_layer, unpack, write_layer,
 };
 use support::{Layers, archive, entries, is_root, names};
 
@@ -222,7 +222,13 @@ fn archives_are_the_same_every_time() {
     assert_eq!(archive(&one, LayerFormat::ROOT), archive(&other, LayerFormat::ROOT));
     let mut clamped = Vec::new();
     let epoch = bake_oci::Timestamp { seconds: 50, nanoseconds: 0 };
-    write_layer(&one, LayerFormat::ROOT, WriteOptions { mtime_max: Some(epoch) }, &mut clamped).unwrap();
+    write_layer(
+        &one,
+        LayerFormat::ROOT,
+        WriteOptions { mtime_max: Some(epoch), ..WriteOptions::default() },
+        &mut clamped,
+    )
+    .unwrap();
     assert!(by_name(&clamped).values().all(|(entry, _)| entry.mtime == epoch));
 }
 
@@ -290,7 +296,7 @@ fn mapped_ids_are_the_image_s_own_on_disk() {
         }
         let owned = std::fs::metadata(upper.join("d2/owned")).unwrap();
         assert_eq!((owned.uid(), owned.gid()), (33, 34));
-        mapped.commit(lowers, active).unwrap();
+        mapped.commit(lowers, active, &Contents::new()).unwrap();
         let entries = by_name(&archive(&upper, LayerFormat::ROOT));
         let capability = &entries["cap"].0.xattrs[b"security.capability".as_slice()];
         assert_eq!((capability.len(), capability[3]), (20, 2));

@@ -9,6 +9,7 @@
 //!   ingest/partial-sha256-HEX  a blob being pulled; kept so that the pull can be resumed
 //!   snapshots/ID/fs            a committed layer directory
 //!   snapshots/ID/record.json   what the index knows of it, so that the index can be rebuilt
+//!   snapshots/ID/contents      hashes of its files, for layers of large copies
 //!   snapshots/ID/synced        exists once the layer directory is known to be on the disk
 //!   active/RANDOM/{fs,work,lock}  a layer directory being made; `lock` is held by its maker
 //!   tags/HEX                   one JSON file per tag, named by the SHA-256 of the reference

@@ -18,6 +18,7 @@
 mod blobs;
 mod cache;
 mod cache_mounts;
+mod contents;
 mod error;
 mod file_hashes;
 mod fsck;
@@ -39,6 +40,7 @@ mod usage;
 
 pub use cache::CacheRecord;
 pub use cache_mounts::{CacheMount, CacheSharing};
+pub use contents::contents_beside;
 pub use error::StoreError;
 pub use file_hashes::{ContentHash, FileIdentity};
 pub use fsck::{FsckOptions, FsckProblem, FsckReport, SnapshotCheck};

@@ -37,13 +37,16 @@ pub(crate) fn digest(
             hasher.update(&selection.name);
             hasher.update(b"\0");
         }
-        for item in &selection.items {
-            let digest = item_digest(tree, item, contents.next().flatten())?;
+        let of_selection: Vec<_> = contents.by_ref().take(selection.items.len()).collect();
+        for (item, content) in selection.items.iter().zip(&of_selection) {
+            let digest = item_digest(tree, item, *content)?;
             hasher.update(&digest.0);
             if paths.len() < EXPLAINED_PATHS_MAX {
                 paths.push((shown(&item.node.path), digest));
             }
         }
+        // Whoever copies them knows then what they hold. A second digest of the same selection is the same.
+        let _ = selection.contents.set(of_selection);
         hasher.update(b"end\0");
     }
     Ok(ContentDigest { digest: TreeDigest(*hasher.finalize().as_bytes()), paths })

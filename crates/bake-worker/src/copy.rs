@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use bake_graph::ModeChange;
@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Mode, Stat, Timespec, makedev, mknodat, symlinkat};
 
 use crate::chmod::changed_mode;
 use crate::destination::{Attributes, Destination, DestinationError, Directory, Target, failed};
+use crate::reuse::Copied;
 use crate::select::{Item, Selection};
 use crate::source_tree::{SourceTree, TreeError, join, shown, split};
 
@@ -85,22 +86,25 @@ pub(crate) fn mtime(stat: &Stat) -> Timespec {
     Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) }
 }
 
-/// Copies `selection` to `destination`, a path in `into`; a trailing slash means a directory.
+/// Copies `selection` to `destination`, a path in `into`; a trailing slash means a directory. What is known of the copies
+/// then is in `copied`.
 pub(crate) fn copy(
     tree: &SourceTree,
     selection: &Selection,
     into: &Destination,
     destination: &str,
     options: &CopyOptions,
+    copied: &mut Copied,
 ) -> Result<(), CopyError> {
     let Some((top, below)) = selection.items.split_first() else { return Ok(()) };
+    let contents = selection.contents.get().map_or(&[][..], Vec::as_slice);
     let path = destination.as_bytes();
     let made = options.new_directories();
     if destination.ends_with('/') {
         into.make_directories(path, made)?;
     }
     let target = into.target(path, made)?;
-    let mut copier = Copier { tree, into, options, links: HashMap::new(), times: Vec::new(), cursor: None };
+    let mut copier = Copier { tree, into, options, copied, links: HashMap::new(), times: Vec::new(), cursor: None };
     if selection.is_directory {
         let directory = match target {
             Target::Directory(directory) => {
@@ -115,14 +119,14 @@ pub(crate) fn copy(
                 directory
             }
         };
-        copier.below(directory, below)?;
+        copier.below(directory, below, contents.get(1..).unwrap_or_default())?;
     } else {
         let name = options.file_name.as_ref().map_or(selection.name.as_slice(), |name| name.as_bytes());
         let (parent, name) = match target {
             Target::Directory(directory) => (directory, name.to_vec()),
             Target::Name(parent, name) => (parent, name),
         };
-        copier.file(&parent, &name, top)?;
+        copier.file(&parent, &name, top, contents.first().copied().flatten())?;
     }
     copier.set_directory_times()
 }
@@ -132,6 +136,7 @@ struct Copier<'a> {
     tree: &'a SourceTree,
     into: &'a Destination,
     options: &'a CopyOptions,
+    copied: &'a mut Copied,
     /// Files of the source with several names, and where the first was copied to: directory and name.
     links: HashMap<(u64, u64), (Vec<u8>, Vec<u8>)>,
     /// Times of directories, to be set when nothing is written to them any more.
@@ -142,10 +147,10 @@ struct Copier<'a> {
 
 impl Copier<'_> {
     /// Copies everything below a source directory into `top`.
-    fn below(&mut self, top: Directory, items: &[Item]) -> Result<(), CopyError> {
+    fn below(&mut self, top: Directory, items: &[Item], contents: &[Option<[u8; 32]>]) -> Result<(), CopyError> {
         // The open directories on the way to the present one, with their relative paths.
         let mut open: Vec<(Vec<u8>, Directory)> = vec![(Vec::new(), top)];
-        for item in items {
+        for (index, item) in items.iter().enumerate() {
             let split = item.relative.iter().rposition(|b| *b == b'/');
             let (parent, name) = match split {
                 Some(slash) => (&item.relative[..slash], &item.relative[slash + 1..]),
@@ -160,7 +165,7 @@ impl Copier<'_> {
                     let child = self.directory(directory, name, item)?;
                     open.push((item.relative.clone(), child));
                 }
-                _ => self.file(directory, name, item)?,
+                _ => self.file(directory, name, item, contents.get(index).copied().flatten())?,
             }
         }
         Ok(())
@@ -182,24 +187,44 @@ impl Copier<'_> {
         Ok(directory)
     }
 
-    /// Copies anything that is not a directory.
-    fn file(&mut self, parent: &Directory, name: &[u8], item: &Item) -> Result<(), CopyError> {
+    /// Copies anything that is not a directory; `content` is the hash of what a regular file holds, where it is known.
+    fn file(
+        &mut self,
+        parent: &Directory,
+        name: &[u8],
+        item: &Item,
+        content: Option<[u8; 32]>,
+    ) -> Result<(), CopyError> {
         let attributes = self.options.attributes(self.tree, item)?;
         let stat = &item.node.stat;
         let path = join(parent.path(), name);
-        parent.make_room(name)?;
-        if stat.st_nlink > 1 {
+        self.copied.forget(&path);
+        let several_names = stat.st_nlink > 1;
+        if several_names {
             let key = (stat.st_dev, stat.st_ino);
             if let Some((directory, existing)) = self.links.get(&key) {
+                parent.make_room(name)?;
                 let directory = self.into.make_directories(directory, self.options.new_directories())?;
                 return Ok(self.into.link((&directory, existing), parent, name)?);
             }
             self.links.insert(key, (parent.path().to_vec(), name.to_vec()));
         }
+        if item.node.file_type() != FileType::RegularFile {
+            parent.make_room(name)?;
+        }
         match item.node.file_type() {
             FileType::RegularFile => {
-                let output = parent.create(name)?;
-                self.content(item, &output)?;
+                // A file that gets further names is not shared: the archive would tell them apart.
+                if let Some(content) = content.filter(|_| !several_names && !self.options.xattrs)
+                    && self.copied.link_from_before(parent, name, attributes, stat, content)?
+                {
+                    return Ok(());
+                }
+                let output = parent.create_anew(name)?;
+                let hash = self.content(item, &output, content)?;
+                if let Some(hash) = hash.filter(|_| !several_names) {
+                    self.copied.note(path.clone(), hash);
+                }
                 self.into.set_attributes(&output, &path, attributes)?;
                 // After the owner: a change of it takes file capabilities away.
                 if self.options.xattrs {
@@ -236,22 +261,36 @@ impl Copier<'_> {
         Ok(crate::source_tree::open_for_reading(directory.as_fd(), name, path)?)
     }
 
-    fn content(&mut self, item: &Item, output: &OwnedFd) -> Result<(), CopyError> {
+    /// Copies the bytes of a file. The answer is their hash where it came about on the way; `expected` is what they must be.
+    fn content(
+        &mut self,
+        item: &Item,
+        output: &OwnedFd,
+        expected: Option<[u8; 32]>,
+    ) -> Result<Option<[u8; 32]>, CopyError> {
         let size = u64::try_from(item.node.stat.st_size).unwrap_or(0);
         if size == 0 {
-            return Ok(());
+            return Ok(None);
         }
         let path = &item.node.path;
         let failed = |source: std::io::Error| CopyError::Content { path: shown(path), source };
-        let duplicate = output.try_clone().map_err(failed)?;
         let mut input = File::from(self.open_source(item)?);
-        let mut output = File::from(duplicate);
-        let copied = if size <= SMALL_FILE_MAX {
+        if size <= SMALL_FILE_MAX {
             let mut buffer = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
             (&mut input).take(SMALL_FILE_MAX + 1).read_to_end(&mut buffer).map_err(failed)?;
-            output.write_all(&buffer).map_err(failed)?;
-            buffer.len() as u64
-        } else if i64::try_from(size).is_ok_and(|size| item.node.stat.st_blocks * 512 < size) {
+            let mut rest = buffer.as_slice();
+            while !rest.is_empty() {
+                let written = rustix::io::write(output, rest).map_err(|errno| failed(errno.into()))?;
+                rest = &rest[written..];
+            }
+            let hash = *blake3::hash(&buffer).as_bytes();
+            if buffer.len() as u64 != size || expected.is_some_and(|expected| expected != hash) {
+                return Err(CopyError::Changed(shown(path)));
+            }
+            return Ok(Some(hash));
+        }
+        let mut output = File::from(output.try_clone().map_err(failed)?);
+        let copied = if i64::try_from(size).is_ok_and(|size| item.node.stat.st_blocks * 512 < size) {
             copy_sparse(&input, &output, size).map_err(failed)?
         } else {
             std::io::copy(&mut input, &mut output).map_err(failed)?
@@ -259,7 +298,7 @@ impl Copier<'_> {
         if copied != size || self.has_changed(item, &input) {
             return Err(CopyError::Changed(shown(path)));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether a file of the build context is not the one that was selected and digested, or was written to since: its

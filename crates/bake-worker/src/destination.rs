@@ -90,6 +90,11 @@ impl Directory {
         &self.path
     }
 
+    /// Whether it exists only in the layer being made: its descriptor is of the layer's own directory.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// Its descriptor.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -120,6 +125,17 @@ impl Directory {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR | Errno::PERM) => Err(DestinationError::IsDirectory(shown(&path))),
             Err(error) => Err(failed("replace", &path)(error)),
+        }
+    }
+
+    /// Makes the empty file `name` in it; what was there, unless it is a directory, makes room.
+    pub(crate) fn create_anew(&self, name: &[u8]) -> Result<OwnedFd, DestinationError> {
+        match self.create(name) {
+            Err(DestinationError::Io { source: Errno::EXIST, .. }) => {
+                self.make_room(name)?;
+                self.create(name)
+            }
+            created => created,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_oci::Platform;
 use bake_sandbox::{ExecuteFailureKind, Exit, FakeIds, MountSource, Network, SandboxError, Step, StepMount};
-use bake_snapshot::{Active, MergedView};
+use bake_snapshot::{Active, Contents, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
 use rustix::fs::Mode;
@@ -60,8 +60,12 @@ impl LinuxWorker {
             };
             self.run_step(step, op, task)?;
         }
-        let committed =
-            self.options.isolation.files.commit(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+        let committed = self
+            .options
+            .isolation
+            .files
+            .commit(&lowers, active, &Contents::new())
+            .map_err(|error| snapshot_failed(&error))?;
         self.publish(snapshot, &committed, task)
     }
 

@@ -12,6 +12,7 @@ use crate::chmod::changed_mode;
 use crate::copy::{CopyError, CopyOptions, copy};
 use crate::destination::{Attributes, Destination, DestinationError, Target, failed};
 use crate::images::chain_of;
+use crate::reuse::Copied;
 use crate::select::{Selection, Selections};
 use crate::source_tree::SourceTree;
 use crate::users::Accounts;
@@ -41,6 +42,9 @@ fn archive_failed(error: &ArchiveError) -> StepError {
     }
 }
 
+/// For copies of fewer files it is not worth it to remember what they held.
+const REMEMBERED_FILES_MIN: usize = 256;
+
 /// A source that files are copied from: its tree, what each action selects, and how far the actions have got.
 struct Source {
     tree: SourceTree,
@@ -56,6 +60,7 @@ impl LinuxWorker {
         let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let mut sources = self.sources(op, task)?;
+        let mut copied = self.copied_before(task, &sources)?;
         {
             let snapshotter = &self.options.isolation.files;
             let root = snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
@@ -63,15 +68,37 @@ impl LinuxWorker {
             let owners = self.owners(op, task, &root)?;
             let destination = Destination::new(root, upper, self.format.ownership);
             for action in &op.actions {
-                self.action(action, &owners, &destination, &mut sources)?;
+                self.action(action, &owners, &destination, &mut sources, &mut copied)?;
             }
         }
         for input in 1..task.inputs.len() {
             self.forget_selections(task.vertex, input);
         }
+        let known = copied.contents();
         let committed =
-            self.options.isolation.files.commit(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+            self.options.isolation.files.commit(&lowers, active, &known).map_err(|error| snapshot_failed(&error))?;
+        if known.len() >= REMEMBERED_FILES_MIN {
+            snapshot.write_contents(&committed.contents).map_err(|error| store_failed(&error))?;
+        }
         self.publish(snapshot, &committed, task)
+    }
+
+    /// Where this step, if it copies many files, finds those that it copied before.
+    fn copied_before(&self, task: &Task<'_>, sources: &[Option<Source>]) -> Result<Copied, StepError> {
+        let selections = || sources.iter().flatten().flat_map(|source| source.selections.iter().flatten());
+        if selections().map(|selection| selection.items.len()).sum::<usize>() < REMEMBERED_FILES_MIN {
+            return Ok(Copied::default());
+        }
+        let store = &self.options.store;
+        let records =
+            store.cache_records_for_definition(&task.vertex.definition).map_err(|error| store_failed(&error))?;
+        for id in records.iter().flat_map(|record| &record.snapshots) {
+            let Some(snapshot) = store.snapshot(id).map_err(|error| store_failed(&error))? else { continue };
+            let Some(contents) = snapshot.contents().map_err(|error| store_failed(&error))? else { continue };
+            return Copied::since(&snapshot.path, contents, self.format.ownership)
+                .map_err(|error| StepError::environment("cannot open a layer of the store", error));
+        }
+        Ok(Copied::default())
     }
 
     fn sources(&self, op: &FileOp, task: &Task<'_>) -> Result<Vec<Option<Source>>, StepError> {
@@ -123,7 +150,11 @@ impl LinuxWorker {
         accounts: &Accounts,
         into: &Destination,
         sources: &mut [Option<Source>],
+        copied: &mut Copied,
     ) -> Result<(), StepError> {
+        if !matches!(action, FileAction::Copy(_)) {
+            copied.spoil();
+        }
         let owner = |owner: &Option<Owner>| -> Result<Option<(u32, u32)>, StepError> {
             owner
                 .as_ref()
@@ -137,7 +168,7 @@ impl LinuxWorker {
                 };
                 let number = source.used;
                 source.used += 1;
-                self.copy_action(copy, owner(&copy.owner)?, source, number, into)
+                self.copy_action(copy, owner(&copy.owner)?, source, number, into, copied)
             }
             FileAction::Mkfile { path, name, content, mode, owner: wanted } => {
                 let options = CopyOptions {
@@ -181,6 +212,7 @@ impl LinuxWorker {
         source: &Source,
         number: usize,
         into: &Destination,
+        copied: &mut Copied,
     ) -> Result<(), StepError> {
         let Some(selections) = source.selections.get(number) else { return Ok(()) };
         let options = CopyOptions {
@@ -195,9 +227,11 @@ impl LinuxWorker {
                 return Err(StepError::cancelled());
             }
             if action.unpack != Unpack::Never && unpacked(action, owner, selection, &source.tree, into)? {
+                copied.spoil();
                 continue;
             }
-            copy(&source.tree, selection, into, &action.destination, &options).map_err(|error| copy_failed(&error))?;
+            copy(&source.tree, selection, into, &action.destination, &options, copied)
+                .map_err(|error| copy_failed(&error))?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
+use crate::reuse::Copied;
 use crate::select::select_path;
 use crate::source_tree::{SourceTree, TreeError, io, split};
 use crate::worker::{LinuxWorker, Report, open_directory, store_failed};
@@ -121,7 +122,8 @@ impl LinuxWorker {
         }
         let destination = Destination::new(open(snapshot.fs())?, open(snapshot.fs())?, self.format.ownership);
         let options = CopyOptions { owner: Some((0, 0)), root_owned: true, mode: None, file_name: None, xattrs: false };
-        copy(&files, &selection, &destination, "/", &options).map_err(|error| StepError::input(error.to_string()))?;
+        copy(&files, &selection, &destination, "/", &options, &mut Copied::default())
+            .map_err(|error| StepError::input(error.to_string()))?;
         Ok(FetchedCommit { layer: self.publish_source(snapshot, report)?, committed_unix_s })
     }
 

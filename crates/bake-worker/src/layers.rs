@@ -133,8 +133,9 @@ impl Shared {
 
     fn compute(&self, id: &SnapshotId, path: &Path) -> Result<LayerIdentity, String> {
         let mut sink = DigestSink { digester: Digester::new(), bytes: 0 };
-        write_layer(path, self.format, WriteOptions::default(), &mut sink)
-            .map_err(|error| crate::images::chain_of(&error))?;
+        let contents = bake_store::contents_beside(path).map_err(|error| crate::images::chain_of(&error))?;
+        let options = WriteOptions { contents: contents.as_ref(), ..WriteOptions::default() };
+        write_layer(path, self.format, options, &mut sink).map_err(|error| crate::images::chain_of(&error))?;
         let identity = LayerIdentity { diff_id: DiffId(sink.digester.finish()), tar_size_bytes: sink.bytes };
         self.store
             .set_diff_id(id, &identity.diff_id, identity.tar_size_bytes)

@@ -25,6 +25,7 @@ mod images;
 mod layers;
 mod mounts;
 mod network;
+mod reuse;
 mod select;
 mod source_tree;
 mod ssh;

@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::copy::{CopyOptions, copy};
 use crate::destination::{Attributes, Destination};
+use crate::reuse::Copied;
 use crate::select::{Selection, select_path};
 use crate::source_tree::shown;
 use crate::ssh::{ForwardedAgent, SshAgent, agent_missing};
@@ -190,7 +191,8 @@ impl LinuxWorker {
         let options =
             CopyOptions { owner: None, root_owned: true, mode: None, file_name: Some("file".into()), xattrs: false };
         let (path, shown_path) = if selection.is_directory { ("/", "/") } else { ("/file", "/file") };
-        copy(tree, selection, &destination, path, &options).map_err(|error| StepError::input(error.to_string()))?;
+        copy(tree, selection, &destination, path, &options, &mut Copied::default())
+            .map_err(|error| StepError::input(error.to_string()))?;
         if selection.is_directory
             && let Some(top) = selection.items.first()
         {
@@ -292,7 +294,8 @@ impl LinuxWorker {
         let open = || open_directory(directory, "cannot open a cache mount");
         let destination = Destination::new(open()?, open()?, self.format.ownership);
         let options = CopyOptions { owner: None, root_owned: false, mode: None, file_name: None, xattrs: true };
-        copy(&tree, &selection, &destination, "/", &options).map_err(|error| StepError::input(error.to_string()))?;
+        copy(&tree, &selection, &destination, "/", &options, &mut Copied::default())
+            .map_err(|error| StepError::input(error.to_string()))?;
         let Some(top) = selection.items.first() else { return Ok(()) };
         let failed = |error: String| StepError::input(error);
         let owner = tree.owner(&top.node).map_err(|error| failed(error.to_string()))?;

@@ -2,6 +2,8 @@
 //!
 //! The result is a flat list that is used twice: for the digest that a cache key holds, and for copying.
 
+use std::sync::OnceLock;
+
 use bake_dockerfile::glob::glob_match;
 use bake_dockerfile::ignore::{IgnoreError, IgnorePatterns};
 use bake_graph::CopyAction;
@@ -18,6 +20,8 @@ pub(crate) struct Selection {
     pub is_directory: bool,
     /// The files, directories before what they hold. The first is the source itself.
     pub items: Vec<Item>,
+    /// The BLAKE3 hashes of the content of regular files, item by item, once they were computed for a key.
+    pub contents: OnceLock<Vec<Option<[u8; 32]>>>,
 }
 
 /// What one vertex takes from one input: the selections of each action or mount, in their order.
@@ -89,7 +93,7 @@ pub(crate) fn select_path(
             Ok(Enter::Yes)
         })?;
     }
-    Ok(Selection { name, is_directory, items })
+    Ok(Selection { name, is_directory, items, contents: OnceLock::new() })
 }
 
 fn is_below(path: &[u8], directory: &[u8]) -> bool {
@@ -145,7 +149,7 @@ fn select_parents(tree: &SourceTree, source: &str, excludes: Option<&IgnorePatte
     if !anything_matches && !has_wildcard(&pattern) {
         return Err(TreeError::NotFound { path: shown(&join(&start, &pattern)), ignored: false });
     }
-    Ok(Selection { name: Vec::new(), is_directory: true, items })
+    Ok(Selection { name: Vec::new(), is_directory: true, items, contents: OnceLock::new() })
 }
 
 /// Whether a path holds characters that make it a pattern.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use bake_graph::{FileAction, MountKind, Op, SourceOp, StepLabel, Vertex, VertexId};
 use bake_oci::DefinitionDigest;
 use bake_sandbox::{FakeIds, IdMap, Killer};
-use bake_snapshot::{Active, FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
+use bake_snapshot::{Active, Contents, FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
 use bake_solver::{ContentDigest, EventSink, Layer, Output, StepError, Task, Worker};
 use bake_store::Store;
 use serde::{Deserialize, Serialize};
@@ -234,7 +234,12 @@ impl LinuxWorker {
     ) -> Result<Layer, StepError> {
         let none: [&Path; 0] = [];
         let on_disk = Active { upper: active.fs(), work: active.work() };
-        let committed = self.options.isolation.files.commit(&none, on_disk).map_err(|error| snapshot_failed(&error))?;
+        let committed = self
+            .options
+            .isolation
+            .files
+            .commit(&none, on_disk, &Contents::new())
+            .map_err(|error| snapshot_failed(&error))?;
         let published = layers::publish(&self.options.store, active, &committed, &report.label.to_string());
         published.map(|(layer, _)| layer).map_err(|error| store_failed(&error))
     }

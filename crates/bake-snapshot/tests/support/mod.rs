@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bake_oci::{Entry, EntryKind, LayerReader};
-use bake_snapshot::{Active, Committed, LayerFormat, Snapshotter, WriteOptions, write_layer};
+use bake_snapshot::{Active, Committed, Contents, LayerFormat, Snapshotter, WriteOptions, write_layer};
 
 /// A directory of layers that is removed afterwards.
 pub(crate) struct Layers {
@@ -41,7 +41,7 @@ impl Layers {
         let mount = snapshotter.mount(lowers, active).unwrap();
         run_in(&mount, &["sh", "-ec", script]);
         drop(mount);
-        let committed = snapshotter.commit(lowers, active).unwrap();
+        let committed = snapshotter.commit(lowers, active, &Contents::new()).unwrap();
         (upper, committed)
     }
 }

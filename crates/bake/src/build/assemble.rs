@@ -83,7 +83,10 @@ fn export_layer(layer: &Layer, worker: &LinuxWorker) -> Result<ExportLayer, Comm
             }),
         });
     }
-    let identity = worker.digests().wait(layer).map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
+    let identity = worker.digests().wait(layer).map_err(|error| {
+        CommandError::from_error(ErrorKind::Build, &error)
+            .hint("`bake fsck` takes damaged layers out of the store, and the next build makes them again")
+    })?;
     Ok(ExportLayer {
         diff_id: identity.diff_id,
         tar_size_bytes: identity.tar_size_bytes,
