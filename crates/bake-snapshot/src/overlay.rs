@@ -140,6 +140,13 @@ impl OverlaySnapshotter {
         if let Some(active) = active
             && !is_writable(mount.as_fd())?
         {
+            // The commonest reason: overlay could not make its files in the work directory.
+            if let Ok(status) = rustix::fs::statvfs(active.work)
+                && (status.f_favail == 0 || status.f_bavail == 0)
+            {
+                return Err(Errno::NOSPC)
+                    .at("make overlay's work directory below", active.work.as_os_str().as_encoded_bytes());
+            }
             return Err(SnapshotError::ReadOnlyMount {
                 upper: display_path(active.upper),
                 messages: separated(&context.messages()),

@@ -104,31 +104,31 @@ pub(crate) fn copy(
         into.make_directories(path, made)?;
     }
     let target = into.target(path, made)?;
-    let mut copier = Copier { tree, into, options, copied, links: HashMap::new(), times: Vec::new(), cursor: None };
+    let mut copy = Copier { tree, into, options, copied, links: HashMap::new(), times: Vec::new(), cursor: None };
     if selection.is_directory {
         let directory = match target {
             Target::Directory(directory) => {
                 // An existing directory keeps its owner and mode.
-                copier.times.push((directory.path().to_vec(), mtime(&top.node.stat)));
+                copy.times.push((directory.path().to_vec(), mtime(&top.node.stat)));
                 directory
             }
             // A new one is like those on the way to it: only what is in the source keeps owner and mode.
             Target::Name(..) => {
                 let directory = into.make_directories(path, made)?;
-                copier.times.push((directory.path().to_vec(), mtime(&top.node.stat)));
+                copy.times.push((directory.path().to_vec(), mtime(&top.node.stat)));
                 directory
             }
         };
-        copier.below(directory, below, contents.get(1..).unwrap_or_default())?;
+        copy.below(directory, below, contents.get(1..).unwrap_or_default())?;
     } else {
         let name = options.file_name.as_ref().map_or(selection.name.as_slice(), |name| name.as_bytes());
         let (parent, name) = match target {
             Target::Directory(directory) => (directory, name.to_vec()),
             Target::Name(parent, name) => (parent, name),
         };
-        copier.file(&parent, &name, top, contents.first().copied().flatten())?;
+        copy.file(&parent, &name, top, contents.first().copied().flatten())?;
     }
-    copier.set_directory_times()
+    copy.set_directory_times()
 }
 
 /// One copy under way.
