@@ -169,7 +169,7 @@ fn solve(
 ) -> Result<Solved, SolveError> {
     let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
     let cache = StoreCache::new(host.store.clone());
-    let options = SolveOptions { parallelism: request.jobs, cancelled };
+    let options = SolveOptions { parallelism: request.parallelism, cancelled };
     bake_solver::solve(&plan.graph, &targets, &**worker, &cache, progress, &options)
 }
 
