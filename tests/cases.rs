@@ -17,7 +17,7 @@ use bake::ui::snippet::render_diagnostics;
 use bake_dockerfile::{Dockerfile, SourceText};
 use bake_frontend::{Plan, PlanOptions, plan};
 use bake_oci::Platform;
-use bake_solver::{SolveOptions, solve};
+use bake_solver::{Parallelism, SolveOptions, solve};
 use bake_testkit::case::{Case, Expectation, Prepared, discover};
 use bake_testkit::fake_resolver::FakeResolver;
 use bake_testkit::fake_worker::{FakeCache, FakeWorker, RecordingSink};
@@ -189,7 +189,7 @@ fn events(case: &Case, environment: &Environment) -> Result<String, String> {
     let mut text = String::new();
     for title in ["first build", "second build"] {
         let sink = RecordingSink::new();
-        let options = SolveOptions { parallelism: NonZeroUsize::MIN, cancelled: &AtomicBool::new(false) };
+        let options = SolveOptions { parallelism: Parallelism::Fixed(NonZeroUsize::MIN), cancelled: &AtomicBool::new(false) };
         let solved = solve(&plan.graph, &targets, &worker, &cache, &sink, &options)
             .map_err(|error| bake::error::chain_text(&error))?;
         let _ = writeln!(text, "{title}: {} ran, {} cached", solved.ran, solved.cached);

@@ -17,6 +17,9 @@ const TESTS: &[Test] = &[
     ("termination_ends_it_too", &[], terminate),
     ("a_killed_build_takes_its_steps_along", &[], kill),
     ("four_builds_at_once_share_their_work", &[], four_at_once),
+    ("eight_builds_at_once_run_a_step_once", &[], eight_at_once),
+    ("an_interrupt_ends_the_wait_for_another_build", &[], interrupted_wait),
+    ("what_was_done_beside_a_failure_is_kept", &[], kept_beside_a_failure),
     ("different_builds_at_once_do_not_disturb_each_other", &[], different_at_once),
     ("processes_left_by_a_step_are_ended", &[], left_behind),
     ("a_failure_ends_steps_that_run_beside_it", &[], beside_a_failure),
@@ -132,6 +135,77 @@ fn four_at_once(environment: &Environment) -> Outcome {
     }
     check(digests.windows(2).all(|pair| pair[0] == pair[1]), || format!("different images: {digests:?}"))?;
     succeed(environment.command(&scratch.store()).arg("fsck")).map(drop)
+}
+
+fn eight_at_once(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    // The content of a cache mount is in no key, so it can count.
+    let mount = "--mount=type=cache,target=/runs";
+    let text = format!(
+        "FROM busybox AS one\nRUN {mount} echo one >> /runs/log; sleep 1\n\
+         FROM busybox AS two\nRUN {mount} echo two >> /runs/log; sleep 1; echo 2 > /two\n\
+         FROM one\nCOPY --from=two /two /\n"
+    );
+    scratch.write("context/Dockerfile", text)?;
+    let mut builds = Vec::new();
+    for _ in 0..8 {
+        let mut command = environment.build(&scratch.store());
+        builds.push(program::start(command.arg(scratch.at("context"))).map_err(|error| error.to_string())?);
+    }
+    for build in builds {
+        build.wait(PATIENCE).map_err(|error| error.to_string())?.success()?;
+    }
+    scratch.write("context/Dockerfile", format!("FROM busybox\nRUN {mount} sort /runs/log | tr '\\n' ' '\n"))?;
+    let shown = succeed(environment.build(&scratch.store()).arg(scratch.at("context")))?;
+    check(shown.stderr.contains(" one two "), || shown.stderr.clone())
+}
+
+fn interrupted_wait(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let seconds = sleep_of(6);
+    let holder = start(environment, &scratch, &seconds)?;
+    wait_until("the step", || !processes(&["sleep", &seconds]).is_empty())?;
+    // One waits for the result of that step, the other for a cache mount that a third one has locked.
+    let waiting = start(environment, &scratch, &seconds)?;
+    let mount = "--mount=type=cache,target=/c,sharing=locked";
+    let locked = |number: u32| -> Result<Running, String> {
+        let name = format!("context{number}");
+        scratch.write(&format!("{name}/Dockerfile"), format!("FROM busybox\nRUN {mount} sleep {}\n", sleep_of(number)))?;
+        program::start(environment.build(&scratch.store()).arg(scratch.at(&name))).map_err(|error| error.to_string())
+    };
+    let lock_holder = locked(7)?;
+    wait_until("the step with the mount", || !processes(&["sleep", &sleep_of(7)]).is_empty())?;
+    let lock_waiting = locked(8)?;
+    std::thread::sleep(Duration::from_secs(1));
+    for running in [waiting, lock_waiting, holder, lock_holder] {
+        let sent = Instant::now();
+        send(&running, Signal::INT)?;
+        let finished = running.wait(PATIENCE).map_err(|error| error.to_string())?;
+        equal(&finished.code, &Some(130), "exit code").map_err(|problem| format!("{problem}\n{}", finished.stderr))?;
+        check(sent.elapsed() < Duration::from_secs(5), || format!("it took {:?}", sent.elapsed()))?;
+    }
+    for number in [6, 7, 8] {
+        equal(&processes(&["sleep", &sleep_of(number)]), &Vec::new(), "processes that are left")?;
+    }
+    goes_on(environment, &scratch)
+}
+
+fn kept_beside_a_failure(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let text = |end: &str| {
+        format!(
+            "FROM busybox AS quick\nRUN echo 1 > /one\nRUN echo 2 > /two\nFROM busybox AS failing\nRUN sleep 2; {end}\n\
+             FROM scratch\nCOPY --from=quick / /\nCOPY --from=failing / /\n"
+        )
+    };
+    scratch.write("context/Dockerfile", text("exit 9"))?;
+    let finished = support::finish(environment.build(&scratch.store()).arg(scratch.at("context")))?;
+    support::expect_failure(&finished, 1, &["exit code: 9"])?;
+    scratch.write("context/Dockerfile", text("true"))?;
+    let finished = succeed(environment.build(&scratch.store()).arg(scratch.at("context")))?;
+    // The copy of what the quick stage left may have been made as well.
+    let kept = ["(2 cached)", "(3 cached)"].iter().any(|kept| finished.stderr.contains(kept));
+    check(kept, || finished.stderr.clone())
 }
 
 fn different_at_once(environment: &Environment) -> Outcome {

@@ -14,8 +14,10 @@ pub trait CacheStore: Sync {
     fn record(&self, record: NewRecord<'_>) -> Result<(), CacheError>;
 
     /// Waits until no other build works on `key`, then holds it until the guard is dropped.
-    /// `waiting` is called once if someone else holds it.
-    fn lock(&self, key: &CacheKey, waiting: &dyn Fn()) -> Result<Box<dyn Send>, CacheError>;
+    ///
+    /// While someone else holds it, `keep_waiting` is called again and again, at least every 100 ms; when it says no, the
+    /// answer is `None`.
+    fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError>;
 }
 
 /// A result to be remembered.

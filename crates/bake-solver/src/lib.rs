@@ -13,11 +13,12 @@ mod event;
 mod key;
 mod output;
 mod solve;
+mod step;
 mod worker;
 
 pub use cache::{CacheError, CacheStore, NewRecord};
 pub use event::{BuildEvent, EventSink, Outcome, StepInfo, Stream};
 pub use key::{KeyParts, step_key};
 pub use output::{Layer, LayerBlob, Output, StateDigest};
-pub use solve::{SolveError, SolveOptions, Solved, solve};
+pub use solve::{Parallelism, SolveError, SolveOptions, Solved, solve};
 pub use worker::{ContentDigest, StepError, StepErrorKind, Task, Worker};

@@ -18,7 +18,12 @@ pub trait Worker: Sync {
     /// Carries out an exec or file op and returns the layer it adds.
     fn run(&self, task: &Task<'_>) -> Result<Layer, StepError>;
 
-    /// Ends everything that runs, soon. Called once, from another thread.
+    /// How many of the vertices in `running` have hardly used a processor of late, because they sleep or wait.
+    ///
+    /// Asked again and again (at most every 20 ms) while something waits for its turn, so it must be cheap.
+    fn idle(&self, running: &[VertexId]) -> usize;
+
+    /// Ends everything that runs, soon. Called once or twice, from other threads.
     fn cancel(&self);
 }
 

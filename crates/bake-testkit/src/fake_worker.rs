@@ -19,6 +19,9 @@ use bake_solver::{
 /// How long a test waits for something that another thread must do, before it is said to hang.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often whoever waits for a key asks whether it should go on waiting.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// What a worker was asked to do, with the text of the step.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Call {
@@ -44,6 +47,8 @@ struct WorkerState {
     layers: BTreeMap<String, String>,
     contents: BTreeMap<(String, usize), String>,
     failures: BTreeMap<String, (StepErrorKind, String)>,
+    idle: BTreeSet<String>,
+    names: BTreeMap<VertexId, String>,
     held: BTreeSet<String>,
     running: usize,
     most_at_once: usize,
@@ -84,6 +89,11 @@ impl FakeWorker {
     /// Lets the step with this text hang until it is released or the build is cancelled.
     pub fn hold(&self, text: &str) {
         self.state().held.insert(text.to_owned());
+    }
+
+    /// Says of the step with this text that it uses no processor while it runs.
+    pub fn set_idle(&self, text: &str) {
+        self.state().idle.insert(text.to_owned());
     }
 
     /// Lets a step that hangs go on.
@@ -143,9 +153,10 @@ impl FakeWorker {
     }
 
     /// Counts a step in, lets it hang if that was asked for, and counts it out.
-    fn perform(&self, text: &str, call: Call) -> Result<(), StepError> {
+    fn perform(&self, id: VertexId, text: &str, call: Call) -> Result<(), StepError> {
         let mut state = self.state();
         state.calls.push(call);
+        state.names.insert(id, text.to_owned());
         state.running += 1;
         state.most_at_once = state.most_at_once.max(state.running);
         self.changed.notify_all();
@@ -192,7 +203,7 @@ impl Worker for FakeWorker {
 
     fn source(&self, task: &Task<'_>) -> Result<Output, StepError> {
         let text = task.vertex.label.text.clone();
-        self.perform(&text, Call::Source(text.clone()))?;
+        self.perform(task.id, &text, Call::Source(text.clone()))?;
         let name = match &task.vertex.op {
             Op::Source(SourceOp::Local(local)) => return Ok(Output::Directory { name: local.name.clone() }),
             Op::Source(SourceOp::Image(image)) => image.manifest.to_string(),
@@ -204,7 +215,7 @@ impl Worker for FakeWorker {
 
     fn run(&self, task: &Task<'_>) -> Result<Layer, StepError> {
         let text = task.vertex.label.text.clone();
-        self.perform(&text, Call::Run(text.clone()))?;
+        self.perform(task.id, &text, Call::Run(text.clone()))?;
         if let Some(content) = self.state().layers.get(&text).cloned() {
             return Ok(layer(&content));
         }
@@ -213,6 +224,12 @@ impl Worker for FakeWorker {
             made_from.push_str(&self.content_of(task.vertex, number, input)?);
         }
         Ok(layer(&made_from))
+    }
+
+    fn idle(&self, running: &[VertexId]) -> usize {
+        let state = self.state();
+        let is_idle = |id: &&VertexId| state.names.get(*id).is_some_and(|text| state.idle.contains(text));
+        running.iter().filter(is_idle).count()
     }
 
     fn cancel(&self) {
@@ -360,19 +377,22 @@ impl CacheStore for FakeCache {
         Ok(())
     }
 
-    fn lock(&self, key: &CacheKey, waiting: &dyn Fn()) -> Result<Box<dyn Send>, CacheError> {
+    fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {
         let mut state = self.state();
         state.check()?;
-        if state.locked.contains(key) {
-            drop(state);
-            waiting();
-            state = self.state();
-        }
         while state.locked.contains(key) {
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            drop(state);
+            if !keep_waiting() {
+                return Ok(None);
+            }
+            state = self.state();
+            if state.locked.contains(key) {
+                state =
+                    self.shared.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
         state.locked.insert(*key);
-        Ok(Box::new(Held { shared: Arc::clone(&self.shared), key: *key }))
+        Ok(Some(Box::new(Held { shared: Arc::clone(&self.shared), key: *key })))
     }
 }
 

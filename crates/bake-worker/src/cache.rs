@@ -1,7 +1,5 @@
 //! The build cache in the local store.
 
-use std::cell::Cell;
-
 use bake_oci::CacheKey;
 use bake_solver::{CacheError, CacheStore, Layer, NewRecord};
 use bake_store::{CacheRecord, Store, StoreError};
@@ -59,18 +57,8 @@ impl CacheStore for StoreCache {
         self.store.cache_record(&record).map_err(failed("recording a result"))
     }
 
-    fn lock(&self, key: &CacheKey, waiting: &dyn Fn()) -> Result<Box<dyn Send>, CacheError> {
-        let said = Cell::new(false);
-        loop {
-            let lock = self.store.lock_key_while(key, |_| {
-                if !said.replace(true) {
-                    waiting();
-                }
-                true
-            });
-            if let Some(lock) = lock.map_err(failed("waiting for another build"))? {
-                return Ok(Box::new(lock));
-            }
-        }
+    fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {
+        let lock = self.store.lock_key_while(key, |_| keep_waiting()).map_err(failed("waiting for another build"))?;
+        Ok(lock.map(|lock| Box::new(lock) as Box<dyn Send>))
     }
 }

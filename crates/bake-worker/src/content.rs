@@ -183,6 +183,7 @@ fn hash_part(tree: &SourceTree, items: &[&Item], part: &[(usize, FileIdentity)])
     let mut hashes = Vec::with_capacity(part.len());
     let mut cursor: Option<(&[u8], std::os::fd::OwnedFd)> = None;
     for (index, identity) in part {
+        tree.check_cancelled()?;
         let path = &items[*index].node.path;
         let (parent, name) = split(path);
         if cursor.as_ref().is_none_or(|(open, _)| *open != parent) {

@@ -151,6 +151,7 @@ impl Copier<'_> {
         // The open directories on the way to the present one, with their relative paths.
         let mut open: Vec<(Vec<u8>, Directory)> = vec![(Vec::new(), top)];
         for (index, item) in items.iter().enumerate() {
+            self.tree.check_cancelled()?;
             let split = item.relative.iter().rposition(|b| *b == b'/');
             let (parent, name) = match split {
                 Some(slash) => (&item.relative[..slash], &item.relative[slash + 1..]),

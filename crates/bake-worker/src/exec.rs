@@ -110,6 +110,7 @@ impl LinuxWorker {
         let running = bake_sandbox::spawn(step).map_err(|error| sandbox_failed(&error, op))?;
         let mut written = 0u64;
         let killer = running.killer();
+        let _activity = self.activities.run(task.id, running.pid());
         let report = self.while_running(&killer, || {
             running.wait(&mut |stream, bytes| {
                 let before = written;

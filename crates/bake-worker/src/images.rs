@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -131,12 +132,26 @@ pub struct Images {
     origins: Mutex<HashMap<Digest, Origin>>,
     /// Layers being unpacked: whoever wants one that is under way waits for it.
     unpacking: Mutex<HashMap<SnapshotId, Arc<Mutex<()>>>>,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Images {
     /// Images in `store`, at registries, and in the named OCI `layouts`.
     pub fn new(store: Store, network: Arc<Network>, layouts: BTreeMap<String, PathBuf>, format: LayerFormat) -> Self {
-        Self { store, network, layouts, format, origins: Mutex::default(), unpacking: Mutex::default() }
+        Self {
+            store,
+            network,
+            layouts,
+            format,
+            origins: Mutex::default(),
+            unpacking: Mutex::default(),
+            cancelled: Arc::default(),
+        }
+    }
+
+    /// Setting it ends transfers and unpacking soon, with an error.
+    pub fn cancelled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
     }
 
     /// Pins `reference` for `platform`: an image of the local store, one that was resolved before, or what the registry
@@ -399,7 +414,7 @@ impl Images {
                 let progress = |current| {
                     events.send(BuildEvent::Transfer { step, id: id.clone(), current, total: Some(blob.size) });
                 };
-                self.network.fetch(&self.store, &parsed, &blob.digest, blob.size, &progress)?;
+                self.network.fetch(&self.store, &parsed, &blob.digest, blob.size, &progress, &self.cancelled)?;
             }
         }
         Ok(())
@@ -496,7 +511,12 @@ impl Images {
         })?;
         let active = self.store.begin_snapshot()?;
         let stream = decompress(file, ExpansionLimits::default()).map_err(|problem| failed(problem.to_string()))?;
-        let mut digest_of_stream = HashingReader { inner: stream, digester: bake_oci::Digester::new(), bytes: 0 };
+        let mut digest_of_stream = HashingReader {
+            inner: stream,
+            digester: bake_oci::Digester::new(),
+            bytes: 0,
+            cancelled: Arc::clone(&self.cancelled),
+        };
         let mut reader = LayerReader::new(&mut digest_of_stream);
         let unpacked = bake_snapshot::unpack(&mut reader, active.fs(), self.format, UnpackLimits::default())
             .map_err(not_unpacked)?;
@@ -594,15 +614,19 @@ fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
-/// Digests what is read through it.
+/// Digests what is read through it, until that is cancelled.
 struct HashingReader<R> {
     inner: R,
     digester: bake_oci::Digester,
     bytes: u64,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl<R: Read> Read for HashingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("the build was cancelled"));
+        }
         let count = self.inner.read(buffer)?;
         self.digester.update(&buffer[..count]);
         self.bytes += count as u64;

@@ -10,6 +10,7 @@
 //! environment.
 #![forbid(unsafe_code)]
 
+mod activity;
 mod archive;
 mod cache;
 mod chmod;

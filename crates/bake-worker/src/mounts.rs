@@ -237,12 +237,17 @@ impl LinuxWorker {
                 .or_else(|error| if cache.uid == 0 && cache.gid == 0 { Ok(()) } else { Err(error) })?;
             std::fs::set_permissions(directory, std::fs::Permissions::from_mode(cache.mode))
         };
+        let mut waiting = None;
         let mount = self
             .options
             .store
-            .cache_mount_while(&id, sharing, fill, || !self.cancelled.load(Ordering::SeqCst))
+            .cache_mount_while(&id, sharing, fill, || {
+                waiting.get_or_insert_with(|| self.activities.wait(task.id));
+                !self.cancelled.load(Ordering::SeqCst)
+            })
             .map_err(|error| store_failed(&error))?
             .ok_or_else(StepError::cancelled)?;
+        drop(waiting);
         let directory = open_directory(mount.path(), "cannot open a cache mount")?;
         let tree = self.mapped_tree(&directory)?;
         prepared.mounts.push(StepMount {

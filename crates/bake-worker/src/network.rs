@@ -1,5 +1,6 @@
 //! The connection to registries: a client and the runtime it needs, both started when something is first fetched.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bake_oci::{Digest, Reference};
@@ -104,13 +105,15 @@ impl Network {
         digest: &Digest,
         size: u64,
         progress: &(dyn Fn(u64) + Send + Sync),
+        cancelled: &Arc<AtomicBool>,
     ) -> Result<(), NetworkError> {
         let ingest = match store.resume_ingest(digest)? {
             Resume::Present(_) | Resume::Busy => return Ok(()),
             Resume::Ingest(ingest) => ingest.with_limit(size),
         };
         let (runtime, client) = self.start()?;
-        let sink = StoreSink { store: store.clone(), digest: digest.clone(), size, ingest: Some(ingest) };
+        let cancelled = Arc::clone(cancelled);
+        let sink = StoreSink { store: store.clone(), digest: digest.clone(), size, ingest: Some(ingest), cancelled };
         let blob = BlobDescriptor { digest: digest.clone(), size_bytes: size };
         runtime.block_on(client.fetch_blob(reference, &blob, sink, progress))?;
         Ok(())
@@ -123,6 +126,7 @@ struct StoreSink {
     digest: Digest,
     size: u64,
     ingest: Option<Ingest>,
+    cancelled: Arc<AtomicBool>,
 }
 
 fn to_io(error: bake_store::StoreError) -> std::io::Error {
@@ -141,6 +145,9 @@ impl BlobSink for StoreSink {
     }
 
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("the build was cancelled"));
+        }
         self.ingest.as_mut().ok_or_else(ended)?.append(bytes).map_err(to_io)
     }
 

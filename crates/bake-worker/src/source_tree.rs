@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bake_dockerfile::ignore::{IgnorePatterns, MatchState};
 use bake_snapshot::Ownership;
@@ -45,6 +47,9 @@ pub(crate) enum TreeError {
         /// Which.
         pattern: String,
     },
+    /// The build ends.
+    #[error("the build was cancelled")]
+    Cancelled,
     /// The operating system refused.
     #[error("cannot {action} \"/{path}\": {source}")]
     Io {
@@ -81,6 +86,7 @@ pub(crate) struct SourceTree {
     root: OwnedFd,
     ignore: Option<IgnorePatterns>,
     ownership: Ownership,
+    cancelled: Option<Arc<AtomicBool>>,
 }
 
 /// A file as found in a tree.
@@ -132,7 +138,20 @@ pub(crate) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> 
 impl SourceTree {
     /// The tree below `root`, without what `ignore` hides.
     pub(crate) fn new(root: OwnedFd, ignore: Option<IgnorePatterns>) -> Self {
-        Self { root, ignore, ownership: Ownership::Native }
+        Self { root, ignore, ownership: Ownership::Native, cancelled: None }
+    }
+
+    /// The same tree; looking at it ends with an error once `cancelled` is set.
+    pub(crate) fn with_cancellation(self, cancelled: Arc<AtomicBool>) -> Self {
+        Self { cancelled: Some(cancelled), ..self }
+    }
+
+    /// Fails if the build ends.
+    pub(crate) fn check_cancelled(&self) -> Result<(), TreeError> {
+        match &self.cancelled {
+            Some(cancelled) if cancelled.load(Ordering::Relaxed) => Err(TreeError::Cancelled),
+            _ => Ok(()),
+        }
     }
 
     /// The same tree, with owners that stand beside the files where they cannot be the owners on disk.
@@ -301,6 +320,7 @@ impl SourceTree {
             return Err(TreeError::TooDeep { path: shown(path) });
         }
         for name in list(directory).map_err(io("list", path))? {
+            self.check_cancelled()?;
             let child_path = join(path, &name);
             let stat = match statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,

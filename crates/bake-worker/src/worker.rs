@@ -16,6 +16,7 @@ use bake_solver::{ContentDigest, EventSink, Layer, Output, StepError, Task, Work
 use bake_store::Store;
 use serde::{Deserialize, Serialize};
 
+use crate::activity::Activities;
 use crate::context::BuildContext;
 use crate::images::{ImageError, Images, chain_of};
 use crate::layers::LayerDigests;
@@ -141,7 +142,9 @@ pub struct LinuxWorker {
     digests: LayerDigests,
     killers: Mutex<HashMap<u64, Killer>>,
     next_killer: AtomicU64,
-    pub(crate) cancelled: AtomicBool,
+    /// Shared with what unpacks layers.
+    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) activities: Activities,
     selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Selections>>>,
 }
 
@@ -149,6 +152,7 @@ impl LinuxWorker {
     /// A worker without build contexts.
     pub fn new(options: WorkerOptions) -> Self {
         let format = options.isolation.files.format();
+        let cancelled = options.images.cancelled();
         let digests = LayerDigests::new(options.store.clone(), format);
         Self {
             options,
@@ -157,7 +161,8 @@ impl LinuxWorker {
             digests,
             killers: Mutex::default(),
             next_killer: AtomicU64::new(0),
-            cancelled: AtomicBool::new(false),
+            cancelled,
+            activities: Activities::default(),
             selections: Mutex::default(),
         }
     }
@@ -184,25 +189,26 @@ impl LinuxWorker {
         output: &Output,
         lookup: &dyn Fn() -> Result<Vec<PathBuf>, StepError>,
     ) -> Result<SourceTree, StepError> {
-        match output {
+        let tree = match output {
             Output::Directory { name } => match self.context(name)? {
                 BuildContext::Directory(directory) => directory.tree().map_err(|source| {
                     StepError::environment(
                         format!("cannot open the build context `{}`", directory.path.display()),
                         source,
                     )
-                }),
+                })?,
                 BuildContext::Fetched(_) => {
-                    Err(StepError::input(format!("the build context `{name}` is no directory")))
+                    return Err(StepError::input(format!("the build context `{name}` is no directory")));
                 }
             },
             Output::Layers(_) => {
                 let directories = lookup()?;
                 let paths: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
                 let root = if paths.is_empty() { empty_directory(&self.options.store)? } else { self.view(&paths)? };
-                Ok(SourceTree::new(root, None).with_ownership(self.format.ownership))
+                SourceTree::new(root, None).with_ownership(self.format.ownership)
             }
-        }
+        };
+        Ok(tree.with_cancellation(Arc::clone(&self.cancelled)))
     }
 
     pub(crate) fn view(&self, paths: &[&Path]) -> Result<OwnedFd, StepError> {
@@ -356,8 +362,15 @@ impl Worker for LinuxWorker {
             SourceOp::Image(image) => {
                 self.options.images.layers(image).map(Output::Layers).map_err(|error| image_failed(&error))
             }
-            SourceOp::Http(source) => self.http(source, &Report::of(task)).map(|layer| Output::Layers(vec![layer])),
-            SourceOp::Git(source) => self.git(source, &Report::of(task)).map(|layer| Output::Layers(vec![layer])),
+            // What comes from a server is waited for.
+            SourceOp::Http(source) => {
+                let _waiting = self.activities.wait(task.id);
+                self.http(source, &Report::of(task)).map(|layer| Output::Layers(vec![layer]))
+            }
+            SourceOp::Git(source) => {
+                let _waiting = self.activities.wait(task.id);
+                self.git(source, &Report::of(task)).map(|layer| Output::Layers(vec![layer]))
+            }
         }
     }
 
@@ -370,6 +383,10 @@ impl Worker for LinuxWorker {
             Op::File(file) => self.file(file, task),
             Op::Source(_) | Op::Merge | Op::Diff => Err(StepError::input("this vertex makes no layer")),
         }
+    }
+
+    fn idle(&self, running: &[VertexId]) -> usize {
+        self.activities.idle(running)
     }
 
     fn cancel(&self) {

@@ -85,13 +85,22 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         Ok(solved) => solved,
         Err(error) => {
             let failed = failed_build(&error, &plan, &dockerfile, &progress, host);
-            empty_trash(host);
+            // After an interruption nobody wants to wait for the disk; the next build deletes as well.
+            if !cancelled.load(Ordering::SeqCst) {
+                empty_trash(host);
+            }
             return Err(failed);
         }
     };
 
     let assembled = assemble::assemble(&plan, &solved, &worker, input.source_date_epoch)?;
-    let exported = export::export(&assembled, request, host, &images, &progress)?;
+    let exported = match export::export(&assembled, request, host, &images, &progress, &cancelled) {
+        Err(_) if cancelled.load(Ordering::SeqCst) => {
+            progress.finish(None);
+            return Err(CommandError::interrupted());
+        }
+        exported => exported?,
+    };
 
     empty_trash(host);
     progress.finish(Some(&Summary {
@@ -169,7 +178,7 @@ fn solve(
 ) -> Result<Solved, SolveError> {
     let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
     let cache = StoreCache::new(host.store.clone());
-    let options = SolveOptions { parallelism: request.jobs, cancelled };
+    let options = SolveOptions { parallelism: request.parallelism, cancelled };
     bake_solver::solve(&plan.graph, &targets, &**worker, &cache, progress, &options)
 }
 

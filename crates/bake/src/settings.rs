@@ -14,6 +14,7 @@ use bake_exporter::{ExportSpec, ExportTarget};
 use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions, is_http_url};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
+use bake_solver::Parallelism;
 use bake_worker::SecretValue;
 use std::sync::Arc;
 
@@ -153,7 +154,7 @@ pub(crate) struct BuildRequest {
     /// Whether the result is an index even for a single platform.
     pub(crate) multi_platform: bool,
     pub(crate) pull: bool,
-    pub(crate) jobs: NonZeroUsize,
+    pub(crate) parallelism: Parallelism,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
@@ -209,7 +210,7 @@ impl BuildRequest {
             ssh: ssh_sources(&arguments.ssh)?,
             multi_platform: truth(&build_args, "BUILDKIT_MULTI_PLATFORM")?,
             pull: arguments.pull,
-            jobs: arguments.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN),
+            parallelism: parallelism(arguments.jobs),
             iidfile: arguments.iidfile.clone(),
             metadata_file: arguments.metadata_file.clone(),
             source_date_epoch,
@@ -268,6 +269,14 @@ fn truth(build_args: &BTreeMap<String, String>, name: &str) -> Result<bool, Comm
     let Some(value) = build_args.get(name).filter(|value| !value.is_empty()) else { return Ok(false) };
     parse_boolean(value)
         .ok_or_else(|| CommandError::usage(format!("`--build-arg {name}={value}` is neither true nor false")))
+}
+
+/// As many steps as keep all processors busy, unless a number was asked for.
+fn parallelism(jobs: Option<NonZeroUsize>) -> Parallelism {
+    match jobs {
+        Some(jobs) => Parallelism::Fixed(jobs),
+        None => Parallelism::Processors(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+    }
 }
 
 fn tag_reference(text: &str) -> Result<Reference, CommandError> {

@@ -1,16 +1,20 @@
-//! Ctrl-C and its relatives: the first ends the build in order, the second at once.
+//! Ctrl-C and its relatives: the first ends the build in order if that can be done soon, the second at once.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bake_sys::signal::{SignalDescriptor, block_all};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How often the thread looks whether it is still wanted.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long an orderly end may take. After that, whatever keeps the build (a long system call, a server that does not answer,
+/// a layer that is compressed) is broken off: the store is safe against that.
+const GRACE: Duration = Duration::from_millis(1500);
 
 /// Blocks all signals, so that they can be waited for; must be called before there is a second thread.
 pub(crate) fn block() {
@@ -33,7 +37,8 @@ impl Drop for Watch {
     }
 }
 
-/// Calls `interrupted` at the first SIGINT, SIGTERM or SIGHUP; the second one ends the process.
+/// Calls `interrupted` at the first SIGINT, SIGTERM or SIGHUP; the second one ends the process, as does the end of the time
+/// that an orderly end may take.
 pub(crate) fn on_interrupt(interrupted: impl FnOnce() + Send + 'static) -> Option<Watch> {
     let signals = SignalDescriptor::open().ok()?;
     let done = Arc::new(AtomicBool::new(false));
@@ -50,8 +55,12 @@ pub(crate) fn exit_interrupted() -> ! {
 
 fn watch(signals: &SignalDescriptor, done: &AtomicBool, interrupted: impl FnOnce()) {
     let mut interrupted = Some(interrupted);
+    let mut deadline: Option<Instant> = None;
     let pause = Timespec { tv_sec: 0, tv_nsec: i64::try_from(PAUSE.as_nanos()).unwrap_or(0) };
     while !done.load(Ordering::SeqCst) {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            exit_interrupted();
+        }
         let mut descriptors = [PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
         if poll(&mut descriptors, Some(&pause)).is_err() {
             continue;
@@ -62,7 +71,10 @@ fn watch(signals: &SignalDescriptor, done: &AtomicBool, interrupted: impl FnOnce
                 continue;
             }
             match interrupted.take() {
-                Some(interrupted) => interrupted(),
+                Some(interrupted) => {
+                    deadline = Some(Instant::now() + GRACE);
+                    interrupted();
+                }
                 None => exit_interrupted(),
             }
         }

@@ -7,7 +7,7 @@ use bake_graph::{
     BuildGraph, CopyAction, ExecMount, ExecOp, FileAction, FileOp, LocalSource, MountKind, NetworkMode, Op,
     SecurityMode, SourceOp, StepLabel, Unpack, VertexId,
 };
-use bake_solver::{SolveError, SolveOptions, Solved, solve};
+use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, solve};
 use bake_testkit::fake_worker::{FakeCache, FakeWorker, RecordingSink};
 
 /// A graph that is written down step by step.
@@ -106,8 +106,17 @@ impl Workshop {
         Self { cache: self.cache.clone(), ..Self::default() }
     }
 
-    pub(crate) fn solve(&self, graph: &BuildGraph, target: VertexId, parallelism: usize) -> Result<Solved, SolveError> {
-        let parallelism = NonZeroUsize::new(parallelism).unwrap();
+    /// Carries a graph out with at most `most` steps at the same time.
+    pub(crate) fn solve(&self, graph: &BuildGraph, target: VertexId, most: usize) -> Result<Solved, SolveError> {
+        self.solve_with(graph, target, Parallelism::Fixed(NonZeroUsize::new(most).unwrap()))
+    }
+
+    pub(crate) fn solve_with(
+        &self,
+        graph: &BuildGraph,
+        target: VertexId,
+        parallelism: Parallelism,
+    ) -> Result<Solved, SolveError> {
         let options = SolveOptions { parallelism, cancelled: &self.cancelled };
         solve(graph, &[target], &self.worker, &self.cache, &self.sink, &options)
     }

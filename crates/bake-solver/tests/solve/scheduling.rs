@@ -1,8 +1,9 @@
 //! Order, width, failures and cancellation.
 
+use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
 
-use bake_solver::{BuildEvent, SolveError, StepErrorKind};
+use bake_solver::{BuildEvent, Parallelism, SolveError, StepErrorKind};
 
 use crate::graphs::{Script, Workshop};
 
@@ -166,4 +167,156 @@ fn a_difference_is_what_was_added() {
     let solved = workshop.solve(&script.graph, difference, 2).unwrap();
     assert_eq!(solved.outputs[&difference].layers(), &solved.outputs[&added].layers()[1..]);
     assert!(matches!(workshop.solve(&script.graph, wrong, 2), Err(SolveError::Step { .. })));
+}
+
+const TWO_PROCESSORS: Parallelism = Parallelism::Processors(NonZeroUsize::new(2).unwrap());
+
+#[test]
+fn steps_that_sleep_make_room_for_others() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let names = ["RUN a", "RUN b", "RUN c", "RUN d", "RUN e"];
+    let steps = names.map(|name| script.run(scratch, name));
+    let target = script.merge(steps.to_vec());
+    let workshop = Workshop::default();
+    for name in names {
+        workshop.worker.hold(name);
+        workshop.worker.set_idle(name);
+    }
+    std::thread::scope(|scope| {
+        let solving = scope.spawn(|| workshop.solve_with(&script.graph, target, TWO_PROCESSORS).unwrap());
+        workshop.worker.wait_until_running(names.len());
+        for name in names {
+            workshop.worker.release(name);
+        }
+        assert_eq!(solving.join().unwrap().ran, names.len());
+    });
+}
+
+#[test]
+fn steps_that_work_hold_their_processors() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let names = ["RUN a", "RUN b", "RUN c", "RUN d", "RUN e"];
+    let steps = names.map(|name| script.run(scratch, name));
+    let target = script.merge(steps.to_vec());
+    let workshop = Workshop::default();
+    for name in names {
+        workshop.worker.hold(name);
+    }
+    // One sleeps, so there is room for two others beside it, and no more.
+    workshop.worker.set_idle("RUN a");
+    std::thread::scope(|scope| {
+        let solving = scope.spawn(|| workshop.solve_with(&script.graph, target, TWO_PROCESSORS).unwrap());
+        workshop.worker.wait_until_running(3);
+        for name in ["RUN b", "RUN c", "RUN d", "RUN e", "RUN a"] {
+            workshop.worker.release(name);
+        }
+        assert_eq!(solving.join().unwrap().ran, names.len());
+    });
+    assert_eq!(workshop.worker.most_at_once(), 3);
+}
+
+#[test]
+fn a_number_of_jobs_is_a_limit_even_for_steps_that_sleep() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let names = ["RUN a", "RUN b", "RUN c"];
+    let steps = names.map(|name| script.run(scratch, name));
+    let target = script.merge(steps.to_vec());
+    let workshop = Workshop::default();
+    for name in names {
+        workshop.worker.set_idle(name);
+    }
+    assert_eq!(workshop.solve(&script.graph, target, 1).unwrap().ran, 3);
+    assert_eq!(workshop.worker.most_at_once(), 1);
+}
+
+#[test]
+fn the_longest_way_comes_first() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let short = script.run(scratch, "RUN short");
+    let mut long = script.run(scratch, "RUN long");
+    for number in 2..5 {
+        long = script.run(long, &format!("RUN long {number}"));
+    }
+    let target = script.merge(vec![short, long]);
+    let workshop = Workshop::default();
+    workshop.solve(&script.graph, target, 1).unwrap();
+    let started: Vec<String> =
+        workshop.sink.lines().into_iter().filter_map(|line| line.strip_prefix("started ").map(str::to_owned)).collect();
+    assert_eq!(started[0], "RUN long");
+    assert!(started.iter().position(|name| name == "RUN short").unwrap() >= 3, "{started:?}");
+}
+
+#[test]
+fn what_is_known_is_found_while_every_slot_is_taken() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let known = script.run(scratch, "RUN known");
+    let slow = script.run(scratch, "RUN slow");
+    let target = script.merge(vec![slow, known]);
+    let workshop = Workshop::default();
+    workshop.counts(&script.graph, known);
+    let again = workshop.next();
+    again.worker.hold("RUN slow");
+    std::thread::scope(|scope| {
+        let solving = scope.spawn(|| again.solve(&script.graph, target, 1).unwrap());
+        again.worker.wait_until_running(1);
+        assert!(again.sink.lines().contains(&"finished RUN known (cached)".to_owned()));
+        again.worker.release("RUN slow");
+        assert_eq!(solving.join().unwrap().cached, 1);
+    });
+}
+
+#[test]
+fn a_build_that_waits_for_another_one_can_be_cancelled() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let target = script.run(scratch, "RUN slow");
+    let first = Workshop::default();
+    let second = first.next();
+    first.worker.hold("RUN slow");
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| first.solve(&script.graph, target, 1).unwrap());
+        first.worker.wait_until_running(1);
+        let two = scope.spawn(|| second.solve(&script.graph, target, 1));
+        while !second.sink.lines().contains(&"waiting RUN slow".to_owned()) {
+            assert!(!two.is_finished(), "the second build did not wait");
+            std::thread::yield_now();
+        }
+        second.cancelled.store(true, Ordering::SeqCst);
+        assert!(matches!(two.join().unwrap(), Err(SolveError::Cancelled)));
+        first.worker.release("RUN slow");
+        assert_eq!(one.join().unwrap().ran, 1);
+    });
+}
+
+#[test]
+fn a_failure_ends_the_wait_for_another_build() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let slow = script.run(scratch, "RUN slow");
+    let failing = script.run(scratch, "RUN failing");
+    let target = script.merge(vec![slow, failing]);
+    let first = Workshop::default();
+    let second = first.next();
+    first.worker.hold("RUN slow");
+    second.worker.hold("RUN failing");
+    second.worker.fail("RUN failing", StepErrorKind::Exit(1), "exit code 1");
+    std::thread::scope(|scope| {
+        let one = scope.spawn(|| first.solve(&script.graph, slow, 1).unwrap());
+        first.worker.wait_until_running(1);
+        let two = scope.spawn(|| second.solve(&script.graph, target, 2));
+        while !second.sink.lines().contains(&"waiting RUN slow".to_owned()) {
+            assert!(!two.is_finished(), "the second build did not wait");
+            std::thread::yield_now();
+        }
+        second.worker.release("RUN failing");
+        let error = two.join().unwrap().unwrap_err();
+        assert!(matches!(error, SolveError::Step { step, .. } if step == failing), "{error:?}");
+        first.worker.release("RUN slow");
+        one.join().unwrap();
+    });
 }

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
@@ -32,11 +33,12 @@ pub(super) fn export(
     host: &Host,
     images: &Images,
     progress: &Progress,
+    cancelled: &AtomicBool,
 ) -> Result<Exported, CommandError> {
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let exporter = Exporter::new(host.store.clone(), host.format, threads).with_index(request.multi_platform);
     let exports: Vec<ExportImage> = assembled.iter().map(|assembled| assembled.image.clone()).collect();
-    let context = Context { assembled, exports: &exports, request, host, images, exporter: &exporter };
+    let context = Context { assembled, exports: &exports, request, host, images, exporter: &exporter, cancelled };
     let mut outcome = Exported::default();
     let mut stored: Option<Stored> = None;
     for spec in &request.exports {
@@ -80,6 +82,7 @@ struct Context<'a> {
     host: &'a Host,
     images: &'a Images,
     exporter: &'a Exporter,
+    cancelled: &'a AtomicBool,
 }
 
 fn failed(error: &ExportError) -> CommandError {
@@ -159,7 +162,7 @@ impl Context<'_> {
                     return Err(CommandError::usage("type=tar takes a single platform"));
                 };
                 let directories = self.directories(assembled, progress, step)?;
-                write_to(path.as_deref(), |out| self.exporter.to_tar(&self.host.files(), &directories, out))?;
+                write_to(path.as_deref(), self.cancelled, |out| self.exporter.to_tar(&self.host.files(), &directories, out))?;
                 exported.destinations.extend(path.iter().map(|path| format!("wrote {}", path.display())));
                 Ok(None)
             }
@@ -177,7 +180,9 @@ impl Context<'_> {
     ) -> Result<Option<Stored>, CommandError> {
         let stored = self.blobs(spec, progress, step)?;
         let created = self.assembled.first().and_then(|assembled| assembled.created);
-        write_to(path, |out| self.exporter.to_archive(&stored, &self.request.tags, created, kind, out))?;
+        write_to(path, self.cancelled, |out| {
+            self.exporter.to_archive(&stored, &self.request.tags, created, kind, out)
+        })?;
         exported.destinations.extend(path.iter().map(|path| format!("wrote {}", path.display())));
         Ok(Some(stored))
     }
@@ -220,9 +225,10 @@ impl Context<'_> {
     }
 }
 
-/// Writes to a file (complete, or not at all) or to standard output.
+/// Writes to a file (complete, or not at all, even when it is cancelled) or to standard output.
 fn write_to(
     path: Option<&Path>,
+    cancelled: &AtomicBool,
     write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
 ) -> Result<(), CommandError> {
     let Some(path) = path else {
@@ -242,8 +248,8 @@ fn write_to(
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let partial = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let result = (|| {
-        let mut out =
-            BufWriter::with_capacity(256 * 1024, File::create(&partial).map_err(|error| cannot("create", error))?);
+        let file = File::create(&partial).map_err(|error| cannot("create", error))?;
+        let mut out = BufWriter::with_capacity(256 * 1024, Cancellable { file, cancelled });
         write(&mut out).map_err(|error| failed(&error))?;
         out.flush().map_err(|error| cannot("write", error))?;
         std::fs::rename(&partial, path).map_err(|error| cannot("write", error))
@@ -252,6 +258,25 @@ fn write_to(
         let _ = std::fs::remove_file(&partial);
     }
     result
+}
+
+/// Writes to a file until that is cancelled.
+struct Cancellable<'a> {
+    file: File,
+    cancelled: &'a AtomicBool,
+}
+
+impl Write for Cancellable<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("the build was cancelled"));
+        }
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// `--iidfile` and `--metadata-file`.

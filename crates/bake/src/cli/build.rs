@@ -126,7 +126,8 @@ pub struct BuildArguments {
     #[arg(long, value_name = "SIZE", value_parser = size_bytes, help_heading = "RUN steps")]
     pub shm_size: Option<u64>,
 
-    /// Carry out at most this many steps at the same time. Without it, as many as there are processors.
+    /// Carry out at most this many steps at the same time. Without it, as many as keep the processors busy: steps that sleep
+    /// or wait make room for others.
     #[arg(long, value_name = "NUMBER")]
     pub jobs: Option<NonZeroUsize>,
 

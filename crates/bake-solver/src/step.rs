@@ -1,0 +1,212 @@
+//! One vertex: found again, or carried out.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use bake_graph::{BuildGraph, InputView, Op, SourceOp, Vertex, VertexId};
+use bake_oci::CacheKey;
+
+use crate::cache::{CacheError, CacheStore, NewRecord};
+use crate::event::{BuildEvent, EventSink, Outcome};
+use crate::key::{KeyParts, step_key};
+use crate::output::{Layer, Output};
+use crate::solve::{SolveError, SolveOptions};
+use crate::worker::{StepError, Task, Worker};
+
+/// A vertex's result and how it came about; `None` for vertices that are no step (sources, merges).
+pub(crate) struct Done {
+    pub(crate) output: Output,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+/// What every thread may use.
+pub(crate) struct Context<'a> {
+    graph: &'a BuildGraph,
+    worker: &'a dyn Worker,
+    cache: &'a dyn CacheStore,
+    events: &'a dyn EventSink,
+    options: &'a SolveOptions<'a>,
+    /// Whether the build has failed and nobody wants the rest.
+    stopped: AtomicBool,
+    /// Steps that wait for another build, or another thread of this one, that makes the same.
+    waiting: Mutex<BTreeSet<VertexId>>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(
+        graph: &'a BuildGraph,
+        worker: &'a dyn Worker,
+        cache: &'a dyn CacheStore,
+        events: &'a dyn EventSink,
+        options: &'a SolveOptions<'a>,
+    ) -> Self {
+        Self { graph, worker, cache, events, options, stopped: AtomicBool::new(false), waiting: Mutex::default() }
+    }
+
+    /// How many of the steps that run leave their processor to others.
+    pub(crate) fn idle(&self, running: &BTreeSet<VertexId>) -> usize {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let working: Vec<VertexId> = running.difference(&waiting).copied().collect();
+        running.len() - working.len() + self.worker.idle(&working)
+    }
+
+    /// Ends everything that still runs, soon.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.worker.cancel();
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.stopped.load(Ordering::SeqCst) && !self.options.cancelled.load(Ordering::SeqCst)
+    }
+    fn vertex(&self, id: VertexId) -> &Vertex {
+        self.graph.vertex(id)
+    }
+
+    pub(crate) fn failed(&self, id: VertexId, error: StepError) -> SolveError {
+        self.stop();
+        SolveError::Step { step: id, error }
+    }
+
+    /// The result of a vertex if it can be had at once: stacked layers, or a record under the quick key.
+    pub(crate) fn without_work(&self, id: VertexId, inputs: &[Output]) -> Result<Option<Done>, StepError> {
+        let vertex = self.vertex(id);
+        let started = Instant::now();
+        match &vertex.op {
+            Op::Source(SourceOp::Scratch) => Ok(Some(Done { output: Output::Layers(Vec::new()), outcome: None })),
+            // The worker only says what the caller meant by the name, which takes no thread and nothing to show.
+            Op::Source(SourceOp::Local(_)) => {
+                let output = self.worker.source(&self.task(id, inputs))?;
+                Ok(Some(Done { output, outcome: None }))
+            }
+            Op::Source(_) => Ok(None),
+            Op::Merge => {
+                let layers = inputs.iter().flat_map(|input| input.layers().iter().cloned()).collect();
+                Ok(Some(Done { output: Output::Layers(layers), outcome: None }))
+            }
+            Op::Diff => Ok(Some(Done { output: difference(inputs)?, outcome: None })),
+            Op::Exec(_) | Op::File(_) => {
+                if vertex.ignore_cache {
+                    return Ok(None);
+                }
+                let Some(quick) = step_key(vertex, &inputs.iter().collect::<Vec<_>>(), &[]) else { return Ok(None) };
+                let Some(layer) = self.lookup(&quick.key)? else { return Ok(None) };
+                self.events.send(BuildEvent::Started { step: id });
+                self.events.send(BuildEvent::Finished {
+                    step: id,
+                    outcome: Outcome::Cached,
+                    elapsed: started.elapsed(),
+                });
+                Ok(Some(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Cached) }))
+            }
+        }
+    }
+
+    /// Carries out a vertex, unless its content-based key shows that it was done before.
+    pub(crate) fn with_work(&self, id: VertexId, inputs: &[Output]) -> Result<Done, StepError> {
+        let started = Instant::now();
+        self.events.send(BuildEvent::Started { step: id });
+        let result = match &self.vertex(id).op {
+            Op::Source(_) => self.worker.source(&self.task(id, inputs)).map(|output| Done { output, outcome: None }),
+            _ => self.step(id, inputs),
+        };
+        // What was broken off fails in many ways, none of which is the user's concern.
+        let result = result.map_err(|error| if self.is_wanted() { error } else { StepError::cancelled() });
+        let elapsed = started.elapsed();
+        match &result {
+            Ok(done) => {
+                let outcome = done.outcome.unwrap_or(Outcome::Ran);
+                self.events.send(BuildEvent::Finished { step: id, outcome, elapsed });
+            }
+            Err(error) => self.events.send(BuildEvent::Failed { step: id, message: error.message.clone(), elapsed }),
+        }
+        result
+    }
+
+    fn task<'b>(&'b self, id: VertexId, inputs: &'b [Output]) -> Task<'b> {
+        Task { id, vertex: self.vertex(id), inputs: inputs.iter().collect(), events: self.events }
+    }
+
+    fn step(&self, id: VertexId, inputs: &[Output]) -> Result<Done, StepError> {
+        let vertex = self.vertex(id);
+        let borrowed: Vec<&Output> = inputs.iter().collect();
+        let mut selections = Vec::with_capacity(inputs.len());
+        for (number, input) in inputs.iter().enumerate() {
+            let selected = vertex.op.input_view(number) == InputView::Selected;
+            selections.push(if selected { Some(self.worker.content_digest(vertex, number, input)?) } else { None });
+        }
+        let full = step_key(vertex, &borrowed, &selections)
+            .ok_or_else(|| StepError::input("a step cannot work on a directory as its root file system"))?;
+        let quick = step_key(vertex, &borrowed, &[]);
+        let keys: Vec<CacheKey> = [Some(full.key), quick.map(|quick| quick.key)].into_iter().flatten().collect();
+
+        if !vertex.ignore_cache
+            && let Some(layer) = self.lookup(&full.key)?
+        {
+            self.remember(vertex, &keys, &full, &layer)?;
+            return Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Cached) });
+        }
+        // Whoever holds the key makes the result; everybody else who wants it waits and then finds it.
+        let guard = self.lock(id, &full.key)?;
+        if !vertex.ignore_cache
+            && let Some(layer) = self.lookup(&full.key)?
+        {
+            self.remember(vertex, &keys, &full, &layer)?;
+            return Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Cached) });
+        }
+        let layer = self.worker.run(&self.task(id, inputs))?;
+        self.remember(vertex, &keys, &full, &layer)?;
+        drop(guard);
+        Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Ran) })
+    }
+
+    /// The right to carry out the step of a key. Waits for whoever has it, until the build ends.
+    fn lock(&self, id: VertexId, key: &CacheKey) -> Result<Box<dyn Send>, StepError> {
+        let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let keep_waiting = || {
+            if waiting().insert(id) {
+                self.events.send(BuildEvent::Waiting { step: id });
+            }
+            self.is_wanted()
+        };
+        let lock = self.cache.lock(key, &keep_waiting);
+        waiting().remove(&id);
+        lock.map_err(cache_failed)?.ok_or_else(StepError::cancelled)
+    }
+
+    fn lookup(&self, key: &CacheKey) -> Result<Option<Layer>, StepError> {
+        self.cache.lookup(key).map_err(cache_failed)
+    }
+
+    fn remember(&self, vertex: &Vertex, keys: &[CacheKey], full: &KeyParts, layer: &Layer) -> Result<(), StepError> {
+        let record = NewRecord {
+            keys,
+            definition: vertex.definition,
+            description: vertex.label.to_string(),
+            components: &full.components,
+            layer,
+        };
+        self.cache.record(record).map_err(cache_failed)
+    }
+}
+
+fn cache_failed(error: CacheError) -> StepError {
+    StepError::environment(error.message.clone(), error)
+}
+
+/// The root file system of a step's first input with the layer it added.
+fn stacked(inputs: &[Output], layer: Layer) -> Output {
+    let mut layers = inputs.first().map(|base| base.layers().to_vec()).unwrap_or_default();
+    layers.push(layer);
+    Output::Layers(layers)
+}
+
+fn difference(inputs: &[Output]) -> Result<Output, StepError> {
+    let [lower, upper] = inputs else { return Err(StepError::input("a difference takes two inputs")) };
+    match upper.layers().strip_prefix(lower.layers()) {
+        Some(layers) => Ok(Output::Layers(layers.to_vec())),
+        None => Err(StepError::input("the first input of a difference is not what the second one was made from")),
+    }
+}
