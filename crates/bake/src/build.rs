@@ -232,6 +232,9 @@ fn failed_build(
     let mut failed = CommandError::new(ErrorKind::Build, format!("{}{at}", error.message))
         .snippet(snippet)
         .hints(error.hints.clone());
+    if is_store_full(error) {
+        failed = failed.hint("`bake prune` frees space in the store");
+    }
     if let crate::wiring::Privilege::Rootless(bake_sandbox::userns::RootlessMap::Single) = &host.privilege
         && matches!(error.kind, StepErrorKind::Exit(code) if !(126..=127).contains(&code))
     {
@@ -241,4 +244,12 @@ fn failed_build(
         );
     }
     failed
+}
+
+/// Whether the step failed because there is no room in the store, however deep down.
+fn is_store_full(error: &bake_solver::StepError) -> bool {
+    let first: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    std::iter::successors(first, |error| error.source())
+        .filter_map(|error| error.downcast_ref::<bake_store::StoreError>())
+        .any(bake_store::StoreError::is_disk_full)
 }
