@@ -90,10 +90,11 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         }
     };
 
-    let assembled = assemble::assemble(&plan, &solved, &worker, input.source_date_epoch)?;
-    let exported = export::export(&assembled, request, host, &images, &progress)?;
-
+    let exported = assemble::assemble(&plan, &solved, &worker, input.source_date_epoch)
+        .and_then(|assembled| export::export(&assembled, request, host, &images, &progress));
+    // Also after a failure, which may be for want of the room that this makes.
     empty_trash(host);
+    let exported = exported?;
     progress.finish(Some(&Summary {
         ran: solved.ran,
         cached: solved.cached,
