@@ -7,6 +7,7 @@
 //!   blobs/sha256/HEX           complete, verified blobs (also blobs/sha512/HEX, for what others made)
 //!   ingest/new-RANDOM          a blob being written; deleted when its writer is gone
 //!   ingest/partial-sha256-HEX  a blob being pulled; kept so that the pull can be resumed
+//!   ingest/publish-RANDOM-ID   a snapshot that is in its place and not yet in the index; there only for that moment
 //!   snapshots/ID/fs            a committed layer directory
 //!   snapshots/ID/record.json   what the index knows of it, so that the index can be rebuilt
 //!   snapshots/ID/contents      hashes of its files, for layers of large copies
