@@ -56,6 +56,16 @@ impl SandboxError {
         }
     }
 
+    /// Whether the cause is a full disk or quota.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Host { source, .. } | Self::Setup { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::InvalidStep { .. } | Self::Execute(_) | Self::Died { .. } => false,
+        }
+    }
+
     pub(crate) fn host(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Host { action: action.into(), source: source.into(), hint: None }
     }

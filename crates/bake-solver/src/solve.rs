@@ -128,13 +128,13 @@ pub fn solve(
             let looks = failure.is_none()
                 && !state.queued.is_empty()
                 && matches!(options.parallelism, Parallelism::Processors(_));
-            let received = if looks {
+            let message = if looks {
                 receiver.recv_timeout(pause)
             } else {
                 receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            let (id, result) = match received {
-                Ok(received) => received,
+            let (id, result) = match message {
+                Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => {
                     pause = (pause * 2).min(LOOK_MAX);
                     continue;
@@ -145,12 +145,11 @@ pub fn solve(
             match result {
                 Ok(done) => state.finish(id, done, graph),
                 Err(error) if failure.is_none() => {
-                    failure =
-                        Some(if options.cancelled.load(Ordering::SeqCst) {
-                            SolveError::Cancelled
-                        } else {
-                            SolveError::Step { step: id, error }
-                        });
+                    failure = Some(if options.cancelled.load(Ordering::SeqCst) {
+                        SolveError::Cancelled
+                    } else {
+                        SolveError::Step { step: id, error }
+                    });
                     context.stop();
                 }
                 Err(_) => {}

@@ -7,6 +7,7 @@
 //!   blobs/sha256/HEX           complete, verified blobs (also blobs/sha512/HEX, for what others made)
 //!   ingest/new-RANDOM          a blob being written; deleted when its writer is gone
 //!   ingest/partial-sha256-HEX  a blob being pulled; kept so that the pull can be resumed
+//!   ingest/publish-RANDOM-ID   a snapshot that is in its place and not yet in the index; there only for that moment
 //!   snapshots/ID/fs            a committed layer directory
 //!   snapshots/ID/record.json   what the index knows of it, so that the index can be rebuilt
 //!   snapshots/ID/contents      hashes of its files, for layers of large copies
@@ -256,22 +257,22 @@ fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
     for entry in fs::read_dir(root).at("list", root)? {
         let name = entry.at("list", root)?.file_name().to_string_lossy().into_owned();
         // The leftovers of an interrupted creation may be completed; anything else is somebody's directory.
-        if !DIRECTORIES.contains(&name.as_str())
-            && name != "format"
-            && name != "reserve"
-            && !name.starts_with("format-")
-        {
+        if !DIRECTORIES.contains(&name.as_str()) && name != "format" && name != "reserve" {
             return Err(StoreError::NotAStore { path: root.to_path_buf(), found: name });
         }
     }
     create_directories(root)?;
     make_reserve(root);
     let text = format!("bake-store {FORMAT_VERSION}\nownership {}\n", ownership.name());
-    let temporary = root.join(format!("format-{}", std::process::id()));
+    let layout = Layout { root: root.to_path_buf(), ownership };
+    // What a killed creator leaves there is collected like any other unfinished file; the lock keeps this one's until it is linked.
+    let no_removal = crate::lock::GcLock::shared(&layout)?;
+    let temporary = layout.random("ingest", "format-")?;
     write_file(&temporary, text.as_bytes())?;
     // `link` never replaces: of several creators the first one decides.
     let linked = fs::hard_link(&temporary, root.join("format"));
     fs::remove_file(&temporary).at("remove", &temporary)?;
+    drop(no_removal);
     match linked {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -356,12 +357,16 @@ mod tests {
         let root = directory.path().join("store");
         DirBuilder::new().mode(0o700).create(&root).unwrap();
         fs::create_dir(root.join("blobs")).unwrap();
-        fs::write(root.join("format-1"), "").unwrap();
+        fs::create_dir(root.join("ingest")).unwrap();
+        fs::write(root.join("ingest/format-dead"), "").unwrap();
         assert!(matches!(
             Store::open(&root, OpenOptions { create: false, ..OPTIONS }),
             Err(StoreError::Missing { .. })
         ));
-        Store::open(&root, OPTIONS).unwrap();
+        let store = Store::open(&root, OPTIONS).unwrap();
+        // What the interrupted one left does not stay.
+        store.empty_trash().unwrap();
+        assert_eq!(fs::read_dir(root.join("ingest")).unwrap().count(), 0);
         let home = directory.path().join("home");
         DirBuilder::new().mode(0o700).create(&home).unwrap();
         fs::write(home.join("thesis.tex"), "").unwrap();

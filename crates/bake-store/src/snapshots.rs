@@ -231,11 +231,13 @@ impl Store {
             if let Some(snapshot) = self.existing(&no_removal, &row.record)? {
                 return Ok(Published { snapshot, already_there: true });
             }
+            let note = Publication::begin(&no_removal, self.layout(), &row.record.id)?;
             match fs::rename(&active.path, &destination) {
                 Ok(()) => {}
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) =>
                 {
+                    note.end(&no_removal)?;
                     drop(no_removal);
                     self.discard_unusable(&row.record.id)?;
                     continue;
@@ -245,6 +247,7 @@ impl Store {
             active.published = true;
             self.lease_ref().take(&no_removal, [Held::Snapshot(row.record.id.clone())])?;
             self.index().write("add a snapshot", |connection| row.insert(connection))?;
+            note.end(&no_removal)?;
             drop(no_removal);
             // The name of the lock file would otherwise stay in the snapshot for good.
             let lock_path = destination.join("lock");
@@ -369,6 +372,26 @@ impl Store {
         Ok(())
     }
 
+    /// Takes away directories that were published by a process which did not live to add the row: no row will ever come.
+    ///
+    /// Nobody has such a directory in use, because what is looked up is looked up by its row.
+    pub(crate) fn collect_unfinished_publications(&self, _alone: &GcLock) -> Result<(), StoreError> {
+        let ingest = self.layout().directory("ingest");
+        for entry in fs::read_dir(&ingest).at("list", &ingest)? {
+            let entry = entry.at("list", &ingest)?;
+            let name = entry.file_name();
+            let note = name.to_str().and_then(|name| name.strip_prefix(PUBLICATION)?.split_once('-'));
+            let Some((_, id)) = note else { continue };
+            if let Ok(id) = SnapshotId::new(id)
+                && self.index().read("look up a snapshot", |connection| row_of(connection, &id))?.is_none()
+            {
+                self.layout().move_to_trash(&self.layout().snapshot(&id))?;
+            }
+            fs::remove_file(entry.path()).at("remove", entry.path())?;
+        }
+        Ok(())
+    }
+
     fn select(&self, condition: &str, value: &dyn rusqlite::ToSql) -> Result<Vec<Snapshot>, StoreError> {
         let no_removal = GcLock::shared(self.layout())?;
         let rows = self.index().read("look up snapshots", |connection| {
@@ -392,6 +415,31 @@ impl Store {
         self.lease_ref().take(no_removal, [Held::Snapshot(row.record.id.clone())])?;
         self.note_snapshot_use(&row.record.id, row.used_unix_s);
         Ok(Some(row.into_snapshot(self.layout())))
+    }
+}
+
+/// What the name of a note that a snapshot is being published begins with; random digits, `-` and the ID follow.
+pub(crate) const PUBLICATION: &str = "publish-";
+
+/// The note that a directory was renamed to its final name and has no row yet.
+///
+/// It is there only while its maker holds the lock against removal, so whoever holds that lock alone and finds one knows that
+/// its maker failed or died.
+struct Publication {
+    path: PathBuf,
+}
+
+impl Publication {
+    fn begin(_no_removal: &GcLock, layout: &Layout, id: &SnapshotId) -> Result<Self, StoreError> {
+        let mut path = layout.random("ingest", PUBLICATION)?.into_os_string();
+        path.push(format!("-{id}"));
+        let path = PathBuf::from(path);
+        File::create_new(&path).at("create", &path)?;
+        Ok(Self { path })
+    }
+
+    fn end(self, _no_removal: &GcLock) -> Result<(), StoreError> {
+        fs::remove_file(&self.path).at("remove", &self.path)
     }
 }
 
@@ -493,6 +541,21 @@ mod tests {
             Err(StoreError::NotFound { .. })
         ));
         store.empty_trash().unwrap();
+        assert_eq!(test.leftovers(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_directory_whose_publisher_died_before_it_added_the_row_is_collected() {
+        let test = TestStore::new();
+        let store = &test.store;
+        let (dead, live) = (test.publish("dead", &[("file", "")]), test.publish("live", &[("file", "")]));
+        test.sql("DELETE FROM snapshot WHERE id = 'dead'");
+        for id in [&dead, &live] {
+            fs::write(store.layout().directory("ingest").join(format!("publish-00ff-{id}")), "").unwrap();
+        }
+        store.empty_trash().unwrap();
+        assert!(!store.layout().snapshot(&dead).exists());
+        assert!(store.layout().snapshot(&live).exists());
         assert_eq!(test.leftovers(), Vec::<String>::new());
     }
 

@@ -18,6 +18,7 @@ use crate::error::AtPath;
 use crate::layout::Layout;
 use crate::lease::{held_by_anyone, is_locked};
 use crate::lock::{GcLock, remove_stale_key_locks, try_lock};
+use crate::snapshots::PUBLICATION;
 use crate::store::Store;
 
 /// Directories deeper than this are moved up to the trash's top instead of being descended into: every level costs a
@@ -64,6 +65,7 @@ impl Store {
                 layout.move_to_trash(&path)?;
             }
         }
+        self.collect_unfinished_publications(&alone)?;
         collect_ingests(layout, &alone, PARTIAL_KEEP)?;
         remove_stale_key_locks(layout)?;
         held_by_anyone(layout, &alone)?;
@@ -105,6 +107,10 @@ pub(crate) fn collect_ingests(layout: &Layout, _alone: &GcLock, partial_keep: Du
     for entry in fs::read_dir(&ingest).at("list", &ingest)? {
         let entry = entry.at("list", &ingest)?;
         let path = entry.path();
+        // These say more than that their writer is gone; see there.
+        if entry.file_name().as_encoded_bytes().starts_with(PUBLICATION.as_bytes()) {
+            continue;
+        }
         let Ok(file) = fs::File::open(&path) else { continue };
         let partial = entry.file_name().as_encoded_bytes().starts_with(b"partial-");
         let modified = file.metadata().and_then(|metadata| metadata.modified()).at("inspect", &path)?;

@@ -4,6 +4,8 @@ use bake_oci::CacheKey;
 use bake_solver::{CacheError, CacheStore, Layer, NewRecord};
 use bake_store::{CacheRecord, Store, StoreError};
 
+use crate::images::chain_of;
+
 /// Remembers layers in the local store.
 #[derive(Debug, Clone)]
 pub struct StoreCache {
@@ -19,7 +21,7 @@ impl StoreCache {
 
 fn failed(message: &str) -> impl FnOnce(StoreError) -> CacheError {
     let message = message.to_owned();
-    move |source| CacheError { message, source: Some(Box::new(source)) }
+    move |source| CacheError { message: format!("{message}: {}", chain_of(&source)), source: Some(Box::new(source)) }
 }
 
 impl CacheStore for StoreCache {

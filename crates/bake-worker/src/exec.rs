@@ -296,5 +296,9 @@ fn sandbox_failed(error: &SandboxError, op: &ExecOp) -> StepError {
     }
     let mut failed = StepError::environment(chain_of(error), error.to_string());
     failed.hints.extend(error.hint().map(str::to_owned));
+    // What the sandbox makes for a step, it makes in the layer that the step writes.
+    if error.is_disk_full() {
+        failed = failed.hint("`bake prune` frees space in the store");
+    }
     failed
 }

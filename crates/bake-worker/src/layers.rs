@@ -7,7 +7,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bake_oci::{DiffId, Digester, SnapshotId};
@@ -27,8 +29,8 @@ pub struct LayerIdentity {
     pub tar_size_bytes: u64,
 }
 
-/// Computes diff IDs on threads of its own.
-#[derive(Debug, Clone)]
+/// Computes diff IDs on threads of its own. They have ended once this is dropped, whatever they were at.
+#[derive(Debug)]
 pub struct LayerDigests {
     shared: Arc<Shared>,
 }
@@ -39,12 +41,15 @@ struct Shared {
     format: LayerFormat,
     state: Mutex<State>,
     changed: Condvar,
+    /// Set when nobody wants a diff ID any more.
+    stopped: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<(SnapshotId, PathBuf)>,
     threads: usize,
+    started: Vec<JoinHandle<()>>,
     known: HashMap<SnapshotId, Result<LayerIdentity, String>>,
     underway: Vec<SnapshotId>,
 }
@@ -52,7 +57,8 @@ struct State {
 impl LayerDigests {
     /// Diff IDs of layers of `store`.
     pub fn new(store: Store, format: LayerFormat) -> Self {
-        let shared = Shared { store, format, state: Mutex::default(), changed: Condvar::new() };
+        let shared =
+            Shared { store, format, state: Mutex::default(), changed: Condvar::new(), stopped: AtomicBool::new(false) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -63,7 +69,7 @@ impl LayerDigests {
         if state.threads < THREADS_MAX {
             state.threads += 1;
             let shared = Arc::clone(&self.shared);
-            std::thread::spawn(move || shared.work());
+            state.started.push(std::thread::spawn(move || shared.work()));
         }
     }
 
@@ -93,6 +99,24 @@ impl LayerDigests {
         match (snapshot.record.diff_id, snapshot.record.tar_size_bytes) {
             (Some(diff_id), Some(tar_size_bytes)) => Ok(LayerIdentity { diff_id, tar_size_bytes }),
             _ => self.shared.compute(&layer.snapshot, &snapshot.path).map_err(failed),
+        }
+    }
+}
+
+impl Drop for LayerDigests {
+    /// Not every diff ID is needed: that of a stage from which another one copies is not. A thread that outlived the build would
+    /// hold the store open, so that the process could end without giving up its lease.
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        let started = {
+            let mut state = self.shared.lock();
+            state.queue.clear();
+            std::mem::take(&mut state.started)
+        };
+        for thread in started {
+            if thread.join().is_err() {
+                tracing::debug!("a thread that computed diff IDs panicked");
+            }
         }
     }
 }
@@ -132,7 +156,7 @@ impl Shared {
     }
 
     fn compute(&self, id: &SnapshotId, path: &Path) -> Result<LayerIdentity, String> {
-        let mut sink = DigestSink { digester: Digester::new(), bytes: 0 };
+        let mut sink = DigestSink { digester: Digester::new(), bytes: 0, stopped: &self.stopped };
         let contents = bake_store::contents_beside(path).map_err(|error| crate::images::chain_of(&error))?;
         let options = WriteOptions { contents: contents.as_ref(), ..WriteOptions::default() };
         write_layer(path, self.format, options, &mut sink).map_err(|error| crate::images::chain_of(&error))?;
@@ -144,13 +168,17 @@ impl Shared {
     }
 }
 
-struct DigestSink {
+struct DigestSink<'a> {
     digester: Digester,
     bytes: u64,
+    stopped: &'a AtomicBool,
 }
 
-impl Write for DigestSink {
+impl Write for DigestSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("nobody wants the diff ID any more"));
+        }
         self.digester.update(bytes);
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
@@ -190,4 +218,30 @@ pub(crate) fn publish(
         created_ns: Some(i64::try_from(now).unwrap_or(i64::MAX)),
     };
     Ok((layer, published.snapshot.path))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use bake_store::{OpenOptions, Ownership};
+
+    use super::*;
+
+    #[test]
+    fn threads_end_with_what_they_work_for_and_give_up_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = OpenOptions { ownership: Ownership::Native, create: true };
+        let store = Store::open(&directory.path().join("store"), options).unwrap();
+        let layer = directory.path().join("layer");
+        std::fs::create_dir(&layer).unwrap();
+        std::fs::write(layer.join("large"), vec![1; 64 << 20]).unwrap();
+        let digests = LayerDigests::new(store, LayerFormat::ROOT);
+        for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+            digests.begin(&SnapshotId::new(name).unwrap(), &layer);
+        }
+        let shared = Arc::downgrade(&digests.shared);
+        drop(digests);
+        assert!(shared.upgrade().is_none(), "a thread still holds the store");
+    }
 }

@@ -93,16 +93,17 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         }
     };
 
-    let assembled = assemble::assemble(&plan, &solved, &worker, input.source_date_epoch)?;
-    let exported = match export::export(&assembled, request, host, &images, &progress, &cancelled) {
+    let exported = assemble::assemble(&plan, &solved, &worker, input.source_date_epoch)
+        .and_then(|assembled| export::export(&assembled, request, host, &images, &progress, &cancelled));
+    // Also after a failure, which may be for want of the room that this makes.
+    empty_trash(host);
+    let exported = match exported {
         Err(_) if cancelled.load(Ordering::SeqCst) => {
             progress.finish(None);
             return Err(CommandError::interrupted());
         }
         exported => exported?,
     };
-
-    empty_trash(host);
     progress.finish(Some(&Summary {
         ran: solved.ran,
         cached: solved.cached,
@@ -241,6 +242,9 @@ fn failed_build(
     let mut failed = CommandError::new(ErrorKind::Build, format!("{}{at}", error.message))
         .snippet(snippet)
         .hints(error.hints.clone());
+    if is_store_full(error) {
+        failed = failed.hint("`bake prune` frees space in the store");
+    }
     if let crate::wiring::Privilege::Rootless(bake_sandbox::userns::RootlessMap::Single) = &host.privilege
         && matches!(error.kind, StepErrorKind::Exit(code) if !(126..=127).contains(&code))
     {
@@ -250,4 +254,12 @@ fn failed_build(
         );
     }
     failed
+}
+
+/// Whether the step failed because there is no room in the store, however deep down.
+fn is_store_full(error: &bake_solver::StepError) -> bool {
+    let first: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    std::iter::successors(first, |error| error.source())
+        .filter_map(|error| error.downcast_ref::<bake_store::StoreError>())
+        .any(bake_store::StoreError::is_disk_full)
 }
