@@ -27,6 +27,7 @@ mod node;
 mod overlay;
 mod ownership;
 mod snapshotter;
+mod squash;
 mod stack;
 mod tree;
 mod unpack;
@@ -43,6 +44,7 @@ pub use layer_write::{LayerStats, WriteOptions, write_layer};
 pub use overlay::{LOWERS_MAX, MOUNTER_ID_ON_DISK, OverlaySnapshotter};
 pub use ownership::{DeviceKind, OwnerKept, make_device, read_owner, set_owner};
 pub use snapshotter::{Active, Snapshotter};
+pub use squash::squash;
 pub use tree::{
     FileHasher, FileIdentity, Filter, NoMemory, Selection, TREE_ENTRIES_MAX, TreeEntry, TreeOptions, digest_entries,
     digest_tree,

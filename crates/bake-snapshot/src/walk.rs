@@ -19,6 +19,10 @@ pub(crate) const DEPTH_MAX: usize = 900;
 /// Paths of more bytes than this are opened piece by piece: the kernel takes at most 4095 at once.
 const PATH_PIECE_BYTES_MAX: usize = 4000;
 
+/// How directories are opened to list them and to work in them.
+pub(crate) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 /// Bytes asked from the kernel per `getdents64` call: about 1000 names.
 const NAMES_BUFFER_BYTES: usize = 32 * 1024;
 
@@ -113,8 +117,7 @@ pub(crate) fn open_root(path: &Path) -> Result<OwnedFd> {
 
 /// Opens the directory `name` of `parent`; a symbolic link is an error.
 pub(crate) fn open_directory_at(parent: BorrowedFd<'_>, name: &[u8]) -> std::result::Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
+    rustix::fs::openat(parent, name, DIRECTORY, Mode::empty())
 }
 
 /// Opens `path` below `root`, refusing links on the way and at its end. Empty: a second description of `root`.

@@ -5,14 +5,15 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use bake_oci::{Entry, EntryKind, LayerReader};
 use bake_snapshot::{
     Contents, CopySnapshotter, LayerFormat, MOUNTER_ID_ON_DISK, MergedView, OverlaySnapshotter, Snapshotter,
-    UnpackLimits, WriteOptions, digest_layer, unpack, write_layer,
+    UnpackLimits, WriteOptions, digest_layer, squash, unpack, write_layer,
 };
 use support::{Layers, archive, entries, is_root, names};
 
@@ -428,4 +429,56 @@ fn inside_a_user_namespace() {
     // A real owner and a recorded one are the same to a digest.
     let view = MergedView::open(&overlay, &[&base, &upper]).unwrap();
     assert_eq!(view.lstat(b"shadow").unwrap().unwrap().gid, 42);
+}
+
+/// Everything that a stack shows, through overlay itself.
+fn shown(overlay: &OverlaySnapshotter, lowers: &[&Path]) -> Vec<bake_snapshot::TreeEntry> {
+    let options = bake_snapshot::TreeOptions {
+        ownership: bake_snapshot::Ownership::Native,
+        xattrs: true,
+        entries_max: bake_snapshot::TREE_ENTRIES_MAX,
+    };
+    let view = overlay.view(lowers).unwrap();
+    let mut everything = |_: &[u8], _: bool| bake_snapshot::Selection::Include;
+    bake_snapshot::digest_tree(view.as_fd(), b"/", options, &mut everything, &mut bake_snapshot::NoMemory)
+        .unwrap()
+        .unwrap()
+}
+
+#[test]
+fn squashed_layers_show_what_the_stack_shows() {
+    if !is_root() {
+        return;
+    }
+    let layers = Layers::new(LayerFormat::ROOT);
+    let overlay = OverlaySnapshotter::new(LayerFormat::ROOT);
+    let scripts = [
+        BASE,
+        "rm -r d/s; mkdir d/s; echo 9 >d/s/nine; rm keep; chmod 700 .; echo file >ro.new; rm -r ro; mv ro.new ro",
+        "echo again >keep; rm dir/a; mkdir -p d/s/sub; rm -r etc; ln -s nowhere etc; echo y >d/s/one; ln keep keep2",
+        "rm ro; mkdir ro; echo in >ro/in; rm etc; mkdir etc; echo user >etc/passwd; chown 7:8 dir; touch -d @99 dir",
+        "rm -r d; echo d >d; rm keep; setfattr -n user.a -v b dir/b 2>/dev/null || echo x >>dir/b; mkfifo pipe2",
+        "rm d; mkdir -p d/s; echo last >d/s/last; rm -r ro; mkdir -m 711 ro; rm pipe pipe2",
+    ];
+    let mut stack: Vec<PathBuf> = Vec::new();
+    for (number, script) in scripts.iter().enumerate() {
+        let below: Vec<&Path> = stack.iter().map(PathBuf::as_path).collect();
+        let (layer, _) = layers.step(&overlay, &below, &format!("layer{number}"), script);
+        stack.push(layer);
+    }
+    let stack: Vec<&Path> = stack.iter().map(PathBuf::as_path).collect();
+    let expected = shown(&overlay, &stack);
+    for first in 0..stack.len() {
+        for last in first + 1..=stack.len() {
+            let squashed = layers.fresh(&format!("squashed-{first}-{last}"));
+            squash(&stack[..first], &stack[first..last], &squashed, LayerFormat::ROOT).unwrap();
+            let shorter: Vec<&Path> = [&stack[..first], &[&squashed], &stack[last..]].concat();
+            assert_eq!(shown(&overlay, &shorter), expected, "layers {first} to {last}");
+            // And squashed once more, together with what is above it.
+            let again = layers.fresh(&format!("again-{first}-{last}"));
+            squash(&stack[..first], &[&[&*squashed], &stack[last..]].concat(), &again, LayerFormat::ROOT).unwrap();
+            let shortest: Vec<&Path> = [&stack[..first], &[&again]].concat();
+            assert_eq!(shown(&overlay, &shortest), expected, "layers {first} to {last}, and the rest");
+        }
+    }
 }

@@ -130,6 +130,8 @@ pub struct Images {
     format: LayerFormat,
     /// Where blobs that were named by some image come from, by blob.
     origins: Mutex<HashMap<Digest, Origin>>,
+    /// Directories of layers that were looked up before: the store keeps them for as long as it is used here.
+    known: Mutex<HashMap<SnapshotId, PathBuf>>,
     /// Layers being unpacked: whoever wants one that is under way waits for it.
     unpacking: Mutex<HashMap<SnapshotId, Arc<Mutex<()>>>>,
     cancelled: Arc<AtomicBool>,
@@ -144,6 +146,7 @@ impl Images {
             layouts,
             format,
             origins: Mutex::default(),
+            known: Mutex::default(),
             unpacking: Mutex::default(),
             cancelled: Arc::default(),
         }
@@ -457,10 +460,24 @@ impl Images {
         self.shortened(layers, directories.into_iter().flatten().collect())
     }
 
+    /// A directory that was looked up before.
+    fn known_directory(&self, id: &SnapshotId) -> Option<PathBuf> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Keeps the directory of a snapshot in mind: a long stack is looked up once for each of its steps.
+    fn know_directory(&self, id: SnapshotId, path: PathBuf) -> PathBuf {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, path.clone());
+        path
+    }
+
     /// The directory of layer number `index` if it is there: under the layer's own name, or under that of the stack.
     fn directory_of(&self, layers: &[Layer], index: usize, layer: &Layer) -> Result<Option<PathBuf>, ImageError> {
+        if let Some(path) = self.known_directory(&layer.snapshot) {
+            return Ok(Some(path));
+        }
         if let Some(snapshot) = self.store.snapshot(&layer.snapshot)? {
-            return Ok(Some(snapshot.path));
+            return Ok(Some(self.know_directory(layer.snapshot.clone(), snapshot.path)));
         }
         if layer.blob.is_none() {
             return Ok(None);
