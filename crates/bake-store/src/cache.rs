@@ -8,6 +8,7 @@ use crate::index::{from_sql, parse_column, to_sql};
 use crate::layout::now_unix_s;
 use crate::lease::Held;
 use crate::lock::GcLock;
+use crate::past::{RecordNotes, evict_record, insert_selections, names_of};
 use crate::store::Store;
 use crate::tags::BlobDescriptor;
 
@@ -22,9 +23,6 @@ const PART_SIZE_MAX: usize = 16 << 20;
 
 /// A step's text may hold a whole heredoc; the description is its first line or so.
 const DESCRIPTION_SIZE_MAX: usize = 16 << 10;
-
-/// How many records an explanation may want to compare with.
-const NEAREST_MAX: i64 = 16;
 
 /// The stored result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +83,13 @@ impl Store {
     ///
     /// Every snapshot it names must be in the store.
     pub fn cache_record(&self, record: &CacheRecord) -> Result<(), StoreError> {
+        self.cache_record_with(record, &RecordNotes::default())
+    }
+
+    /// As [`Store::cache_record`], with what explains a later miss.
+    pub fn cache_record_with(&self, record: &CacheRecord, notes: &RecordNotes) -> Result<(), StoreError> {
         check(record)?;
+        check_notes(record, notes)?;
         let _no_removal = GcLock::shared(self.layout())?;
         let missing = self.index().write("add a cache record", |connection| {
             for snapshot in &record.snapshots {
@@ -95,28 +99,13 @@ impl Store {
                     return Ok(Some(snapshot.clone()));
                 }
             }
-            insert(connection, record)?;
+            insert(connection, record, notes)?;
             Ok(None)
         })?;
         match missing {
             Some(snapshot) => Err(StoreError::NotFound { what: format!("snapshot {snapshot}") }),
             None => Ok(()),
         }
-    }
-
-    /// The newest records of a step's definition, newest first, at most 16: what a miss is explained against.
-    ///
-    /// They may be unusable: their snapshots are neither checked nor held.
-    pub fn cache_records_for_definition(&self, definition: &DefinitionDigest) -> Result<Vec<CacheRecord>, StoreError> {
-        self.nearest("definition = ?1", &definition.0.as_slice())
-    }
-
-    /// The newest records of steps with this text, newest first, at most 16: the nearest ones when the definition
-    /// itself has changed.
-    ///
-    /// They may be unusable: their snapshots are neither checked nor held.
-    pub fn cache_records_for_description(&self, description: &str) -> Result<Vec<CacheRecord>, StoreError> {
-        self.nearest("description = ?1", &description)
     }
 
     /// Forgets the record of a cache key, such as one whose result turned out to be unusable.
@@ -185,23 +174,6 @@ impl Store {
                 .optional()
         })
     }
-
-    fn nearest(&self, condition: &str, value: &dyn rusqlite::ToSql) -> Result<Vec<CacheRecord>, StoreError> {
-        self.index().read("list cache records", |connection| {
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT id, definition, result, components, description, created, used
-                 FROM record WHERE {condition} ORDER BY created DESC, id DESC LIMIT {NEAREST_MAX}"
-            ))?;
-            let rows = statement.query_map([value], record_from_row)?.collect::<Result<Vec<_>, _>>()?;
-            rows.into_iter()
-                .map(|(id, mut record)| {
-                    add_snapshots(connection, id, &mut record, "")?;
-                    add_keys(connection, id, &mut record)?;
-                    Ok(record)
-                })
-                .collect()
-        })
-    }
 }
 
 fn check(record: &CacheRecord) -> Result<(), StoreError> {
@@ -230,12 +202,13 @@ fn check(record: &CacheRecord) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn insert(connection: &Connection, record: &CacheRecord) -> rusqlite::Result<()> {
+fn insert(connection: &Connection, record: &CacheRecord, notes: &RecordNotes) -> rusqlite::Result<()> {
     let used = if record.used_unix_s == 0 { now_unix_s() } else { record.used_unix_s };
     connection
         .prepare_cached(
-            "INSERT INTO record (definition, result, components, description, created, used)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO record
+                 (definition, result, components, description, created, used, step, inputs, selections)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             record.definition.0,
@@ -243,9 +216,13 @@ fn insert(connection: &Connection, record: &CacheRecord) -> rusqlite::Result<()>
             record.components,
             record.description,
             record.created_unix_s,
-            used
+            used,
+            notes.step,
+            notes.inputs,
+            names_of(&notes.selections),
         ])?;
     let id = connection.last_insert_rowid();
+    insert_selections(connection, &notes.selections)?;
     let mut replaced = Vec::new();
     for key in &record.keys {
         let previous: Option<i64> = connection
@@ -266,14 +243,29 @@ fn insert(connection: &Connection, record: &CacheRecord) -> rusqlite::Result<()>
         let still_found =
             connection.prepare_cached("SELECT 1 FROM record_key WHERE record = ?1")?.exists([previous])?;
         if !still_found {
-            delete_record(connection, previous)?;
+            drop_record(connection, previous)?;
         }
     }
     Ok(())
 }
 
-/// Deletes one record and everything that hangs on it.
+fn check_notes(record: &CacheRecord, notes: &RecordNotes) -> Result<(), StoreError> {
+    let too_large = notes.step.len() > DESCRIPTION_SIZE_MAX
+        || notes.inputs.len() > PART_SIZE_MAX
+        || notes.selections.len() > KEYS_MAX;
+    if too_large {
+        return Err(StoreError::invalid_text(&record.description, "the notes of a cache record", "they are too long"));
+    }
+    Ok(())
+}
+
+/// Takes a record out because its result is to go, and keeps what explains that.
 pub(crate) fn delete_record(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    evict_record(connection, id, "bake prune")
+}
+
+/// Deletes one record and everything that hangs on it.
+pub(crate) fn drop_record(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM record_key WHERE record = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM record_snapshot WHERE record = ?1")?.execute([id])?;
     connection.prepare_cached("DELETE FROM record WHERE id = ?1")?.execute([id])?;
@@ -284,7 +276,7 @@ fn delete_keyless(connection: &Connection) -> rusqlite::Result<()> {
     let mut statement =
         connection.prepare_cached("SELECT id FROM record WHERE id NOT IN (SELECT record FROM record_key)")?;
     let ids = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-    ids.into_iter().try_for_each(|id| delete_record(connection, id))
+    ids.into_iter().try_for_each(|id| evict_record(connection, id, "a build that could not use it"))
 }
 
 fn record_from_row(row: &Row<'_>) -> rusqlite::Result<(i64, CacheRecord)> {
@@ -374,12 +366,11 @@ mod tests {
         test.store.cache_record(&second).unwrap();
         assert_eq!(test.store.cache_lookup(&CacheKey::of(b"k2")).unwrap(), Some(second.clone()));
         assert_eq!(test.store.cache_lookup(&CacheKey::of(b"k1")).unwrap().unwrap().result, b"first");
-        let all = test.store.cache_records_for_definition(&first.definition).unwrap();
-        assert_eq!(all.iter().map(|record| record.result.as_slice()).collect::<Vec<_>>(), [&b"second"[..], b"first"]);
-        assert_eq!(test.store.cache_records_for_description("RUN make").unwrap(), all);
+        let count = || test.store.past_records(&first.definition, "", "").unwrap().len();
+        assert_eq!(count(), 2);
         // With its last key the first record goes altogether.
         test.store.cache_record(&record(&["k1"], &[], "third")).unwrap();
-        assert_eq!(test.store.cache_records_for_definition(&first.definition).unwrap().len(), 2);
+        assert_eq!(count(), 2);
         test.store.forget_cache_key(&CacheKey::of(b"k1")).unwrap();
         assert_eq!(test.store.cache_lookup(&CacheKey::of(b"k1")).unwrap(), None);
     }

@@ -16,6 +16,7 @@ use crate::ingest::hash_into;
 use crate::layout::ALGORITHMS;
 use crate::lease::other_live_leases;
 use crate::lock::GcLock;
+use crate::past::evict_record;
 use crate::snapshots::{Snapshot, all_rows, row_from_directory};
 use crate::store::Store;
 use crate::tags::{read_tag, read_tags};
@@ -223,7 +224,7 @@ impl Store {
         for (id, description, snapshot) in dangling {
             if repair {
                 self.index()
-                    .write("remove a cache record", |connection| crate::cache::delete_record(connection, id))?;
+                    .write("remove a cache record", |connection| evict_record(connection, id, "bake fsck"))?;
             }
             report.problem(
                 format!("the cache record of `{description}` needs snapshot {snapshot}, which is gone"),
@@ -351,7 +352,7 @@ mod tests {
         fs::remove_dir_all(store.layout().snapshot(&gone)).unwrap();
         test.sql(&format!("DELETE FROM snapshot WHERE id = '{unlisted}'"));
         test.sql(&format!("UPDATE snapshot SET boot_id = 'other' WHERE id = '{torn}'"));
-        test.sql("INSERT INTO record VALUES (1, x'', x'', x'', 'RUN x', 0, 0)");
+        test.sql("INSERT INTO record VALUES (1, zeroblob(32), x'', x'', 'RUN x', 0, 0, '', x'', x'')");
         test.sql("INSERT INTO record_snapshot VALUES (1, 0, 'never')");
         let check = |snapshot: &Snapshot| {
             if snapshot.record.id == wrong { Err("has another tree".to_owned()) } else { Ok(()) }

@@ -17,8 +17,8 @@ use crate::StoreError;
 use crate::layout::{FORMAT_VERSION, Layout};
 use crate::lock::{lock, open_lock_file};
 
-/// The version of the tables below (`PRAGMA user_version`).
-const SCHEMA_VERSION: i64 = 1;
+/// The version of the tables below (`PRAGMA user_version`). A store of an older version is brought up to date when it is opened.
+const SCHEMA_VERSION: i64 = 2;
 
 /// How long a process waits for another one's write transaction before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,8 +30,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 /// which does it whenever the last process leaves.
 const LOG_SIZE_MAX: u64 = 256 << 10;
 
+/// The tables of version 1.
+///
 /// Instants are seconds since 1970; tree digests, keys and definitions are 32 bytes; other digests are text.
-const SCHEMA: &str = "
+const SCHEMA_1: &str = "
 CREATE TABLE snapshot (
     id TEXT PRIMARY KEY, tree BLOB NOT NULL, diff_id TEXT, tar_size INTEGER,
     size INTEGER NOT NULL, entries INTEGER NOT NULL, origin TEXT NOT NULL,
@@ -60,6 +62,29 @@ CREATE INDEX compressed_by_digest ON compressed (digest);
 CREATE TABLE remembered (
     space TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (space, name)
 ) WITHOUT ROWID;
+";
+
+/// What version 2 adds: what explains a miss, and the journal.
+const SCHEMA_2: &str = "
+DROP INDEX record_by_description;
+ALTER TABLE record ADD COLUMN step TEXT NOT NULL DEFAULT '';
+ALTER TABLE record ADD COLUMN inputs BLOB NOT NULL DEFAULT x'';
+ALTER TABLE record ADD COLUMN selections BLOB NOT NULL DEFAULT x'';
+CREATE INDEX record_by_step ON record (step, created);
+CREATE TABLE evicted (
+    id INTEGER PRIMARY KEY, definition BLOB NOT NULL, components BLOB NOT NULL, description TEXT NOT NULL,
+    created INTEGER NOT NULL, step TEXT NOT NULL, inputs BLOB NOT NULL, selections BLOB NOT NULL,
+    evicted INTEGER NOT NULL, evicted_by TEXT NOT NULL
+);
+CREATE INDEX evicted_by_definition ON evicted (definition, created);
+CREATE INDEX evicted_by_step ON evicted (step, created);
+CREATE INDEX evicted_by_time ON evicted (evicted);
+CREATE TABLE selection (
+    number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, used INTEGER NOT NULL,
+    paths BLOB NOT NULL
+);
+CREATE INDEX selection_by_use ON selection (used, size);
+CREATE TABLE build (number INTEGER PRIMARY KEY AUTOINCREMENT, ended INTEGER NOT NULL, document BLOB NOT NULL);
 ";
 
 /// The lazily opened connection of this process.
@@ -192,6 +217,9 @@ impl Index {
             connection = self.create()?;
             version = schema_version(&connection).map_err(fail)?;
         }
+        if (1..SCHEMA_VERSION).contains(&version) {
+            version = Self::migrate(&mut connection).map_err(|error| self.error("bring the tables up to date", error))?;
+        }
         if version != SCHEMA_VERSION {
             return Err(StoreError::UnknownVersion {
                 path: self.path.clone(),
@@ -222,11 +250,26 @@ impl Index {
                 .map_err(fail)?;
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(fail)?;
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-            transaction.execute_batch(SCHEMA).map_err(fail)?;
+            transaction.execute_batch(SCHEMA_1).map_err(fail)?;
+            transaction.execute_batch(SCHEMA_2).map_err(fail)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
             transaction.commit().map_err(fail)?;
         }
         Ok(connection)
+    }
+
+    /// Brings the tables of an older version up to date, in one transaction; returns the version they have then.
+    fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have been faster.
+        let version = schema_version(&transaction)?;
+        if version != 1 {
+            return Ok(version);
+        }
+        transaction.execute_batch(SCHEMA_2)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.commit()?;
+        Ok(SCHEMA_VERSION)
     }
 
     fn error(&self, action: &'static str, error: rusqlite::Error) -> StoreError {
@@ -280,4 +323,49 @@ pub(crate) fn parse_column<T: std::str::FromStr<Err: std::error::Error + Send + 
     text.parse().map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use super::*;
+    use crate::testing::{OPTIONS, TestStore};
+
+    fn tables(store: &crate::Store) -> Vec<String> {
+        let read = store.index().read("test", |connection| {
+            let mut statement = connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        });
+        read.unwrap()
+    }
+
+    #[test]
+    fn a_store_of_version_1_is_brought_up_to_date() {
+        let fresh = tables(&TestStore::new().store);
+        let test = TestStore::new();
+        let (root, path) = (test.store.root().to_owned(), test.store.layout().index());
+        drop(test.store);
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+        }
+        let old = Connection::open(&path).unwrap();
+        old.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)).unwrap();
+        old.execute_batch(SCHEMA_1).unwrap();
+        old.execute_batch("INSERT INTO record VALUES (1, zeroblob(32), x'01', x'5b5d', 'RUN x', 5, 5)").unwrap();
+        old.execute_batch("INSERT INTO record_key VALUES (zeroblob(32), 1); PRAGMA user_version = 1").unwrap();
+        drop(old);
+        // Several processes find it old at the same time.
+        let stores: Vec<_> = (0..4).map(|_| crate::Store::open(&root, OPTIONS).unwrap()).collect();
+        std::thread::scope(|scope| {
+            for store in &stores {
+                scope.spawn(|| assert_eq!(store.journal().unwrap(), []));
+            }
+        });
+        assert_eq!(tables(&stores[0]), fresh);
+        let record = stores[1].cache_lookup(&bake_oci::CacheKey([0; 32])).unwrap().unwrap();
+        assert_eq!((record.result.as_slice(), record.created_unix_s), (&[1][..], 5));
+        let past = stores[2].past_records(&bake_oci::DefinitionDigest([0; 32]), "RUN x", "RUN ").unwrap();
+        assert_eq!(past[0].components, b"[]");
+    }
 }

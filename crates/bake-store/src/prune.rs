@@ -18,6 +18,7 @@ use crate::cache_mounts::remove_slot;
 use crate::error::AtPath;
 use crate::layout::{RESERVE_BYTES, make_reserve, now_unix_s};
 use crate::lock::GcLock;
+use crate::past::evict_all_records;
 use crate::store::Store;
 use crate::trash::collect_ingests;
 use crate::usage::{ItemKind, Need, Roots, StoreItem, Target};
@@ -121,6 +122,7 @@ impl Store {
                 report.records += self.forget_records()?;
             }
             self.forget_unusable(options.all)?;
+            self.tidy_past()?;
             if options.all {
                 collect_ingests(self.layout(), &GcLock::exclusive(self.layout())?, Duration::ZERO)?;
             }
@@ -238,9 +240,7 @@ impl Store {
     /// Forgets all results; their layers are for others to keep. Returns how many there were.
     fn forget_records(&self) -> Result<u64, StoreError> {
         self.index().write("forget all results", |connection| {
-            connection.execute("DELETE FROM record_key", [])?;
-            connection.execute("DELETE FROM record_snapshot", [])?;
-            connection.execute("DELETE FROM record", []).map(|count| u64::try_from(count).unwrap_or(u64::MAX))
+            evict_all_records(connection, "bake prune")
         })
     }
 
