@@ -76,6 +76,11 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("the op types hold only strings, numbers and lists")
 }
 
+/// The words of a `command` component.
+pub fn command_words(value: &str) -> Option<Vec<String>> {
+    serde_json::from_str(value).ok()
+}
+
 fn source_components(source: &SourceOp) -> Vec<Component> {
     match source {
         SourceOp::Scratch => vec![Component::new("source", "scratch")],

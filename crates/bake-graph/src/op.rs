@@ -116,6 +116,8 @@ pub struct ExecOp {
     pub args: Vec<String>,
     /// Environment in order.
     pub env: Vec<(String, String)>,
+    /// The names of those variables of the environment that are build arguments, for explanations; never part of a key.
+    pub build_args: Vec<String>,
     /// Proxy settings added to the environment; never part of a key.
     pub proxy_env: Vec<(String, String)>,
     /// Working directory, absolute.

@@ -1,9 +1,11 @@
 //! The seam to whatever remembers results.
 
 use bake_graph::Component;
-use bake_oci::{CacheKey, DefinitionDigest};
+use bake_oci::{CacheKey, DefinitionDigest, TreeDigest};
 
+use crate::explain::{Notes, PastRecord, Wanted};
 use crate::output::Layer;
+use crate::paths::PathList;
 
 /// Remembers the layers that steps made. Implementations are called from several threads at once.
 pub trait CacheStore: Sync {
@@ -12,6 +14,12 @@ pub trait CacheStore: Sync {
 
     /// Remembers a result under all of its keys.
     fn record(&self, record: NewRecord<'_>) -> Result<(), CacheError>;
+
+    /// A few records, usable or not, that a step without one is compared with: the nearest ones, in any order.
+    fn nearest(&self, wanted: &Wanted) -> Result<Vec<PastRecord>, CacheError>;
+
+    /// The paths of a selection that a record was made with, if they are still known.
+    fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError>;
 
     /// Waits until no other build works on `key`, then holds it until the guard is dropped.
     ///
@@ -31,6 +39,8 @@ pub struct NewRecord<'a> {
     pub description: String,
     /// The parts of the key.
     pub components: &'a [Component],
+    /// What explains a later miss.
+    pub notes: Notes<'a>,
     /// The layer.
     pub layer: &'a Layer,
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::DefinitionDigest;
 
+use crate::explain::Explanation;
+
 /// Something that happened in a build.
 #[derive(Debug, Clone)]
 pub enum BuildEvent {
@@ -24,6 +26,13 @@ pub enum BuildEvent {
     Waiting {
         /// Which.
         step: VertexId,
+    },
+    /// A step has to be carried out, and this is why.
+    Explained {
+        /// Which.
+        step: VertexId,
+        /// Why.
+        explanation: Explanation,
     },
     /// A step wrote output.
     Log {

@@ -26,6 +26,12 @@ use crate::worker::ContentDigest;
 /// Part of every key; to be changed whenever keys are made in another way, or a worker makes other results.
 const KEY_VERSION: &str = "bake key 1";
 
+/// What the name of the part for an input begins with; its number follows.
+const INPUT: &str = "input ";
+
+/// What the value of such a part begins with when it stands for selected paths; their digest follows.
+pub(crate) const CONTENT: &str = "content ";
+
 /// A key and what it is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyParts {
@@ -42,26 +48,36 @@ pub struct KeyParts {
 pub fn step_key(vertex: &Vertex, inputs: &[&Output], selections: &[Option<ContentDigest>]) -> Option<KeyParts> {
     let mut components = vertex.op.components();
     for (number, input) in inputs.iter().enumerate() {
-        let name = format!("input {number}");
+        let name = format!("{INPUT}{number}");
         match vertex.op.input_view(number) {
             InputView::Unseen => {}
             InputView::Whole => components.push(Component::new(name, input.state()?.0.hex())),
             InputView::Selected => {
                 let value = match selections.get(number).and_then(Option::as_ref) {
-                    Some(selection) => format!("content {}", selection.digest.hex()),
+                    Some(selection) => format!("{CONTENT}{}", selection.digest.hex()),
                     None => format!("state {}", input.state()?.0.hex()),
                 };
                 components.push(Component::new(name, value));
             }
         }
     }
+    Some(KeyParts { key: key_of(&components), components })
+}
+
+/// The key that is made of `components`.
+pub(crate) fn key_of(components: &[Component]) -> CacheKey {
     let mut hasher = blake3::Hasher::new();
     hasher.update(KEY_VERSION.as_bytes());
-    for component in &components {
+    for component in components {
         for text in [&component.name, &component.value] {
             hasher.update(&(text.len() as u64).to_le_bytes());
             hasher.update(text.as_bytes());
         }
     }
-    Some(KeyParts { key: CacheKey(*hasher.finalize().as_bytes()), components })
+    CacheKey(*hasher.finalize().as_bytes())
+}
+
+/// The number of the input that a part of a key stands for.
+pub(crate) fn input_number(name: &str) -> Option<usize> {
+    name.strip_prefix(INPUT)?.parse().ok()
 }

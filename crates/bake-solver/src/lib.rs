@@ -1,6 +1,7 @@
 //! Cache keys, scheduling, deduplication of work in flight, and build events.
 //!
-//! Entry point: [`solve`], which carries out the part of a build graph that some targets need.
+//! Entry point: [`solve`], which carries out the part of a build graph that some targets need. [`plan`] only says what that
+//! would take.
 //!
 //! Invariant: this crate makes no system call of its own. Everything that touches files, processes or the network goes
 //! through [`Worker`], everything that outlives the process through [`CacheStore`].
@@ -10,15 +11,23 @@
 
 mod cache;
 mod event;
+mod explain;
 mod key;
 mod output;
+mod paths;
+mod plan;
 mod solve;
 mod step;
 mod worker;
 
 pub use cache::{CacheError, CacheStore, NewRecord};
 pub use event::{BuildEvent, EventSink, Outcome, StepInfo, Stream};
+pub use explain::{
+    Cause, Change, Difference, Eviction, Explanation, FileChange, How, InputNote, NearestRecord, Notes, PastRecord, Wanted,
+};
 pub use key::{KeyParts, step_key};
 pub use output::{Layer, LayerBlob, Output, StateDigest};
+pub use paths::PathList;
+pub use plan::{Forecast, PlannedStep, plan};
 pub use solve::{Parallelism, SolveError, SolveOptions, Solved, solve};
 pub use worker::{ContentDigest, StepError, StepErrorKind, Task, Worker};

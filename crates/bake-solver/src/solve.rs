@@ -44,6 +44,8 @@ pub enum Parallelism {
 pub struct SolveOptions<'a> {
     /// How many vertices may be carried out at the same time.
     pub parallelism: Parallelism,
+    /// Whether a step without a result from before is an error: nothing is carried out then.
+    pub require_cached: bool,
     /// Set from outside to end the build soon.
     pub cancelled: &'a AtomicBool,
 }

@@ -10,10 +10,11 @@ use bake_oci::CacheKey;
 
 use crate::cache::{CacheError, CacheStore, NewRecord};
 use crate::event::{BuildEvent, EventSink, Outcome};
-use crate::key::{KeyParts, step_key};
+use crate::explain::{Explanation, Explanations, Missed};
+use crate::key::step_key;
 use crate::output::{Layer, Output};
 use crate::solve::{SolveError, SolveOptions};
-use crate::worker::{StepError, Task, Worker};
+use crate::worker::{StepError, StepErrorKind, Task, Worker};
 
 /// A vertex's result and how it came about; `None` for vertices that are no step (sources, merges).
 pub(crate) struct Done {
@@ -32,6 +33,7 @@ pub(crate) struct Context<'a> {
     stopped: AtomicBool,
     /// Steps that wait for another build, or another thread of this one, that makes the same.
     waiting: Mutex<BTreeSet<VertexId>>,
+    explanations: Explanations,
 }
 
 impl<'a> Context<'a> {
@@ -42,7 +44,16 @@ impl<'a> Context<'a> {
         events: &'a dyn EventSink,
         options: &'a SolveOptions<'a>,
     ) -> Self {
-        Self { graph, worker, cache, events, options, stopped: AtomicBool::new(false), waiting: Mutex::default() }
+        Self {
+            graph,
+            worker,
+            cache,
+            events,
+            options,
+            stopped: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            explanations: Explanations::default(),
+        }
     }
 
     /// How many of the steps that run leave their processor to others.
@@ -134,32 +145,65 @@ impl<'a> Context<'a> {
         let borrowed: Vec<&Output> = inputs.iter().collect();
         let mut selections = Vec::with_capacity(inputs.len());
         for (number, input) in inputs.iter().enumerate() {
-            let selected = vertex.op.input_view(number) == InputView::Selected;
-            selections.push(if selected { Some(self.worker.content_digest(vertex, number, input)?) } else { None });
+            if vertex.op.input_view(number) != InputView::Selected {
+                selections.push(None);
+                continue;
+            }
+            if self.options.require_cached && !self.worker.is_here(input) {
+                return Err(not_cached("the files that it copies would have to be fetched first"));
+            }
+            selections.push(Some(self.worker.content_digest(vertex, number, input)?));
         }
-        let full = step_key(vertex, &borrowed, &selections)
-            .ok_or_else(|| StepError::input("a step cannot work on a directory as its root file system"))?;
+        let full = step_key(vertex, &borrowed, &selections).ok_or_else(no_root)?;
         let quick = step_key(vertex, &borrowed, &[]);
         let keys: Vec<CacheKey> = [Some(full.key), quick.map(|quick| quick.key)].into_iter().flatten().collect();
+        let missed = Missed { graph: self.graph, id, key: &full, selections: &selections };
+        let recorded = |layer: &Layer| {
+            let record = NewRecord {
+                keys: &keys,
+                definition: vertex.definition,
+                description: vertex.label.to_string(),
+                components: &full.components,
+                notes: missed.notes(),
+                layer,
+            };
+            self.cache.record(record).map_err(cache_failed)
+        };
+        let found = |layer: Layer| {
+            recorded(&layer)?;
+            Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Cached) })
+        };
 
         if !vertex.ignore_cache
             && let Some(layer) = self.lookup(&full.key)?
         {
-            self.remember(vertex, &keys, &full, &layer)?;
-            return Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Cached) });
+            return found(layer);
+        }
+        if self.options.require_cached {
+            return Err(not_cached(&self.explain(&missed).to_string()));
         }
         // Whoever holds the key makes the result; everybody else who wants it waits and then finds it.
         let guard = self.lock(id, &full.key)?;
         if !vertex.ignore_cache
             && let Some(layer) = self.lookup(&full.key)?
         {
-            self.remember(vertex, &keys, &full, &layer)?;
-            return Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Cached) });
+            return found(layer);
         }
+        let explanation = self.explain(&missed);
+        self.events.send(BuildEvent::Explained { step: id, explanation });
         let layer = self.worker.run(&self.task(id, inputs))?;
-        self.remember(vertex, &keys, &full, &layer)?;
+        recorded(&layer)?;
         drop(guard);
         Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Ran) })
+    }
+
+    fn explain(&self, missed: &Missed<'_>) -> Explanation {
+        if self.vertex(missed.id).ignore_cache {
+            let explanation = Explanation::cache_ignored();
+            self.explanations.remember(missed.id, explanation.clone());
+            return explanation;
+        }
+        self.explanations.explain(missed, self.cache)
     }
 
     /// The right to carry out the step of a key. Waits for whoever has it, until the build ends.
@@ -179,31 +223,33 @@ impl<'a> Context<'a> {
     fn lookup(&self, key: &CacheKey) -> Result<Option<Layer>, StepError> {
         self.cache.lookup(key).map_err(cache_failed)
     }
+}
 
-    fn remember(&self, vertex: &Vertex, keys: &[CacheKey], full: &KeyParts, layer: &Layer) -> Result<(), StepError> {
-        let record = NewRecord {
-            keys,
-            definition: vertex.definition,
-            description: vertex.label.to_string(),
-            components: &full.components,
-            layer,
-        };
-        self.cache.record(record).map_err(cache_failed)
+fn not_cached(why: &str) -> StepError {
+    StepError {
+        kind: StepErrorKind::NotCached,
+        message: format!("there is no cached result: {why}"),
+        hints: Vec::new(),
+        source: None,
     }
 }
 
-fn cache_failed(error: CacheError) -> StepError {
+pub(crate) fn no_root() -> StepError {
+    StepError::input("a step cannot work on a directory as its root file system")
+}
+
+pub(crate) fn cache_failed(error: CacheError) -> StepError {
     StepError::environment(error.message.clone(), error)
 }
 
 /// The root file system of a step's first input with the layer it added.
-fn stacked(inputs: &[Output], layer: Layer) -> Output {
+pub(crate) fn stacked(inputs: &[Output], layer: Layer) -> Output {
     let mut layers = inputs.first().map(|base| base.layers().to_vec()).unwrap_or_default();
     layers.push(layer);
     Output::Layers(layers)
 }
 
-fn difference(inputs: &[Output]) -> Result<Output, StepError> {
+pub(crate) fn difference(inputs: &[Output]) -> Result<Output, StepError> {
     let [lower, upper] = inputs else { return Err(StepError::input("a difference takes two inputs")) };
     match upper.layers().strip_prefix(lower.layers()) {
         Some(layers) => Ok(Output::Layers(layers.to_vec())),

@@ -5,11 +5,15 @@ use bake_oci::TreeDigest;
 
 use crate::event::EventSink;
 use crate::output::{Layer, Output};
+use crate::paths::PathList;
 
 /// Carries out ops. Implementations are called from several threads at once.
 pub trait Worker: Sync {
     /// The digest of those paths of `source` that `vertex` selects from its input number `input`.
     fn content_digest(&self, vertex: &Vertex, input: usize, source: &Output) -> Result<ContentDigest, StepError>;
+
+    /// Whether paths of `output` can be looked at without fetching or unpacking anything.
+    fn is_here(&self, output: &Output) -> bool;
 
     /// Brings in a source: layers of an image, a directory's name, a fetched file. Never cached by the solver, so it must be
     /// cheap when nothing has to be fetched.
@@ -45,8 +49,8 @@ pub struct Task<'a> {
 pub struct ContentDigest {
     /// The digest of all of it.
     pub digest: TreeDigest,
-    /// Path by path, for explaining a miss; may be cut short for very large selections.
-    pub paths: Vec<(String, TreeDigest)>,
+    /// Path by path, for explaining a miss.
+    pub paths: PathList,
 }
 
 /// Why a step failed.
@@ -75,6 +79,8 @@ pub enum StepErrorKind {
     Input,
     /// The machine, the store or the network failed.
     Environment,
+    /// Only results from before were to be used, and there is none.
+    NotCached,
     /// The build was cancelled.
     Cancelled,
 }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bake_graph::{FileAction, Op, SourceOp, Vertex, VertexId};
-use bake_oci::{CacheKey, SnapshotId, TreeDigest};
+use bake_oci::{CacheKey, DefinitionDigest, SnapshotId, TreeDigest};
 use bake_solver::{
-    BuildEvent, CacheError, CacheStore, ContentDigest, EventSink, Layer, NewRecord, Output, StepError, StepErrorKind,
-    Task, Worker,
+    BuildEvent, CacheError, CacheStore, ContentDigest, EventSink, Eviction, Layer, NewRecord, Output, PastRecord, PathList,
+    StepError, StepErrorKind, Task, Wanted, Worker,
 };
 
 /// How long a test waits for something that another thread must do, before it is said to hang.
@@ -50,6 +50,7 @@ struct WorkerState {
     idle: BTreeSet<String>,
     names: BTreeMap<VertexId, String>,
     held: BTreeSet<String>,
+    elsewhere: bool,
     running: usize,
     most_at_once: usize,
     cancellations: usize,
@@ -71,7 +72,12 @@ impl FakeWorker {
         self.state().layers.insert(text.to_owned(), content.to_owned());
     }
 
-    /// Chooses what the step with this text sees of its input number `input`.
+    /// Lets the files of all root file systems be somewhere else.
+    pub fn take_files_away(&self) {
+        self.state().elsewhere = true;
+    }
+
+    /// Chooses what the step with this text sees of its input number `input`: lines of a path and what is there.
     pub fn set_content(&self, text: &str, input: usize, content: &str) {
         self.state().contents.insert((text.to_owned(), input), content.to_owned());
     }
@@ -182,7 +188,7 @@ impl Worker for FakeWorker {
         let mut state = self.state();
         state.calls.push(Call::Content(text.clone(), input));
         if let Some(content) = state.contents.get(&(text, input)) {
-            return Ok(ContentDigest { digest: TreeDigest::of(content.as_bytes()), paths: Vec::new() });
+            return Ok(ContentDigest { digest: TreeDigest::of(content.as_bytes()), paths: listed(content) });
         }
         drop(state);
         let mut description = String::new();
@@ -198,7 +204,11 @@ impl Worker for FakeWorker {
                 }
             }
         }
-        Ok(ContentDigest { digest: TreeDigest::of(description.as_bytes()), paths: Vec::new() })
+        Ok(ContentDigest { digest: TreeDigest::of(description.as_bytes()), paths: listed(&description) })
+    }
+
+    fn is_here(&self, output: &Output) -> bool {
+        matches!(output, Output::Directory { .. }) || !self.state().elsewhere
     }
 
     fn source(&self, task: &Task<'_>) -> Result<Output, StepError> {
@@ -251,6 +261,16 @@ impl FakeWorker {
     }
 }
 
+/// The paths of a content that is written as lines of a path and what is there.
+fn listed(content: &str) -> PathList {
+    let mut paths = PathList::default();
+    for line in content.lines() {
+        let (path, what) = line.split_once(' ').unwrap_or((line, ""));
+        paths.push(path.as_bytes(), &TreeDigest::of(what.as_bytes()));
+    }
+    paths
+}
+
 fn layer(content: &str) -> Layer {
     let tree = TreeDigest::of(content.as_bytes());
     let snapshot = SnapshotId::new(&format!("fake-{}", tree.hex())).expect("hexadecimal digits make a snapshot ID");
@@ -293,6 +313,15 @@ fn describe(directory: &Path, path: &str, text: &mut String) -> std::io::Result<
     Ok(())
 }
 
+/// A record that explains a miss.
+#[derive(Debug, Clone)]
+struct Past {
+    definition: DefinitionDigest,
+    step: String,
+    keys: Vec<CacheKey>,
+    record: PastRecord,
+}
+
 /// A cache in memory. Clones share what they hold, as builds share a store.
 #[derive(Debug, Clone, Default)]
 pub struct FakeCache {
@@ -308,6 +337,10 @@ struct CacheShared {
 #[derive(Debug, Default)]
 struct CacheState {
     records: BTreeMap<CacheKey, Layer>,
+    past: Vec<Past>,
+    selections: BTreeMap<TreeDigest, PathList>,
+    /// The time that records get, in seconds since 1970.
+    now_unix_s: i64,
     descriptions: Vec<String>,
     locked: BTreeSet<CacheKey>,
     lookups: usize,
@@ -340,6 +373,33 @@ impl FakeCache {
         self.state().lookups
     }
 
+    /// The time that later records get, in seconds since 1970.
+    pub fn set_time(&self, now_unix_s: i64) {
+        self.state().now_unix_s = now_unix_s;
+    }
+
+    /// Removes all results, as `by` would.
+    pub fn evict_all(&self, by: &str) {
+        let mut state = self.state();
+        let at_unix_s = state.now_unix_s;
+        state.records.clear();
+        for past in &mut state.past {
+            past.record.evicted.get_or_insert(Eviction { at_unix_s, by: by.to_owned() });
+        }
+    }
+
+    /// Removes the result of the step with this text.
+    pub fn evict(&self, step: &str, by: &str) {
+        let mut state = self.state();
+        let at_unix_s = state.now_unix_s;
+        let mut gone = Vec::new();
+        for past in state.past.iter_mut().filter(|past| past.step == step) {
+            past.record.evicted = Some(Eviction { at_unix_s, by: by.to_owned() });
+            gone.append(&mut past.keys);
+        }
+        state.records.retain(|key, _| !gone.contains(key));
+    }
+
     /// Lets every later call fail with this message.
     pub fn break_down(&self, message: &str) {
         self.state().broken = Some(message.to_owned());
@@ -370,11 +430,37 @@ impl CacheStore for FakeCache {
     fn record(&self, record: NewRecord<'_>) -> Result<(), CacheError> {
         let mut state = self.state();
         state.check()?;
+        let past = PastRecord {
+            description: record.description.clone(),
+            components: record.components.to_vec(),
+            inputs: record.notes.inputs,
+            made_unix_s: state.now_unix_s,
+            evicted: None,
+        };
+        let (definition, step) = (record.definition, record.notes.step);
+        state.past.push(Past { definition, step, keys: record.keys.to_vec(), record: past });
+        for selection in record.notes.selections {
+            state.selections.insert(selection.digest, selection.paths.clone());
+        }
         state.descriptions.push(record.description);
         for key in record.keys {
             state.records.insert(*key, record.layer.clone());
         }
         Ok(())
+    }
+
+    fn nearest(&self, wanted: &Wanted) -> Result<Vec<PastRecord>, CacheError> {
+        let state = self.state();
+        state.check()?;
+        let of = |admits: &dyn Fn(&Past) -> bool| -> Vec<PastRecord> {
+            state.past.iter().filter(|past| admits(past)).map(|past| past.record.clone()).collect()
+        };
+        let same = of(&|past| past.definition == wanted.definition || past.step == wanted.step);
+        Ok(if same.is_empty() { of(&|past| past.step.starts_with(&wanted.kind)) } else { same })
+    }
+
+    fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {
+        Ok(self.state().selections.get(digest).cloned())
     }
 
     fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {
@@ -442,6 +528,7 @@ impl RecordingSink {
                 BuildEvent::Planned { steps } => format!("planned {} steps", steps.len()),
                 BuildEvent::Started { step } => format!("started {}", name(step)),
                 BuildEvent::Waiting { step } => format!("waiting {}", name(step)),
+                BuildEvent::Explained { step, explanation } => format!("explained {}: {explanation}", name(step)),
                 BuildEvent::Log { step, bytes, .. } => {
                     format!("log {}: {}", name(step), String::from_utf8_lossy(bytes).trim_end())
                 }

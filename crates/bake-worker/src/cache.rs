@@ -1,8 +1,14 @@
 //! The build cache in the local store.
 
-use bake_oci::CacheKey;
-use bake_solver::{CacheError, CacheStore, Layer, NewRecord};
-use bake_store::{CacheRecord, Store, StoreError};
+use bake_oci::{CacheKey, TreeDigest};
+use bake_solver::{CacheError, CacheStore, ContentDigest, Eviction, Layer, NewRecord, PastRecord, PathList, Wanted};
+use bake_store::{CacheRecord, RecordNotes, Store, StoreError};
+
+/// The effort with which lists of paths are compressed: a step must not wait for it.
+const PATHS_COMPRESSION: i32 = 1;
+
+/// The largest list of paths that is read back: more than a step selects.
+const PATHS_BYTES_MAX: usize = 64 << 20;
 
 use crate::images::chain_of;
 
@@ -17,6 +23,22 @@ impl StoreCache {
     pub fn new(store: Store) -> Self {
         Self { store }
     }
+}
+
+/// A selection with its paths as the store keeps them; without them where they cannot be compressed.
+fn packed(selection: &ContentDigest) -> (TreeDigest, Vec<u8>) {
+    (selection.digest, zstd::bulk::compress(selection.paths.as_bytes(), PATHS_COMPRESSION).unwrap_or_default())
+}
+
+/// A record as the solver compares it; `None` if another version wrote it in another form.
+fn past_record(record: bake_store::PastRecord) -> Option<PastRecord> {
+    Some(PastRecord {
+        description: record.description,
+        components: serde_json::from_slice(&record.components).ok()?,
+        inputs: serde_json::from_slice(&record.inputs).unwrap_or_default(),
+        made_unix_s: record.created_unix_s,
+        evicted: record.evicted.map(|evicted| Eviction { at_unix_s: evicted.at_unix_s, by: evicted.by }),
+    })
 }
 
 fn failed(message: &str) -> impl FnOnce(StoreError) -> CacheError {
@@ -46,6 +68,11 @@ impl CacheStore for StoreCache {
         };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let notes = RecordNotes {
+            step: record.notes.step,
+            inputs: serde_json::to_vec(&record.notes.inputs).map_err(encode)?,
+            selections: record.notes.selections.into_iter().map(packed).collect(),
+        };
         let record = CacheRecord {
             keys: record.keys.to_vec(),
             definition: record.definition,
@@ -56,7 +83,18 @@ impl CacheStore for StoreCache {
             created_unix_s: now,
             used_unix_s: now,
         };
-        self.store.cache_record(&record).map_err(failed("recording a result"))
+        self.store.cache_record_with(&record, &notes).map_err(failed("recording a result"))
+    }
+
+    fn nearest(&self, wanted: &Wanted) -> Result<Vec<PastRecord>, CacheError> {
+        let records = self.store.past_records(&wanted.definition, &wanted.step, &wanted.kind);
+        Ok(records.map_err(failed("looking for earlier results"))?.into_iter().filter_map(past_record).collect())
+    }
+
+    fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {
+        let packed = self.store.selection(digest).map_err(failed("reading the paths of a selection"))?;
+        // What cannot be read explains nothing, and nothing else depends on it.
+        Ok(packed.and_then(|packed| zstd::bulk::decompress(&packed, PATHS_BYTES_MAX).ok()).map(|paths| PathList::from_bytes(&paths)))
     }
 
     fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use bake_oci::TreeDigest;
 use bake_snapshot::{FileHasher, FileIdentity};
-use bake_solver::ContentDigest;
+use bake_solver::PathList;
 use rustix::fs::{FileType, Stat};
 
 use crate::select::{Item, Selection};
@@ -16,19 +16,17 @@ use crate::source_tree::{SourceTree, TreeError, io, is_layer_xattr, open_for_rea
 
 /// Selections with fewer files are hashed by the calling thread.
 const PARALLEL_FILES_MIN: usize = 64;
-/// Digests of single paths are kept for explaining a miss, up to this number of paths.
-const EXPLAINED_PATHS_MAX: usize = 20_000;
 
-/// The digest of everything in `selections`.
+/// The digest of everything in `selections`, whose paths are added to `paths`.
 pub(crate) fn digest(
     tree: &SourceTree,
     selections: &[Selection],
     memory: &mut dyn FileHasher,
-) -> Result<ContentDigest, TreeError> {
+    paths: &mut PathList,
+) -> Result<TreeDigest, TreeError> {
     let items: Vec<&Item> = selections.iter().flat_map(|selection| &selection.items).collect();
     let contents = file_contents(tree, &items, memory)?;
     let mut hasher = blake3::Hasher::new();
-    let mut paths = Vec::new();
     let mut contents = contents.into_iter();
     for selection in selections {
         // Renaming a single source file is a change: its name becomes that of the copy.
@@ -41,15 +39,13 @@ pub(crate) fn digest(
         for (item, content) in selection.items.iter().zip(&of_selection) {
             let digest = item_digest(tree, item, *content)?;
             hasher.update(&digest.0);
-            if paths.len() < EXPLAINED_PATHS_MAX {
-                paths.push((shown(&item.node.path), digest));
-            }
+            paths.push(&item.node.path, &digest);
         }
         // Whoever copies them knows then what they hold. A second digest of the same selection is the same.
         let _ = selection.contents.set(of_selection);
         hasher.update(b"end\0");
     }
-    Ok(ContentDigest { digest: TreeDigest(*hasher.finalize().as_bytes()), paths })
+    Ok(TreeDigest(*hasher.finalize().as_bytes()))
 }
 
 fn item_digest(tree: &SourceTree, item: &Item, content: Option<[u8; 32]>) -> Result<TreeDigest, TreeError> {

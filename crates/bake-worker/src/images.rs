@@ -471,6 +471,16 @@ impl Images {
         path
     }
 
+    /// Whether all layers are unpacked.
+    pub(crate) fn are_here(&self, layers: &[Layer]) -> Result<bool, ImageError> {
+        for (index, layer) in layers.iter().enumerate() {
+            if self.directory_of(layers, index, layer)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The directory of layer number `index` if it is there: under the layer's own name, or under that of the stack.
     fn directory_of(&self, layers: &[Layer], index: usize, layer: &Layer) -> Result<Option<PathBuf>, ImageError> {
         if let Some(path) = self.known_directory(&layer.snapshot) {

@@ -12,7 +12,7 @@ use bake_graph::{FileAction, MountKind, Op, SourceOp, StepLabel, Vertex, VertexI
 use bake_oci::DefinitionDigest;
 use bake_sandbox::{FakeIds, IdMap, Killer};
 use bake_snapshot::{Active, Contents, FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
-use bake_solver::{ContentDigest, EventSink, Layer, Output, StepError, Task, Worker};
+use bake_solver::{ContentDigest, EventSink, Layer, Output, PathList, StepError, Task, Worker};
 use bake_store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -339,16 +339,19 @@ impl Worker for LinuxWorker {
             Output::Layers(_) => Vec::new(),
         };
         let mut memory = Memory { store: &self.options.store, context, started: SystemTime::now() };
-        let mut all = ContentDigest { digest: bake_oci::TreeDigest([0; 32]), paths: Vec::new() };
+        let mut paths = PathList::default();
         let mut hasher = blake3::Hasher::new();
         for group in selections.iter() {
-            let part =
-                content::digest(&tree, group, &mut memory).map_err(|error| StepError::input(error.to_string()))?;
-            hasher.update(&part.digest.0);
-            all.paths.extend(part.paths);
+            let part = content::digest(&tree, group, &mut memory, &mut paths)
+                .map_err(|error| StepError::input(error.to_string()))?;
+            hasher.update(&part.0);
         }
-        all.digest = bake_oci::TreeDigest(*hasher.finalize().as_bytes());
-        Ok(all)
+        Ok(ContentDigest { digest: bake_oci::TreeDigest(*hasher.finalize().as_bytes()), paths })
+    }
+
+    fn is_here(&self, output: &Output) -> bool {
+        // A store that cannot say will fail in earnest when the files are wanted.
+        self.options.images.are_here(output.layers()).unwrap_or(true)
     }
 
     fn source(&self, task: &Task<'_>) -> Result<Output, StepError> {

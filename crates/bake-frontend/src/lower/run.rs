@@ -56,6 +56,7 @@ impl Lowering<'_> {
         let op = ExecOp {
             args: args.clone(),
             env: state.environment.pairs().to_vec(),
+            build_args: build_args(state),
             proxy_env: proxy_environment(&self.options.build_args),
             cwd: state.absolute("."),
             user: state.image.config.user.clone(),
@@ -72,6 +73,20 @@ impl Lowering<'_> {
         state.commit(created_by, true);
         Ok(())
     }
+}
+
+/// The names of the ARGs that a RUN sees: those with a value that no ENV has taken the place of.
+fn build_args(state: &StageState) -> Vec<String> {
+    let is_env = |name: &str| state.image.config.env.iter().any(|entry| entry.split('=').next() == Some(name));
+    let mut names: Vec<String> = state
+        .args
+        .iter()
+        .filter(|(name, value)| value.is_some() && !is_env(name))
+        .map(|(name, _)| name.clone())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The arguments of the process, and the script file where there is one.

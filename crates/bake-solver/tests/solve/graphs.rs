@@ -4,9 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 
 use bake_graph::{
-    BuildGraph, CopyAction, ExecMount, ExecOp, FileAction, FileOp, LocalSource, MountKind, NetworkMode, Op,
+    BuildGraph, CopyAction, ExecMount, ExecOp, FileAction, FileOp, HttpSource, ImageOrigin, ImageSource, LocalSource, MountKind, NetworkMode, Op,
     SecurityMode, SourceOp, StepLabel, Unpack, VertexId,
 };
+use bake_oci::Digest;
 use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, solve};
 use bake_testkit::fake_worker::{FakeCache, FakeWorker, RecordingSink};
 
@@ -29,12 +30,39 @@ impl Script {
         self.add(Op::Source(SourceOp::Scratch), vec![], "scratch")
     }
 
+    pub(crate) fn image(&mut self, reference: &str, content: &str) -> VertexId {
+        let manifest = Digest::of(content.as_bytes());
+        let image = ImageSource {
+            reference: format!("{reference}@{manifest}"),
+            manifest,
+            origin: ImageOrigin::Registry,
+        };
+        self.add(Op::Source(SourceOp::Image(image)), vec![], &format!("FROM {reference}"))
+    }
+
+    pub(crate) fn http(&mut self, url: &str) -> VertexId {
+        let source = HttpSource { url: url.into(), checksum: None };
+        self.add(Op::Source(SourceOp::Http(source)), vec![], url)
+    }
+
     pub(crate) fn context(&mut self) -> VertexId {
         self.add(Op::Source(SourceOp::Local(LocalSource { name: "context".into() })), vec![], "context")
     }
 
     /// `RUN text` over `base`, with the files of `bound` mounted.
     pub(crate) fn run_with(&mut self, base: VertexId, text: &str, bound: &[VertexId]) -> VertexId {
+        self.run_in(base, text, bound, &[], &[])
+    }
+
+    /// A step with variables, of which `args` are build arguments.
+    pub(crate) fn run_in(
+        &mut self,
+        base: VertexId,
+        text: &str,
+        bound: &[VertexId],
+        env: &[(&str, &str)],
+        args: &[&str],
+    ) -> VertexId {
         let mounts = (1..=bound.len())
             .map(|input| ExecMount {
                 target: format!("/mnt/{input}"),
@@ -42,8 +70,9 @@ impl Script {
             })
             .collect();
         let op = ExecOp {
-            args: vec![text.to_owned()],
-            env: Vec::new(),
+            args: vec!["/bin/sh".into(), "-c".into(), text.strip_prefix("RUN ").unwrap_or(text).to_owned()],
+            env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            build_args: args.iter().map(|name| (*name).to_owned()).collect(),
             proxy_env: Vec::new(),
             cwd: "/".into(),
             user: String::new(),
@@ -98,6 +127,7 @@ pub(crate) struct Workshop {
     pub(crate) cache: FakeCache,
     pub(crate) sink: RecordingSink,
     pub(crate) cancelled: AtomicBool,
+    pub(crate) require_cached: bool,
 }
 
 impl Workshop {
@@ -117,7 +147,7 @@ impl Workshop {
         target: VertexId,
         parallelism: Parallelism,
     ) -> Result<Solved, SolveError> {
-        let options = SolveOptions { parallelism, cancelled: &self.cancelled };
+        let options = SolveOptions { parallelism, require_cached: self.require_cached, cancelled: &self.cancelled };
         solve(graph, &[target], &self.worker, &self.cache, &self.sink, &options)
     }
 

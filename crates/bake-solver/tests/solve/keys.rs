@@ -2,7 +2,7 @@
 
 use bake_graph::{Op, VertexId};
 use bake_oci::{SnapshotId, TreeDigest};
-use bake_solver::{ContentDigest, KeyParts, Layer, Output, step_key};
+use bake_solver::{ContentDigest, KeyParts, Layer, Output, PathList, step_key};
 
 use crate::graphs::Script;
 
@@ -18,7 +18,7 @@ fn layers(contents: &[&str]) -> Output {
 }
 
 fn selection(content: &str) -> ContentDigest {
-    ContentDigest { digest: TreeDigest::of(content.as_bytes()), paths: Vec::new() }
+    ContentDigest { digest: TreeDigest::of(content.as_bytes()), paths: PathList::default() }
 }
 
 fn copy() -> (Script, VertexId) {
@@ -60,7 +60,7 @@ fn a_state_is_never_taken_for_a_selection() {
     let (base, source) = (layers(&["base"]), layers(&["source"]));
     let quick = key(&script, step, &[&base, &source], &[]).unwrap();
     let state = source.state().unwrap().0;
-    let disguised = [None, Some(ContentDigest { digest: state, paths: Vec::new() })];
+    let disguised = [None, Some(ContentDigest { digest: state, paths: PathList::default() })];
     let full = key(&script, step, &[&base, &source], &disguised).unwrap();
     assert_ne!(quick.key, full.key);
 }

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
 mod caching;
+mod explaining;
 mod graphs;
 mod keys;
+mod planning;
 mod scheduling;

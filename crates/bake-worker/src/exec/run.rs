@@ -196,6 +196,7 @@ fn operation(run: &ImageRun) -> ExecOp {
     ExecOp {
         args: run.args.clone(),
         env: run.env.clone(),
+        build_args: Vec::new(),
         proxy_env: Vec::new(),
         cwd: run.cwd.clone(),
         user: run.user.clone(),
