@@ -36,6 +36,18 @@ pub(crate) fn name_of(stage: &Stage) -> Option<String> {
     stage.name.as_ref().map(|name| stage_key(&name.value))
 }
 
+/// How a stage is called in output, and by `--no-cache-filter`: its name, or `stage-N` counted from 0.
+pub(crate) fn label_of(stage: &Stage) -> String {
+    name_of(stage).unwrap_or_else(|| format!("stage-{}", stage.index))
+}
+
+/// Those of `names` that are no stage's, in any case of letters.
+pub fn unmatched_stage_names<'a>(dockerfile: &Dockerfile, names: &'a [String]) -> Vec<&'a str> {
+    let labels: Vec<String> = dockerfile.stages.iter().map(label_of).collect();
+    let is_stage = |name: &&String| labels.iter().any(|label| label.eq_ignore_ascii_case(name));
+    names.iter().filter(|name| !is_stage(name)).map(String::as_str).collect()
+}
+
 /// The latest stage called `name` among the first `before` stages.
 pub(crate) fn stage_before(dockerfile: &Dockerfile, name: &str, before: usize) -> Option<usize> {
     dockerfile.stages[..before].iter().rev().find(|s| name_of(s).as_deref() == Some(name)).map(|s| s.index)

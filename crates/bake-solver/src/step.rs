@@ -150,7 +150,7 @@ impl<'a> Context<'a> {
                 continue;
             }
             if self.options.require_cached && !self.worker.is_here(input) {
-                return Err(not_cached("the files that it copies would have to be fetched first"));
+                return Err(not_cached(vertex, "the files that it copies would have to be fetched first"));
             }
             selections.push(Some(self.worker.content_digest(vertex, number, input)?));
         }
@@ -180,7 +180,7 @@ impl<'a> Context<'a> {
             return found(layer);
         }
         if self.options.require_cached {
-            return Err(not_cached(&self.explain(&missed).to_string()));
+            return Err(not_cached(vertex, &self.explain(&missed).to_string()));
         }
         // Whoever holds the key makes the result; everybody else who wants it waits and then finds it.
         let guard = self.lock(id, &full.key)?;
@@ -225,10 +225,10 @@ impl<'a> Context<'a> {
     }
 }
 
-fn not_cached(why: &str) -> StepError {
+fn not_cached(vertex: &Vertex, why: &str) -> StepError {
     StepError {
         kind: StepErrorKind::NotCached,
-        message: format!("there is no cached result: {why}"),
+        message: format!("`{}` is not cached: {why}", vertex.label),
         hints: Vec::new(),
         source: None,
     }

@@ -17,6 +17,8 @@
 mod assemble;
 pub(crate) mod call;
 mod export;
+pub(crate) mod journal;
+pub(crate) mod plan;
 mod read;
 mod ssh;
 
@@ -27,13 +29,16 @@ use bake::error::{CommandError, ErrorKind};
 use bake::ui::colour::Colour;
 use bake::ui::progress::Progress;
 use bake::ui::report::Summary;
+use bake::ui::sanitize::sanitize_line;
 use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
 use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
 use bake_frontend::{Plan, PlanOptions};
-use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
+use bake_graph::VertexId;
+use bake_solver::{EventSink, SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Images, LinuxWorker, StoreCache, WorkerOptions};
 
+use self::journal::{BuildResult, Journal};
 use crate::settings::{BuildRequest, NamedSource};
 use crate::signals;
 use crate::wiring::{Host, Resolver};
@@ -69,6 +74,7 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
     };
     progress.findings(&dockerfile.source, &plan.warnings);
+    warn_unmatched_filters(request, &dockerfile, &progress);
     for name in &plan.unused_build_args {
         progress
             .print(format!("{} build argument `{name}` is not used by this Dockerfile", colour.warning("warning:")));
@@ -81,9 +87,13 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
     let worker = Arc::new(worker.with_contexts(input.contexts));
     // Nobody else sets it.
     let _ = running.set(Arc::downgrade(&worker));
-    let solved = match solve(&plan, &worker, host, request, &progress, &cancelled) {
+    let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
+    let journal = Journal::new(&progress, &plan.graph, &targets);
+    let solved = match solve(&plan, &targets, &worker, host, request, &journal, &cancelled) {
         Ok(solved) => solved,
         Err(error) => {
+            let result = if is_interruption(&error) { BuildResult::Interrupted } else { BuildResult::Failed };
+            journal.write(host, request, result, None);
             let failed = failed_build(&error, &plan, &dockerfile, &progress, host);
             // After an interruption nobody wants to wait for the disk; the next build deletes as well.
             if !cancelled.load(Ordering::SeqCst) {
@@ -95,15 +105,19 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
 
     let exported = assemble::assemble(&plan, &solved, &worker, input.source_date_epoch)
         .and_then(|assembled| export::export(&assembled, request, host, &images, &progress, &cancelled));
+    let result = match &exported {
+        Ok(_) => BuildResult::Succeeded,
+        Err(_) if cancelled.load(Ordering::SeqCst) => BuildResult::Interrupted,
+        Err(_) => BuildResult::Failed,
+    };
+    journal.write(host, request, result, Some(&solved));
+    if result == BuildResult::Interrupted {
+        progress.finish(None);
+        return Err(CommandError::interrupted());
+    }
     // Also after a failure, which may be for want of the room that this makes.
     empty_trash(host);
-    let exported = match exported {
-        Err(_) if cancelled.load(Ordering::SeqCst) => {
-            progress.finish(None);
-            return Err(CommandError::interrupted());
-        }
-        exported => exported?,
-    };
+    let exported = exported?;
     progress.finish(Some(&Summary {
         ran: solved.ran,
         cached: solved.cached,
@@ -157,6 +171,14 @@ fn plan_options(request: &BuildRequest, input: &read::Input) -> PlanOptions {
     options
 }
 
+/// Warns of a `--no-cache-filter` that names no stage: nothing would run that was meant to.
+fn warn_unmatched_filters(request: &BuildRequest, dockerfile: &Dockerfile, progress: &Progress) {
+    let warning = progress.colour().warning("warning:");
+    for name in bake_frontend::unmatched_stage_names(dockerfile, &request.plan.no_cache_filter) {
+        progress.print(format!("{warning} `--no-cache-filter {}`: there is no such stage", sanitize_line(name)));
+    }
+}
+
 /// The failure that a Dockerfile asks for when checks find something.
 fn violation(checks: &[&str]) -> CommandError {
     CommandError::build(format!("lint violation found for rules: {}", checks.join(", ")))
@@ -171,16 +193,25 @@ fn empty_trash(host: &Host) {
 
 fn solve(
     plan: &Plan,
+    targets: &[VertexId],
     worker: &Arc<LinuxWorker>,
     host: &Host,
     request: &BuildRequest,
-    progress: &Progress,
+    events: &dyn EventSink,
     cancelled: &AtomicBool,
 ) -> Result<Solved, SolveError> {
-    let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
     let cache = StoreCache::new(host.store.clone());
-    let options = SolveOptions { parallelism: request.parallelism, cancelled };
-    bake_solver::solve(&plan.graph, &targets, &**worker, &cache, progress, &options)
+    let options =
+        SolveOptions { parallelism: request.parallelism, require_cached: request.require_cached, cancelled };
+    bake_solver::solve(&plan.graph, targets, &**worker, &cache, events, &options)
+}
+
+/// Whether a build was ended from outside.
+fn is_interruption(error: &SolveError) -> bool {
+    match error {
+        SolveError::Cancelled => true,
+        SolveError::Step { error, .. } => error.kind == StepErrorKind::Cancelled,
+    }
 }
 
 /// Shows the parser's warnings, and ends the build if there are errors.

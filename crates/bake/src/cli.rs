@@ -14,6 +14,7 @@ mod lint;
 mod store;
 mod unsupported;
 mod value;
+mod why;
 
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
@@ -24,6 +25,7 @@ pub use image::{
 pub use lint::{LintArguments, LintFormat};
 pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
+pub use why::{PlanArguments, WhyArguments};
 pub use value::{Assignment, duration};
 
 /// Compiles Dockerfiles into OCI images, without a daemon.
@@ -97,6 +99,10 @@ pub enum Command {
     Save(SaveArguments),
     /// Read images from an archive.
     Load(LoadArguments),
+    /// Show which steps of a build ran, and why each was not cached.
+    Why(WhyArguments),
+    /// Show what a build would run and what is cached, without building.
+    Plan(Box<PlanArguments>),
     /// Remove what is no longer needed.
     Prune(PruneArguments),
     /// Show how much disk space is used for what.

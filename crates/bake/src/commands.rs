@@ -4,7 +4,7 @@
 mod age;
 mod complete;
 mod stored;
-mod table;
+pub(crate) mod table;
 mod transfer;
 
 pub(crate) mod df;
@@ -22,3 +22,4 @@ pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod tag;
 pub(crate) mod version;
+pub(crate) mod why;

@@ -76,6 +76,11 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Run(run) => return commands::run::run(run, &host),
         Command::Save(save) => commands::save::run(save, &host)?,
         Command::Load(load) => commands::load::run(load, &host)?,
+        Command::Why(why) => commands::why::run(why, &host)?,
+        Command::Plan(plan) => {
+            let request = settings::BuildRequest::new(&plan.build)?;
+            build::plan::plan(&request, plan.format, &host, colour)?;
+        }
         Command::Prune(prune) => commands::prune::run(prune, &host)?,
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host),

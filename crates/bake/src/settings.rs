@@ -100,6 +100,17 @@ pub(crate) enum ContextSpec {
     Http(HttpSource),
 }
 
+impl std::fmt::Display for ContextSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "{}", path.display()),
+            Self::Stdin => f.write_str("standard input"),
+            Self::Git(source) => f.write_str(&bake_graph::without_credentials(&source.url)),
+            Self::Http(source) => f.write_str(&bake_graph::without_credentials(&source.url)),
+        }
+    }
+}
+
 /// The Dockerfile.
 #[derive(Debug, Clone)]
 pub(crate) enum DockerfileSpec {
@@ -155,6 +166,7 @@ pub(crate) struct BuildRequest {
     pub(crate) multi_platform: bool,
     pub(crate) pull: bool,
     pub(crate) parallelism: Parallelism,
+    pub(crate) require_cached: bool,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
@@ -211,6 +223,7 @@ impl BuildRequest {
             multi_platform: truth(&build_args, "BUILDKIT_MULTI_PLATFORM")?,
             pull: arguments.pull,
             parallelism: parallelism(arguments.jobs),
+            require_cached: arguments.require_cached,
             iidfile: arguments.iidfile.clone(),
             metadata_file: arguments.metadata_file.clone(),
             source_date_epoch,

@@ -12,7 +12,7 @@ use crate::args::{Expanded, Variables};
 use crate::checks::{Checks, INVALID_BASE_IMAGE_PLATFORM, Place};
 use crate::history::PlannedHistory;
 use crate::meta::{MetaError, NamedContext, ResolvedImage};
-use crate::stages::{error, name_of, stage_anywhere, stage_before, stage_key};
+use crate::stages::{error, label_of, name_of, stage_anywhere, stage_before};
 
 /// The form in which names of contexts are compared: familiar, without `:latest`.
 pub(crate) fn context_key(name: &str) -> String {
@@ -33,10 +33,7 @@ impl Lowering<'_> {
         let InstructionKind::From(from) = &instruction.kind else {
             return fail(instruction.span, "no build stage in current context");
         };
-        let label = match &parsed.name {
-            Some(name) => stage_key(&name.value),
-            None => format!("stage-{}", parsed.index),
-        };
+        let label = label_of(parsed);
         let ignore_cache = self.options.no_cache
             || self.options.no_cache_filter.iter().any(|filter| filter.eq_ignore_ascii_case(&label));
         let platform = self.stage_platform(from, parsed.index)?;

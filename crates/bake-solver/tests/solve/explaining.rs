@@ -208,6 +208,6 @@ fn where_results_are_required_nothing_runs_without_one() {
         panic!("cancelled instead of failed")
     };
     assert_eq!((step, error.kind), (target, StepErrorKind::NotCached));
-    assert_eq!(error.message, "there is no cached result: the command changed");
+    assert_eq!(error.message, "`RUN second 2` is not cached: the command changed");
     assert_eq!(strict.worker.runs(), Vec::<String>::new());
 }

@@ -98,6 +98,10 @@ pub struct BuildArguments {
     #[arg(long, value_name = "STAGE", value_delimiter = ',', help_heading = "Cache")]
     pub no_cache_filter: Vec<String>,
 
+    /// Carry out nothing: fail at the first step whose result is not known, and say why it is not.
+    #[arg(long, help_heading = "Cache")]
+    pub require_cached: bool,
+
     /// Ask the registry for base images even where they are in the local store.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = truth, help_heading = "Cache")]
     pub pull: bool,

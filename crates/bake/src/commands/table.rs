@@ -9,21 +9,21 @@ const GAP: &str = "   ";
 
 /// Rows of equal length under a heading. Cells come from images and registries, so they are cleaned here.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new(heading: &[&str]) -> Self {
+    pub(crate) fn new(heading: &[&str]) -> Self {
         Self { rows: vec![heading.iter().map(|&cell| cell.to_owned()).collect()] }
     }
 
-    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| sanitize_line(&cell)).collect());
     }
 
     /// The text, each column as wide as its widest cell; the last one ends with its text.
-    pub(super) fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
         let widths: Vec<usize> =
@@ -39,7 +39,7 @@ impl Table {
 }
 
 /// One line for each text.
-pub(super) fn lines<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn lines<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
     let mut text = String::new();
     for line in texts {
         text.push_str(line.as_ref());
@@ -49,7 +49,7 @@ pub(super) fn lines<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String
 }
 
 /// One object per line.
-pub(super) fn json_lines<T: Serialize>(rows: &[T]) -> Result<String, CommandError> {
+pub(crate) fn json_lines<T: Serialize>(rows: &[T]) -> Result<String, CommandError> {
     let mut text = String::new();
     for row in rows {
         text.push_str(&serde_json::to_string(row).map_err(|error| CommandError::internal(error.to_string()))?);
@@ -59,7 +59,7 @@ pub(super) fn json_lines<T: Serialize>(rows: &[T]) -> Result<String, CommandErro
 }
 
 /// The first `length` characters; what is cut off is shown by an ellipsis.
-pub(super) fn shortened(text: &str, length: usize) -> String {
+pub(crate) fn shortened(text: &str, length: usize) -> String {
     if text.chars().count() <= length {
         return text.to_owned();
     }

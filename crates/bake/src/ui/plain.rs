@@ -5,24 +5,27 @@
 //! #1 CACHED
 //!
 //! #2 [build 2/2] RUN make
+//! #2 why: main.c changed (record from 2 h ago)
 //! #2 0.123 output line
 //! #2 DONE 0.3s
 //! ```
 //!
-//! Steps are numbered in the order in which they are first shown. A step's name is shown again when many lines of other
+//! Steps are numbered in the order in which work on them began. A step's name is shown again when many lines of other
 //! steps stand since its last one.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bake_graph::VertexId;
 use bake_solver::{BuildEvent, Outcome};
 
 use super::measure::{rate, seconds, size};
+use super::numbers::Numbers;
 use super::sanitize::{sanitize, sanitize_line};
 use super::step::{INTERNAL_SHOWN_AFTER, StepState, TransferState};
+use super::why::reason;
 
 /// How often the display looks for something that only time brings about.
 pub(super) const TICK_INTERVAL: Duration = Duration::from_millis(250);
@@ -43,8 +46,9 @@ const NAME_REPEATED_AFTER_LINES: usize = 40;
 pub(super) struct Plain {
     writer: Box<dyn Write + Send>,
     steps: HashMap<VertexId, (StepState, Shown)>,
-    /// How many steps have a number.
-    numbered: usize,
+    numbers: Numbers,
+    /// The time of the clock's zero.
+    began: SystemTime,
     page: Page,
 }
 
@@ -76,8 +80,8 @@ impl Page {
 }
 
 impl Plain {
-    pub(super) fn new(writer: Box<dyn Write + Send>) -> Self {
-        Self { writer, steps: HashMap::new(), numbered: 0, page: Page::default() }
+    pub(super) fn new(writer: Box<dyn Write + Send>, began: SystemTime, numbers: Numbers) -> Self {
+        Self { writer, steps: HashMap::new(), numbers, began, page: Page::default() }
     }
 
     pub(super) fn event(&mut self, at: Duration, event: &BuildEvent) -> io::Result<()> {
@@ -97,6 +101,11 @@ impl Plain {
             }
             BuildEvent::Waiting { step } => {
                 self.write(*step, "waiting for another build that makes the same");
+            }
+            BuildEvent::Explained { step, explanation } => {
+                if let Some(reason) = reason(explanation, self.began + at) {
+                    self.write(*step, &format!("why: {reason}"));
+                }
             }
             BuildEvent::Log { step, stream, bytes } => {
                 let Some((state, _)) = self.steps.get_mut(step) else { return Ok(()) };
@@ -227,9 +236,8 @@ impl Plain {
     fn number(&mut self, step: VertexId) -> Option<usize> {
         let (state, shown) = self.steps.get_mut(&step)?;
         let number = *shown.number.get_or_insert_with(|| {
-            self.numbered += 1;
             shown.last_line = 0;
-            self.numbered
+            self.numbers.of(step)
         });
         if shown.last_line == 0 || self.page.lines - shown.last_line > NAME_REPEATED_AFTER_LINES {
             if self.page.apart && self.page.lines > 0 {

@@ -19,6 +19,7 @@ use indicatif::ProgressDrawTarget;
 
 use super::checks::finding_lines;
 use super::colour::Colour;
+use super::numbers::Numbers;
 use super::plain::{self, Plain};
 use super::rawjson::RawJson;
 use super::report::{Summary, summary_lines};
@@ -94,6 +95,7 @@ pub struct Progress {
     colour: Colour,
     clock: Clock,
     tails: Mutex<Tails>,
+    numbers: Numbers,
     sender: SyncSender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// How many activities were begun, for their identities.
@@ -125,9 +127,9 @@ impl Progress {
         let clock = Clock::system();
         if kind == DisplayKind::Terminal && io::stderr().is_terminal() {
             let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
-            let terminal = Terminal::new(target, colour, Box::new(stderr_size));
+            let terminal = Terminal::new(target, colour, Box::new(stderr_size), clock.began);
             if !terminal.is_hidden() {
-                return Self::start(kind, colour, clock, Display::Terminal(Box::new(terminal)));
+                return Self::start(kind, colour, clock, Numbers::default(), Display::Terminal(Box::new(terminal)));
             }
         }
         let kind = if kind == DisplayKind::Terminal { DisplayKind::Plain } else { kind };
@@ -145,15 +147,24 @@ impl Progress {
         clock: Clock,
         writer: Box<dyn Write + Send>,
     ) -> io::Result<Self> {
+        let numbers = Numbers::default();
         let (kind, display) = match kind {
-            DisplayKind::Plain | DisplayKind::Terminal => (DisplayKind::Plain, Display::Plain(Plain::new(writer))),
+            DisplayKind::Plain | DisplayKind::Terminal => {
+                (DisplayKind::Plain, Display::Plain(Plain::new(writer, clock.began, numbers.clone())))
+            }
             DisplayKind::RawJson => (kind, Display::RawJson(RawJson::new(writer, clock.began))),
             DisplayKind::Quiet => (kind, Display::Quiet),
         };
-        Self::start(kind, colour, clock, display)
+        Self::start(kind, colour, clock, numbers, display)
     }
 
-    fn start(kind: DisplayKind, colour: Colour, clock: Clock, display: Display) -> io::Result<Self> {
+    fn start(
+        kind: DisplayKind,
+        colour: Colour,
+        clock: Clock,
+        numbers: Numbers,
+        display: Display,
+    ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(EVENTS_WAITING_MAX);
         let thread_clock = clock.clone();
         let thread = std::thread::Builder::new()
@@ -164,6 +175,7 @@ impl Progress {
             colour,
             clock,
             tails: Mutex::default(),
+            numbers,
             sender,
             thread: Mutex::new(Some(thread)),
             activities: AtomicU32::new(0),
@@ -222,6 +234,11 @@ impl Progress {
         Activity { progress: self, id, began: self.clock.now(), ended: false }
     }
 
+    /// The number under which a step is shown, if work on it began.
+    pub fn number(&self, step: VertexId) -> Option<usize> {
+        self.numbers.known(step)
+    }
+
     /// The last lines that a step wrote (10 lines, 64 KiB), each with the seconds since it began, if it still runs or has
     /// failed; nothing for others.
     pub fn tail(&self, step: VertexId) -> Vec<String> {
@@ -243,6 +260,7 @@ impl EventSink for Progress {
     fn send(&self, event: BuildEvent) {
         let at = self.clock.now();
         self.tails.lock().unwrap_or_else(PoisonError::into_inner).note(at, &event);
+        self.numbers.note(&event);
         if self.kind != DisplayKind::Quiet {
             // Nobody listens any more after `finish`.
             let _ = self.sender.send(Message::Event(at, event));

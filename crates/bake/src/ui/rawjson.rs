@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bake_dockerfile::Diagnostic;
 use bake_graph::VertexId;
 use bake_oci::Timestamp;
-use bake_solver::{BuildEvent, Outcome, StepInfo, Stream};
+use bake_solver::{BuildEvent, Explanation, Outcome, StepInfo, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -55,6 +55,9 @@ struct Vertex {
     cached: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     error: String,
+    /// Why it was not cached. BuildKit has no such field, and its readers pass over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<Explanation>,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,6 +153,11 @@ impl RawJson {
                 vertex.started = Some(now.to_rfc3339());
                 status.vertexes.push(vertex.clone());
             }
+            BuildEvent::Explained { step, explanation } => {
+                let vertex = self.vertexes.get_mut(step)?;
+                vertex.why = Some(explanation.clone());
+                status.vertexes.push(vertex.clone());
+            }
             BuildEvent::Finished { step, outcome, .. } => {
                 let vertex = self.vertexes.get_mut(step)?;
                 vertex.completed = Some(now.to_rfc3339());
@@ -231,5 +239,6 @@ fn vertex(step: &StepInfo) -> Vertex {
         completed: None,
         cached: false,
         error: String::new(),
+        why: None,
     }
 }

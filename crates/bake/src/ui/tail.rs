@@ -47,6 +47,7 @@ impl Tails {
             }
             BuildEvent::Planned { .. }
             | BuildEvent::Waiting { .. }
+            | BuildEvent::Explained { .. }
             | BuildEvent::Transfer { .. }
             | BuildEvent::Notice { .. } => {}
         }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bake_graph::VertexId;
 use bake_solver::{BuildEvent, Outcome};
@@ -21,6 +21,7 @@ use super::lines::LineAssembler;
 use super::measure::{rate, seconds, size};
 use super::sanitize::{sanitize, sanitize_line};
 use super::step::{INTERNAL_SHOWN_AFTER, StepState};
+use super::why::reason;
 
 /// How often the lines of running steps are drawn again.
 pub(super) const TICK_INTERVAL: Duration = Duration::from_millis(100);
@@ -40,6 +41,9 @@ const NARROW_COLUMNS: usize = 40;
 /// The longest name of a step in a line that stays, in lines of the terminal.
 const NAME_LINES_MAX: usize = 2;
 
+/// With less room than this behind a step's name, its reason is left out.
+const REASON_COLUMNS_MIN: usize = 20;
+
 /// The size of the terminal, asked for anew at every redraw.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
@@ -53,6 +57,8 @@ pub(super) struct Terminal {
     style: ProgressStyle,
     colour: Colour,
     size: Box<dyn Fn() -> Size + Send>,
+    /// The time of the clock's zero.
+    began: SystemTime,
     /// Ordered by identity, so that steps keep their places.
     steps: BTreeMap<VertexId, Step>,
     /// The lines that are drawn now.
@@ -63,14 +69,21 @@ struct Step {
     state: StepState,
     output: VecDeque<String>,
     waiting: bool,
+    /// Why it runs.
+    reason: Option<String>,
 }
 
 impl Terminal {
-    pub(super) fn new(target: ProgressDrawTarget, colour: Colour, size: Box<dyn Fn() -> Size + Send>) -> Self {
+    pub(super) fn new(
+        target: ProgressDrawTarget,
+        colour: Colour,
+        size: Box<dyn Fn() -> Size + Send>,
+        began: SystemTime,
+    ) -> Self {
         // A template that is one literal key; if it were wrong, the default style would show the same text.
         let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let lines = MultiProgress::with_draw_target(target);
-        Self { lines, style, colour, size, steps: BTreeMap::new(), rows: Vec::new() }
+        Self { lines, style, colour, size, began, steps: BTreeMap::new(), rows: Vec::new() }
     }
 
     /// Whether nothing would be seen, because standard error is no terminal.
@@ -86,6 +99,7 @@ impl Terminal {
                         state: StepState::new(step),
                         output: VecDeque::new(),
                         waiting: false,
+                        reason: None,
                     });
                 }
             }
@@ -97,6 +111,12 @@ impl Terminal {
             BuildEvent::Waiting { step } => {
                 if let Some(step) = self.steps.get_mut(step) {
                     step.waiting = true;
+                }
+            }
+            BuildEvent::Explained { step, explanation } => {
+                if let Some(step) = self.steps.get_mut(step) {
+                    step.waiting = false;
+                    step.reason = reason(explanation, self.began + at);
                 }
             }
             BuildEvent::Log { step, stream, bytes } => {
@@ -130,12 +150,12 @@ impl Terminal {
                     Outcome::Cached => self.status("CACHED", Colour::cached),
                     Outcome::Ran => self.status(&seconds(*elapsed), Colour::done),
                 };
-                self.settle(at, &status, &step.state.label)?;
+                self.settle(at, &status, &step.state.label, step.reason.as_deref())?;
             }
             BuildEvent::Failed { step, elapsed, .. } => {
                 let Some(step) = self.steps.remove(step) else { return Ok(()) };
                 let status = self.status("ERROR", Colour::error);
-                self.settle(at, &status, &format!("{} {}", step.state.label, seconds(*elapsed)))?;
+                self.settle(at, &status, &format!("{} {}", step.state.label, seconds(*elapsed)), None)?;
             }
         }
         Ok(())
@@ -204,11 +224,17 @@ impl Terminal {
     }
 
     /// Writes the line that stays of a step, which runs no more.
-    fn settle(&mut self, at: Duration, status: &str, label: &str) -> io::Result<()> {
+    fn settle(&mut self, at: Duration, status: &str, label: &str, reason: Option<&str>) -> io::Result<()> {
         // Its own line must not be drawn again below the one that stays.
         self.tick(at)?;
         let room = ((self.size)().columns * NAME_LINES_MAX).saturating_sub(10).max(20);
-        self.lines.println(format!("{status} {}", fitting(label, room)))
+        let name = fitting(label, room);
+        let left = room.saturating_sub(name.chars().count() + 3);
+        let behind = match reason {
+            Some(reason) if left >= REASON_COLUMNS_MIN => self.colour.dim(&format!(" - {}", fitting(reason, left))),
+            _ => String::new(),
+        };
+        self.lines.println(format!("{status} {name}{behind}"))
     }
 
     /// A word in the column at the left, coloured.
@@ -236,7 +262,7 @@ impl Step {
 
     /// What stands below the step's line: that it waits, its transfers, its output.
     fn details(&self, now: Duration) -> Vec<String> {
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> = self.reason.iter().map(|reason| format!("why: {reason}")).collect();
         if self.waiting {
             lines.push("waiting for another build that makes the same".to_owned());
         }

@@ -82,7 +82,7 @@ fn failed(id: u32, message: &str) -> BuildEvent {
 /// What the plain display writes for events at their times; `None` is a tick.
 fn plain(events: &[(u64, Option<BuildEvent>)]) -> String {
     let stage = Stage::default();
-    let mut plain = Plain::new(Box::new(stage.clone()));
+    let mut plain = Plain::new(Box::new(stage.clone()), SystemTime::UNIX_EPOCH, Numbers::default());
     for (time, event) in events {
         match event {
             Some(event) => plain.event(at(*time), event).unwrap(),
@@ -316,7 +316,7 @@ impl Paper {
 fn terminal_folds_finished_steps_and_draws_running_ones() {
     let paper = Paper::default();
     let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
-    let mut terminal = Terminal::new(target, Colour::Plain, Box::new(|| Size { rows: 12, columns: 60 }));
+    let mut terminal = Terminal::new(target, Colour::Plain, Box::new(|| Size { rows: 12, columns: 60 }), SystemTime::UNIX_EPOCH);
     terminal.event(at(0), &planned()).unwrap();
     terminal.event(at(0), &started(1)).unwrap();
     terminal.event(at(0), &finished(1, Outcome::Cached, 0)).unwrap();
@@ -345,7 +345,7 @@ fn terminal_never_draws_more_lines_than_fit() {
     for rows in [1, 2, 5, 24, 200] {
         for columns in [1, 10, 39, 80] {
             let target = ProgressDrawTarget::term_like(Box::new(Paper::default()));
-            let mut terminal = Terminal::new(target, Colour::Coloured, Box::new(move || Size { rows, columns }));
+            let mut terminal = Terminal::new(target, Colour::Coloured, Box::new(move || Size { rows, columns }), SystemTime::UNIX_EPOCH);
             let steps: Vec<StepInfo> = (0..40).map(|id| step(id, "RUN x", false)).collect();
             terminal.event(at(0), &BuildEvent::Planned { steps }).unwrap();
             for id in 0..40 {

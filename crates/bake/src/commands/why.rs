@@ -1,0 +1,342 @@
+//! `bake why`.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use bake::cli::{ListFormat, WhyArguments};
+use bake::error::CommandError;
+use bake::ui::measure::seconds;
+use bake::ui::sanitize::sanitize_line;
+use bake::ui::why::{ago, short_reason};
+use bake_oci::DefinitionDigest;
+use bake_solver::{Change, Difference, Explanation};
+use bake_store::JournalEntry;
+use serde::Serialize;
+
+use super::table::{Table, json_lines};
+use crate::build::journal::{BuildEntry, BuildResult, StepEntry, StepOutcome};
+use crate::wiring::{Host, store_failed};
+
+/// How many changed files are listed unless all are asked for.
+const FILES_LISTED: usize = 20;
+
+/// A build with its number.
+#[derive(Debug, Serialize)]
+struct Build {
+    build: i64,
+    ended_unix_s: i64,
+    #[serde(flatten)]
+    entry: BuildEntry,
+}
+
+pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandError> {
+    let now = SystemTime::now();
+    if arguments.list {
+        let entries = host.store.journal().map_err(|error| store_failed(&error))?;
+        return crate::print(&list(entries.into_iter().filter_map(build).collect(), arguments.format, now)?);
+    }
+    let entry = host.store.journal_entry(arguments.build).map_err(|error| store_failed(&error))?;
+    let Some(build) = entry.and_then(build) else {
+        return Err(match arguments.build {
+            Some(number) => CommandError::build(format!("there is no build {number}"))
+                .hint("`bake why --list` shows the builds that are still known"),
+            None => CommandError::build("nothing was built in this store yet"),
+        });
+    };
+    let text = match (&arguments.step, arguments.format) {
+        (None, ListFormat::Json) => json_lines(&[build])?,
+        (None, ListFormat::Table) => table(&build, arguments.all, now),
+        (Some(wanted), format) => {
+            let mut step = find(&build.entry.steps, wanted)?.clone();
+            if step.outcome == StepOutcome::Cached && step.made_unix_s.is_none() {
+                step.made_unix_s = last_made(host, &step)?;
+            }
+            match format {
+                ListFormat::Json => json_lines(&[step])?,
+                ListFormat::Table => details(&step, arguments.all, now),
+            }
+        }
+    };
+    crate::print(&text)
+}
+
+/// A build as another version may have written it down; `None` if it cannot be read.
+fn build(entry: JournalEntry) -> Option<Build> {
+    let JournalEntry { number, ended_unix_s, document } = entry;
+    serde_json::from_slice(&document).ok().map(|entry| Build { build: number, ended_unix_s, entry })
+}
+
+/// When the newest result of a step was made; a failed build does not say which one it used.
+fn last_made(host: &Host, step: &StepEntry) -> Result<Option<i64>, CommandError> {
+    let Some(definition) = DefinitionDigest::from_hex(&step.definition) else { return Ok(None) };
+    let records = host.store.past_records(&definition, "", "").map_err(|error| store_failed(&error))?;
+    Ok(records.first().map(|record| record.created_unix_s))
+}
+
+fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<String, CommandError> {
+    if format == ListFormat::Json {
+        return json_lines(&builds);
+    }
+    let mut table = Table::new(&["BUILD", "ENDED", "RESULT", "TIME", "STEPS", "NAME"]);
+    for Build { build, ended_unix_s, entry } in builds {
+        let time = seconds(Duration::from_millis(entry.elapsed_ms));
+        let steps = counts(&entry.steps);
+        table.row([build.to_string(), ago(ended_unix_s, now), result(entry.result).to_owned(), time, steps, entry.name]);
+    }
+    Ok(table.render())
+}
+
+fn result(result: BuildResult) -> &'static str {
+    match result {
+        BuildResult::Succeeded => "succeeded",
+        BuildResult::Failed => "failed",
+        BuildResult::Interrupted => "interrupted",
+    }
+}
+
+fn counts(steps: &[StepEntry]) -> String {
+    let of = |outcome: StepOutcome| steps.iter().filter(|step| step.outcome == outcome).count();
+    let parts: Vec<String> = [
+        (StepOutcome::Ran, "ran"),
+        (StepOutcome::Failed, "failed"),
+        (StepOutcome::Cached, "cached"),
+        (StepOutcome::NotReached, "not reached"),
+    ]
+    .into_iter()
+    .filter(|(outcome, _)| of(*outcome) > 0)
+    .map(|(outcome, word)| format!("{} {word}", of(outcome)))
+    .collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+}
+
+/// The steps of a build that ran, or all of them.
+fn table(build: &Build, all: bool, now: SystemTime) -> String {
+    let entry = &build.entry;
+    let mut text = format!(
+        "build {} of {} {} {} in {}; steps: {}\n",
+        build.build,
+        sanitize_line(&entry.name),
+        result(entry.result),
+        ago(build.ended_unix_s, now),
+        seconds(Duration::from_millis(entry.elapsed_ms)),
+        counts(&entry.steps),
+    );
+    let mut steps: Vec<&StepEntry> = entry
+        .steps
+        .iter()
+        .filter(|step| all || matches!(step.outcome, StepOutcome::Ran | StepOutcome::Failed))
+        .collect();
+    if steps.is_empty() {
+        return text;
+    }
+    steps.sort_by_key(|step| step.number.unwrap_or(usize::MAX));
+    let mut table = Table::new(&["STEP", "TIME", "NAME", "WHY"]);
+    for step in steps {
+        let number = step.number.map_or_else(|| "-".to_owned(), |number| format!("#{number}"));
+        let time = match step.outcome {
+            StepOutcome::NotReached => "-".to_owned(),
+            _ => seconds(Duration::from_millis(step.elapsed_ms)),
+        };
+        table.row([number, time, step.name.clone(), why(step, now)]);
+    }
+    text.push_str(&table.render());
+    text
+}
+
+fn why(step: &StepEntry, now: SystemTime) -> String {
+    match (step.outcome, &step.explanation, step.made_unix_s) {
+        (StepOutcome::Cached, _, Some(made)) => format!("cached, made {}", ago(made, now)),
+        (StepOutcome::Cached, ..) => "cached".to_owned(),
+        (StepOutcome::NotReached, ..) => "not reached".to_owned(),
+        (_, Some(explanation), _) => short_reason(explanation, now),
+        (_, None, _) => String::new(),
+    }
+}
+
+/// The step with a number or a text.
+fn find<'a>(steps: &'a [StepEntry], wanted: &str) -> Result<&'a StepEntry, CommandError> {
+    if let Ok(number) = wanted.trim_start_matches('#').parse::<usize>() {
+        return steps
+            .iter()
+            .find(|step| step.number == Some(number))
+            .ok_or_else(|| CommandError::input(format!("the build has no step #{number}")).hint(all_steps()));
+    }
+    let needle = wanted.to_lowercase();
+    let found: Vec<&StepEntry> = steps.iter().filter(|step| step.name.to_lowercase().contains(&needle)).collect();
+    match found.as_slice() {
+        [only] => Ok(only),
+        [] => {
+            let wanted = sanitize_line(wanted);
+            Err(CommandError::input(format!("no step of the build contains `{wanted}`")).hint(all_steps()))
+        }
+        several => {
+            let name = |step: &&StepEntry| {
+                let number = step.number.map_or_else(String::new, |number| format!("#{number} "));
+                format!("{number}{}", sanitize_line(&step.name))
+            };
+            let names: Vec<String> = several.iter().map(name).collect();
+            Err(CommandError::input(format!("several steps contain `{}`", sanitize_line(wanted))).hints(names))
+        }
+    }
+}
+
+fn all_steps() -> &'static str {
+    "`bake why --all` lists the steps of the build"
+}
+
+/// Everything that is known of a step.
+fn details(step: &StepEntry, all: bool, now: SystemTime) -> String {
+    let name = sanitize_line(&step.name);
+    let number = step.number.map_or_else(String::new, |number| format!("#{number} "));
+    let time = seconds(Duration::from_millis(step.elapsed_ms));
+    let mut text = match step.outcome {
+        StepOutcome::Ran => format!("{number}{name} ran in {time}\n"),
+        StepOutcome::Failed => format!("{number}{name} failed after {time}\n"),
+        StepOutcome::NotReached => format!("{number}{name} was not reached: the build ended before\n"),
+        StepOutcome::Cached => match step.made_unix_s {
+            Some(made) => format!("{number}{name} was cached; its result was made {}\n", ago(made, now)),
+            None => format!("{number}{name} was cached\n"),
+        },
+    };
+    if let Some(explanation) = &step.explanation {
+        explain(&mut text, explanation, all, now);
+    }
+    text
+}
+
+fn explain(text: &mut String, explanation: &Explanation, all: bool, now: SystemTime) {
+    // Writing to a string cannot fail, here and below.
+    if let Some(nearest) = &explanation.nearest {
+        let key: String = nearest.key.chars().take(12).collect();
+        let step = sanitize_line(&nearest.step);
+        let _ = writeln!(text, "compared with `{step}`, made {} (key {key})", ago(nearest.made_unix_s, now));
+        if let Some(evicted) = &nearest.evicted {
+            let by = sanitize_line(&evicted.by);
+            let _ = writeln!(text, "that result was removed by {by} {}", ago(evicted.at_unix_s, now));
+        }
+    }
+    for difference in &explanation.differences {
+        one(text, difference, all);
+    }
+}
+
+fn one(text: &mut String, difference: &Difference, all: bool) {
+    match difference {
+        Difference::Files { of, changes, count } => {
+            let files = if *count == 1 { "file" } else { "files" };
+            let _ = writeln!(text, "  {count} {files} of {} changed:", sanitize_line(of));
+            let shown = if all { changes.len() } else { changes.len().min(FILES_LISTED) };
+            for change in changes.iter().take(shown) {
+                let _ = writeln!(text, "    {} {}", sanitize_line(&change.path), change.how);
+            }
+            match count - shown {
+                0 => {}
+                left if shown < changes.len() => {
+                    let _ = writeln!(text, "    and {left} more (`--all` lists them)");
+                }
+                left => {
+                    let _ = writeln!(text, "    and {left} more");
+                }
+            }
+        }
+        Difference::Command(change)
+        | Difference::BuildArg(change)
+        | Difference::Variable(change)
+        | Difference::Setting(change) => {
+            let Change { name, how, from, to } = change;
+            let what = match difference {
+                Difference::Command(_) => "the ",
+                Difference::BuildArg(_) => "build argument ",
+                Difference::Variable(_) => "variable ",
+                _ => "",
+            };
+            let _ = writeln!(text, "  {what}{} {how}", sanitize_line(name));
+            for (word, value) in [("from", from), ("to", to)] {
+                if let Some(value) = value {
+                    let _ = writeln!(text, "    {word:<4} {}", sanitize_line(value));
+                }
+            }
+        }
+        Difference::BaseImage { reference, from, to } => {
+            let _ = writeln!(text, "  image {} changed", sanitize_line(reference));
+            if let Some(from) = from {
+                let _ = writeln!(text, "    from {}", sanitize_line(from));
+            }
+            let _ = writeln!(text, "    to   {}", sanitize_line(to));
+        }
+        Difference::Step { step, cause } => {
+            let _ = writeln!(text, "  `{}` left other files", sanitize_line(step));
+            if let Some(cause) = cause {
+                let cause_step = sanitize_line(&cause.step);
+                let _ = writeln!(text, "  that began with `{cause_step}`: {}", sanitize_line(&cause.difference.to_string()));
+            }
+        }
+        Difference::CacheIgnored | Difference::NeverBuilt | Difference::Evicted | Difference::Unusable
+        | Difference::Content { .. } => {
+            let _ = writeln!(text, "  {}", sanitize_line(&difference.to_string()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use bake_solver::{Cause, FileChange, How, NearestRecord};
+
+    use super::*;
+
+    fn step(number: usize, name: &str, outcome: StepOutcome) -> StepEntry {
+        StepEntry {
+            number: Some(number),
+            name: name.into(),
+            definition: String::new(),
+            outcome,
+            elapsed_ms: 1500,
+            made_unix_s: None,
+            explanation: None,
+        }
+    }
+
+    #[test]
+    fn steps_are_found_by_number_and_by_text() {
+        let steps = [step(2, "[1/3] RUN npm ci", StepOutcome::Ran), step(3, "[2/3] RUN npm test", StepOutcome::Ran)];
+        assert_eq!(find(&steps, "#3").unwrap().number, Some(3));
+        assert_eq!(find(&steps, "2").unwrap().number, Some(2));
+        assert_eq!(find(&steps, "NPM CI").unwrap().number, Some(2));
+        assert!(find(&steps, "npm").unwrap_err().message().contains("several steps"));
+        assert!(find(&steps, "make").is_err() && find(&steps, "9").is_err());
+    }
+
+    #[test]
+    fn everything_that_differs_is_told() {
+        let mut ran = step(2, "COPY . .", StepOutcome::Ran);
+        let change = |number: usize| FileChange { path: format!("f{number}"), how: How::Changed };
+        ran.explanation = Some(Explanation {
+            nearest: Some(NearestRecord {
+                step: "COPY . .".into(),
+                key: "0123456789abcdef".into(),
+                made_unix_s: 0,
+                evicted: None,
+            }),
+            differences: vec![
+                Difference::Files { of: "the build context".into(), changes: (0..22).map(change).collect(), count: 30 },
+                Difference::Step {
+                    step: "RUN b".into(),
+                    cause: Some(Cause { step: "RUN a".into(), difference: Box::new(Difference::CacheIgnored) }),
+                },
+            ],
+        });
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(600);
+        let text = details(&ran, false, now);
+        assert!(text.starts_with(
+            "#2 COPY . . ran in 1.5s\ncompared with `COPY . .`, made 10 min ago (key 0123456789ab)\n  30 files of the build context changed:\n    f0 changed\n"
+        ), "{text}");
+        assert!(text.contains("    f19 changed\n    and 10 more (`--all` lists them)\n"), "{text}");
+        assert!(text.ends_with(
+            "  `RUN b` left other files\n  that began with `RUN a`: the cache was not to be used\n"
+        ), "{text}");
+        let text = details(&ran, true, now);
+        assert!(text.contains("    f21 changed\n    and 8 more\n"), "{text}");
+    }
+}
