@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use bake_graph::{BuildGraph, Component, Op, SourceOp, StepLabel, Vertex, VertexId, without_credentials};
-use bake_oci::{DefinitionDigest, TreeDigest};
+use bake_oci::{DefinitionDigest, Reference, TreeDigest};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheStore;
@@ -339,7 +339,7 @@ fn stage_prefix(label: &StepLabel) -> String {
 fn note_of(input: &Vertex) -> InputNote {
     match &input.op {
         Op::Source(SourceOp::Image(image)) => InputNote {
-            name: image.reference.split('@').next().unwrap_or_default().to_owned(),
+            name: shown_reference(&image.reference),
             manifest: Some(image.manifest.to_string()),
         },
         Op::Source(SourceOp::Local(local)) if local.name == "context" => {
@@ -350,6 +350,12 @@ fn note_of(input: &Vertex) -> InputNote {
         }
         _ => InputNote { name: input.label.to_string(), manifest: None },
     }
+}
+
+/// A reference as people write it, without the digest.
+fn shown_reference(pinned: &str) -> String {
+    let name = pinned.split('@').next().unwrap_or_default();
+    Reference::parse(name).map_or_else(|_| name.to_owned(), |reference| reference.familiar())
 }
 
 impl Explanations {

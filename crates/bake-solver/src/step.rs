@@ -170,7 +170,10 @@ impl<'a> Context<'a> {
             self.cache.record(record).map_err(cache_failed)
         };
         let found = |layer: Layer| {
-            recorded(&layer)?;
+            // It was not found under its quick key, if it has one; next time it will be.
+            if keys.len() > 1 {
+                recorded(&layer)?;
+            }
             Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Cached) })
         };
 
@@ -180,7 +183,10 @@ impl<'a> Context<'a> {
             return found(layer);
         }
         if self.options.require_cached {
-            return Err(not_cached(vertex, &self.explain(&missed).to_string()));
+            let explanation = self.explain(&missed);
+            let why = explanation.to_string();
+            self.events.send(BuildEvent::Explained { step: id, explanation });
+            return Err(not_cached(vertex, &why));
         }
         // Whoever holds the key makes the result; everybody else who wants it waits and then finds it.
         let guard = self.lock(id, &full.key)?;

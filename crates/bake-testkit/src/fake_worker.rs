@@ -344,6 +344,7 @@ struct CacheState {
     descriptions: Vec<String>,
     locked: BTreeSet<CacheKey>,
     lookups: usize,
+    comparisons: usize,
     broken: Option<String>,
 }
 
@@ -400,6 +401,11 @@ impl FakeCache {
         state.records.retain(|key, _| !gone.contains(key));
     }
 
+    /// How often records were asked for to compare a miss with.
+    pub fn comparisons(&self) -> usize {
+        self.state().comparisons
+    }
+
     /// Lets every later call fail with this message.
     pub fn break_down(&self, message: &str) {
         self.state().broken = Some(message.to_owned());
@@ -450,8 +456,9 @@ impl CacheStore for FakeCache {
     }
 
     fn nearest(&self, wanted: &Wanted) -> Result<Vec<PastRecord>, CacheError> {
-        let state = self.state();
+        let mut state = self.state();
         state.check()?;
+        state.comparisons += 1;
         let of = |admits: &dyn Fn(&Past) -> bool| -> Vec<PastRecord> {
             state.past.iter().filter(|past| admits(past)).map(|past| past.record.clone()).collect()
         };

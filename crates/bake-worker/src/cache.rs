@@ -80,7 +80,8 @@ impl CacheStore for StoreCache {
             snapshots: vec![record.layer.snapshot.clone()],
             components: serde_json::to_vec(record.components).map_err(encode)?,
             description: record.description.chars().take(1000).collect(),
-            created_unix_s: now,
+            // A result that was found again under another key is as old as it was.
+            created_unix_s: record.layer.created_ns.map_or(now, |made| made.div_euclid(1_000_000_000)),
             used_unix_s: now,
         };
         self.store.cache_record_with(&record, &notes).map_err(failed("recording a result"))

@@ -269,7 +269,13 @@ fn failed_build(
     progress.finish(None);
     let origin = vertex.origin.map(|origin| (&dockerfile.source, Span::new(origin.start, origin.end)));
     let snippet = render_failed_step(&FailedStep { name: &name, output: &output, origin }, progress.colour());
-    let at = origin.map_or_else(String::new, |(source, span)| format!(" (line {})", source.position(span.start).line));
+    let at = match origin {
+        // The message names the step and ends with what changed, to which a line would seem to belong.
+        Some((source, span)) if error.kind != StepErrorKind::NotCached => {
+            format!(" (line {})", source.position(span.start).line)
+        }
+        _ => String::new(),
+    };
     let mut failed = CommandError::new(ErrorKind::Build, format!("{}{at}", error.message))
         .snippet(snippet)
         .hints(error.hints.clone());

@@ -199,3 +199,22 @@ fn whoever_waited_for_a_failure_tries_it_itself() {
         assert_eq!(two.join().unwrap().unwrap().ran, 1);
     });
 }
+
+#[test]
+fn a_build_in_which_everything_is_known_records_nothing() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let context = script.context();
+    let copied = script.copy(scratch, context, "COPY");
+    let built = script.run(copied, "RUN");
+    let target = script.copy(scratch, built, "COPY --from");
+    let workshop = Workshop::default();
+    assert_eq!(workshop.counts(&script.graph, target), (3, 0));
+    let recorded = workshop.cache.recorded();
+    let (lookups, nearest) = (workshop.cache.lookups(), workshop.cache.comparisons());
+    assert_eq!(nearest, 3);
+    assert_eq!(workshop.next().counts(&script.graph, target), (0, 3));
+    assert_eq!(workshop.cache.recorded(), recorded);
+    // One look per step, and nothing that only a miss needs.
+    assert_eq!((workshop.cache.lookups() - lookups, workshop.cache.comparisons()), (3, nearest));
+}
