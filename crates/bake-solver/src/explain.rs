@@ -4,12 +4,12 @@
 //! were removed among them; the one with the fewest differences counts. Where the result of another step differs, that
 //! step's own explanation is followed down to the cause.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bake_graph::{BuildGraph, Component, Op, SourceOp, StepLabel, Vertex, VertexId, without_credentials};
-use bake_oci::{DefinitionDigest, Reference, TreeDigest};
+use bake_oci::{CacheKey, DefinitionDigest, Reference, TreeDigest};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheStore;
@@ -236,6 +236,8 @@ impl fmt::Display for Values<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change { name, how, from, to } = self.0;
         match (from, to) {
+            (Some(from), Some(to)) if from.is_empty() => write!(f, "{name} changed from nothing to `{to}`"),
+            (Some(from), Some(to)) if to.is_empty() => write!(f, "{name} changed from `{from}` to nothing"),
             (Some(from), Some(to)) => write!(f, "{name} changed from `{from}` to `{to}`"),
             (None, Some(to)) => write!(f, "{name} {how}: `{to}`"),
             _ => write!(f, "{name} {how}"),
@@ -273,6 +275,8 @@ pub struct Wanted {
     pub step: String,
     /// What the texts of steps of this kind begin with.
     pub kind: String,
+    /// The texts of the build's steps: a record of another one of them is no earlier version of this one.
+    pub others: Arc<HashSet<String>>,
 }
 
 /// A record of the past.
@@ -291,9 +295,14 @@ pub struct PastRecord {
 }
 
 /// The explanations of one build.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Explanations {
+    needed: Vec<VertexId>,
+    /// The texts of all steps, once something has to be explained.
+    steps: OnceLock<Arc<HashSet<String>>>,
     known: Mutex<HashMap<VertexId, Explanation>>,
+    /// The keys of this build's own records, which are not of the past.
+    own: Mutex<HashSet<CacheKey>>,
 }
 
 /// The step that is to be explained.
@@ -309,11 +318,11 @@ impl<'a> Missed<'a> {
         self.graph.vertex(self.id)
     }
 
-    pub(crate) fn wanted(&self) -> Wanted {
+    fn wanted(&self, others: &Arc<HashSet<String>>) -> Wanted {
         let label = &self.vertex().label;
         let kind = label.text.split_whitespace().next().unwrap_or_default();
         let kind = format!("{}{kind} ", stage_prefix(label));
-        Wanted { definition: self.vertex().definition, kind, step: step_text(label) }
+        Wanted { definition: self.vertex().definition, kind, step: step_text(label), others: Arc::clone(others) }
     }
 
     pub(crate) fn notes(&self) -> Notes<'a> {
@@ -359,12 +368,33 @@ fn shown_reference(pinned: &str) -> String {
 }
 
 impl Explanations {
+    /// For a build of the steps `needed`.
+    pub(crate) fn new(needed: &[VertexId]) -> Self {
+        Self { needed: needed.to_vec(), steps: OnceLock::new(), known: Mutex::default(), own: Mutex::default() }
+    }
+
+    fn steps(&self, graph: &BuildGraph) -> &Arc<HashSet<String>> {
+        self.steps.get_or_init(|| {
+            Arc::new(self.needed.iter().map(|id| step_text(&graph.vertex(*id).label)).collect())
+        })
+    }
+
+    /// Takes note that this build made a record.
+    pub(crate) fn recorded(&self, key: CacheKey) {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    fn is_own(&self, record: &PastRecord) -> bool {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).contains(&key_of(&record.components))
+    }
+
     /// Explains why a step runs, and remembers it for the steps that follow.
     pub(crate) fn explain(&self, missed: &Missed<'_>, cache: &dyn CacheStore) -> Explanation {
         // An explanation is only a help: a cache that cannot give one is no reason to fail.
-        let records = cache.nearest(&missed.wanted()).unwrap_or_default();
+        let records = cache.nearest(&missed.wanted(self.steps(missed.graph))).unwrap_or_default();
         let nearest = records
             .into_iter()
+            .filter(|record| !self.is_own(record))
             .map(|record| (compare(&record.components, &missed.key.components).len(), record))
             .min_by_key(|(count, record)| (*count, std::cmp::Reverse(record.made_unix_s)));
         let explanation = match nearest {
@@ -522,8 +552,18 @@ fn of_definition(pair: &Pair<'_>, vertex: &Vertex) -> Difference {
         name if pair.to.or(pair.from).is_some_and(|value| name.starts_with("mount ") && value.starts_with("file ")) => {
             Difference::Command(pair.change("script", Shown::No))
         }
+        "network" | "security" => {
+            let (from, to) = (pair.from.map(shown_mode), pair.to.map(shown_mode));
+            let pair = Pair { name: pair.name, from: from.as_deref(), to: to.as_deref() };
+            Difference::Setting(pair.change(pair.name, Shown::Yes))
+        }
         name => Difference::Setting(pair.change(name, Shown::Yes)),
     }
+}
+
+/// A mode, which is kept as JSON, as it is written in a Dockerfile.
+fn shown_mode(value: &str) -> String {
+    value.trim_matches('"').to_lowercase()
 }
 
 /// The words of a command that is kept as a JSON list: a shell's script alone, others joined.

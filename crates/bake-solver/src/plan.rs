@@ -63,9 +63,11 @@ pub fn plan(
     cache: &dyn CacheStore,
     events: &dyn EventSink,
 ) -> Result<Vec<PlannedStep>, (VertexId, StepError)> {
-    let mut planner = Planner { graph, worker, cache, events, explanations: Explanations::default(), known: HashMap::new() };
+    let needed = graph.needed(targets);
+    let explanations = Explanations::new(&needed);
+    let mut planner = Planner { graph, worker, cache, events, explanations, known: HashMap::new() };
     let mut steps = Vec::new();
-    for id in graph.needed(targets) {
+    for id in needed {
         let (known, forecast) = planner.look(id).map_err(|error| (id, error))?;
         planner.known.insert(id, known);
         steps.extend(forecast.map(|forecast| PlannedStep { step: announce(graph, id), forecast }));

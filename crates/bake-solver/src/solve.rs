@@ -89,7 +89,7 @@ pub fn solve(
 ) -> Result<Solved, SolveError> {
     let needed = graph.needed(targets);
     events.send(BuildEvent::Planned { steps: needed.iter().map(|id| announce(graph, *id)).collect() });
-    let context = Context::new(graph, worker, cache, events, options);
+    let context = Context::new(graph, &needed, worker, cache, events, options);
     let mut state = State::new(graph, &needed);
     let (sender, receiver) = mpsc::channel::<(VertexId, Result<Done, StepError>)>();
 

@@ -39,6 +39,7 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     pub(crate) fn new(
         graph: &'a BuildGraph,
+        needed: &[VertexId],
         worker: &'a dyn Worker,
         cache: &'a dyn CacheStore,
         events: &'a dyn EventSink,
@@ -52,7 +53,7 @@ impl<'a> Context<'a> {
             options,
             stopped: AtomicBool::new(false),
             waiting: Mutex::default(),
-            explanations: Explanations::default(),
+            explanations: Explanations::new(needed),
         }
     }
 
@@ -167,6 +168,7 @@ impl<'a> Context<'a> {
                 notes: missed.notes(),
                 layer,
             };
+            self.explanations.recorded(full.key);
             self.cache.record(record).map_err(cache_failed)
         };
         let found = |layer: Layer| {

@@ -366,7 +366,7 @@ mod tests {
         test.store.cache_record(&second).unwrap();
         assert_eq!(test.store.cache_lookup(&CacheKey::of(b"k2")).unwrap(), Some(second.clone()));
         assert_eq!(test.store.cache_lookup(&CacheKey::of(b"k1")).unwrap().unwrap().result, b"first");
-        let count = || test.store.past_records(&first.definition, "", "").unwrap().len();
+        let count = || test.store.past_records(&first.definition, "", "", &|_| false).unwrap().len();
         assert_eq!(count(), 2);
         // With its last key the first record goes altogether.
         test.store.cache_record(&record(&["k1"], &[], "third")).unwrap();

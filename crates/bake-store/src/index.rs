@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(tables(&stores[0]), fresh);
         let record = stores[1].cache_lookup(&bake_oci::CacheKey([0; 32])).unwrap().unwrap();
         assert_eq!((record.result.as_slice(), record.created_unix_s), (&[1][..], 5));
-        let past = stores[2].past_records(&bake_oci::DefinitionDigest([0; 32]), "RUN x", "RUN ").unwrap();
+        let past = stores[2].past_records(&bake_oci::DefinitionDigest([0; 32]), "RUN x", "RUN ", &|_| false).unwrap();
         assert_eq!(past[0].components, b"[]");
     }
 }

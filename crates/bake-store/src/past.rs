@@ -77,12 +77,14 @@ pub struct Evicted {
 
 impl Store {
     /// The records nearest to a step: the newest ones of its definition and of its text, or, if there are none, of the
-    /// steps of its kind (`kind` is what their texts begin with) those whose text is the most similar.
+    /// steps of its kind (`kind` is what their texts begin with) those whose text is the most similar, except for what
+    /// `is_other` says to be another step.
     pub fn past_records(
         &self,
         definition: &DefinitionDigest,
         step: &str,
         kind: &str,
+        is_other: &dyn Fn(&str) -> bool,
     ) -> Result<Vec<PastRecord>, StoreError> {
         self.index().read("look for similar cache records", |connection| {
             let mut found = Vec::new();
@@ -93,11 +95,11 @@ impl Store {
             found.sort_by_key(|(place, _)| *place);
             found.dedup_by_key(|(place, _)| *place);
             if found.is_empty() {
-                found = similar(connection, step, kind)?;
+                found = similar(connection, step, kind, is_other)?;
             }
-            let mut records: Vec<PastRecord> = found.into_iter().map(|(_, record)| record).collect();
-            records.sort_by_key(|record| std::cmp::Reverse(record.created_unix_s));
-            Ok(records)
+            // Of one second, the one that was added last is the newest.
+            found.sort_by_key(|(place, record)| std::cmp::Reverse((record.created_unix_s, *place)));
+            Ok(found.into_iter().map(|(_, record)| record).collect())
         })
     }
 
@@ -178,7 +180,12 @@ fn past_record(row: &Row<'_>) -> rusqlite::Result<(i64, PastRecord)> {
 }
 
 /// The records of a kind of step whose text is the most like `step`, if it is like it enough.
-fn similar(connection: &Connection, step: &str, kind: &str) -> rusqlite::Result<Vec<(Place, PastRecord)>> {
+fn similar(
+    connection: &Connection,
+    step: &str,
+    kind: &str,
+    is_other: &dyn Fn(&str) -> bool,
+) -> rusqlite::Result<Vec<(Place, PastRecord)>> {
     let mut end = kind.to_owned();
     // Greater than every text that begins with `kind`.
     end.push(char::MAX);
@@ -191,8 +198,9 @@ fn similar(connection: &Connection, step: &str, kind: &str) -> rusqlite::Result<
         ))?;
         let mut rows = statement.query([kind, end.as_str()])?;
         while let Some(row) = rows.next()? {
-            let likeness = likeness(&wanted, &words(row.get_ref(1)?.as_str()?));
-            if likeness >= SIMILAR_MIN {
+            let text = row.get_ref(1)?.as_str()?;
+            let likeness = likeness(&wanted, &words(text));
+            if !is_other(text) && likeness >= SIMILAR_MIN {
                 best.push((likeness, row.get(2)?, table, row.get(0)?));
             }
         }
@@ -342,7 +350,7 @@ mod tests {
 
     fn found(test: &TestStore, definition: &str, step: &str) -> Vec<String> {
         let definition = DefinitionDigest::of(definition.as_bytes());
-        let records = test.store.past_records(&definition, step, "RUN ").unwrap();
+        let records = test.store.past_records(&definition, step, "RUN ", &|step| step == "RUN make other").unwrap();
         records.into_iter().map(|record| String::from_utf8(record.components).unwrap()).collect()
     }
 
@@ -353,6 +361,7 @@ mod tests {
         add(&test, "b", "RUN make all", &[], 2);
         add(&test, "c", "RUN make all install", &[], 3);
         add(&test, "d", "COPY make all", &[], 4);
+        add(&test, "e", "RUN make other", &[], 5);
         assert_eq!(found(&test, "a", "RUN other"), ["a"]);
         assert_eq!(found(&test, "a", "RUN make all"), ["b", "a"]);
         assert_eq!(found(&test, "x", "RUN make all"), ["b", "a"]);
@@ -367,7 +376,7 @@ mod tests {
         add(&test, "b", "RUN b", &["paths of both"], 2);
         test.store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).unwrap();
         assert_eq!(test.store.cache_lookup(&CacheKey::of(b"a")).unwrap(), None);
-        let records = test.store.past_records(&DefinitionDigest::of(b"a"), "RUN a", "RUN ").unwrap();
+        let records = test.store.past_records(&DefinitionDigest::of(b"a"), "RUN a", "RUN ", &|_| false).unwrap();
         assert_eq!(records.len(), 1);
         assert_eq!(records[0].evicted.as_ref().unwrap().by, "bake prune");
         assert_eq!(test.store.selection(&TreeDigest::of(b"paths of a")).unwrap().unwrap(), b"paths of a");

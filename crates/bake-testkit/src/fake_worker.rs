@@ -463,7 +463,7 @@ impl CacheStore for FakeCache {
             state.past.iter().filter(|past| admits(past)).map(|past| past.record.clone()).collect()
         };
         let same = of(&|past| past.definition == wanted.definition || past.step == wanted.step);
-        Ok(if same.is_empty() { of(&|past| past.step.starts_with(&wanted.kind)) } else { same })
+        Ok(if same.is_empty() { of(&|past| past.step.starts_with(&wanted.kind) && !wanted.others.contains(&past.step)) } else { same })
     }
 
     fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {
@@ -529,8 +529,14 @@ impl RecordingSink {
             }
         }
         let name = |step: &VertexId| names.get(step).cloned().unwrap_or_else(|| step.to_string());
+        // That there was nothing to compare with goes without saying.
+        let is_told = |event: &&BuildEvent| match event {
+            BuildEvent::Explained { explanation, .. } => explanation.is_telling(),
+            _ => true,
+        };
         events
             .iter()
+            .filter(is_told)
             .map(|event| match event {
                 BuildEvent::Planned { steps } => format!("planned {} steps", steps.len()),
                 BuildEvent::Started { step } => format!("started {}", name(step)),

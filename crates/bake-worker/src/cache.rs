@@ -88,7 +88,8 @@ impl CacheStore for StoreCache {
     }
 
     fn nearest(&self, wanted: &Wanted) -> Result<Vec<PastRecord>, CacheError> {
-        let records = self.store.past_records(&wanted.definition, &wanted.step, &wanted.kind);
+        let is_other = |step: &str| wanted.others.contains(step);
+        let records = self.store.past_records(&wanted.definition, &wanted.step, &wanted.kind, &is_other);
         Ok(records.map_err(failed("looking for earlier results"))?.into_iter().filter_map(past_record).collect())
     }
 

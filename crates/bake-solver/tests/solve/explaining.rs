@@ -140,6 +140,27 @@ fn a_step_behind_one_that_ran_for_itself_points_to_it() {
 }
 
 #[test]
+fn steps_of_one_build_are_no_versions_of_each_other() {
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let first = script.run(scratch, "RUN make one");
+    let target = script.run(first, "RUN make two");
+    let workshop = Workshop::default();
+    workshop.counts(&script.graph, target);
+    assert!(explanations(&workshop).iter().all(|(_, explanation)| !explanation.is_telling()));
+
+    // One is written anew; the other is still itself.
+    let mut script = Script::default();
+    let scratch = script.scratch();
+    let first = script.run(scratch, "RUN make three");
+    let target = script.run(first, "RUN make two");
+    let again = workshop.next();
+    again.counts(&script.graph, target);
+    let explanation = &explanations(&again)[0].1;
+    assert_eq!(explanation.nearest.as_ref().unwrap().step, "RUN make one");
+}
+
+#[test]
 fn a_removed_result_is_told_from_a_change() {
     let mut script = Script::default();
     let scratch = script.scratch();

@@ -69,7 +69,7 @@ fn build(entry: JournalEntry) -> Option<Build> {
 /// When the newest result of a step was made; a failed build does not say which one it used.
 fn last_made(host: &Host, step: &StepEntry) -> Result<Option<i64>, CommandError> {
     let Some(definition) = DefinitionDigest::from_hex(&step.definition) else { return Ok(None) };
-    let records = host.store.past_records(&definition, "", "").map_err(|error| store_failed(&error))?;
+    let records = host.store.past_records(&definition, "", "", &|_| false).map_err(|error| store_failed(&error))?;
     Ok(records.first().map(|record| record.created_unix_s))
 }
 
