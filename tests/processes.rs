@@ -18,6 +18,7 @@ const TESTS: &[Test] = &[
     ("a_killed_build_takes_its_steps_along", &[], kill),
     ("four_builds_at_once_share_their_work", &[], four_at_once),
     ("eight_builds_at_once_run_a_step_once", &[], eight_at_once),
+    ("steps_that_sleep_run_all_at_once", &[], sleeping_at_once),
     ("an_interrupt_ends_the_wait_for_another_build", &[], interrupted_wait),
     ("what_was_done_beside_a_failure_is_kept", &[], kept_beside_a_failure),
     ("different_builds_at_once_do_not_disturb_each_other", &[], different_at_once),
@@ -158,6 +159,27 @@ fn eight_at_once(environment: &Environment) -> Outcome {
     scratch.write("context/Dockerfile", format!("FROM busybox\nRUN {mount} sort /runs/log | tr '\\n' ' '\n"))?;
     let shown = succeed(environment.build(&scratch.store()).arg(scratch.at("context")))?;
     check(shown.stderr.contains(" one two "), || shown.stderr.clone())
+}
+
+fn sleeping_at_once(environment: &Environment) -> Outcome {
+    const STAGES: usize = 12;
+    let scratch = environment.scratch()?;
+    // Each waits for all the others, so they end only if they run side by side; more than there are processors.
+    let wait =
+        format!("while [ $(ls /met | wc -l) -lt {STAGES} ]; do sleep 0.3; n=$((n+1)); [ $n -lt 150 ] || exit 1; done");
+    let stage = |number: usize| {
+        format!(
+            "FROM busybox AS s{number}\n\
+             RUN --mount=type=cache,target=/met touch /met/{number}; n=0; {wait}; touch /{number}\n"
+        )
+    };
+    let copy = |number: usize| format!("COPY --from=s{number} /{number} /\n");
+    let stages = (0..STAGES).map(stage).chain(["FROM scratch\n".to_owned()]);
+    let text: String = stages.chain((0..STAGES).map(copy)).collect();
+    scratch.write("context/Dockerfile", text)?;
+    let mut command = environment.command(&scratch.store());
+    command.args(["build", "--progress", "plain"]).args(environment.base_flags()).arg(scratch.at("context"));
+    succeed(&mut command).map(drop)
 }
 
 fn interrupted_wait(environment: &Environment) -> Outcome {

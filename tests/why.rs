@@ -171,10 +171,7 @@ fn listed(environment: &Environment) -> Outcome {
 fn planned(environment: &Environment) -> Outcome {
     let scratch = sources(environment)?;
     let first = plan(environment, &scratch, &[])?;
-    contains(
-        &first,
-        &["runs      [2/4] COPY src /src", "depends   [3/4] RUN cat", "3 steps: 1 would run, 2 may run"],
-    )?;
+    contains(&first, &["runs      [2/4] COPY src /src", "depends   [3/4] RUN cat", "3 steps: 1 would run, 2 may run"])?;
     let why = finish(environment.command(&scratch.store()).arg("why"))?;
     expect_failure(&why, 1, &["nothing was built"])?;
     build(environment, &scratch, &[])?;

@@ -347,10 +347,9 @@ fn stage_prefix(label: &StepLabel) -> String {
 
 fn note_of(input: &Vertex) -> InputNote {
     match &input.op {
-        Op::Source(SourceOp::Image(image)) => InputNote {
-            name: shown_reference(&image.reference),
-            manifest: Some(image.manifest.to_string()),
-        },
+        Op::Source(SourceOp::Image(image)) => {
+            InputNote { name: shown_reference(&image.reference), manifest: Some(image.manifest.to_string()) }
+        }
         Op::Source(SourceOp::Local(local)) if local.name == "context" => {
             InputNote { name: "the build context".into(), manifest: None }
         }
@@ -374,9 +373,7 @@ impl Explanations {
     }
 
     fn steps(&self, graph: &BuildGraph) -> &Arc<HashSet<String>> {
-        self.steps.get_or_init(|| {
-            Arc::new(self.needed.iter().map(|id| step_text(&graph.vertex(*id).label)).collect())
-        })
+        self.steps.get_or_init(|| Arc::new(self.needed.iter().map(|id| step_text(&graph.vertex(*id).label)).collect()))
     }
 
     /// Takes note that this build made a record.
@@ -431,10 +428,9 @@ impl Explanations {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match known.get(&step)?.differences.first()? {
             Difference::Step { cause, .. } => cause.clone(),
-            difference => Some(Cause {
-                step: graph.vertex(step).label.to_string(),
-                difference: Box::new(difference.clone()),
-            }),
+            difference => {
+                Some(Cause { step: graph.vertex(step).label.to_string(), difference: Box::new(difference.clone()) })
+            }
         }
     }
 
@@ -581,7 +577,16 @@ fn shown_command(value: &str) -> String {
 /// user.
 fn is_secret_name(name: &str) -> bool {
     const PARTS: [&str; 11] = [
-        "secret", "token", "passw", "passphrase", "credential", "auth", "apikey", "api_key", "access_key", "private",
+        "secret",
+        "token",
+        "passw",
+        "passphrase",
+        "credential",
+        "auth",
+        "apikey",
+        "api_key",
+        "access_key",
+        "private",
         "proxy",
     ];
     let name = name.to_ascii_lowercase();

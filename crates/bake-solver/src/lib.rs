@@ -23,7 +23,8 @@ mod worker;
 pub use cache::{CacheError, CacheStore, NewRecord};
 pub use event::{BuildEvent, EventSink, Outcome, StepInfo, Stream};
 pub use explain::{
-    Cause, Change, Difference, Eviction, Explanation, FileChange, How, InputNote, NearestRecord, Notes, PastRecord, Wanted,
+    Cause, Change, Difference, Eviction, Explanation, FileChange, How, InputNote, NearestRecord, Notes, PastRecord,
+    Wanted,
 };
 pub use key::{KeyParts, step_key};
 pub use output::{Layer, LayerBlob, Output, StateDigest};

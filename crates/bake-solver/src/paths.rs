@@ -13,7 +13,7 @@ use bake_oci::TreeDigest;
 /// More paths than this are not listed; they count all the same.
 const PATHS_MAX: usize = 100_000;
 
-/// The longest path that is believed when a list is read back (PATH_MAX of the kernel).
+/// The longest path that is believed when a list is read back (`PATH_MAX` of the kernel).
 const PATH_BYTES_MAX: usize = 4096;
 
 /// The first bytes of a path's digest.

@@ -218,7 +218,8 @@ impl Index {
             version = schema_version(&connection).map_err(fail)?;
         }
         if (1..SCHEMA_VERSION).contains(&version) {
-            version = Self::migrate(&mut connection).map_err(|error| self.error("bring the tables up to date", error))?;
+            version =
+                Self::migrate(&mut connection).map_err(|error| self.error("bring the tables up to date", error))?;
         }
         if version != SCHEMA_VERSION {
             return Err(StoreError::UnknownVersion {
@@ -334,7 +335,8 @@ mod tests {
 
     fn tables(store: &crate::Store) -> Vec<String> {
         let read = store.index().read("test", |connection| {
-            let mut statement = connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?;
+            let mut statement =
+                connection.prepare("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")?;
             statement.query_map([], |row| row.get(0))?.collect()
         });
         read.unwrap()

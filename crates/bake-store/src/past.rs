@@ -236,10 +236,7 @@ fn likeness(one: &[&str], other: &[&str]) -> f64 {
 }
 
 /// Stores the paths of selections, each once.
-pub(crate) fn insert_selections(
-    connection: &Connection,
-    selections: &[(TreeDigest, Vec<u8>)],
-) -> rusqlite::Result<()> {
+pub(crate) fn insert_selections(connection: &Connection, selections: &[(TreeDigest, Vec<u8>)]) -> rusqlite::Result<()> {
     for (digest, paths) in selections.iter().filter(|(_, paths)| paths.len() <= SELECTION_BYTES_MAX) {
         let size = to_sql(u64::try_from(paths.len()).unwrap_or(u64::MAX));
         connection

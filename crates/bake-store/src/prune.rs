@@ -239,9 +239,7 @@ impl Store {
 
     /// Forgets all results; their layers are for others to keep. Returns how many there were.
     fn forget_records(&self) -> Result<u64, StoreError> {
-        self.index().write("forget all results", |connection| {
-            evict_all_records(connection, "bake prune")
-        })
+        self.index().write("forget all results", |connection| evict_all_records(connection, "bake prune"))
     }
 
     /// Deletes the rows of removed items; returns how many cache records went with them.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bake_graph::{FileAction, Op, SourceOp, Vertex, VertexId};
 use bake_oci::{CacheKey, DefinitionDigest, SnapshotId, TreeDigest};
 use bake_solver::{
-    BuildEvent, CacheError, CacheStore, ContentDigest, EventSink, Eviction, Layer, NewRecord, Output, PastRecord, PathList,
-    StepError, StepErrorKind, Task, Wanted, Worker,
+    BuildEvent, CacheError, CacheStore, ContentDigest, EventSink, Eviction, Layer, NewRecord, Output, PastRecord,
+    PathList, StepError, StepErrorKind, Task, Wanted, Worker,
 };
 
 /// How long a test waits for something that another thread must do, before it is said to hang.
@@ -463,7 +463,11 @@ impl CacheStore for FakeCache {
             state.past.iter().filter(|past| admits(past)).map(|past| past.record.clone()).collect()
         };
         let same = of(&|past| past.definition == wanted.definition || past.step == wanted.step);
-        Ok(if same.is_empty() { of(&|past| past.step.starts_with(&wanted.kind) && !wanted.others.contains(&past.step)) } else { same })
+        Ok(if same.is_empty() {
+            of(&|past| past.step.starts_with(&wanted.kind) && !wanted.others.contains(&past.step))
+        } else {
+            same
+        })
     }
 
     fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {

@@ -96,7 +96,9 @@ impl CacheStore for StoreCache {
     fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {
         let packed = self.store.selection(digest).map_err(failed("reading the paths of a selection"))?;
         // What cannot be read explains nothing, and nothing else depends on it.
-        Ok(packed.and_then(|packed| zstd::bulk::decompress(&packed, PATHS_BYTES_MAX).ok()).map(|paths| PathList::from_bytes(&paths)))
+        Ok(packed
+            .and_then(|packed| zstd::bulk::decompress(&packed, PATHS_BYTES_MAX).ok())
+            .map(|paths| PathList::from_bytes(&paths)))
     }
 
     fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {

@@ -201,8 +201,7 @@ fn solve(
     cancelled: &AtomicBool,
 ) -> Result<Solved, SolveError> {
     let cache = StoreCache::new(host.store.clone());
-    let options =
-        SolveOptions { parallelism: request.parallelism, require_cached: request.require_cached, cancelled };
+    let options = SolveOptions { parallelism: request.parallelism, require_cached: request.require_cached, cancelled };
     bake_solver::solve(&plan.graph, targets, &**worker, &cache, events, &options)
 }
 

@@ -25,8 +25,8 @@ pub use image::{
 pub use lint::{LintArguments, LintFormat};
 pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
-pub use why::{PlanArguments, WhyArguments};
 pub use value::{Assignment, duration};
+pub use why::{PlanArguments, WhyArguments};
 
 /// Compiles Dockerfiles into OCI images, without a daemon.
 #[derive(Debug, Parser)]

@@ -79,6 +79,9 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Why(why) => commands::why::run(why, &host)?,
         Command::Plan(plan) => {
             let request = settings::BuildRequest::new(&plan.build)?;
+            if request.call.method != bake::cli::CallMethod::Build {
+                return Err(CommandError::usage("`--check` and `--call` are for `bake build`"));
+            }
             build::plan::plan(&request, plan.format, &host, colour)?;
         }
         Command::Prune(prune) => commands::prune::run(prune, &host)?,

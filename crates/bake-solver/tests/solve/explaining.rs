@@ -95,10 +95,7 @@ fn arguments_and_variables_are_named_and_secrets_are_not_shown() {
     assert_eq!(after(&base, &step("2", "-O1", "t0")), ["build argument VERSION changed from `1` to `2`"]);
     assert_eq!(after(&base, &step("1", "-O2", "t0")), ["variable FLAGS changed from `-O1` to `-O2`"]);
     assert_eq!(after(&base, &step("1", "-O1", "t1")), ["variable NPM_TOKEN changed"]);
-    assert_eq!(
-        after(&base, &step("2", "-O2", "t0")),
-        ["build argument VERSION changed from `1` to `2` (and 1 more)"]
-    );
+    assert_eq!(after(&base, &step("2", "-O2", "t0")), ["build argument VERSION changed from `1` to `2` (and 1 more)"]);
     let without = |script: &mut Script| {
         let scratch = script.scratch();
         script.run_in(scratch, "RUN make", &[], &[("FLAGS", "-O1"), ("NPM_TOKEN", "t0")], &[])

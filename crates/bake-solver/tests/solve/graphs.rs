@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 
 use bake_graph::{
-    BuildGraph, CopyAction, ExecMount, ExecOp, FileAction, FileOp, HttpSource, ImageOrigin, ImageSource, LocalSource, MountKind, NetworkMode, Op,
-    SecurityMode, SourceOp, StepLabel, Unpack, VertexId,
+    BuildGraph, CopyAction, ExecMount, ExecOp, FileAction, FileOp, HttpSource, ImageOrigin, ImageSource, LocalSource,
+    MountKind, NetworkMode, Op, SecurityMode, SourceOp, StepLabel, Unpack, VertexId,
 };
 use bake_oci::Digest;
 use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, solve};
@@ -32,11 +32,8 @@ impl Script {
 
     pub(crate) fn image(&mut self, reference: &str, content: &str) -> VertexId {
         let manifest = Digest::of(content.as_bytes());
-        let image = ImageSource {
-            reference: format!("{reference}@{manifest}"),
-            manifest,
-            origin: ImageOrigin::Registry,
-        };
+        let image =
+            ImageSource { reference: format!("{reference}@{manifest}"), manifest, origin: ImageOrigin::Registry };
         self.add(Op::Source(SourceOp::Image(image)), vec![], &format!("FROM {reference}"))
     }
 

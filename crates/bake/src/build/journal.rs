@@ -42,12 +42,13 @@ pub(crate) struct StepEntry {
     pub(crate) number: Option<usize>,
     /// How it was called.
     pub(crate) name: String,
-    /// The identity of its definition.
+    /// The identity of its definition; empty where nothing has to be looked up by it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) definition: String,
     /// What became of it.
     pub(crate) outcome: StepOutcome,
     /// How long it took, in milliseconds.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) elapsed_ms: u64,
     /// When its result was made, in seconds since 1970, where that was in an earlier build.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,13 +99,14 @@ impl<'a> Journal<'a> {
     /// Writes the build down. It is only a help: a store that cannot take it is no reason to fail.
     pub(super) fn write(self, host: &Host, request: &BuildRequest, result: BuildResult, solved: Option<&Solved>) {
         let steps = self.steps.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let steps = steps.into_iter().map(|(id, step)| StepEntry {
-            number: self.progress.number(id),
-            made_unix_s: match (step.outcome, solved) {
+        let steps = steps.into_iter().map(|(id, step)| {
+            let made_unix_s = match (step.outcome, solved) {
                 (StepOutcome::Cached, Some(solved)) => made(solved, id),
                 _ => None,
-            },
-            ..step
+            };
+            // Most builds are cached for the most part, so that is what has to be short.
+            let definition = if made_unix_s.is_some() { String::new() } else { step.definition };
+            StepEntry { number: self.progress.number(id), made_unix_s, definition, ..step }
         });
         let entry = BuildEntry {
             name: name_of(request),
@@ -112,9 +114,9 @@ impl<'a> Journal<'a> {
             elapsed_ms: milliseconds(self.progress.elapsed()),
             steps: steps.collect(),
         };
-        let written = serde_json::to_vec(&entry).map_err(|error| error.to_string()).and_then(|document| {
-            host.store.add_to_journal(&document).map_err(|error| bake::error::chain_text(&error))
-        });
+        let written = serde_json::to_vec(&entry)
+            .map_err(|error| error.to_string())
+            .and_then(|document| host.store.add_to_journal(&document).map_err(|error| bake::error::chain_text(&error)));
         if let Err(error) = written {
             tracing::debug!(%error, "could not write the journal of the build");
         }
@@ -158,6 +160,11 @@ fn made(solved: &Solved, step: VertexId) -> Option<i64> {
     Some(nanoseconds.div_euclid(1_000_000_000))
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -166,7 +173,9 @@ fn name_of(request: &BuildRequest) -> String {
     let tags: Vec<String> = request.tags.iter().map(bake_oci::Reference::familiar).collect();
     match &request.context {
         _ if !tags.is_empty() => tags.join(", "),
-        ContextSpec::Directory(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+        ContextSpec::Directory(path) => {
+            std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
+        }
         other => other.to_string(),
     }
 }

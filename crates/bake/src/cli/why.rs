@@ -37,9 +37,12 @@ pub struct WhyArguments {
 
 /// Arguments of `bake plan`: those of `bake build`.
 #[derive(Debug, Args)]
-#[command(args_override_self = true, after_help = "Examples:\n  \
+#[command(
+    args_override_self = true,
+    after_help = "Examples:\n  \
         bake plan .                          what `bake build .` would run, and what is cached\n  \
-        bake plan --build-arg VERSION=2 .    the same with another argument")]
+        bake plan --build-arg VERSION=2 .    the same with another argument"
+)]
 pub struct PlanArguments {
     /// What would be built.
     #[command(flatten)]

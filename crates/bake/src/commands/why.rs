@@ -23,7 +23,8 @@ const FILES_LISTED: usize = 20;
 /// A build with its number.
 #[derive(Debug, Serialize)]
 struct Build {
-    build: i64,
+    #[serde(rename = "build")]
+    number: i64,
     ended_unix_s: i64,
     #[serde(flatten)]
     entry: BuildEntry,
@@ -63,7 +64,7 @@ pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandEr
 /// A build as another version may have written it down; `None` if it cannot be read.
 fn build(entry: JournalEntry) -> Option<Build> {
     let JournalEntry { number, ended_unix_s, document } = entry;
-    serde_json::from_slice(&document).ok().map(|entry| Build { build: number, ended_unix_s, entry })
+    serde_json::from_slice(&document).ok().map(|entry| Build { number, ended_unix_s, entry })
 }
 
 /// When the newest result of a step was made; a failed build does not say which one it used.
@@ -78,10 +79,17 @@ fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<Strin
         return json_lines(&builds);
     }
     let mut table = Table::new(&["BUILD", "ENDED", "RESULT", "TIME", "STEPS", "NAME"]);
-    for Build { build, ended_unix_s, entry } in builds {
+    for Build { number, ended_unix_s, entry } in builds {
         let time = seconds(Duration::from_millis(entry.elapsed_ms));
         let steps = counts(&entry.steps);
-        table.row([build.to_string(), ago(ended_unix_s, now), result(entry.result).to_owned(), time, steps, entry.name]);
+        table.row([
+            number.to_string(),
+            ago(ended_unix_s, now),
+            result(entry.result).to_owned(),
+            time,
+            steps,
+            entry.name,
+        ]);
     }
     Ok(table.render())
 }
@@ -114,7 +122,7 @@ fn table(build: &Build, all: bool, now: SystemTime) -> String {
     let entry = &build.entry;
     let mut text = format!(
         "build {} of {} {} {} in {}; steps: {}\n",
-        build.build,
+        build.number,
         sanitize_line(&entry.name),
         result(entry.result),
         ago(build.ended_unix_s, now),
@@ -268,10 +276,17 @@ fn one(text: &mut String, difference: &Difference, all: bool) {
             let _ = writeln!(text, "  `{}` left other files", sanitize_line(step));
             if let Some(cause) = cause {
                 let cause_step = sanitize_line(&cause.step);
-                let _ = writeln!(text, "  that began with `{cause_step}`: {}", sanitize_line(&cause.difference.to_string()));
+                let _ = writeln!(
+                    text,
+                    "  that began with `{cause_step}`: {}",
+                    sanitize_line(&cause.difference.to_string())
+                );
             }
         }
-        Difference::CacheIgnored | Difference::NeverBuilt | Difference::Evicted | Difference::Unusable
+        Difference::CacheIgnored
+        | Difference::NeverBuilt
+        | Difference::Evicted
+        | Difference::Unusable
         | Difference::Content { .. } => {
             let _ = writeln!(text, "  {}", sanitize_line(&difference.to_string()));
         }
@@ -327,15 +342,16 @@ mod tests {
                 },
             ],
         });
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(600);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_mins(10);
         let text = details(&ran, false, now);
         assert!(text.starts_with(
             "#2 COPY . . ran in 1.5s\ncompared with `COPY . .`, made 10 min ago (key 0123456789ab)\n  30 files of the build context changed:\n    f0 changed\n"
         ), "{text}");
         assert!(text.contains("    f19 changed\n    and 10 more (`--all` lists them)\n"), "{text}");
-        assert!(text.ends_with(
-            "  `RUN b` left other files\n  that began with `RUN a`: the cache was not to be used\n"
-        ), "{text}");
+        assert!(
+            text.ends_with("  `RUN b` left other files\n  that began with `RUN a`: the cache was not to be used\n"),
+            "{text}"
+        );
         let text = details(&ran, true, now);
         assert!(text.contains("    f21 changed\n    and 8 more\n"), "{text}");
     }

@@ -158,13 +158,7 @@ impl Progress {
         Self::start(kind, colour, clock, numbers, display)
     }
 
-    fn start(
-        kind: DisplayKind,
-        colour: Colour,
-        clock: Clock,
-        numbers: Numbers,
-        display: Display,
-    ) -> io::Result<Self> {
+    fn start(kind: DisplayKind, colour: Colour, clock: Clock, numbers: Numbers, display: Display) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(EVENTS_WAITING_MAX);
         let thread_clock = clock.clone();
         let thread = std::thread::Builder::new()

@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn reasons_are_short_and_say_how_old_the_record_is() {
         let now = UNIX_EPOCH + Duration::from_secs(1000 + 7300);
-        let change = Change { name: "user".into(), how: How::Changed, from: Some("a".into()), to: Some("\u{1b}[2J".into()) };
+        let change =
+            Change { name: "user".into(), how: How::Changed, from: Some("a".into()), to: Some("\u{1b}[2J".into()) };
         let changed = explanation(vec![Difference::Setting(change)], None);
         assert_eq!(reason(&changed, now).as_deref(), Some("user changed from `a` to `\\x1b[2J` (record from 2 h ago)"));
         let evicted = Eviction { at_unix_s: 8200, by: "bake prune".into() };

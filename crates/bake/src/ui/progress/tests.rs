@@ -79,6 +79,16 @@ fn failed(id: u32, message: &str) -> BuildEvent {
     BuildEvent::Failed { step: VertexId(id), message: message.into(), elapsed: at(300) }
 }
 
+/// That a step runs because of a file, in a record made 3 hours before 1970-01-01T03:00:00.
+fn explained(id: u32) -> BuildEvent {
+    let change = bake_solver::FileChange { path: "package.json".into(), how: bake_solver::How::Changed };
+    let files = bake_solver::Difference::Files { of: "the build context".into(), changes: vec![change], count: 1 };
+    let nearest =
+        bake_solver::NearestRecord { step: "RUN make".into(), key: "00".into(), made_unix_s: 0, evicted: None };
+    let explanation = bake_solver::Explanation { nearest: Some(nearest), differences: vec![files] };
+    BuildEvent::Explained { step: VertexId(id), explanation }
+}
+
 /// What the plain display writes for events at their times; `None` is a tick.
 fn plain(events: &[(u64, Option<BuildEvent>)]) -> String {
     let stage = Stage::default();
@@ -109,6 +119,25 @@ fn plain_numbers_steps_in_the_order_shown() {
     assert_eq!(
         text,
         "#1 [1/3] FROM alpine\n#1 CACHED\n\n#2 [2/3] RUN make all\n#2 0.123 cc main.c\n#2 0.180 100%\n#2 0.300 no end\n#2 DONE 0.3s\n"
+    );
+}
+
+#[test]
+fn plain_says_why_a_step_runs_unless_it_is_the_first_time() {
+    let first = bake_solver::Explanation { nearest: None, differences: vec![bake_solver::Difference::NeverBuilt] };
+    let text = plain(&[
+        (0, Some(planned())),
+        (0, Some(started(1))),
+        (0, Some(BuildEvent::Explained { step: VertexId(1), explanation: first })),
+        (100, Some(finished(1, Outcome::Ran, 100))),
+        (10_800_000, Some(started(2))),
+        (10_800_000, Some(explained(2))),
+        (10_800_100, Some(finished(2, Outcome::Ran, 100))),
+    ]);
+    assert_eq!(
+        text,
+        "#1 [1/3] FROM alpine\n#1 DONE 0.1s\n\n\
+         #2 [2/3] RUN make all\n#2 why: package.json changed (record from 3 h ago)\n#2 DONE 0.1s\n"
     );
 }
 
@@ -316,7 +345,8 @@ impl Paper {
 fn terminal_folds_finished_steps_and_draws_running_ones() {
     let paper = Paper::default();
     let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
-    let mut terminal = Terminal::new(target, Colour::Plain, Box::new(|| Size { rows: 12, columns: 60 }), SystemTime::UNIX_EPOCH);
+    let mut terminal =
+        Terminal::new(target, Colour::Plain, Box::new(|| Size { rows: 12, columns: 60 }), SystemTime::UNIX_EPOCH);
     terminal.event(at(0), &planned()).unwrap();
     terminal.event(at(0), &started(1)).unwrap();
     terminal.event(at(0), &finished(1, Outcome::Cached, 0)).unwrap();
@@ -341,11 +371,31 @@ fn terminal_folds_finished_steps_and_draws_running_ones() {
 }
 
 #[test]
+fn terminal_says_why_behind_the_step() {
+    let paper = Paper::default();
+    let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
+    let size = || Size { rows: 12, columns: 60 };
+    let mut terminal = Terminal::new(target, Colour::Plain, Box::new(size), SystemTime::UNIX_EPOCH);
+    terminal.event(at(0), &planned()).unwrap();
+    terminal.event(at(0), &started(2)).unwrap();
+    terminal.event(at(0), &explained(2)).unwrap();
+    terminal.tick(at(1100)).unwrap();
+    assert!(paper.take().contains("| why: package.json changed (record from"));
+    terminal.event(at(1200), &finished(2, Outcome::Ran, 1200)).unwrap();
+    assert!(paper.take().contains("    1.2s [2/3] RUN make all - package.json changed (record from"));
+}
+
+#[test]
 fn terminal_never_draws_more_lines_than_fit() {
     for rows in [1, 2, 5, 24, 200] {
         for columns in [1, 10, 39, 80] {
             let target = ProgressDrawTarget::term_like(Box::new(Paper::default()));
-            let mut terminal = Terminal::new(target, Colour::Coloured, Box::new(move || Size { rows, columns }), SystemTime::UNIX_EPOCH);
+            let mut terminal = Terminal::new(
+                target,
+                Colour::Coloured,
+                Box::new(move || Size { rows, columns }),
+                SystemTime::UNIX_EPOCH,
+            );
             let steps: Vec<StepInfo> = (0..40).map(|id| step(id, "RUN x", false)).collect();
             terminal.event(at(0), &BuildEvent::Planned { steps }).unwrap();
             for id in 0..40 {
