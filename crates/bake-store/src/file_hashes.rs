@@ -209,15 +209,15 @@ fn nanoseconds(time: SystemTime) -> i64 {
     }
 }
 
-/// The remembered tables by name, with their size in bytes and the time they were last written.
-pub(crate) fn tables(store: &Store) -> Result<Vec<(std::path::PathBuf, u64, i64)>, StoreError> {
+/// The files of the remembered tables, with the time they were last written.
+pub(crate) fn tables(store: &Store) -> Result<Vec<(std::path::PathBuf, i64)>, StoreError> {
     use std::os::unix::fs::MetadataExt;
     let directory = store.layout().directory("file-hashes");
     let mut tables = Vec::new();
     for entry in fs::read_dir(&directory).at("list", &directory)? {
         let path = entry.at("list", &directory)?.path();
         if let Ok(metadata) = fs::symlink_metadata(&path) {
-            tables.push((path, metadata.len(), metadata.mtime()));
+            tables.push((path, metadata.mtime()));
         }
     }
     Ok(tables)

@@ -18,9 +18,10 @@
 //!   file-hashes/HEX            remembered content hashes of one build context
 //!   leases/RANDOM              what one running process uses; held by `flock`
 //!   locks/gc                   shared while something is taken into use, exclusive while something is removed
+//!   locks/collect              held by the process that collects garbage; its time is that of the last look
 //!   locks/index                exclusive while the index is created or replaced
 //!   locks/key-HEX              one step being executed
-//!   trash/RANDOM               removed things, deleted later
+//!   trash/RANDOM               removed things, deleted later; locked while somebody deletes it
 //!   reserve                    room that a prune gives up on a full disk, so that it can work there
 //! ```
 //!
@@ -186,6 +187,10 @@ impl Layout {
 
     pub(crate) fn key_lock(&self, key: &CacheKey) -> PathBuf {
         self.root.join(format!("locks/key-{}", key.hex()))
+    }
+
+    pub(crate) fn collect_lock(&self) -> PathBuf {
+        self.root.join("locks/collect")
     }
 
     /// A path with a fresh random name in the directory `directory`.

@@ -18,7 +18,9 @@
 mod blobs;
 mod cache;
 mod cache_mounts;
+mod collect;
 mod contents;
+mod disk_use;
 mod error;
 mod file_hashes;
 mod fsck;
@@ -27,6 +29,7 @@ mod index;
 mod ingest;
 mod layout;
 mod lease;
+mod ledger;
 mod lock;
 mod prune;
 mod remembered;
@@ -40,6 +43,7 @@ mod usage;
 
 pub use cache::CacheRecord;
 pub use cache_mounts::{CacheMount, CacheSharing};
+pub use collect::{Budget, Space};
 pub use contents::contents_beside;
 pub use error::StoreError;
 pub use file_hashes::{ContentHash, FileIdentity};
