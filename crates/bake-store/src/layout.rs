@@ -205,6 +205,11 @@ impl Layout {
         self.root.join("reserve")
     }
 
+    /// Whether the `format` file holds exactly what this version writes.
+    pub(crate) fn is_format_exact(&self) -> Result<bool, StoreError> {
+        Ok(read_format(&self.root)?.is_some_and(|text| text == format_text(self.ownership)))
+    }
+
     /// Creates any directory of the picture that is missing.
     pub(crate) fn create_directories(&self) -> Result<(), StoreError> {
         create_directories(&self.root)
@@ -268,7 +273,7 @@ fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
     }
     create_directories(root)?;
     make_reserve(root);
-    let text = format!("bake-store {FORMAT_VERSION}\nownership {}\n", ownership.name());
+    let text = format_text(ownership);
     let layout = Layout { root: root.to_path_buf(), ownership };
     // What a killed creator leaves there is collected like any other unfinished file; the lock keeps this one's until it is linked.
     let no_removal = crate::lock::GcLock::shared(&layout)?;
@@ -285,6 +290,19 @@ fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
     }
     sync_directory(root)?;
     read_format(root)?.ok_or_else(|| StoreError::Missing { path: root.to_path_buf() })
+}
+
+fn format_text(ownership: Ownership) -> String {
+    format!("bake-store {FORMAT_VERSION}\nownership {}\n", ownership.name())
+}
+
+/// Replaces the `format` file of a store that was opened by what was read of it.
+pub(crate) fn write_format(layout: &Layout) -> Result<(), StoreError> {
+    let _no_removal = crate::lock::GcLock::shared(layout)?;
+    let temporary = layout.random("ingest", "format-")?;
+    write_file(&temporary, format_text(layout.ownership).as_bytes())?;
+    fs::rename(&temporary, layout.root.join("format")).at("replace", &temporary)?;
+    sync_directory(&layout.root)
 }
 
 fn create_directories(root: &Path) -> Result<(), StoreError> {

@@ -123,7 +123,8 @@ impl Ledger {
     fn sum(&self, position: usize, counts: impl Fn(&Inode, u64) -> bool) -> u64 {
         let Some(entry) = self.entries.get(position) else { return 0 };
         let shared = entry.shared.iter().filter_map(|(index, names)| Some((self.inodes.get(*index)?, *names)));
-        entry.own_bytes + shared.filter(|(inode, names)| counts(inode, *names)).map(|(inode, _)| inode.bytes).sum::<u64>()
+        entry.own_bytes
+            + shared.filter(|(inode, names)| counts(inode, *names)).map(|(inode, _)| inode.bytes).sum::<u64>()
     }
 }
 

@@ -236,8 +236,7 @@ impl Store {
         for (_, item) in batch {
             removed.push(match &item.target {
                 Target::Blob(digest) => {
-                    roots.need_of_blob(digest) == Need::Cache
-                        && bin.take(self.layout(), &self.layout().blob(digest))?
+                    roots.need_of_blob(digest) == Need::Cache && bin.take(self.layout(), &self.layout().blob(digest))?
                 }
                 Target::Snapshot(id, records) => {
                     let state =
@@ -556,7 +555,8 @@ mod tests {
         assert_eq!(ids(&prune(vec![described("RUN a")])), ["a"]);
         let digest = bake_oci::Digest::of(b"blob");
         let short = digest.short().to_owned();
-        let by_id = vec![PruneFilter::new(move |item| item.id.contains(&short)), PruneFilter::kinds(vec![ItemKind::Blob])];
+        let by_id =
+            vec![PruneFilter::new(move |item| item.id.contains(&short)), PruneFilter::kinds(vec![ItemKind::Blob])];
         assert_eq!(ids(&prune(by_id)), [digest.to_string()]);
         assert_eq!(ids(&prune(vec![PruneFilter::kinds(vec![ItemKind::Snapshot])])), ["b"]);
     }
@@ -616,11 +616,14 @@ mod tests {
         let second = publish_linked(&test, "second", Some(&first));
         let third = publish_linked(&test, "third", Some(&second));
         for (age, id) in [&first, &second, &third].iter().enumerate() {
-            test.sql(&format!("UPDATE snapshot SET used = {age}, created = {age} WHERE id = '{id}'"));
+            test.sql(&format!("UPDATE snapshot SET used = {age} WHERE id = '{id}'"));
         }
         test.store.empty_trash().unwrap();
         let usage = test.store.usage().unwrap();
-        assert_eq!(usage.items.iter().map(|item| item.counted_bytes).sum::<u64>() + usage.other_bytes, usage.total_bytes);
+        assert_eq!(
+            usage.items.iter().map(|item| item.counted_bytes).sum::<u64>() + usage.other_bytes,
+            usage.total_bytes
+        );
         assert!(usage.items.iter().all(|item| item.shared_bytes >= 1_000_000 && item.size_bytes > item.shared_bytes));
         assert!(usage.items[0].counted_bytes >= 1_000_000 && usage.items[1].counted_bytes < 100_000);
         // One byte less than all: only the last one frees what they share.

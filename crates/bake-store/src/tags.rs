@@ -15,6 +15,7 @@ use crate::ingest::Temporary;
 use crate::layout::{Layout, now_unix_s, sync_directory};
 use crate::lease::Held;
 use crate::lock::GcLock;
+use crate::seal::checksum;
 use crate::store::Store;
 
 /// The longest reference: a name of 255 characters, a tag of 128, a digest of 135, and room to spare.
@@ -49,6 +50,16 @@ pub struct Tag {
     pub tagged_unix_s: i64,
 }
 
+/// `tags/HEX`.
+#[derive(Debug, Serialize, Deserialize)]
+struct TagFile {
+    #[serde(flatten)]
+    tag: Tag,
+    /// Of everything else; absent in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+}
+
 /// An image with all its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredImage {
@@ -81,7 +92,7 @@ impl Store {
             return Err(StoreError::NotFound { what: format!("manifest {}", descriptor.digest) });
         }
         let path = self.layout().tag(reference);
-        let previous = read_tag(&path)?;
+        let previous = read_if_sound(&path)?;
         if let Some(tag) = &previous
             && tag.reference == reference
             && tag.descriptor == *descriptor
@@ -95,7 +106,7 @@ impl Store {
             created_unix_s,
             tagged_unix_s: now_unix_s(),
         };
-        let text = serde_json::to_vec(&tag)
+        let text = serde_json::to_vec(&TagFile { checksum: Some(tag.checksum()), tag: tag.clone() })
             .map_err(|error| StoreError::Damaged { path: path.clone(), source: Box::new(error) })?;
         let mut temporary = Temporary::create(self.layout())?;
         temporary.file.write_all(&text).at("write", &temporary.path)?;
@@ -112,7 +123,7 @@ impl Store {
         check_reference(reference)?;
         let path = self.layout().tag(reference);
         let _no_removal = GcLock::shared(self.layout())?;
-        let previous = read_tag(&path)?;
+        let previous = read_if_sound(&path)?;
         match fs::remove_file(&path) {
             Ok(()) => sync_directory(&self.layout().directory("tags"))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -193,6 +204,14 @@ fn check_reference(reference: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The tag in a file that is about to be replaced or removed, so that damage to it ends there.
+fn read_if_sound(path: &Path) -> Result<Option<Tag>, StoreError> {
+    match read_tag(path) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    }
+}
+
 pub(crate) fn read_tags(layout: &Layout) -> Result<Vec<Tag>, StoreError> {
     let directory = layout.directory("tags");
     let mut tags = Vec::new();
@@ -211,9 +230,56 @@ pub(crate) fn read_tag(path: &Path) -> Result<Option<Tag>, StoreError> {
     };
     let mut bytes = Vec::new();
     file.take(TAG_FILE_SIZE_MAX).read_to_end(&mut bytes).at("read", path)?;
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| StoreError::Damaged { path: path.to_path_buf(), source: Box::new(error) })
+    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| {
+        Err(StoreError::Damaged { path: path.to_path_buf(), source })
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(TagFile { checksum: Some(checksum), tag }) if checksum != tag.checksum() => {
+            damaged("it does not fit its checksum".into())
+        }
+        Ok(TagFile { tag, .. }) => Ok(Some(tag)),
+        Err(error) => damaged(Box::new(error)),
+    }
+}
+
+/// The media types of what tags name.
+const MEDIA_TYPES: [&str; 4] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+
+impl Store {
+    /// Writes a damaged tag file anew if what matters in it is certainly right: the name, which the file is named by, and
+    /// the digest, whose blob is there. Says whether it did.
+    pub(crate) fn mend_tag(&self, path: &Path) -> Result<bool, StoreError> {
+        let bytes = fs::read(path).at("read", path)?;
+        let Ok(TagFile { tag, .. }) = serde_json::from_slice(&bytes) else { return Ok(false) };
+        let BlobDescriptor { media_type, digest, size_bytes } = &tag.descriptor;
+        let certain = self.layout().tag(&tag.reference) == path
+            && MEDIA_TYPES.contains(&media_type.as_str())
+            && fs::metadata(self.layout().blob(digest)).is_ok_and(|metadata| metadata.len() == *size_bytes);
+        if certain {
+            self.tag(&tag.reference, &tag.descriptor, tag.created_unix_s)?;
+        }
+        Ok(certain)
+    }
+}
+
+impl Tag {
+    fn checksum(&self) -> String {
+        let Self { reference, descriptor: BlobDescriptor { media_type, digest, size_bytes }, .. } = self;
+        let checksum = checksum(&[
+            reference.as_bytes(),
+            media_type.as_bytes(),
+            digest.to_string().as_bytes(),
+            &size_bytes.to_le_bytes(),
+            &self.created_unix_s.to_le_bytes(),
+            &self.tagged_unix_s.to_le_bytes(),
+        ]);
+        bake_oci::digest::to_hex(&checksum)
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use crate::error::AtPath;
 use crate::file_hashes::tables;
 use crate::image::Closure;
 use crate::layout::{ALGORITHMS, Layout};
-use crate::ledger::Ledger;
 use crate::lease::{Held, held_by_anyone, is_locked};
+use crate::ledger::Ledger;
 use crate::lock::GcLock;
 use crate::snapshots::{SnapshotRow, all_rows};
 use crate::store::Store;
@@ -227,9 +227,8 @@ impl Store {
         let (other, leftover) = self.everything_else(&paths)?;
         things.extend([other, leftover]);
         let items = &mut inventory.items;
-        let ledger = Ledger::new(measure(&things), |position| {
-            items.get(position).map_or(i64::MAX, |item| item.created_unix_s)
-        });
+        let ledger =
+            Ledger::new(measure(&things), |position| items.get(position).map_or(i64::MAX, |item| item.created_unix_s));
         for (position, item) in items.iter_mut().enumerate() {
             item.size_bytes = ledger.size_bytes(position);
             item.shared_bytes = ledger.shared_bytes(position);

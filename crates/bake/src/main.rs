@@ -84,7 +84,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Load(load) => commands::load::run(load, &host)?,
         Command::Prune(prune) => commands::prune::run(prune, &host)?,
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
-        Command::Fsck(fsck) => return commands::fsck::run(fsck, &host),
+        Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
         Command::Lint(_) | Command::Version(_) => {}
     }
     Ok(ExitCode::SUCCESS)

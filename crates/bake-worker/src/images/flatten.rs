@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bake_oci::{SnapshotId, TreeDigest};
+use bake_oci::SnapshotId;
 use bake_solver::Layer;
 use bake_store::SnapshotRecord;
 
@@ -55,13 +55,14 @@ impl Images {
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
         let active = self.store.begin_snapshot()?;
         bake_snapshot::flatten(&lowers, active.fs(), self.format).map_err(|error| invalid(chain_of(&error)))?;
+        let held = bake_snapshot::digest_layer(active.fs(), self.format).map_err(|error| invalid(chain_of(&error)))?;
         let record = SnapshotRecord {
-            tree: TreeDigest::of(name.as_bytes()),
+            tree: held.tree,
             id,
             diff_id: None,
             tar_size_bytes: None,
-            size_bytes: 0,
-            entries: 0,
+            size_bytes: held.size_bytes,
+            entries: held.entries,
             origin: format!("{} layers in one directory, so that they can be mounted", layers.len()),
         };
         Ok(self.store.publish_snapshot(active, record)?.snapshot.path)

@@ -15,7 +15,10 @@ pub(crate) fn after_build(budget: &Budget, host: &Host, quiet: bool) {
         Ok(Some(report)) if !quiet => {
             let count = report.removed.len();
             let things = if count == 1 { "1 thing" } else { &format!("{count} things") };
-            say(&format!("removed {things} from the cache to keep the store small, {} freed", size(report.freed_bytes)));
+            say(&format!(
+                "removed {things} from the cache to keep the store small, {} freed",
+                size(report.freed_bytes)
+            ));
         }
         Ok(_) => {}
         Err(error) => tracing::debug!(error = chain_text(&error), "could not collect garbage"),

@@ -182,6 +182,9 @@ mod tests {
         let usage = Usage { other_bytes: 1000, leftover_bytes: 100, total_bytes: 1000, ..Usage::default() };
         let rows = rows(&usage);
         let last = rows.last().expect("there are always rows");
-        assert_eq!((last.r#type.as_str(), last.size.as_str(), last.reclaimable.as_str()), ("Other", "1.00kB", "100B (10%)"));
+        assert_eq!(
+            (last.r#type.as_str(), last.size.as_str(), last.reclaimable.as_str()),
+            ("Other", "1.00kB", "100B (10%)")
+        );
     }
 }

@@ -143,8 +143,10 @@ fn apply(filter: &StoreFilter, options: &mut PruneOptions) -> Result<(), Command
         "mutable" => options.filters.push(truth_filter(truth()?, |item| item.kind == ItemKind::CacheMount)),
         "immutable" => options.filters.push(truth_filter(truth()?, |item| item.kind != ItemKind::CacheMount)),
         "parents" => {
-            return Err(CommandError::usage("the filter `parents` has no meaning here: layers do not know what is below them")
-                .hint(format!("the filters are {}", FILTERS.join(", "))));
+            return Err(CommandError::usage(
+                "the filter `parents` has no meaning here: layers do not know what is below them",
+            )
+            .hint(format!("the filters are {}", FILTERS.join(", "))));
         }
         other => {
             let error = CommandError::usage(format!("there is no filter `{other}`"));
@@ -247,7 +249,8 @@ mod tests {
         with_store(|store| {
             let kinds = |filters: &[&str]| {
                 let mut options = PruneOptions { dry_run: true, ..PruneOptions::default() };
-                for filter in arguments(&filters.iter().flat_map(|text| ["--filter", text]).collect::<Vec<_>>()).filter {
+                for filter in arguments(&filters.iter().flat_map(|text| ["--filter", text]).collect::<Vec<_>>()).filter
+                {
                     apply(&filter, &mut options).unwrap();
                 }
                 let removed = store.prune(&options).unwrap().removed;
