@@ -338,13 +338,22 @@ mod tests {
         assert!(!test.store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap().is_sound());
         assert!(test.store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap().is_sound());
         assert_eq!(test.store.tags().unwrap().len(), 1);
-        // Another time is no other image.
+        // Damage anywhere leaves one of its two lines.
         let path = test.store.layout().tag("app:2");
-        let text = fs::read_to_string(&path).unwrap().replace("\"created_unix_s\":7", "\"created_unix_s\":6");
+        let sound = fs::read(&path).unwrap();
+        for position in [0, 20, sound.len() / 2 - 1, sound.len() / 2, sound.len() - 1] {
+            let mut damaged = sound.clone();
+            damaged[position] ^= 4;
+            fs::write(&path, &damaged).unwrap();
+            assert_eq!(test.store.resolve("app:2").unwrap().unwrap().descriptor, image);
+            let report = test.store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
+            assert!(report.is_sound() && report.problems.len() == 1, "{position}: {report:?}");
+            assert_eq!(fs::read(&path).unwrap(), sound);
+        }
+        // What both lines have is another tag, if nothing told.
+        let text = String::from_utf8(sound).unwrap().replace("\"created_unix_s\":7", "\"created_unix_s\":6");
         fs::write(&path, text).unwrap();
         assert!(matches!(test.store.resolve("app:2"), Err(StoreError::Damaged { .. })));
-        assert!(test.store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap().is_sound());
-        assert_eq!(test.store.resolve("app:2").unwrap().unwrap().descriptor, image);
     }
 
     #[test]

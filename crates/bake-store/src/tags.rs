@@ -106,15 +106,7 @@ impl Store {
             created_unix_s,
             tagged_unix_s: now_unix_s(),
         };
-        let text = serde_json::to_vec(&TagFile { checksum: Some(tag.checksum()), tag: tag.clone() })
-            .map_err(|error| StoreError::Damaged { path: path.clone(), source: Box::new(error) })?;
-        let mut temporary = Temporary::create(self.layout())?;
-        temporary.file.write_all(&text).at("write", &temporary.path)?;
-        temporary.file.sync_all().at("sync", &temporary.path)?;
-        let no_removal = GcLock::shared(self.layout())?;
-        temporary.publish(&path)?;
-        drop(no_removal);
-        sync_directory(&self.layout().directory("tags"))?;
+        self.write_tag(&path, &tag)?;
         Ok(previous)
     }
 
@@ -230,40 +222,52 @@ pub(crate) fn read_tag(path: &Path) -> Result<Option<Tag>, StoreError> {
     };
     let mut bytes = Vec::new();
     file.take(TAG_FILE_SIZE_MAX).read_to_end(&mut bytes).at("read", path)?;
-    let damaged = |source: Box<dyn std::error::Error + Send + Sync>| {
-        Err(StoreError::Damaged { path: path.to_path_buf(), source })
-    };
-    match serde_json::from_slice(&bytes) {
-        Ok(TagFile { checksum: Some(checksum), tag }) if checksum != tag.checksum() => {
-            damaged("it does not fit its checksum".into())
-        }
-        Ok(TagFile { tag, .. }) => Ok(Some(tag)),
-        Err(error) => damaged(Box::new(error)),
-    }
+    decode(&bytes).map(Some).map_err(|source| StoreError::Damaged { path: path.to_path_buf(), source })
 }
 
-/// The media types of what tags name.
-const MEDIA_TYPES: [&str; 4] = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
+/// The bytes of a tag file: the same line twice, so that damage to one of them loses no name.
+fn encode(tag: &Tag, path: &Path) -> Result<Vec<u8>, StoreError> {
+    let file = TagFile { checksum: Some(tag.checksum()), tag: tag.clone() };
+    let mut line = serde_json::to_vec(&file)
+        .map_err(|error| StoreError::Damaged { path: path.to_path_buf(), source: Box::new(error) })?;
+    line.push(b'\n');
+    Ok([line.as_slice(), &line].concat())
+}
+
+/// The tag in the bytes of a tag file, from whichever of its halves is sound. Files of earlier versions have one line.
+fn decode(bytes: &[u8]) -> Result<Tag, Box<dyn std::error::Error + Send + Sync>> {
+    let parse = |bytes: &[u8]| match serde_json::from_slice(bytes) {
+        Ok(TagFile { checksum: Some(checksum), tag }) if checksum != tag.checksum() => {
+            Err("it does not fit its checksum".into())
+        }
+        Ok(TagFile { tag, .. }) => Ok(tag),
+        Err(error) => Err(error.into()),
+    };
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    parse(first).or_else(|_| parse(second)).or_else(|_| parse(bytes))
+}
 
 impl Store {
-    /// Writes a damaged tag file anew if what matters in it is certainly right: the name, which the file is named by, and
-    /// the digest, whose blob is there. Says whether it did.
-    pub(crate) fn mend_tag(&self, path: &Path) -> Result<bool, StoreError> {
+    /// Writes a tag file anew if it is sound in part only. Says whether it was sound as a whole.
+    pub(crate) fn mend_tag(&self, path: &Path, tag: &Tag, repair: bool) -> Result<bool, StoreError> {
         let bytes = fs::read(path).at("read", path)?;
-        let Ok(TagFile { tag, .. }) = serde_json::from_slice(&bytes) else { return Ok(false) };
-        let BlobDescriptor { media_type, digest, size_bytes } = &tag.descriptor;
-        let certain = self.layout().tag(&tag.reference) == path
-            && MEDIA_TYPES.contains(&media_type.as_str())
-            && fs::metadata(self.layout().blob(digest)).is_ok_and(|metadata| metadata.len() == *size_bytes);
-        if certain {
-            self.tag(&tag.reference, &tag.descriptor, tag.created_unix_s)?;
+        let whole = bytes == encode(tag, path)?;
+        let earlier = serde_json::from_slice::<Tag>(&bytes).is_ok();
+        if !whole && !earlier && repair {
+            self.write_tag(path, tag)?;
         }
-        Ok(certain)
+        Ok(whole || earlier)
+    }
+
+    fn write_tag(&self, path: &Path, tag: &Tag) -> Result<(), StoreError> {
+        let text = encode(tag, path)?;
+        let mut temporary = Temporary::create(self.layout())?;
+        temporary.file.write_all(&text).at("write", &temporary.path)?;
+        temporary.file.sync_all().at("sync", &temporary.path)?;
+        let no_removal = GcLock::shared(self.layout())?;
+        temporary.publish(path)?;
+        drop(no_removal);
+        sync_directory(&self.layout().directory("tags"))
     }
 }
 

@@ -75,20 +75,24 @@ impl Store {
         let directory = self.layout().directory("tags");
         for entry in fs::read_dir(&directory).at("list", &directory)? {
             let path = entry.at("list", &directory)?.path();
-            let sound = match read_tag(&path) {
-                Ok(tag) => tag.is_none_or(|tag| self.layout().tag(&tag.reference) == path),
-                Err(StoreError::Damaged { .. }) => false,
+            let tag = match read_tag(&path) {
+                Ok(Some(tag)) => Some(tag).filter(|tag| self.layout().tag(&tag.reference) == path),
+                Err(StoreError::Damaged { .. }) => None,
+                Ok(None) => continue,
                 Err(error) => return Err(error),
             };
-            if !sound && repair && self.mend_tag(&path)? {
-                report.problem(format!("the tag file `{}` is damaged", path.display()), true);
-            } else if !sound {
+            let text = format!("the tag file `{}` is damaged", path.display());
+            if let Some(tag) = &tag {
+                if !self.mend_tag(&path, tag, repair)? {
+                    report.problem(text, repair);
+                }
+            } else {
                 // A name is lost with it, which nobody can bring back.
                 let name = fs::read(&path).map(|bytes| likely_reference(&bytes)).unwrap_or_default();
                 if repair {
                     self.layout().move_to_trash(&path)?;
                 }
-                report.problem(format!("the tag file `{}` is damaged{name}", path.display()), false);
+                report.problem(text + &name, false);
             }
         }
         Ok(read_tags(self.layout()).ok())
