@@ -34,7 +34,9 @@ const KINDS: [(&str, ItemKind); 5] = [
 struct Row {
     active: String,
     reclaimable: String,
+    reclaimable_bytes: u64,
     size: String,
+    size_bytes: u64,
     total_count: String,
     r#type: String,
 }
@@ -71,8 +73,6 @@ pub(crate) fn run(arguments: &DiskUsageArguments, host: &Host) -> Result<(), Com
     for row in rows {
         table.row([row.r#type, row.total_count, row.active, row.size, row.reclaimable]);
     }
-    let total = share(usage.reclaimable_bytes, usage.total_bytes);
-    table.row(["Total".to_owned(), usage.items.len().to_string(), String::new(), size(usage.total_bytes), total]);
     let mut text = table.render();
     if arguments.verbose {
         text.push('\n');
@@ -88,25 +88,31 @@ fn rows(usage: &Usage) -> Vec<Row> {
         // A result takes no space of its own: only those without layers are items.
         row.total_count = usage.records.to_string();
     }
-    rows.push(Row {
-        active: String::new(),
-        reclaimable: share(usage.leftover_bytes, usage.other_bytes),
-        size: size(usage.other_bytes),
-        total_count: String::new(),
-        r#type: "Other".to_owned(),
-    });
+    rows.push(Row::of("Other", String::new(), String::new(), usage.other_bytes, usage.leftover_bytes));
+    let items = usage.items.len().to_string();
+    rows.push(Row::of("Total", items, String::new(), usage.total_bytes, usage.reclaimable_bytes));
     rows
 }
 
 fn row(name: &str, kind: ItemKind, usage: &Usage) -> Row {
     let of_kind = || usage.items.iter().filter(|item| item.kind == kind);
+    let active = of_kind().filter(|item| item.need > Need::UnpackedImage).count();
     let bytes: u64 = of_kind().map(|item| item.counted_bytes).sum();
-    Row {
-        active: of_kind().filter(|item| item.need > Need::UnpackedImage).count().to_string(),
-        reclaimable: share(usage.reclaimable_by_kind.get(&kind).copied().unwrap_or(0), bytes),
-        size: size(bytes),
-        total_count: of_kind().count().to_string(),
-        r#type: name.to_owned(),
+    let reclaimable = usage.reclaimable_by_kind.get(&kind).copied().unwrap_or(0);
+    Row::of(name, of_kind().count().to_string(), active.to_string(), bytes, reclaimable)
+}
+
+impl Row {
+    fn of(name: &str, total_count: String, active: String, size_bytes: u64, reclaimable_bytes: u64) -> Self {
+        Self {
+            active,
+            reclaimable: share(reclaimable_bytes, size_bytes),
+            reclaimable_bytes,
+            size: size(size_bytes),
+            size_bytes,
+            total_count,
+            r#type: name.to_owned(),
+        }
     }
 }
 
