@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ROOT/                        0700, owned by the user
-//!   format                     "bake-store 1\nownership native\n"; written last, so a half-made store has none
+//!   format                     "bake-store 1\nownership native\n", twice; written last, so a half-made store has none
 //!   index.sqlite (-wal, -shm)  snapshots, cache records, compressed forms, remembered values
 //!   blobs/sha256/HEX           complete, verified blobs (also blobs/sha512/HEX, for what others made)
 //!   ingest/new-RANDOM          a blob being written; deleted when its writer is gone
@@ -207,7 +207,11 @@ impl Layout {
 
     /// Whether the `format` file holds exactly what this version writes.
     pub(crate) fn is_format_exact(&self) -> Result<bool, StoreError> {
-        Ok(read_format(&self.root)?.is_some_and(|text| text == format_text(self.ownership)))
+        let path = self.root.join("format");
+        let mut bytes = Vec::new();
+        File::open(&path).at("open", &path)?.take(FORMAT_SIZE_MAX).read_to_end(&mut bytes).at("read", &path)?;
+        let text = format_text(self.ownership);
+        Ok(bytes == text.as_bytes() || bytes == text.repeat(2).as_bytes())
     }
 
     /// Creates any directory of the picture that is missing.
@@ -241,7 +245,18 @@ fn read_format(root: &Path) -> Result<Option<String>, StoreError> {
     };
     let mut bytes = Vec::with_capacity(64);
     file.take(FORMAT_SIZE_MAX).read_to_end(&mut bytes).at("read", &path)?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(Some(sound_half(&bytes)))
+}
+
+/// The text that stands twice in a `format` file. Of one that is damaged, the half that says what this version writes;
+/// stores of earlier versions have one half only.
+fn sound_half(bytes: &[u8]) -> String {
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let ours = |half: &&[u8]| {
+        [Ownership::Native, Ownership::Recorded].iter().any(|ownership| format_text(*ownership).as_bytes() == *half)
+    };
+    let sound = if first == second { Some(first) } else { [first, second].into_iter().find(ours) };
+    String::from_utf8_lossy(sound.unwrap_or(bytes)).into_owned()
 }
 
 fn parse_format(root: &Path, text: &str) -> Result<Ownership, StoreError> {
@@ -273,7 +288,7 @@ fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
     }
     create_directories(root)?;
     make_reserve(root);
-    let text = format_text(ownership);
+    let text = format_text(ownership).repeat(2);
     let layout = Layout { root: root.to_path_buf(), ownership };
     // What a killed creator leaves there is collected like any other unfinished file; the lock keeps this one's until it is linked.
     let no_removal = crate::lock::GcLock::shared(&layout)?;
@@ -300,7 +315,7 @@ fn format_text(ownership: Ownership) -> String {
 pub(crate) fn write_format(layout: &Layout) -> Result<(), StoreError> {
     let _no_removal = crate::lock::GcLock::shared(layout)?;
     let temporary = layout.random("ingest", "format-")?;
-    write_file(&temporary, format_text(layout.ownership).as_bytes())?;
+    write_file(&temporary, format_text(layout.ownership).repeat(2).as_bytes())?;
     fs::rename(&temporary, layout.root.join("format")).at("replace", &temporary)?;
     sync_directory(&layout.root)
 }
@@ -423,6 +438,25 @@ mod tests {
             let error = Store::open(&root, OPTIONS).unwrap_err();
             assert!(matches!(error, StoreError::ForeignOwner { owner: 65534, user: 0, .. }));
         }
+    }
+
+    #[test]
+    fn a_damaged_format_file_is_read_by_its_sound_half() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("store");
+        Store::open(&root, OPTIONS).unwrap();
+        let sound = fs::read(root.join("format")).unwrap();
+        for bit in 0..sound.len() * 8 {
+            let mut damaged = sound.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(root.join("format"), damaged).unwrap();
+            let store = Store::open(&root, OPTIONS).unwrap();
+            assert!(!store.layout().is_format_exact().unwrap());
+        }
+        // What later versions write is consistent, and refused.
+        fs::write(root.join("format"), "bake-store 3\nownership native\n".repeat(2)).unwrap();
+        let error = Store::open(&root, OPTIONS).unwrap_err();
+        assert!(matches!(error, StoreError::UnknownVersion { found, .. } if found == "3"));
     }
 
     #[test]
