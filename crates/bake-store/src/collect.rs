@@ -59,12 +59,13 @@ impl Default for Budget {
     }
 }
 
-/// The file system of a store.
+/// The file system of a store, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct FileSystem {
-    total_bytes: u64,
-    used_bytes: u64,
-    free_bytes: u64,
+    total: u64,
+    used: u64,
+    /// What this user can still write.
+    free: u64,
 }
 
 impl Space {
@@ -83,7 +84,7 @@ impl Store {
     pub fn space_bytes(&self, space: Space) -> Result<u64, StoreError> {
         match space {
             Space::Bytes(bytes) => Ok(bytes),
-            Space::Percent(_) => Ok(space.bytes(FileSystem::of(self.layout())?.total_bytes)),
+            Space::Percent(_) => Ok(space.bytes(FileSystem::of(self.layout())?.total)),
         }
     }
 
@@ -101,10 +102,10 @@ impl Store {
             return Ok(None);
         }
         let file_system = FileSystem::of(self.layout())?;
-        let max_used = budget.max_used.map(|space| space.bytes(file_system.total_bytes));
-        let min_free = budget.min_free.map(|space| space.bytes(file_system.total_bytes));
-        let kept = max_used.is_none_or(|max| file_system.used_bytes <= max)
-            && min_free.is_none_or(|min| file_system.free_bytes >= min);
+        let max_used = budget.max_used.map(|space| space.bytes(file_system.total));
+        let min_free = budget.min_free.map(|space| space.bytes(file_system.total));
+        let kept =
+            max_used.is_none_or(|max| file_system.used <= max) && min_free.is_none_or(|min| file_system.free >= min);
         if kept {
             stamp(&file)?;
             return Ok(None);
@@ -117,18 +118,16 @@ impl Store {
             return Ok(None);
         }
         stamp(&file)?;
-        let default_reserve = || RESERVED_BYTES.min(Space::Percent(RESERVED_PERCENT).bytes(file_system.total_bytes));
+        let default_reserve = || RESERVED_BYTES.min(Space::Percent(RESERVED_PERCENT).bytes(file_system.total));
         let options = PruneOptions {
             keep_duration: budget.keep_duration,
             max_used_bytes: max_used,
             min_free_bytes: min_free,
-            reserved_bytes: Some(
-                budget.reserved.map_or_else(default_reserve, |space| space.bytes(file_system.total_bytes)),
-            ),
+            reserved_bytes: Some(budget.reserved.map_or_else(default_reserve, |space| space.bytes(file_system.total))),
             ..PruneOptions::default()
         };
         let mut report = self.prune(&options)?;
-        let free_bytes = FileSystem::of(self.layout())?.free_bytes;
+        let free_bytes = FileSystem::of(self.layout())?.free;
         if max_used.is_some_and(|max| report.left_bytes > max) || min_free.is_some_and(|min| free_bytes < min) {
             // What images could be unpacked from again goes last.
             let more = self.prune(&PruneOptions { all: true, ..options })?;
@@ -161,9 +160,9 @@ impl FileSystem {
         let status = rustix::fs::statvfs(layout.root()).at("ask for the free space of", layout.root())?;
         let bytes = |blocks: u64| blocks.saturating_mul(status.f_frsize);
         Ok(Self {
-            total_bytes: bytes(status.f_blocks),
-            used_bytes: bytes(status.f_blocks.saturating_sub(status.f_bfree)),
-            free_bytes: bytes(status.f_bavail),
+            total: bytes(status.f_blocks),
+            used: bytes(status.f_blocks.saturating_sub(status.f_bfree)),
+            free: bytes(status.f_bavail),
         })
     }
 }

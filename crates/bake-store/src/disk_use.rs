@@ -145,15 +145,14 @@ impl Work {
 
 fn look_at(job: Job, used: &mut DiskUse, buffer: &mut [MaybeUninit<u8>], found: &mut Vec<Job>) {
     let Job { thing, parent, name, descend } = job;
-    let directory = match &parent {
-        Some(parent) => open_directory(parent.as_fd(), &name),
-        None => {
-            let is_directory = count(CWD, &name, used);
-            if !is_directory || !descend {
-                return;
-            }
-            open_directory(CWD, &name)
+    let directory = if let Some(parent) = &parent {
+        open_directory(parent.as_fd(), &name)
+    } else {
+        let is_directory = count(CWD, &name, used);
+        if !is_directory || !descend {
+            return;
         }
+        open_directory(CWD, &name)
     };
     drop(parent);
     // A directory that cannot be entered is one that nobody can look into with this user's rights.

@@ -351,8 +351,8 @@ mod tests {
             assert_eq!(fs::read(&path).unwrap(), sound);
         }
         // What both lines have is another tag, if nothing told.
-        let text = String::from_utf8(sound).unwrap().replace("\"created_unix_s\":7", "\"created_unix_s\":6");
-        fs::write(&path, text).unwrap();
+        let wrong = String::from_utf8(sound).unwrap().replace("\"created_unix_s\":7", "\"created_unix_s\":6");
+        fs::write(&path, wrong).unwrap();
         assert!(matches!(test.store.resolve("app:2"), Err(StoreError::Damaged { .. })));
     }
 
@@ -364,8 +364,8 @@ mod tests {
         let before = ids.clone().map(|id| store.with_new_lease().snapshot(&id).unwrap().unwrap());
         let flip = |id: &SnapshotId| {
             let path = store.layout().snapshot(id).join("record.json");
-            let text = fs::read_to_string(&path).unwrap().replace("\"entries\":1", "\"entries\":3");
-            fs::write(&path, text).unwrap();
+            let wrong = fs::read_to_string(&path).unwrap().replace("\"entries\":1", "\"entries\":3");
+            fs::write(&path, wrong).unwrap();
         };
         test.sql("UPDATE snapshot SET diff_id = replace(diff_id, 'sha256:', 'sha256;') WHERE id = 'row'");
         test.sql("UPDATE snapshot SET tar_size = tar_size + 1 WHERE id = 'both'");

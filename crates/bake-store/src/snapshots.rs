@@ -131,7 +131,7 @@ impl RecordFile {
         let created = self.created_unix_s.to_string();
         let place = place_of_row(&self.record, self.created_unix_s);
         let parts = [&place, &self.record.origin, &self.boot_id, &content, &created];
-        bake_oci::digest::to_hex(&checksum(&parts.map(|part| part.as_bytes())))
+        bake_oci::digest::to_hex(&checksum(&parts.map(String::as_bytes)))
     }
 
     /// Whether the file fits its checksum, if it has one.
@@ -171,13 +171,12 @@ impl SnapshotRow {
         })?;
         let mut sound = true;
         let mut or_damaged = |valid: bool| sound &= valid;
-        let diff_id = match row.get_ref(2)? {
-            rusqlite::types::ValueRef::Null => None,
-            _ => {
-                let parsed = parse_column(row, 2);
-                or_damaged(parsed.is_ok());
-                parsed.ok()
-            }
+        let diff_id = if row.get_ref(2)? == rusqlite::types::ValueRef::Null {
+            None
+        } else {
+            let parsed = parse_column(row, 2);
+            or_damaged(parsed.is_ok());
+            parsed.ok()
         };
         let tree = row.get(1);
         or_damaged(tree.is_ok());

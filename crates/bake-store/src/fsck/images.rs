@@ -148,7 +148,7 @@ impl Store {
                 let descriptor = BlobDescriptor { digest, size_bytes, media_type: String::new() };
                 let (media_type, sound) =
                     unseal_text(&form(diff_id, &compression, &descriptor), &row.get::<_, String>(3)?);
-                Ok(sound.then(|| (compression, BlobDescriptor { media_type, ..descriptor })))
+                Ok(sound.then_some((compression, BlobDescriptor { media_type, ..descriptor })))
             })?;
             // A damaged row is of no help, and no harm.
             Ok(forms.filter_map(|form| form.ok().flatten()).collect())
