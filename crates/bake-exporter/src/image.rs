@@ -180,6 +180,23 @@ impl Exporter {
         Ok(image_layer(layer, &blob))
     }
 
+    /// Makes the blob `wanted` of a layer again from another form of it, compressing as `compression` says. It is kept only
+    /// if it comes out the same.
+    pub fn remake_blob(
+        &self,
+        layer: &ExportLayer,
+        compression: Compression,
+        wanted: &Digest,
+    ) -> Result<(), ExportError> {
+        let writer = BlobWriter::new(IngestWriter(self.store.ingest()?), compression, self.threads);
+        let (result, writer) = self.stream(layer, writer)?;
+        if result.diff_id != layer.diff_id {
+            return Err(ExportError::LayerChanged { expected: layer.diff_id.clone(), actual: result.diff_id });
+        }
+        writer.0.finish(Some(wanted))?;
+        Ok(())
+    }
+
     fn stream(
         &self,
         layer: &ExportLayer,

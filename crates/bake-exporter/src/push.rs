@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use bake_oci::blob::VerifyingReader;
 use bake_oci::manifest::descriptor_digest;
 use bake_oci::{Digest, Reference};
 use bake_registry::{BlobSource, Pushed, RegistryClient};
@@ -87,8 +88,8 @@ impl Exporter {
                 let _slot = slots.acquire_owned().await.map_err(|error| ExportError::Push(error.to_string()))?;
                 let wanted = digest.clone();
                 let reopen = move || -> std::io::Result<Box<dyn Read + Send>> {
-                    match store.open_blob(&wanted) {
-                        Ok(Some((file, _))) => Ok(Box::new(file)),
+                    match store.read_blob(&wanted) {
+                        Ok(Some(reader)) => Ok(Box::new(Checked { reader, size_bytes })),
                         Ok(None) => Err(std::io::Error::other(format!("blob {wanted} is not in the store"))),
                         Err(error) => Err(std::io::Error::other(error)),
                     }
@@ -108,5 +109,44 @@ impl Exporter {
             }
         }
         Ok(())
+    }
+}
+
+/// Gives the last bytes of a blob only when all of them are right: a registry that takes whatever comes must not get what
+/// was damaged on the disk.
+struct Checked<R> {
+    reader: VerifyingReader<R>,
+    size_bytes: u64,
+}
+
+impl<R: Read> Read for Checked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        if count > 0 && self.reader.read_bytes() >= self.size_bytes {
+            // Reading the end is what makes it compare.
+            self.reader.read(&mut [0])?;
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_bytes_of_a_damaged_blob_are_not_given() {
+        let read = |content: &'static [u8]| {
+            let reader = VerifyingReader::new(content, Digest::of(b"content"), Some(7));
+            let mut checked = Checked { reader, size_bytes: 7 };
+            // As an upload reads: exactly as many bytes as were announced.
+            let mut bytes = [0; 7];
+            checked.read_exact(&mut bytes).map(|()| bytes)
+        };
+        assert_eq!(&read(b"content").unwrap(), b"content");
+        let error = read(b"cOntent").unwrap_err().to_string();
+        assert!(error.contains("has digest"), "{error}");
+        assert!(read(b"conten").is_err());
     }
 }

@@ -98,9 +98,26 @@ impl Store {
         }
     }
 
-    /// Stores bytes that are already in memory; writes nothing if they are there.
+    /// Stores bytes that are already in memory; writes nothing if they are there. A damaged blob of that name is replaced.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<(Digest, u64), StoreError> {
-        self.put_blob(Some(&Digest::of(bytes)), &mut &*bytes)
+        let digest = Digest::of(bytes);
+        if self.is_damaged(&digest, bytes)? {
+            let mut ingest = self.ingest()?;
+            ingest.append(bytes)?;
+            return ingest.finish(Some(&digest));
+        }
+        self.put_blob(Some(&digest), &mut &*bytes)
+    }
+
+    /// Whether there is a blob of this name that does not hold these bytes.
+    fn is_damaged(&self, digest: &Digest, bytes: &[u8]) -> Result<bool, StoreError> {
+        let Some((file, size_bytes)) = self.open_blob(digest)? else { return Ok(false) };
+        if usize::try_from(size_bytes).ok() != Some(bytes.len()) {
+            return Ok(true);
+        }
+        let mut found = Vec::with_capacity(bytes.len());
+        file.take(size_bytes).read_to_end(&mut found).at("read", self.layout().blob(digest))?;
+        Ok(found != bytes)
     }
 
     /// The digests of all complete blobs, sorted.

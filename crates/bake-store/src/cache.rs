@@ -9,6 +9,7 @@ use crate::layout::now_unix_s;
 use crate::lease::Held;
 use crate::lock::GcLock;
 use crate::past::{RecordNotes, evict_record, insert_selections, names_of};
+use crate::seal::{seal_result, seal_text, unseal_result, unseal_text};
 use crate::store::Store;
 use crate::tags::BlobDescriptor;
 
@@ -61,6 +62,10 @@ impl Store {
                 .query_row([key.0], record_from_row)
                 .optional()?;
             let Some((id, mut record)) = row else { return Ok(None) };
+            // Damage to the index must not lead from one key to the result of another.
+            if !record.keys.is_empty() && !record.keys.contains(key) {
+                return Ok(None);
+            }
             let Some(used) = add_snapshots(connection, id, &mut record, boot_id)? else { return Ok(None) };
             add_keys(connection, id, &mut record)?;
             Ok(Some((id, record, used)))
@@ -134,7 +139,7 @@ impl Store {
                     compression,
                     descriptor.digest.to_string(),
                     to_sql(descriptor.size_bytes),
-                    descriptor.media_type,
+                    seal_text(&form(diff_id, compression, descriptor), &descriptor.media_type),
                 ])
                 .map(|_| ())
         })
@@ -149,20 +154,25 @@ impl Store {
 
     /// The compressed form of a layer as last seen, even if its blob is not in the store: a registry may have it.
     pub fn known_blob_for(&self, diff_id: &DiffId, compression: &str) -> Result<Option<BlobDescriptor>, StoreError> {
-        self.index().read("look up a compressed layer", |connection| {
-            connection
-                .prepare_cached(
-                    "SELECT digest, size, media_type FROM compressed WHERE diff_id = ?1 AND compression = ?2",
-                )?
-                .query_row(params![diff_id.to_string(), compression], |row| {
-                    Ok(BlobDescriptor {
-                        digest: parse_column(row, 0)?,
-                        size_bytes: from_sql(row.get(1)?),
-                        media_type: row.get(2)?,
+        self.index()
+            .read("look up a compressed layer", |connection| {
+                connection
+                    .prepare_cached(
+                        "SELECT digest, size, media_type FROM compressed WHERE diff_id = ?1 AND compression = ?2",
+                    )?
+                    .query_row(params![diff_id.to_string(), compression], |row| {
+                        let Ok(digest) = parse_column(row, 0) else { return Ok(None) };
+                        let size_bytes = from_sql(row.get(1)?);
+                        let mut descriptor = BlobDescriptor { digest, size_bytes, media_type: String::new() };
+                        let (media_type, sound) =
+                            unseal_text(&form(diff_id, compression, &descriptor), &row.get::<_, String>(2)?);
+                        descriptor.media_type = media_type;
+                        // A damaged row counts as absent: the layer is compressed again.
+                        Ok(sound.then_some(descriptor))
                     })
-                })
-                .optional()
-        })
+                    .optional()
+            })
+            .map(Option::flatten)
     }
 
     /// The diff ID of the layer that the compressed blob `digest` holds, if it was remembered.
@@ -174,6 +184,11 @@ impl Store {
                 .optional()
         })
     }
+}
+
+/// What the media type of a compressed layer is sealed with.
+pub(crate) fn form(diff_id: &DiffId, compression: &str, descriptor: &BlobDescriptor) -> String {
+    format!("{diff_id} {compression} {} {}", descriptor.digest, descriptor.size_bytes)
 }
 
 fn check(record: &CacheRecord) -> Result<(), StoreError> {
@@ -212,7 +227,7 @@ fn insert(connection: &Connection, record: &CacheRecord, notes: &RecordNotes) ->
         )?
         .execute(params![
             record.definition.0,
-            record.result,
+            seal_result(&record.keys, &record.result),
             record.components,
             record.description,
             record.created_unix_s,
@@ -259,11 +274,6 @@ fn check_notes(record: &CacheRecord, notes: &RecordNotes) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Takes a record out because its result is to go, and keeps what explains that.
-pub(crate) fn delete_record(connection: &Connection, id: i64) -> rusqlite::Result<()> {
-    evict_record(connection, id, "bake prune")
-}
-
 /// Deletes one record and everything that hangs on it.
 pub(crate) fn drop_record(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM record_key WHERE record = ?1")?.execute([id])?;
@@ -280,10 +290,11 @@ fn delete_keyless(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn record_from_row(row: &Row<'_>) -> rusqlite::Result<(i64, CacheRecord)> {
+    let (keys, result) = unseal_result(row.get(2)?);
     let record = CacheRecord {
-        keys: Vec::new(),
+        keys,
         definition: DefinitionDigest(row.get(1)?),
-        result: row.get(2)?,
+        result,
         snapshots: Vec::new(),
         components: row.get(3)?,
         description: row.get(4)?,
@@ -408,6 +419,24 @@ mod tests {
         other.flush_uses().unwrap();
         let used = other.cache_lookup(&CacheKey::of(b"k")).unwrap().unwrap().used_unix_s;
         assert!((now_unix_s() - used) < 100);
+    }
+
+    #[test]
+    fn damage_to_the_index_is_a_miss() {
+        let test = TestStore::new();
+        let a = test.publish("a", &[("file", "a")]);
+        let b = test.publish("b", &[("file", "b")]);
+        test.store.cache_record(&record(&["a"], &[&a], "{\"created\":17}")).unwrap();
+        test.store.cache_record(&record(&["b"], &[&b], "b")).unwrap();
+        let result = |key: &[u8]| test.store.cache_lookup(&CacheKey::of(key)).unwrap().map(|found| found.result);
+        // A key that leads to the result of another.
+        test.sql("UPDATE record_key SET record = (SELECT max(id) FROM record)");
+        assert_eq!((result(b"a"), result(b"b")), (None, Some(b"b".to_vec())));
+        // Another time in the result: nothing that anybody could read is left of it.
+        test.sql("UPDATE record_key SET record = (SELECT min(id) FROM record)");
+        assert_eq!(result(b"a"), Some(b"{\"created\":17}".to_vec()));
+        test.sql("UPDATE record SET result = CAST(replace(CAST(result AS TEXT), '17', '16') AS BLOB)");
+        assert_eq!(result(b"a").unwrap_or_default(), b"");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::error::AtPath;
 use crate::layout::{Layout, make_directory};
 use crate::lock::{GcLock, lock, open_lock_file, try_lock};
 use crate::store::Store;
+use crate::trash::Bin;
 
 /// Private slots of one ID: more steps than this do not run at once on one machine.
 const SLOTS_MAX: u32 = 1024;
@@ -57,7 +58,7 @@ impl CacheMount {
 pub(crate) struct Slot {
     pub(crate) directory: PathBuf,
     pub(crate) id: String,
-    pub(crate) size_bytes: u64,
+    pub(crate) created_unix_s: i64,
     pub(crate) used_unix_s: i64,
     pub(crate) in_use: bool,
 }
@@ -146,8 +147,8 @@ impl Store {
     }
 }
 
-/// All cache mounts; their sizes are measured if `measure` says so, which walks them.
-pub(crate) fn slots(layout: &Layout, measure: bool) -> Result<Vec<Slot>, StoreError> {
+/// All cache mounts.
+pub(crate) fn slots(layout: &Layout) -> Result<Vec<Slot>, StoreError> {
     let parent = layout.directory("cache-mounts");
     let mut slots = Vec::new();
     for entry in fs::read_dir(&parent).at("list", &parent)? {
@@ -162,7 +163,8 @@ pub(crate) fn slots(layout: &Layout, measure: bool) -> Result<Vec<Slot>, StoreEr
             file.take(8192).read_to_end(&mut id).at("read", directory.join("id"))?;
         }
         slots.push(Slot {
-            size_bytes: if measure { disk_usage(&directory) } else { 0 },
+            // The marker is written once, when the directory is new.
+            created_unix_s: fs::metadata(directory.join("ready")).map_or(0, |metadata| metadata.mtime()),
             directory,
             id: String::from_utf8_lossy(&id).into_owned(),
             used_unix_s: metadata.mtime(),
@@ -172,28 +174,11 @@ pub(crate) fn slots(layout: &Layout, measure: bool) -> Result<Vec<Slot>, StoreEr
     Ok(slots)
 }
 
-/// Moves a slot to the trash unless somebody uses it; says whether it did.
-pub(crate) fn remove_slot(layout: &Layout, directory: &Path, _alone: &GcLock) -> Result<bool, StoreError> {
+/// Moves a slot to the bin unless somebody uses it; says whether it did.
+pub(crate) fn remove_slot(layout: &Layout, directory: &Path, bin: &Bin, _alone: &GcLock) -> Result<bool, StoreError> {
     let lock_path = directory.join("lock");
     let Ok(file) = File::open(&lock_path) else { return Ok(false) };
-    Ok(try_lock(&file, &lock_path, true)? && layout.move_to_trash(directory)?)
-}
-
-/// The disk space of a tree in bytes, hard links counted once per name. What cannot be read counts as nothing.
-fn disk_usage(root: &Path) -> u64 {
-    let mut total = 0;
-    let mut pending = vec![root.to_path_buf()];
-    while let Some(directory) = pending.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            total += metadata.blocks() * 512;
-            if metadata.is_dir() {
-                pending.push(entry.path());
-            }
-        }
-    }
-    total
+    Ok(try_lock(&file, &lock_path, true)? && bin.take(layout, directory)?)
 }
 
 #[cfg(test)]
@@ -236,7 +221,7 @@ mod tests {
             },
         );
         assert!(given_up.unwrap().is_none());
-        assert_eq!(slots(store.layout(), true).unwrap().len(), 3);
+        assert_eq!(slots(store.layout()).unwrap().len(), 3);
     }
 
     #[test]
@@ -258,13 +243,14 @@ mod tests {
             .unwrap();
         assert!(mount.path().join("kept").exists());
         let alone = GcLock::exclusive(test.store.layout()).unwrap();
-        let slot = slots(test.store.layout(), false).unwrap().remove(0);
+        let slot = slots(test.store.layout()).unwrap().remove(0);
         assert!(slot.in_use);
         assert_eq!(slot.id, "go");
-        assert!(!remove_slot(test.store.layout(), &slot.directory, &alone).unwrap());
+        let bin = Bin::create(test.store.layout()).unwrap();
+        assert!(!remove_slot(test.store.layout(), &slot.directory, &bin, &alone).unwrap());
         drop(mount);
-        assert!(remove_slot(test.store.layout(), &slot.directory, &alone).unwrap());
+        assert!(remove_slot(test.store.layout(), &slot.directory, &bin, &alone).unwrap());
         drop(alone);
-        assert!(slots(test.store.layout(), false).unwrap().is_empty());
+        assert!(slots(test.store.layout()).unwrap().is_empty());
     }
 }

@@ -14,6 +14,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::SystemTime;
 
 use crate::StoreError;
@@ -99,13 +100,23 @@ impl Store {
     }
 
     fn load_table(&self, context: &[u8]) -> Result<Option<Table>, StoreError> {
-        let path = self.layout().file_hashes(context);
-        let mut file = match File::open(&path) {
+        Table::load(&self.layout().file_hashes(context))
+    }
+}
+
+/// Whether the table at `path` can be read, or has vanished.
+pub(crate) fn is_sound_table(path: &Path) -> Result<bool, StoreError> {
+    Ok(Table::load(path)?.is_some() || !path.exists())
+}
+
+impl Table {
+    fn load(path: &Path) -> Result<Option<Self>, StoreError> {
+        let mut file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io("open", path, error)),
         };
-        let size = file.metadata().at("inspect", &path)?.len();
+        let size = file.metadata().at("inspect", path)?.len();
         let size_max = HEADER_SIZE + ENTRIES_MAX * ENTRY_SIZE;
         let Some(size) = usize::try_from(size).ok().filter(|size| (HEADER_SIZE..=size_max).contains(size)) else {
             return Ok(None);
@@ -124,9 +135,7 @@ impl Store {
             && header[16..] == *blake3::hash(&bytes).as_bytes();
         Ok(sound.then(|| Table { generation: number(&header, 1), bytes }))
     }
-}
 
-impl Table {
     fn find(&self, file: &FileIdentity) -> Option<ContentHash> {
         let (mut low, mut high) = (0, self.bytes.len() / ENTRY_SIZE);
         while low < high {
@@ -209,15 +218,15 @@ fn nanoseconds(time: SystemTime) -> i64 {
     }
 }
 
-/// The remembered tables by name, with their size in bytes and the time they were last written.
-pub(crate) fn tables(store: &Store) -> Result<Vec<(std::path::PathBuf, u64, i64)>, StoreError> {
+/// The files of the remembered tables, with the time they were last written.
+pub(crate) fn tables(store: &Store) -> Result<Vec<(std::path::PathBuf, i64)>, StoreError> {
     use std::os::unix::fs::MetadataExt;
     let directory = store.layout().directory("file-hashes");
     let mut tables = Vec::new();
     for entry in fs::read_dir(&directory).at("list", &directory)? {
         let path = entry.at("list", &directory)?.path();
         if let Ok(metadata) = fs::symlink_metadata(&path) {
-            tables.push((path, metadata.len(), metadata.mtime()));
+            tables.push((path, metadata.mtime()));
         }
     }
     Ok(tables)

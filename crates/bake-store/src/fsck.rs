@@ -1,31 +1,61 @@
-//! Checking the store, and rebuilding its index from what is on the disk.
+//! Checking everything in the store, healing it from what is sound, and rebuilding its index from what is on the disk.
+//!
+//! 1. The index ([`SQLite`'s own check](crate::index)); one that is damaged is made anew from the snapshots' records.
+//! 2. Small things ([`small`]): the format file, cache mounts, file hashes, records of results.
+//! 3. Blobs ([`blobs`]): every byte against its digest. What is damaged is taken out.
+//! 4. Snapshots ([`snapshots`]): row against record, files against tree digest. What is damaged is taken out.
+//! 5. Images ([`images`]): what a tag needs and is not there any more is healed from another source, or told.
+//!
+//! What is taken out and nothing needs is as good as repaired: it is pulled, unpacked or built again when it is needed.
 
-use std::collections::HashSet;
+mod blobs;
+mod images;
+mod small;
+mod snapshots;
+
+use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::Path;
 
-use bake_oci::{Digest, Digester, SnapshotId};
+use bake_oci::{DiffId, Digest, TreeDigest};
 
 use crate::StoreError;
-use crate::error::AtPath;
-use crate::image::Closure;
-use crate::ingest::hash_into;
-use crate::layout::ALGORITHMS;
 use crate::lease::other_live_leases;
 use crate::lock::GcLock;
-use crate::past::evict_record;
-use crate::snapshots::{Snapshot, all_rows, row_from_directory};
+use crate::snapshots::{Snapshot, row_from_directory};
 use crate::store::Store;
-use crate::tags::{read_tag, read_tags};
+use crate::tags::BlobDescriptor;
 
-/// Blobs are hashed on at most this many threads; the disk is the limit beyond.
-const THREADS_MAX: usize = 8;
+/// Compares the files of a snapshot with what is known of them: the tree digest that was noted for checks
+/// ([`crate::ActiveSnapshot::set_content`]), else what the record says. The text says what is wrong.
+pub type SnapshotCheck<'a> = &'a dyn Fn(&Snapshot, Option<TreeDigest>) -> Result<(), String>;
 
-/// Compares the content of a snapshot with its tree digest; the text says what is wrong.
-pub type SnapshotCheck<'a> = &'a dyn Fn(&Snapshot) -> Result<(), String>;
+/// Brings a blob into the store again, from wherever it can. The text says why it could not.
+pub type BlobHealer<'a> = &'a dyn Fn(&LostBlob) -> Result<(), String>;
+
+/// A blob that an image needs and that is not in the store any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostBlob {
+    /// Its digest.
+    pub digest: Digest,
+    /// What the manifest says of it; `None` for the manifest or index that a tag names.
+    pub described: Option<Described>,
+    /// The forms in which the store knows the same layer, with the compression that made each; they need not be there.
+    pub forms: Vec<(String, BlobDescriptor)>,
+    /// The tags whose images need it.
+    pub references: Vec<String>,
+}
+
+/// What a manifest or index says of a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Described {
+    /// Its media type.
+    pub media_type: String,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// The diff ID, if it is a layer.
+    pub diff_id: Option<DiffId>,
+}
 
 /// What a check does.
 #[derive(Clone, Copy, Default)]
@@ -37,6 +67,8 @@ pub struct FsckOptions<'a> {
     pub repair: bool,
     /// How to check the content of snapshots; without it only their presence is checked.
     pub check_snapshot: Option<SnapshotCheck<'a>>,
+    /// How to bring back blobs; without it they are missing afterwards.
+    pub heal_blob: Option<BlobHealer<'a>>,
 }
 
 impl fmt::Debug for FsckOptions<'_> {
@@ -45,6 +77,7 @@ impl fmt::Debug for FsckOptions<'_> {
             .field("rebuild", &self.rebuild)
             .field("repair", &self.repair)
             .field("check_snapshot", &self.check_snapshot.is_some())
+            .field("heal_blob", &self.heal_blob.is_some())
             .finish()
     }
 }
@@ -85,24 +118,53 @@ impl FsckReport {
 }
 
 impl Store {
-    /// Checks every blob against its digest, snapshots against the index, tags against blobs, and the index itself.
+    /// Checks every blob against its digest, snapshots against the index and (if told how) against their content, tags
+    /// against blobs, and everything small.
     ///
-    /// `rebuild` refuses while other processes use the store.
+    /// The index can be replaced only while no other process uses the store: `rebuild` refuses then.
     pub fn fsck(&self, options: FsckOptions<'_>) -> Result<FsckReport, StoreError> {
         let mut report = FsckReport::default();
         self.layout().create_directories()?;
         if options.rebuild {
             self.rebuild_index(&mut report)?;
-        } else {
-            for text in self.index().integrity_problems()? {
-                report.problem(format!("the index: {text}"), false);
-            }
+        } else if !self.check_index(options.repair, &mut report)? {
+            // Nothing else can be told without it.
+            return Ok(report);
         }
-        self.check_blobs(options.repair, &mut report)?;
+        self.check_small(options.repair, &mut report)?;
+        let damaged: BTreeSet<Digest> = self.check_blobs(options.repair, &mut report)?;
         self.check_snapshots(&options, &mut report)?;
         self.check_records(options.repair, &mut report)?;
-        self.check_tags(options.repair, &mut report)?;
+        self.check_images(&options, &damaged, &mut report)?;
+        if options.repair {
+            // What killed processes left is no damage, but this is the time to clean it.
+            self.collect_leftovers()?;
+        }
         Ok(report)
+    }
+
+    /// The index as `SQLite` sees it; one that is damaged is made anew. Says whether there is one to work with.
+    fn check_index(&self, repair: bool, report: &mut FsckReport) -> Result<bool, StoreError> {
+        let (problems, readable) = match self.index().integrity_problems() {
+            Ok(problems) => (problems, true),
+            Err(error @ StoreError::IndexDamaged { .. }) => (vec![error.to_string()], false),
+            Err(error) => return Err(error),
+        };
+        if problems.is_empty() {
+            return Ok(true);
+        }
+        let mut rebuilt = false;
+        if repair {
+            match self.rebuild_index(report) {
+                Ok(()) => rebuilt = true,
+                Err(error @ StoreError::Locked { .. }) => report.problem(error.to_string(), false),
+                Err(error) => return Err(error),
+            }
+        }
+        for text in problems {
+            report.problem(format!("the index: {text}"), rebuilt);
+        }
+        Ok(readable || rebuilt)
     }
 
     fn rebuild_index(&self, report: &mut FsckReport) -> Result<(), StoreError> {
@@ -123,184 +185,17 @@ impl Store {
                 }
                 _ => {
                     self.layout().move_to_trash(&directory)?;
-                    report
-                        .problem(format!("`{}` was not completely written before a crash", directory.display()), true);
+                    report.problem(
+                        format!(
+                            "`{}` was not completely written before a crash, or its record is damaged",
+                            directory.display()
+                        ),
+                        true,
+                    );
                 }
             }
         }
         self.index().write("rebuild the tables", |connection| rows.iter().try_for_each(|row| row.insert(connection)))
-    }
-
-    fn check_blobs(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
-        for algorithm in ALGORITHMS {
-            let directory = self.layout().blobs(algorithm);
-            for entry in fs::read_dir(&directory).at("list", &directory)? {
-                let path = entry.at("list", &directory)?.path();
-                let digest = name_of(&path).map(|hex| Digest::parse(&format!("{}:{hex}", algorithm.name())));
-                if !matches!(digest, Some(Ok(_))) {
-                    let repaired = repair && self.layout().move_to_trash(&path)?;
-                    report.problem(format!("`{}` is not named by a digest", path.display()), repaired);
-                }
-            }
-        }
-        let digests = self.list_blobs()?;
-        let next = AtomicUsize::new(0);
-        let found = Mutex::new((0_u64, Vec::new()));
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some(digest) = digests.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let (bytes, problem) = check_blob(&self.layout().blob(digest), digest);
-                        let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        found.0 += bytes;
-                        found.1.extend(problem.map(|problem| (digest.clone(), problem)));
-                    }
-                });
-            }
-        });
-        let (bytes, mut damaged) = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        damaged.sort();
-        report.blobs = digests.len();
-        report.blob_bytes = bytes;
-        for (digest, problem) in damaged {
-            let repaired = repair && {
-                let _alone = GcLock::exclusive(self.layout())?;
-                self.layout().move_to_trash(&self.layout().blob(&digest))?
-            };
-            report.problem(format!("blob {digest} {problem}"), repaired);
-        }
-        Ok(())
-    }
-
-    fn check_snapshots(&self, options: &FsckOptions<'_>, report: &mut FsckReport) -> Result<(), StoreError> {
-        let rows = self.index().read("list snapshots", all_rows)?;
-        let mut known = HashSet::new();
-        for row in rows {
-            let id = row.record.id.clone();
-            known.insert(id.clone());
-            let directory = self.layout().snapshot(&id);
-            let problem = if !directory.join("fs").is_dir() {
-                Some("has no layer directory".to_owned())
-            } else if !row.is_trusted(self.boot_id()) {
-                Some("was not completely written before a crash".to_owned())
-            } else if let (Some(check), Some(snapshot)) = (options.check_snapshot, self.snapshot(&id)?) {
-                check(&snapshot).err()
-            } else {
-                None
-            };
-            report.snapshots += 1;
-            if let Some(problem) = problem {
-                let repaired = options.repair && self.remove_snapshot(&id)?;
-                report.problem(format!("snapshot {id} {problem}"), repaired);
-            }
-        }
-        for directory in self.snapshot_directories()? {
-            let id = name_of(&directory).and_then(|name| SnapshotId::new(name).ok());
-            if id.as_ref().is_none_or(|id| !known.contains(id)) {
-                // Seen again under the lock: it may have been published since the rows were read.
-                let _alone = GcLock::exclusive(self.layout())?;
-                let listed = self.index().read("list snapshots", all_rows)?;
-                if listed.iter().any(|row| Some(&row.record.id) == id.as_ref()) {
-                    continue;
-                }
-                let repaired = options.repair && self.layout().move_to_trash(&directory)?;
-                report.problem(format!("`{}` is not in the index", directory.display()), repaired);
-            }
-        }
-        Ok(())
-    }
-
-    fn check_records(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
-        let dangling = self.index().read("list cache records", |connection| {
-            let mut statement = connection.prepare(
-                "SELECT r.id, r.description, rs.snapshot FROM record r JOIN record_snapshot rs ON rs.record = r.id
-                 LEFT JOIN snapshot s ON s.id = rs.snapshot WHERE s.id IS NULL GROUP BY r.id",
-            )?;
-            let rows = statement
-                .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))?;
-            rows.collect::<Result<Vec<_>, _>>()
-        })?;
-        for (id, description, snapshot) in dangling {
-            if repair {
-                self.index().write("remove a cache record", |connection| evict_record(connection, id, "bake fsck"))?;
-            }
-            report.problem(
-                format!("the cache record of `{description}` needs snapshot {snapshot}, which is gone"),
-                repair,
-            );
-        }
-        Ok(())
-    }
-
-    fn check_tags(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
-        let directory = self.layout().directory("tags");
-        for entry in fs::read_dir(&directory).at("list", &directory)? {
-            let path = entry.at("list", &directory)?.path();
-            let sound = match read_tag(&path) {
-                Ok(tag) => tag.is_none_or(|tag| self.layout().tag(&tag.reference) == path),
-                Err(StoreError::Damaged { .. }) => false,
-                Err(error) => return Err(error),
-            };
-            if !sound {
-                let repaired = repair && self.layout().move_to_trash(&path)?;
-                report.problem(format!("the tag file `{}` is damaged", path.display()), repaired);
-            }
-        }
-        // A damaged file that was not taken out keeps the rest from being listed.
-        let Ok(tags) = read_tags(self.layout()) else { return Ok(()) };
-        report.tags = tags.len();
-        for tag in tags {
-            let closure = Closure::of(self.layout(), &tag.descriptor.digest)?;
-            for digest in &closure.unreadable {
-                report
-                    .problem(format!("`{}` refers to {digest}, which is no manifest or config", tag.reference), false);
-            }
-            if closure.absent.contains(&tag.descriptor.digest) {
-                report.problem(format!("`{}` names {}, which is gone", tag.reference, tag.descriptor.digest), false);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a damaged snapshot out of the store, with the records that need it. Refuses one that is in use.
-    fn remove_snapshot(&self, id: &SnapshotId) -> Result<bool, StoreError> {
-        let alone = GcLock::exclusive(self.layout())?;
-        let held = crate::lease::held_by_anyone(self.layout(), &alone)?;
-        let own = crate::lease::Held::Snapshot(id.clone());
-        // Checking it took it into use by this process; only others count.
-        if held.contains(&own) && !self.lease_ref().holds(&own) {
-            return Ok(false);
-        }
-        self.layout().move_to_trash(&self.layout().snapshot(id))?;
-        self.index().write("remove a snapshot", |connection| {
-            connection.execute("DELETE FROM snapshot WHERE id = ?1", [id.as_str()])?;
-            Ok(())
-        })?;
-        Ok(true)
-    }
-
-    fn snapshot_directories(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let directory = self.layout().directory("snapshots");
-        let entries = fs::read_dir(&directory).at("list", &directory)?;
-        let mut paths =
-            entries.map(|entry| Ok(entry.at("list", &directory)?.path())).collect::<Result<Vec<_>, StoreError>>()?;
-        paths.sort();
-        Ok(paths)
-    }
-}
-
-/// The number of bytes of a blob, and what is wrong with it.
-fn check_blob(path: &Path, digest: &Digest) -> (u64, Option<String>) {
-    let mut digester = Digester::for_algorithm(digest.algorithm());
-    match File::open(path).and_then(|mut file| hash_into(&mut digester, &mut file)) {
-        Ok(bytes) => {
-            let actual = digester.finish();
-            (bytes, (actual != *digest).then(|| format!("is damaged: its content has digest {actual}")))
-        }
-        // Pruned since the list was made.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (0, None),
-        Err(error) => (0, Some(format!("cannot be read: {error}"))),
     }
 }
 
@@ -312,7 +207,10 @@ fn name_of(path: &Path) -> Option<&str> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
+    use std::fs;
     use std::os::unix::fs::FileExt;
+
+    use bake_oci::SnapshotId;
 
     use super::*;
     use crate::testing::{OPTIONS, TestStore};
@@ -336,7 +234,8 @@ mod tests {
         assert!(texts(&report)[0].starts_with(&format!("blob {layer} is damaged")), "{report:?}");
         assert!(!report.is_sound());
         let report = store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
-        assert!(report.is_sound());
+        assert_eq!(report.problems.iter().map(|problem| problem.repaired).collect::<Vec<_>>(), [true, false]);
+        assert!(report.problems[1].text.starts_with("`app:1` cannot be used completely any more"), "{report:?}");
         assert_eq!(store.blob_size(&layer).unwrap(), None);
         // Pulled again, it is sound.
         store.put_bytes(b"layer").unwrap();
@@ -347,13 +246,15 @@ mod tests {
     fn snapshots_and_index_are_compared_both_ways() {
         let test = TestStore::new();
         let store = &test.store;
-        let [gone, unlisted, wrong, torn] = ["gone", "unlisted", "wrong", "torn"].map(|name| test.publish(name, &[]));
+        let [gone, orphan, unlisted, wrong, torn] =
+            ["gone", "orphan", "unlisted", "wrong", "torn"].map(|name| test.publish(name, &[]));
         fs::remove_dir_all(store.layout().snapshot(&gone)).unwrap();
-        test.sql(&format!("DELETE FROM snapshot WHERE id = '{unlisted}'"));
+        fs::remove_file(store.layout().snapshot(&orphan).join("record.json")).unwrap();
+        test.sql(&format!("DELETE FROM snapshot WHERE id IN ('{unlisted}', '{orphan}')"));
         test.sql(&format!("UPDATE snapshot SET boot_id = 'other' WHERE id = '{torn}'"));
         test.sql("INSERT INTO record VALUES (1, zeroblob(32), x'', x'', 'RUN x', 0, 0, '', x'', x'')");
         test.sql("INSERT INTO record_snapshot VALUES (1, 0, 'never')");
-        let check = |snapshot: &Snapshot| {
+        let check = |snapshot: &Snapshot, _: Option<TreeDigest>| {
             if snapshot.record.id == wrong { Err("has another tree".to_owned()) } else { Ok(()) }
         };
         let options = FsckOptions { check_snapshot: Some(&check), ..FsckOptions::default() };
@@ -364,6 +265,7 @@ mod tests {
                 "snapshot gone has no layer directory".to_owned(),
                 "snapshot torn was not completely written before a crash".to_owned(),
                 "snapshot wrong has another tree".to_owned(),
+                format!("`{}` is not in the index", store.layout().snapshot(&orphan).display()),
                 format!("`{}` is not in the index", store.layout().snapshot(&unlisted).display()),
                 "the cache record of `RUN x` needs snapshot never, which is gone".to_owned(),
             ]
@@ -371,7 +273,9 @@ mod tests {
         let report = store.fsck(FsckOptions { repair: true, ..options }).unwrap();
         assert!(report.is_sound(), "{report:?}");
         assert_eq!(texts(&store.fsck(options).unwrap()), Vec::<&str>::new());
-        assert_eq!(fs::read_dir(store.layout().directory("snapshots")).unwrap().count(), 0);
+        // What has a sound record is entered again.
+        assert!(store.snapshot(&unlisted).unwrap().is_some());
+        assert_eq!(fs::read_dir(store.layout().directory("snapshots")).unwrap().count(), 1);
     }
 
     #[test]
@@ -385,9 +289,10 @@ mod tests {
         let torn = test.publish("torn", &[]);
         let before = test.store.with_new_lease().snapshot(&kept).unwrap().unwrap();
         // Written before a crash of the machine and never synced.
-        let path = test.store.layout().snapshot(&torn).join("record.json");
-        let record = fs::read_to_string(&path).unwrap().replace(test.store.boot_id(), "other");
-        fs::write(&path, record).unwrap();
+        let directory = test.store.layout().snapshot(&torn);
+        let file = crate::snapshots::read_record(&directory).unwrap().unwrap();
+        let file = crate::snapshots::RecordFile { boot_id: "other".into(), ..file };
+        crate::snapshots::write_record(test.store.layout(), &directory, &file).unwrap();
 
         let TestStore { store, directory } = test;
         let root = store.root().to_path_buf();
@@ -429,7 +334,132 @@ mod tests {
         fs::write(test.store.layout().tag("app:1"), "{").unwrap();
         assert!(matches!(test.store.tags(), Err(StoreError::Damaged { .. })));
         assert!(!test.store.fsck(FsckOptions::default()).unwrap().is_sound());
+        // The name is lost, which is told once.
+        assert!(!test.store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap().is_sound());
         assert!(test.store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap().is_sound());
         assert_eq!(test.store.tags().unwrap().len(), 1);
+        // Damage anywhere leaves one of its two lines.
+        let path = test.store.layout().tag("app:2");
+        let sound = fs::read(&path).unwrap();
+        for position in [0, 20, sound.len() / 2 - 1, sound.len() / 2, sound.len() - 1] {
+            let mut damaged = sound.clone();
+            damaged[position] ^= 4;
+            fs::write(&path, &damaged).unwrap();
+            assert_eq!(test.store.resolve("app:2").unwrap().unwrap().descriptor, image);
+            let report = test.store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
+            assert!(report.is_sound() && report.problems.len() == 1, "{position}: {report:?}");
+            assert_eq!(fs::read(&path).unwrap(), sound);
+        }
+        // What both lines have is another tag, if nothing told.
+        let wrong = String::from_utf8(sound).unwrap().replace("\"created_unix_s\":7", "\"created_unix_s\":6");
+        fs::write(&path, wrong).unwrap();
+        assert!(matches!(test.store.resolve("app:2"), Err(StoreError::Damaged { .. })));
+    }
+
+    #[test]
+    fn rows_and_records_heal_each_other() {
+        let test = TestStore::new();
+        let store = &test.store;
+        let ids = ["row", "record", "both", "other"].map(|name| test.publish(name, &[("file", "x")]));
+        let before = ids.clone().map(|id| store.with_new_lease().snapshot(&id).unwrap().unwrap());
+        let flip = |id: &SnapshotId| {
+            let path = store.layout().snapshot(id).join("record.json");
+            let wrong = fs::read_to_string(&path).unwrap().replace("\"entries\":1", "\"entries\":3");
+            fs::write(&path, wrong).unwrap();
+        };
+        test.sql("UPDATE snapshot SET diff_id = replace(diff_id, 'sha256:', 'sha256;') WHERE id = 'row'");
+        test.sql("UPDATE snapshot SET tar_size = tar_size + 1 WHERE id = 'both'");
+        test.sql("UPDATE snapshot SET id = char(7) || id WHERE id = 'other'");
+        flip(&ids[1]);
+        flip(&ids[2]);
+        // A row that does not fit its seal counts as absent.
+        for id in [&ids[0], &ids[2], &ids[3]] {
+            assert_eq!(store.snapshot(id).unwrap(), None, "{id}");
+        }
+        assert_eq!(store.fsck(FsckOptions::default()).unwrap().problems.len(), 5);
+        let report = store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
+        assert!(report.is_sound(), "{report:?}");
+        assert_eq!(texts(&store.fsck(FsckOptions::default()).unwrap()), Vec::<&str>::new());
+        for position in [0, 1, 3] {
+            assert_eq!(store.snapshot(&ids[position]).unwrap().as_ref(), Some(&before[position]));
+        }
+        assert_eq!(store.snapshot(&ids[2]).unwrap(), None);
+    }
+
+    #[test]
+    fn what_images_need_is_healed_or_told() {
+        let test = TestStore::new();
+        let store = &test.store;
+        let image = test.image("a", &["blob", "snapshot", "both lost"]);
+        store.with_new_lease().tag("app:1", &image, 0).unwrap();
+        test.publish("snapshot", &[]);
+        for layer in ["snapshot", "both lost"] {
+            fs::remove_file(store.layout().blob(&Digest::of(layer.as_bytes()))).unwrap();
+        }
+        for digest in [&image.digest, &Digest::of(b"blob")] {
+            let path = store.layout().blob(digest);
+            fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"#", 0).unwrap();
+        }
+        let manifest = {
+            let mut bytes = fs::read(store.layout().blob(&image.digest)).unwrap();
+            bytes[0] = b'{';
+            bytes
+        };
+        let asked = std::cell::RefCell::new(Vec::new());
+        let heal = |lost: &LostBlob| {
+            asked.borrow_mut().push(lost.clone());
+            let content = if lost.digest == image.digest { manifest.as_slice() } else { b"blob" };
+            store.put_blob(Some(&lost.digest), &mut &*content).map(|_| ()).map_err(|error| error.to_string())
+        };
+        let report =
+            store.fsck(FsckOptions { repair: true, heal_blob: Some(&heal), ..FsckOptions::default() }).unwrap();
+        let left: Vec<_> = report.problems.iter().filter(|problem| !problem.repaired).collect();
+        assert_eq!(left.len(), 1, "{report:?}");
+        assert!(left[0].text.starts_with("`app:1` cannot be used completely any more"), "{left:?}");
+        let asked = asked.into_inner();
+        assert_eq!((asked[0].digest.clone(), asked[0].described.clone()), (image.digest.clone(), None));
+        assert_eq!(asked.len(), 3);
+        assert!(asked.iter().all(|lost| lost.references == ["app:1"]));
+        assert!(store.blob_size(&Digest::of(b"blob")).unwrap().is_some());
+        // Without a healer the image is told as a whole.
+        fs::remove_file(store.layout().blob(&image.digest)).unwrap();
+        let report = store.fsck(FsckOptions::default()).unwrap();
+        assert!(texts(&report)[0].contains("its manifest"), "{report:?}");
+    }
+
+    #[test]
+    fn small_things_are_checked() {
+        let test = TestStore::new();
+        let store = &test.store;
+        drop(store.try_cache_mount("npm", crate::CacheSharing::Shared, |_| Ok(())).unwrap());
+        let mount = fs::read_dir(store.layout().directory("cache-mounts")).unwrap().next().unwrap().unwrap().path();
+        fs::write(mount.join("id"), "nqm").unwrap();
+        fs::create_dir(store.layout().directory("cache-mounts").join("half.0")).unwrap();
+        fs::write(store.layout().file_hashes(b"/context"), "no table").unwrap();
+        fs::write(store.root().join("format"), "bake-store 1\nownership native\njunk").unwrap();
+        test.sql("INSERT INTO record_key VALUES (x'00', 77)");
+        assert_eq!(store.fsck(FsckOptions::default()).unwrap().problems.len(), 5);
+        assert!(store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap().is_sound());
+        assert_eq!(texts(&store.fsck(FsckOptions::default()).unwrap()), Vec::<&str>::new());
+        assert!(mount.join("data").is_dir());
+    }
+
+    #[test]
+    fn a_damaged_index_is_made_anew() {
+        let test = TestStore::new();
+        let id = test.publish("a", &[]);
+        let TestStore { store, directory } = test;
+        let root = store.root().to_path_buf();
+        drop(store);
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(root.join(format!("index.sqlite{suffix}")));
+        }
+        fs::write(root.join("index.sqlite"), "no database").unwrap();
+        let store = Store::open(&root, OPTIONS).unwrap();
+        assert!(!store.fsck(FsckOptions::default()).unwrap().is_sound());
+        let report = store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
+        assert!(report.is_sound() && report.problems.len() == 1, "{report:?}");
+        assert!(store.snapshot(&id).unwrap().is_some());
+        drop(directory);
     }
 }

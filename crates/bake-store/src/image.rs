@@ -1,6 +1,6 @@
 //! What an image refers to: enough of manifests and indexes to know which blobs and layers must stay.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::StoreError;
 use crate::error::AtPath;
+use crate::fsck::Described;
 use crate::layout::Layout;
 
 /// OCI distribution: registries must take manifests up to 4 MiB, and configs are not much larger.
@@ -37,6 +38,14 @@ struct Descriptor {
     digest: Digest,
     #[serde(default)]
     size: u64,
+    #[serde(default, rename = "mediaType")]
+    media_type: String,
+}
+
+impl Descriptor {
+    fn described(&self, diff_id: Option<&DiffId>) -> Described {
+        Described { media_type: self.media_type.clone(), size_bytes: self.size, diff_id: diff_id.cloned() }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +71,10 @@ pub(crate) struct Closure {
     pub(crate) needed_diff_ids: HashSet<DiffId>,
     /// Layers with a blob: their snapshots can be made again.
     pub(crate) unpacked_diff_ids: HashSet<DiffId>,
+    /// What is said of all these blobs, except the outermost.
+    pub(crate) described: HashMap<Digest, Described>,
+    /// The configs of images.
+    pub(crate) configs: HashSet<Digest>,
     /// The sum of the sizes that the descriptors state, in bytes, without the outermost.
     pub(crate) stated_bytes: u64,
     /// Blobs that should be manifests or configs and cannot be read as such.
@@ -89,6 +102,8 @@ impl Closure {
         let layers = manifest.layers.unwrap_or_default();
         if let Some(config) = &manifest.config {
             self.stated_bytes = self.stated_bytes.saturating_add(config.size);
+            self.described.insert(config.digest.clone(), config.described(None));
+            self.configs.insert(config.digest.clone());
             let config = self.read::<Config>(layout, &config.digest)?.unwrap_or_default();
             let diff_ids = config.rootfs.and_then(|rootfs| rootfs.diff_ids).unwrap_or_default();
             self.add_layers(layout, &layers, &diff_ids);
@@ -97,6 +112,7 @@ impl Closure {
         }
         for child in manifest.manifests.unwrap_or_default() {
             self.stated_bytes = self.stated_bytes.saturating_add(child.size);
+            self.described.insert(child.digest.clone(), child.described(None));
             self.add_manifest(layout, &child.digest, depth + 1)?;
         }
         Ok(())
@@ -105,6 +121,7 @@ impl Closure {
     fn add_layers(&mut self, layout: &Layout, layers: &[Descriptor], diff_ids: &[DiffId]) {
         for (position, layer) in layers.iter().enumerate() {
             let diff_id = diff_ids.get(position);
+            self.described.insert(layer.digest.clone(), layer.described(diff_id));
             if layout.blob(&layer.digest).exists() {
                 if self.blobs.insert(layer.digest.clone()) {
                     self.stated_bytes = self.stated_bytes.saturating_add(layer.size);

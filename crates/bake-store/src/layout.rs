@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ROOT/                        0700, owned by the user
-//!   format                     "bake-store 1\nownership native\n"; written last, so a half-made store has none
+//!   format                     "bake-store 1\nownership native\n", twice; written last, so a half-made store has none
 //!   index.sqlite (-wal, -shm)  snapshots, cache records, compressed forms, remembered values
 //!   blobs/sha256/HEX           complete, verified blobs (also blobs/sha512/HEX, for what others made)
 //!   ingest/new-RANDOM          a blob being written; deleted when its writer is gone
@@ -13,14 +13,15 @@
 //!   snapshots/ID/contents      hashes of its files, for layers of large copies
 //!   snapshots/ID/synced        exists once the layer directory is known to be on the disk
 //!   active/RANDOM/{fs,work,lock}  a layer directory being made; `lock` is held by its maker
-//!   tags/HEX                   one JSON file per tag, named by the SHA-256 of the reference
+//!   tags/HEX                   a tag, named by the SHA-256 of the reference: the same line of JSON twice
 //!   cache-mounts/HEX.N/{id,lock,ready,data}  cache mounts, named by the SHA-256 of their ID
 //!   file-hashes/HEX            remembered content hashes of one build context
 //!   leases/RANDOM              what one running process uses; held by `flock`
 //!   locks/gc                   shared while something is taken into use, exclusive while something is removed
+//!   locks/collect              held by the process that collects garbage; its time is that of the last look
 //!   locks/index                exclusive while the index is created or replaced
 //!   locks/key-HEX              one step being executed
-//!   trash/RANDOM               removed things, deleted later
+//!   trash/RANDOM               removed things, deleted later; locked while somebody deletes it
 //!   reserve                    room that a prune gives up on a full disk, so that it can work there
 //! ```
 //!
@@ -188,6 +189,10 @@ impl Layout {
         self.root.join(format!("locks/key-{}", key.hex()))
     }
 
+    pub(crate) fn collect_lock(&self) -> PathBuf {
+        self.root.join("locks/collect")
+    }
+
     /// A path with a fresh random name in the directory `directory`.
     pub(crate) fn random(&self, directory: &str, prefix: &str) -> Result<PathBuf, StoreError> {
         let mut bytes = [0_u8; 12];
@@ -198,6 +203,15 @@ impl Layout {
 
     pub(crate) fn reserve(&self) -> PathBuf {
         self.root.join("reserve")
+    }
+
+    /// Whether the `format` file holds exactly what this version writes.
+    pub(crate) fn is_format_exact(&self) -> Result<bool, StoreError> {
+        let path = self.root.join("format");
+        let mut bytes = Vec::new();
+        File::open(&path).at("open", &path)?.take(FORMAT_SIZE_MAX).read_to_end(&mut bytes).at("read", &path)?;
+        let text = format_text(self.ownership);
+        Ok(bytes == text.as_bytes() || bytes == text.repeat(2).as_bytes())
     }
 
     /// Creates any directory of the picture that is missing.
@@ -231,7 +245,18 @@ fn read_format(root: &Path) -> Result<Option<String>, StoreError> {
     };
     let mut bytes = Vec::with_capacity(64);
     file.take(FORMAT_SIZE_MAX).read_to_end(&mut bytes).at("read", &path)?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(Some(sound_half(&bytes)))
+}
+
+/// The text that stands twice in a `format` file. Of one that is damaged, the half that says what this version writes;
+/// stores of earlier versions have one half only.
+fn sound_half(bytes: &[u8]) -> String {
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let ours = |half: &&[u8]| {
+        [Ownership::Native, Ownership::Recorded].iter().any(|ownership| format_text(*ownership).as_bytes() == *half)
+    };
+    let sound = if first == second { Some(first) } else { [first, second].into_iter().find(ours) };
+    String::from_utf8_lossy(sound.unwrap_or(bytes)).into_owned()
 }
 
 fn parse_format(root: &Path, text: &str) -> Result<Ownership, StoreError> {
@@ -263,7 +288,7 @@ fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
     }
     create_directories(root)?;
     make_reserve(root);
-    let text = format!("bake-store {FORMAT_VERSION}\nownership {}\n", ownership.name());
+    let text = format_text(ownership).repeat(2);
     let layout = Layout { root: root.to_path_buf(), ownership };
     // What a killed creator leaves there is collected like any other unfinished file; the lock keeps this one's until it is linked.
     let no_removal = crate::lock::GcLock::shared(&layout)?;
@@ -280,6 +305,19 @@ fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
     }
     sync_directory(root)?;
     read_format(root)?.ok_or_else(|| StoreError::Missing { path: root.to_path_buf() })
+}
+
+fn format_text(ownership: Ownership) -> String {
+    format!("bake-store {FORMAT_VERSION}\nownership {}\n", ownership.name())
+}
+
+/// Replaces the `format` file of a store that was opened by what was read of it.
+pub(crate) fn write_format(layout: &Layout) -> Result<(), StoreError> {
+    let _no_removal = crate::lock::GcLock::shared(layout)?;
+    let temporary = layout.random("ingest", "format-")?;
+    write_file(&temporary, format_text(layout.ownership).repeat(2).as_bytes())?;
+    fs::rename(&temporary, layout.root.join("format")).at("replace", &temporary)?;
+    sync_directory(&layout.root)
 }
 
 fn create_directories(root: &Path) -> Result<(), StoreError> {
@@ -400,6 +438,25 @@ mod tests {
             let error = Store::open(&root, OPTIONS).unwrap_err();
             assert!(matches!(error, StoreError::ForeignOwner { owner: 65534, user: 0, .. }));
         }
+    }
+
+    #[test]
+    fn a_damaged_format_file_is_read_by_its_sound_half() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("store");
+        Store::open(&root, OPTIONS).unwrap();
+        let sound = fs::read(root.join("format")).unwrap();
+        for bit in 0..sound.len() * 8 {
+            let mut damaged = sound.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(root.join("format"), damaged).unwrap();
+            let store = Store::open(&root, OPTIONS).unwrap();
+            assert!(!store.layout().is_format_exact().unwrap());
+        }
+        // What later versions write is consistent, and refused.
+        fs::write(root.join("format"), "bake-store 3\nownership native\n".repeat(2)).unwrap();
+        let error = Store::open(&root, OPTIONS).unwrap_err();
+        assert!(matches!(error, StoreError::UnknownVersion { found, .. } if found == "3"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::StoreError;
 use crate::layout::now_unix_s;
+use crate::seal::{seal, unseal};
 use crate::store::Store;
 
 /// Values are digests, descriptors, small documents.
@@ -35,12 +36,12 @@ impl Store {
         self.index().write("remember a value", |connection| {
             connection
                 .prepare_cached("INSERT OR REPLACE INTO remembered (space, name, value, seen) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![space, name, value, now_unix_s()])
+                .execute(params![space, name, seal(&[space.as_bytes(), name.as_bytes()], value), now_unix_s()])
                 .map(|_| ())
         })
     }
 
-    /// The value remembered under `name`, if it is not older than `age_max`. A value from the future counts as too old:
+    /// The value remembered under `name`, if it is not older than `age_max`, nor damaged. A value from the future counts as too old:
     /// the clock was wrong then, or is now.
     pub fn recall(&self, space: &str, name: &str, age_max: Duration) -> Result<Option<Remembered>, StoreError> {
         let found = self.index().read("recall a value", |connection| {
@@ -49,6 +50,10 @@ impl Store {
                 .query_row(params![space, name], |row| Ok(Remembered { value: row.get(0)?, seen_unix_s: row.get(1)? }))
                 .optional()
         })?;
+        let found = found.and_then(|Remembered { value, seen_unix_s }| {
+            let value = unseal(&[space.as_bytes(), name.as_bytes()], value)?;
+            Some(Remembered { value, seen_unix_s })
+        });
         let now = now_unix_s();
         let age_max_s = i64::try_from(age_max.as_secs()).unwrap_or(i64::MAX);
         Ok(found.filter(|found| (0..=age_max_s).contains(&(now - found.seen_unix_s))))

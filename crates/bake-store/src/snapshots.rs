@@ -20,6 +20,7 @@ use crate::index::{from_sql, parse_column, to_sql};
 use crate::layout::{Layout, make_directory, now_unix_s};
 use crate::lease::Held;
 use crate::lock::{GcLock, lock, open_lock_file};
+use crate::seal::{checksum, seal_text, unseal_text};
 use crate::store::Store;
 
 /// `origin` is one line of text for people.
@@ -78,12 +79,19 @@ pub struct ActiveSnapshot {
     work: PathBuf,
     _lock: File,
     published: bool,
+    content: Option<TreeDigest>,
 }
 
 impl ActiveSnapshot {
     /// The directory that becomes the layer (overlay's upper directory); empty at first, mode 0755.
     pub fn fs(&self) -> &Path {
         &self.fs
+    }
+
+    /// Notes what the files hold, for snapshots whose record names something else as their tree. A check of the store then
+    /// compares the files with this.
+    pub fn set_content(&mut self, content: TreeDigest) {
+        self.content = Some(content);
     }
 
     /// Overlay's work directory; never used for a second mount.
@@ -103,12 +111,40 @@ impl Drop for ActiveSnapshot {
 }
 
 /// `snapshots/ID/record.json`.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RecordFile {
     #[serde(flatten)]
     pub(crate) record: SnapshotRecord,
     pub(crate) boot_id: String,
     pub(crate) created_unix_s: i64,
+    /// What the files hold, where `tree` stands for something else (layers of images).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) content: Option<TreeDigest>,
+    /// Of everything else; absent in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) checksum: Option<String>,
+}
+
+impl RecordFile {
+    fn expected_checksum(&self) -> String {
+        let content = self.content.map_or_else(String::new, |content| content.to_string());
+        let created = self.created_unix_s.to_string();
+        let place = place_of_row(&self.record, self.created_unix_s);
+        let parts = [&place, &self.record.origin, &self.boot_id, &content, &created];
+        bake_oci::digest::to_hex(&checksum(&parts.map(String::as_bytes)))
+    }
+
+    /// Whether the file fits its checksum, if it has one.
+    fn is_sound(&self) -> bool {
+        self.checksum.as_ref().is_none_or(|checksum| *checksum == self.expected_checksum())
+    }
+}
+
+/// What the origin of a row is sealed with: everything that decides about images.
+fn place_of_row(record: &SnapshotRecord, created_unix_s: i64) -> String {
+    let SnapshotRecord { id, tree, diff_id, tar_size_bytes, size_bytes, entries, .. } = record;
+    let diff_id = diff_id.as_ref().map_or_else(String::new, ToString::to_string);
+    format!("{id} {tree} {diff_id} {tar_size_bytes:?} {size_bytes} {entries} {created_unix_s}")
 }
 
 /// A row of the table `snapshot`.
@@ -119,44 +155,60 @@ pub(crate) struct SnapshotRow {
     pub(crate) synced: bool,
     pub(crate) created_unix_s: i64,
     pub(crate) used_unix_s: i64,
+    /// Whether the row fits its seal.
+    pub(crate) sound: bool,
 }
 
+/// `origin` carries the seal of the row.
 const COLUMNS: &str = "id, tree, diff_id, tar_size, size, entries, origin, boot_id, synced, created, used";
 
 impl SnapshotRow {
-    /// Reads a row selected with [`COLUMNS`].
+    /// Reads a row selected with [`COLUMNS`]. A row that was damaged so much that it has no name is an error.
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let diff_id =
-            if row.get_ref(2)? == rusqlite::types::ValueRef::Null { None } else { Some(parse_column(row, 2)?) };
         let id: String = row.get(0)?;
         let id = SnapshotId::new(&id).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
         })?;
-        Ok(Self {
-            record: SnapshotRecord {
-                id,
-                tree: TreeDigest(row.get(1)?),
-                diff_id,
-                tar_size_bytes: row.get::<_, Option<i64>>(3)?.map(from_sql),
-                size_bytes: from_sql(row.get(4)?),
-                entries: from_sql(row.get(5)?),
-                origin: row.get(6)?,
-            },
-            boot_id: row.get(7)?,
-            synced: row.get(8)?,
-            created_unix_s: row.get(9)?,
-            used_unix_s: row.get(10)?,
-        })
+        let mut sound = true;
+        let mut or_damaged = |valid: bool| sound &= valid;
+        let diff_id = if row.get_ref(2)? == rusqlite::types::ValueRef::Null {
+            None
+        } else {
+            let parsed = parse_column(row, 2);
+            or_damaged(parsed.is_ok());
+            parsed.ok()
+        };
+        let tree = row.get(1);
+        or_damaged(tree.is_ok());
+        let mut record = SnapshotRecord {
+            id,
+            tree: TreeDigest(tree.unwrap_or_default()),
+            diff_id,
+            tar_size_bytes: row.get::<_, Option<i64>>(3)?.map(from_sql),
+            size_bytes: from_sql(row.get(4)?),
+            entries: from_sql(row.get(5)?),
+            origin: String::new(),
+        };
+        let created_unix_s = row.get(9)?;
+        // Not text any more: neither is it sealed then.
+        let (origin, fits) = match row.get::<_, String>(6) {
+            Ok(sealed) => unseal_text(&place_of_row(&record, created_unix_s), &sealed),
+            Err(_) => (String::new(), false),
+        };
+        or_damaged(fits);
+        record.origin = origin;
+        Ok(Self { record, boot_id: row.get(7)?, synced: row.get(8)?, created_unix_s, used_unix_s: row.get(10)?, sound })
     }
 
     /// Whether the files behind the row can be relied on.
     pub(crate) fn is_trusted(&self, boot_id: &str) -> bool {
-        self.synced || self.boot_id == boot_id
+        self.sound && (self.synced || self.boot_id == boot_id)
     }
 
     /// Adds the row, or replaces the one with its name.
     pub(crate) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
         let SnapshotRecord { id, tree, diff_id, tar_size_bytes, size_bytes, entries, origin } = &self.record;
+        let origin = seal_text(&place_of_row(&self.record, self.created_unix_s), origin);
         connection
             .prepare_cached(&format!(
                 "INSERT OR REPLACE INTO snapshot ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)"
@@ -183,10 +235,11 @@ impl SnapshotRow {
     }
 }
 
-/// All rows of the table `snapshot`.
+/// All rows of the table `snapshot` that have a name, sound or not.
 pub(crate) fn all_rows(connection: &Connection) -> rusqlite::Result<Vec<SnapshotRow>> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM snapshot"))?;
-    statement.query_map([], SnapshotRow::from_row)?.collect()
+    let rows = statement.query_map([], |row| Ok(SnapshotRow::from_row(row).ok()))?;
+    rows.filter_map(Result::transpose).collect()
 }
 
 impl Store {
@@ -200,7 +253,15 @@ impl Store {
         let file = open_lock_file(&lock_path)?;
         lock(&file, &lock_path, true)?;
         drop(no_removal);
-        let active = ActiveSnapshot { store: self.clone(), path, fs: fs_path, work, _lock: file, published: false };
+        let active = ActiveSnapshot {
+            store: self.clone(),
+            path,
+            fs: fs_path,
+            work,
+            _lock: file,
+            published: false,
+            content: None,
+        };
         make_directory(&active.fs)?;
         // The mode of an upper directory is the mode of `/` in the container; the umask must not decide it.
         fs::set_permissions(&active.fs, Permissions::from_mode(0o755)).at("set the mode of", &active.fs)?;
@@ -219,12 +280,18 @@ impl Store {
         let mut active = active;
         self.layout().move_to_trash(&active.work)?;
         let now = now_unix_s();
-        let file = RecordFile { record, boot_id: self.boot_id().to_owned(), created_unix_s: now };
+        let file = RecordFile {
+            record,
+            boot_id: self.boot_id().to_owned(),
+            created_unix_s: now,
+            content: active.content,
+            checksum: None,
+        };
         let no_removal = GcLock::shared(self.layout())?;
         write_record(self.layout(), &active.path, &file)?;
         drop(no_removal);
         let RecordFile { record, boot_id, .. } = file;
-        let row = SnapshotRow { record, boot_id, synced: false, created_unix_s: now, used_unix_s: now };
+        let row = SnapshotRow { record, boot_id, synced: false, created_unix_s: now, used_unix_s: now, sound: true };
         let destination = self.layout().snapshot(&row.record.id);
         loop {
             let no_removal = GcLock::shared(self.layout())?;
@@ -278,15 +345,18 @@ impl Store {
     pub fn set_diff_id(&self, id: &SnapshotId, diff_id: &DiffId, tar_size_bytes: u64) -> Result<(), StoreError> {
         let no_removal = GcLock::shared(self.layout())?;
         let row = self.index().write("note a diff ID", |connection| {
-            connection
-                .prepare_cached("UPDATE snapshot SET diff_id = ?1, tar_size = ?2 WHERE id = ?3")?
-                .execute(params![diff_id.to_string(), to_sql(tar_size_bytes), id.as_str()])?;
-            row_of(connection, id)
+            let Some(mut row) = row_of(connection, id)?.filter(|row| row.sound) else { return Ok(None) };
+            row.record.diff_id = Some(diff_id.clone());
+            row.record.tar_size_bytes = Some(tar_size_bytes);
+            row.insert(connection)?;
+            Ok(Some(row))
         })?;
         let Some(row) = row else { return Err(StoreError::NotFound { what: format!("snapshot {id}") }) };
+        let directory = self.layout().snapshot(id);
+        let content = read_record(&directory)?.and_then(|file| file.content);
         let SnapshotRow { record, boot_id, created_unix_s, .. } = row;
-        let written =
-            write_record(self.layout(), &self.layout().snapshot(id), &RecordFile { record, boot_id, created_unix_s });
+        let file = RecordFile { record, boot_id, created_unix_s, content, checksum: None };
+        let written = write_record(self.layout(), &directory, &file);
         drop(no_removal);
         written
     }
@@ -397,7 +467,8 @@ impl Store {
         let rows = self.index().read("look up snapshots", |connection| {
             let mut statement = connection
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM snapshot WHERE {condition} ORDER BY created, id"))?;
-            statement.query_map([value], SnapshotRow::from_row)?.collect::<Result<Vec<_>, _>>()
+            let rows = statement.query_map([value], |row| Ok(SnapshotRow::from_row(row).ok()))?;
+            rows.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()
         })?;
         let mut snapshots = Vec::new();
         for row in rows {
@@ -443,27 +514,29 @@ impl Publication {
     }
 }
 
-fn row_of(connection: &Connection, id: &SnapshotId) -> rusqlite::Result<Option<SnapshotRow>> {
+pub(crate) fn row_of(connection: &Connection, id: &SnapshotId) -> rusqlite::Result<Option<SnapshotRow>> {
     connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM snapshot WHERE id = ?1"))?
-        .query_row([id.as_str()], SnapshotRow::from_row)
+        .query_row([id.as_str()], |row| Ok(SnapshotRow::from_row(row).ok()))
         .optional()
+        .map(Option::flatten)
 }
 
 /// Writes `record.json` by rename, unsynced: it is trusted only together with the layer directory.
 ///
 /// The caller holds the lock against removal, for the temporary file is not locked.
-fn write_record(layout: &Layout, directory: &Path, content: &RecordFile) -> Result<(), StoreError> {
+pub(crate) fn write_record(layout: &Layout, directory: &Path, content: &RecordFile) -> Result<(), StoreError> {
     let path = directory.join("record.json");
     let temporary = layout.random("ingest", "record-")?;
-    let text = serde_json::to_vec(content)
+    let sealed = RecordFile { checksum: Some(content.expected_checksum()), ..content.clone() };
+    let text = serde_json::to_vec(&sealed)
         .map_err(|error| StoreError::Damaged { path: path.clone(), source: Box::new(error) })?;
     fs::write(&temporary, text).at("write", &temporary)?;
     fs::rename(&temporary, &path).at("publish", &path)
 }
 
-/// What a snapshot directory says of itself; `None` if it is absent or says nothing that makes sense.
-pub(crate) fn row_from_directory(directory: &Path) -> Result<Option<SnapshotRow>, StoreError> {
+/// `record.json` of a snapshot; `None` if it is absent, damaged, or says nothing that makes sense.
+pub(crate) fn read_record(directory: &Path) -> Result<Option<RecordFile>, StoreError> {
     use std::io::Read;
     let path = directory.join("record.json");
     let mut bytes = Vec::new();
@@ -475,9 +548,14 @@ pub(crate) fn row_from_directory(directory: &Path) -> Result<Option<SnapshotRow>
         Err(error) => return Err(StoreError::io("open", path, error)),
     };
     // A crash of the machine may have left it empty or cut short; then the layer cannot be trusted either.
-    let Ok(RecordFile { record, boot_id, created_unix_s }) = serde_json::from_slice(&bytes) else { return Ok(None) };
+    Ok(serde_json::from_slice(&bytes).ok().filter(RecordFile::is_sound))
+}
+
+/// What a snapshot directory says of itself; `None` if it is absent or says nothing that makes sense.
+pub(crate) fn row_from_directory(directory: &Path) -> Result<Option<SnapshotRow>, StoreError> {
+    let Some(RecordFile { record, boot_id, created_unix_s, .. }) = read_record(directory)? else { return Ok(None) };
     let synced = directory.join("synced").exists();
-    Ok(Some(SnapshotRow { record, boot_id, synced, created_unix_s, used_unix_s: created_unix_s }))
+    Ok(Some(SnapshotRow { record, boot_id, synced, created_unix_s, used_unix_s: created_unix_s, sound: true }))
 }
 
 #[cfg(test)]

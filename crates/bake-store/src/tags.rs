@@ -15,6 +15,7 @@ use crate::ingest::Temporary;
 use crate::layout::{Layout, now_unix_s, sync_directory};
 use crate::lease::Held;
 use crate::lock::GcLock;
+use crate::seal::checksum;
 use crate::store::Store;
 
 /// The longest reference: a name of 255 characters, a tag of 128, a digest of 135, and room to spare.
@@ -49,6 +50,16 @@ pub struct Tag {
     pub tagged_unix_s: i64,
 }
 
+/// `tags/HEX`.
+#[derive(Debug, Serialize, Deserialize)]
+struct TagFile {
+    #[serde(flatten)]
+    tag: Tag,
+    /// Of everything else; absent in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+}
+
 /// An image with all its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredImage {
@@ -81,7 +92,7 @@ impl Store {
             return Err(StoreError::NotFound { what: format!("manifest {}", descriptor.digest) });
         }
         let path = self.layout().tag(reference);
-        let previous = read_tag(&path)?;
+        let previous = read_if_sound(&path)?;
         if let Some(tag) = &previous
             && tag.reference == reference
             && tag.descriptor == *descriptor
@@ -95,15 +106,7 @@ impl Store {
             created_unix_s,
             tagged_unix_s: now_unix_s(),
         };
-        let text = serde_json::to_vec(&tag)
-            .map_err(|error| StoreError::Damaged { path: path.clone(), source: Box::new(error) })?;
-        let mut temporary = Temporary::create(self.layout())?;
-        temporary.file.write_all(&text).at("write", &temporary.path)?;
-        temporary.file.sync_all().at("sync", &temporary.path)?;
-        let no_removal = GcLock::shared(self.layout())?;
-        temporary.publish(&path)?;
-        drop(no_removal);
-        sync_directory(&self.layout().directory("tags"))?;
+        self.write_tag(&path, &tag)?;
         Ok(previous)
     }
 
@@ -112,7 +115,7 @@ impl Store {
         check_reference(reference)?;
         let path = self.layout().tag(reference);
         let _no_removal = GcLock::shared(self.layout())?;
-        let previous = read_tag(&path)?;
+        let previous = read_if_sound(&path)?;
         match fs::remove_file(&path) {
             Ok(()) => sync_directory(&self.layout().directory("tags"))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -193,6 +196,14 @@ fn check_reference(reference: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The tag in a file that is about to be replaced or removed, so that damage to it ends there.
+fn read_if_sound(path: &Path) -> Result<Option<Tag>, StoreError> {
+    match read_tag(path) {
+        Err(StoreError::Damaged { .. }) => Ok(None),
+        found => found,
+    }
+}
+
 pub(crate) fn read_tags(layout: &Layout) -> Result<Vec<Tag>, StoreError> {
     let directory = layout.directory("tags");
     let mut tags = Vec::new();
@@ -211,9 +222,68 @@ pub(crate) fn read_tag(path: &Path) -> Result<Option<Tag>, StoreError> {
     };
     let mut bytes = Vec::new();
     file.take(TAG_FILE_SIZE_MAX).read_to_end(&mut bytes).at("read", path)?;
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| StoreError::Damaged { path: path.to_path_buf(), source: Box::new(error) })
+    decode(&bytes).map(Some).map_err(|source| StoreError::Damaged { path: path.to_path_buf(), source })
+}
+
+/// The bytes of a tag file: the same line twice, so that damage to one of them loses no name.
+fn encode(tag: &Tag, path: &Path) -> Result<Vec<u8>, StoreError> {
+    let file = TagFile { checksum: Some(tag.checksum()), tag: tag.clone() };
+    let mut line = serde_json::to_vec(&file)
+        .map_err(|error| StoreError::Damaged { path: path.to_path_buf(), source: Box::new(error) })?;
+    line.push(b'\n');
+    Ok([line.as_slice(), &line].concat())
+}
+
+/// The tag in the bytes of a tag file, from whichever of its halves is sound. Files of earlier versions have one line.
+fn decode(bytes: &[u8]) -> Result<Tag, Box<dyn std::error::Error + Send + Sync>> {
+    let parse = |bytes: &[u8]| match serde_json::from_slice(bytes) {
+        Ok(TagFile { checksum: Some(checksum), tag }) if checksum != tag.checksum() => {
+            Err("it does not fit its checksum".into())
+        }
+        Ok(TagFile { tag, .. }) => Ok(tag),
+        Err(error) => Err(error.into()),
+    };
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    parse(first).or_else(|_| parse(second)).or_else(|_| parse(bytes))
+}
+
+impl Store {
+    /// Writes a tag file anew if it is sound in part only. Says whether it was sound as a whole.
+    pub(crate) fn mend_tag(&self, path: &Path, tag: &Tag, repair: bool) -> Result<bool, StoreError> {
+        let bytes = fs::read(path).at("read", path)?;
+        let whole = bytes == encode(tag, path)?;
+        let earlier = serde_json::from_slice::<Tag>(&bytes).is_ok();
+        if !whole && !earlier && repair {
+            self.write_tag(path, tag)?;
+        }
+        Ok(whole || earlier)
+    }
+
+    fn write_tag(&self, path: &Path, tag: &Tag) -> Result<(), StoreError> {
+        let text = encode(tag, path)?;
+        let mut temporary = Temporary::create(self.layout())?;
+        temporary.file.write_all(&text).at("write", &temporary.path)?;
+        temporary.file.sync_all().at("sync", &temporary.path)?;
+        let no_removal = GcLock::shared(self.layout())?;
+        temporary.publish(path)?;
+        drop(no_removal);
+        sync_directory(&self.layout().directory("tags"))
+    }
+}
+
+impl Tag {
+    fn checksum(&self) -> String {
+        let Self { reference, descriptor: BlobDescriptor { media_type, digest, size_bytes }, .. } = self;
+        let checksum = checksum(&[
+            reference.as_bytes(),
+            media_type.as_bytes(),
+            digest.to_string().as_bytes(),
+            &size_bytes.to_le_bytes(),
+            &self.created_unix_s.to_le_bytes(),
+            &self.tagged_unix_s.to_le_bytes(),
+        ]);
+        bake_oci::digest::to_hex(&checksum)
+    }
 }
 
 #[cfg(test)]

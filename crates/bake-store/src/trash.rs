@@ -2,20 +2,24 @@
 //!
 //! Deleting directories and creating new ones right afterwards makes ext4 slow for the next minute, so nothing is
 //! deleted while steps run; and a rename is atomic, so nothing is ever half removed where it can be seen.
+//!
+//! A directory in the trash that is locked is being deleted by the holder of its lock; everybody else leaves it alone. So
+//! processes do not get into each other's way, and a prune that moves its victims into a [`Bin`] of its own can tell how
+//! much it freed.
 
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::StoreError;
 use crate::error::AtPath;
-use crate::layout::Layout;
+use crate::layout::{Layout, make_directory};
 use crate::lease::{held_by_anyone, is_locked};
 use crate::lock::{GcLock, remove_stale_key_locks, try_lock};
 use crate::snapshots::PUBLICATION;
@@ -42,12 +46,62 @@ pub struct TrashReport {
 impl Layout {
     /// Takes `path` out of sight; says whether it was there. What it held is deleted later.
     pub(crate) fn move_to_trash(&self, path: &Path) -> Result<bool, StoreError> {
-        let target = self.random("trash", "")?;
-        match fs::rename(path, &target) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::io("move to the trash", path, error)),
+        rename_away(path, &self.random("trash", "")?)
+    }
+}
+
+fn rename_away(path: &Path, target: &Path) -> Result<bool, StoreError> {
+    match fs::rename(path, target) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("move to the trash", path, error)),
+    }
+}
+
+/// A directory in the trash for the removals of one process, which nobody else deletes while this value lives.
+#[derive(Debug)]
+pub(crate) struct Bin {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl Bin {
+    /// Makes a bin. The lock against taking into use is not needed for that: an empty directory is no loss.
+    pub(crate) fn create(layout: &Layout) -> Result<Self, StoreError> {
+        loop {
+            let path = layout.random("trash", "")?;
+            make_directory(&path)?;
+            let directory = match open_directory(rustix::fs::CWD, &path) {
+                // Somebody deleted it before it could be locked.
+                Err(Errno::NOENT) => continue,
+                opened => opened.at("open", &path)?,
+            };
+            let locked = !is_being_deleted(&directory);
+            if locked && rustix::fs::fstat(&directory).at("inspect", &path)?.st_nlink > 0 {
+                return Ok(Self { path, directory });
+            }
         }
+    }
+
+    /// Takes `path` out of sight; says whether it was there.
+    pub(crate) fn take(&self, layout: &Layout, path: &Path) -> Result<bool, StoreError> {
+        let name = layout.random("trash", "")?;
+        rename_away(path, &self.path.join(name.file_name().unwrap_or(name.as_os_str())))
+    }
+
+    /// Deletes what is in it.
+    pub(crate) fn empty(&self, layout: &Layout) -> Result<TrashReport, StoreError> {
+        delete_all(&self.directory, &self.path, layout)
+    }
+
+    /// Deletes what is in it, and the bin itself.
+    pub(crate) fn close(self, layout: &Layout) -> Result<TrashReport, StoreError> {
+        let report = self.empty(layout)?;
+        // What could not be deleted stays in the trash.
+        if let Err(error) = fs::remove_dir(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "could not remove a bin");
+        }
+        Ok(report)
     }
 }
 
@@ -83,20 +137,24 @@ impl Store {
     pub(crate) fn delete_trash(&self) -> Result<TrashReport, StoreError> {
         let path = self.layout().directory("trash");
         let trash = open_directory(rustix::fs::CWD, &path).at("open", &path)?;
-        let mut report = TrashReport::default();
-        loop {
-            let names = list(&trash).at("list", &path)?;
-            report.failed = 0;
-            let before = report.entries;
-            let mut deletion =
-                Deletion { trash: trash.as_fd(), layout: self.layout(), report: &mut report, hoisted: 0 };
-            for name in &names {
-                deletion.delete(trash.as_fd(), name, 0);
-            }
-            // Directories that were moved up are deleted by the next round; without progress there is no next round.
-            if deletion.hoisted == 0 || report.entries == before {
-                return Ok(report);
-            }
+        delete_all(&trash, &path, self.layout())
+    }
+}
+
+/// Deletes what is in the directory at `path`, which is `trash`.
+fn delete_all(trash: &OwnedFd, path: &Path, layout: &Layout) -> Result<TrashReport, StoreError> {
+    let mut report = TrashReport::default();
+    loop {
+        let names = list(trash).at("list", path)?;
+        report.failed = 0;
+        let before = report.entries;
+        let mut deletion = Deletion { trash: trash.as_fd(), layout, report: &mut report, hoisted: 0 };
+        for name in &names {
+            deletion.delete(trash.as_fd(), name, 0);
+        }
+        // Directories that were moved up are deleted by the next round; without progress there is no next round.
+        if deletion.hoisted == 0 || report.entries == before {
+            return Ok(report);
         }
     }
 }
@@ -140,8 +198,13 @@ impl Deletion<'_> {
             Err(_) => return self.report.failed += 1,
         };
         let directory = FileType::from_raw_mode(status.st_mode) == FileType::Directory;
-        if directory && !self.delete_content(parent, name, depth) {
-            return;
+        // Held until the directory itself is gone: its lock tells others to leave it alone.
+        let mut emptied = None;
+        if directory {
+            emptied = self.delete_content(parent, name, depth);
+            if emptied.is_none() {
+                return;
+            }
         }
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         match rustix::fs::unlinkat(parent, name, flags) {
@@ -154,10 +217,11 @@ impl Deletion<'_> {
             Err(Errno::NOENT) => {}
             Err(_) => self.report.failed += 1,
         }
+        drop(emptied);
     }
 
-    /// Empties a directory; false if it was moved up instead or cannot be read.
-    fn delete_content(&mut self, parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> bool {
+    /// Empties a directory; `None` if it was moved up instead, cannot be read, or is being deleted by somebody else.
+    fn delete_content(&mut self, parent: BorrowedFd<'_>, name: &CStr, depth: usize) -> Option<OwnedFd> {
         // rmdir first: most directories to go are empty by then, and it needs no descriptor.
         if depth > DEPTH_MAX {
             let target = self.layout.random("trash", "").ok().and_then(|path| path.file_name().map(ToOwned::to_owned));
@@ -165,7 +229,7 @@ impl Deletion<'_> {
                 Some(Ok(())) => self.hoisted += 1,
                 _ => self.report.failed += 1,
             }
-            return false;
+            return None;
         }
         let opened = open_directory(parent, name).or_else(|_| {
             // The image's mode may deny its own owner everything (an unprivileged user's case).
@@ -175,8 +239,11 @@ impl Deletion<'_> {
         let Ok((directory, names)) = opened.and_then(|directory| list(&directory).map(|names| (directory, names)))
         else {
             self.report.failed += 1;
-            return false;
+            return None;
         };
+        if depth == 0 && is_being_deleted(&directory) {
+            return None;
+        }
         if !names.is_empty() {
             // As above; a failure shows when the entries cannot be removed.
             let _ = rustix::fs::fchmod(&directory, Mode::RWXU);
@@ -184,8 +251,16 @@ impl Deletion<'_> {
         for name in &names {
             self.delete(directory.as_fd(), name, depth + 1);
         }
-        true
+        Some(directory)
     }
+}
+
+/// Locks a directory of the trash for its deletion; true if somebody else has done so.
+///
+/// Where the file system has no locks, several processes may delete the same things, which only wastes time.
+fn is_being_deleted(directory: &OwnedFd) -> bool {
+    let locked = rustix::fs::flock(directory, FlockOperation::NonBlockingLockExclusive);
+    matches!(locked, Err(Errno::WOULDBLOCK))
 }
 
 fn open_directory<P: rustix::path::Arg>(parent: impl AsFd, name: P) -> rustix::io::Result<OwnedFd> {

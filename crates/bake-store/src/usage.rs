@@ -3,17 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bake_oci::{DiffId, Digest, SnapshotId};
 
 use crate::StoreError;
 use crate::cache_mounts::slots;
+use crate::disk_use::{Extent, measure};
 use crate::error::AtPath;
 use crate::file_hashes::tables;
 use crate::image::Closure;
-use crate::layout::Layout;
-use crate::lease::{Held, held_by_anyone};
+use crate::layout::{ALGORITHMS, Layout};
+use crate::lease::{Held, held_by_anyone, is_locked};
+use crate::ledger::Ledger;
 use crate::lock::GcLock;
 use crate::snapshots::{SnapshotRow, all_rows};
 use crate::store::Store;
@@ -26,7 +28,7 @@ pub enum ItemKind {
     Blob,
     /// A layer directory.
     Snapshot,
-    /// A cache record without a layer.
+    /// A cache record without a layer. It takes no space of its own: it is in the index.
     CacheRecord,
     /// The directory of a `RUN --mount=type=cache`.
     CacheMount,
@@ -69,8 +71,13 @@ pub struct StoreItem {
     pub id: String,
     /// What it is for, for people.
     pub description: String,
-    /// Its size in bytes.
+    /// The disk space of everything in it, in bytes, each file once.
     pub size_bytes: u64,
+    /// The part of that which other items have too, by hard links, in bytes.
+    pub shared_bytes: u64,
+    /// The part that is counted for this item, in bytes: what several have, only the oldest. The sum over all items,
+    /// with [`Usage::other_bytes`], is the total.
+    pub counted_bytes: u64,
     /// When it was made, in seconds since 1970.
     pub created_unix_s: i64,
     /// When it was last of use, in seconds since 1970.
@@ -78,6 +85,28 @@ pub struct StoreItem {
     /// Why it stays.
     pub need: Need,
     pub(crate) target: Target,
+}
+
+impl StoreItem {
+    /// An item of which only the place is known.
+    fn unmeasured(target: Target) -> Self {
+        Self {
+            kind: match &target {
+                Target::Blob(_) => ItemKind::Blob,
+                Target::Record(_) => ItemKind::CacheRecord,
+                Target::Snapshot(..) | Target::Path(_) => ItemKind::Snapshot,
+            },
+            id: String::new(),
+            description: String::new(),
+            size_bytes: 0,
+            shared_bytes: 0,
+            counted_bytes: 0,
+            created_unix_s: 0,
+            used_unix_s: 0,
+            need: Need::Cache,
+            target,
+        }
+    }
 }
 
 /// Where an item is, for its removal.
@@ -92,61 +121,76 @@ pub(crate) enum Target {
 /// What the store holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Everything that takes space, least recently used first.
+    /// Everything that takes space and has a name of its own, least recently used first.
     pub items: Vec<StoreItem>,
     /// The number of tags.
     pub tags: usize,
     /// The number of cache records, with and without layers.
     pub records: u64,
-    /// The sum of the sizes of all items in bytes.
+    /// What else takes space, in bytes: index, tags, locks, leases, the reserve, what is being written, the trash.
+    pub other_bytes: u64,
+    /// The part of that which is left over from removals and killed processes, in bytes.
+    pub leftover_bytes: u64,
+    /// The disk space of the whole store in bytes, as `du` counts it: allocated blocks, every file once.
     pub total_bytes: u64,
     /// The part of it that a prune of everything would free, in bytes.
     pub reclaimable_bytes: u64,
+    /// That part by kind. Files that items of several kinds share count where the last of them is removed.
+    pub reclaimable_by_kind: HashMap<ItemKind, u64>,
 }
 
 impl Store {
-    /// Lists what takes space in the store. Measures cache mounts by walking them.
+    /// Lists what takes space in the store, which walks all of it.
     pub fn usage(&self) -> Result<Usage, StoreError> {
-        let (inventory, _) = self.inventory(true)?;
-        let mut usage = Usage { tags: inventory.tags.len(), records: inventory.records, ..Usage::default() };
-        for item in &inventory.items {
-            usage.total_bytes += item.size_bytes;
+        let (mut inventory, _) = self.inventory()?;
+        let (other, leftover) = (inventory.items.len(), inventory.leftover());
+        let ledger = &mut inventory.ledger;
+        let mut usage = Usage {
+            tags: inventory.tags.len(),
+            records: inventory.records,
+            other_bytes: ledger.counted_bytes(other) + ledger.counted_bytes(leftover),
+            total_bytes: ledger.total_bytes(),
+            ..Usage::default()
+        };
+        usage.leftover_bytes = ledger.remove(leftover);
+        usage.reclaimable_bytes = usage.leftover_bytes;
+        for (position, item) in inventory.items.iter().enumerate() {
             if item.need <= Need::UnpackedImage {
-                usage.reclaimable_bytes += item.size_bytes;
+                let freed = ledger.remove(position);
+                *usage.reclaimable_by_kind.entry(item.kind).or_default() += freed;
+                usage.reclaimable_bytes += freed;
             }
         }
         usage.items = inventory.items;
         Ok(usage)
     }
 
-    /// Everything in the store with what needs it, and the roots that said so.
-    pub(crate) fn inventory(&self, measure: bool) -> Result<(Inventory, Roots), StoreError> {
+    /// Everything in the store with its size and what needs it, and the roots that said so.
+    pub(crate) fn inventory(&self) -> Result<(Inventory, Roots), StoreError> {
         let roots = Roots::read(self.layout())?;
-        let mut inventory = Inventory { tags: roots.tags.clone(), items: Vec::new(), records: 0 };
+        let mut inventory =
+            Inventory { tags: roots.tags.clone(), items: Vec::new(), records: 0, ledger: Ledger::default() };
         self.add_snapshots(&roots, &mut inventory)?;
         self.add_blobs(&roots, &mut inventory)?;
-        for slot in slots(self.layout(), measure)? {
+        for slot in slots(self.layout())? {
             inventory.items.push(StoreItem {
                 kind: ItemKind::CacheMount,
                 id: file_name(&slot.directory),
                 description: slot.id,
-                size_bytes: slot.size_bytes,
-                created_unix_s: slot.used_unix_s,
+                created_unix_s: slot.created_unix_s,
                 used_unix_s: slot.used_unix_s,
                 need: if slot.in_use { Need::InUse } else { Need::Cache },
-                target: Target::Path(slot.directory),
+                ..StoreItem::unmeasured(Target::Path(slot.directory))
             });
         }
-        for (path, size_bytes, written_unix_s) in tables(self)? {
+        for (path, written_unix_s) in tables(self)? {
             inventory.items.push(StoreItem {
                 kind: ItemKind::FileHashes,
                 id: file_name(&path),
                 description: "file hashes of a build context".to_owned(),
-                size_bytes,
                 created_unix_s: written_unix_s,
                 used_unix_s: written_unix_s,
-                need: Need::Cache,
-                target: Target::Path(path),
+                ..StoreItem::unmeasured(Target::Path(path))
             });
         }
         // Of things used at one time, what was made last goes first: it depends on what was made before it.
@@ -158,7 +202,77 @@ impl Store {
                 &b.id,
             ))
         });
+        self.measure(&mut inventory)?;
         Ok((inventory, roots))
+    }
+
+    /// Fills in the sizes and opens the ledger. After the items it has one entry for everything else that stays, and one
+    /// for what is left over.
+    fn measure(&self, inventory: &mut Inventory) -> Result<(), StoreError> {
+        let mut things = Vec::with_capacity(inventory.items.len() + 2);
+        let mut paths = HashSet::with_capacity(inventory.items.len());
+        for item in &inventory.items {
+            let path = match &item.target {
+                Target::Blob(digest) => self.layout().blob(digest),
+                Target::Snapshot(id, _) => self.layout().snapshot(id),
+                Target::Path(path) => path.clone(),
+                Target::Record(_) => {
+                    things.push(Vec::new());
+                    continue;
+                }
+            };
+            paths.insert(path.clone());
+            things.push(vec![Extent::Tree(path)]);
+        }
+        let (other, leftover) = self.everything_else(&paths)?;
+        things.extend([other, leftover]);
+        let items = &mut inventory.items;
+        let ledger =
+            Ledger::new(measure(&things), |position| items.get(position).map_or(i64::MAX, |item| item.created_unix_s));
+        for (position, item) in items.iter_mut().enumerate() {
+            item.size_bytes = ledger.size_bytes(position);
+            item.shared_bytes = ledger.shared_bytes(position);
+            item.counted_bytes = ledger.counted_bytes(position);
+        }
+        inventory.ledger = ledger;
+        Ok(())
+    }
+
+    /// What is in the store beside the items at `paths`: what belongs there, and what is left over.
+    fn everything_else(&self, paths: &HashSet<PathBuf>) -> Result<(Vec<Extent>, Vec<Extent>), StoreError> {
+        let layout = self.layout();
+        // Nobody may lock what he has just made while this looks whether it is locked.
+        let _alone = GcLock::exclusive(layout)?;
+        let mut other = vec![Extent::Entry(layout.root().to_path_buf())];
+        let mut leftover = Vec::new();
+        let mut holders: Vec<PathBuf> = ["snapshots", "cache-mounts", "file-hashes", "blobs"]
+            .iter()
+            .map(|name| layout.directory(name))
+            .chain(ALGORITHMS.iter().map(|algorithm| layout.blobs(*algorithm)))
+            .collect();
+        for path in list(layout.root())? {
+            if !holders.contains(&path) && !["trash", "active", "ingest"].iter().any(|name| path.ends_with(name)) {
+                other.push(Extent::Tree(path));
+            }
+        }
+        for holder in &holders {
+            let entries = list(holder)?.into_iter().filter(|path| !paths.contains(path) && !holders.contains(path));
+            other.extend(entries.map(Extent::Tree));
+        }
+        for name in ["trash", "active", "ingest"] {
+            let directory = layout.directory(name);
+            for path in list(&directory)? {
+                let in_use = match name {
+                    "active" => is_locked(&path.join("lock"))?,
+                    "ingest" => is_locked(&path)?,
+                    _ => false,
+                };
+                if in_use { &mut other } else { &mut leftover }.push(Extent::Tree(path));
+            }
+            holders.push(directory);
+        }
+        other.extend(holders.into_iter().map(Extent::Entry));
+        Ok((other, leftover))
     }
 
     fn add_snapshots(&self, roots: &Roots, inventory: &mut Inventory) -> Result<(), StoreError> {
@@ -176,21 +290,18 @@ impl Store {
                 })?
                 .collect::<Result<HashMap<_, _>, _>>()?;
             let mut statement = connection.prepare_cached(
-                "SELECT id, length(result) + length(components), description, created, used
+                "SELECT id, description, created, used
                  FROM record WHERE id NOT IN (SELECT record FROM record_snapshot)",
             )?;
             let plain = statement
                 .query_map([], |row| {
                     let id: i64 = row.get(0)?;
                     Ok(StoreItem {
-                        kind: ItemKind::CacheRecord,
                         id: id.to_string(),
-                        size_bytes: crate::index::from_sql(row.get(1)?),
-                        description: row.get(2)?,
-                        created_unix_s: row.get(3)?,
-                        used_unix_s: row.get(4)?,
-                        need: Need::Cache,
-                        target: Target::Record(id),
+                        description: row.get(1)?,
+                        created_unix_s: row.get(2)?,
+                        used_unix_s: row.get(3)?,
+                        ..StoreItem::unmeasured(Target::Record(id))
                     })
                 })?
                 .collect::<Result<Vec<_>, _>>()?;
@@ -211,14 +322,10 @@ impl Store {
             let Some(id) = name.to_str().and_then(|name| SnapshotId::new(name).ok()) else { continue };
             if !known.contains(id.as_str()) {
                 inventory.items.push(StoreItem {
-                    kind: ItemKind::Snapshot,
                     id: id.to_string(),
                     description: "(interrupted before it was entered into the index)".to_owned(),
-                    size_bytes: 0,
-                    created_unix_s: 0,
-                    used_unix_s: 0,
                     need: if roots.held.contains(&Held::Snapshot(id.clone())) { Need::InUse } else { Need::Cache },
-                    target: Target::Snapshot(id, 0),
+                    ..StoreItem::unmeasured(Target::Snapshot(id, 0))
                 });
             }
         }
@@ -229,14 +336,11 @@ impl Store {
         for digest in self.list_blobs()? {
             let Ok(metadata) = fs::symlink_metadata(self.layout().blob(&digest)) else { continue };
             inventory.items.push(StoreItem {
-                kind: ItemKind::Blob,
                 id: digest.to_string(),
-                description: String::new(),
-                size_bytes: metadata.len(),
                 created_unix_s: metadata.ctime(),
                 used_unix_s: metadata.mtime(),
                 need: roots.need_of_blob(&digest),
-                target: Target::Blob(digest),
+                ..StoreItem::unmeasured(Target::Blob(digest))
             });
         }
         Ok(())
@@ -253,14 +357,12 @@ struct SnapshotUse {
 fn snapshot_item(row: &SnapshotRow, used: Option<&SnapshotUse>, roots: &Roots) -> StoreItem {
     let id = row.record.id.clone();
     StoreItem {
-        kind: ItemKind::Snapshot,
         id: id.to_string(),
         description: used.map_or_else(|| row.record.origin.clone(), |used| used.description.clone()),
-        size_bytes: row.record.size_bytes,
         created_unix_s: row.created_unix_s,
         used_unix_s: used.map_or(row.used_unix_s, |used| used.used_unix_s.max(row.used_unix_s)),
         need: roots.need_of_snapshot(&id, row.record.diff_id.as_ref()),
-        target: Target::Snapshot(id, used.map_or(0, |used| crate::index::from_sql(used.records))),
+        ..StoreItem::unmeasured(Target::Snapshot(id, used.map_or(0, |used| crate::index::from_sql(used.records))))
     }
 }
 
@@ -270,6 +372,15 @@ pub(crate) struct Inventory {
     pub(crate) tags: Vec<Tag>,
     pub(crate) items: Vec<StoreItem>,
     pub(crate) records: u64,
+    /// The sizes of the items by their position.
+    pub(crate) ledger: Ledger,
+}
+
+impl Inventory {
+    /// The position in the ledger of what is left over from removals and killed processes.
+    pub(crate) fn leftover(&self) -> usize {
+        self.items.len() + 1
+    }
 }
 
 /// What must stay.
@@ -331,6 +442,12 @@ impl Roots {
     }
 }
 
-fn file_name(path: &std::path::Path) -> String {
+/// The paths in a directory of the store.
+fn list(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = fs::read_dir(directory).at("list", directory)?;
+    entries.map(|entry| Ok(entry.at("list", directory)?.path())).collect()
+}
+
+fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -536,7 +536,7 @@ impl Images {
             digest: blob.digest.clone(),
             reference: reference(&blob.digest),
         })?;
-        let active = self.store.begin_snapshot()?;
+        let mut active = self.store.begin_snapshot()?;
         let stream = decompress(file, ExpansionLimits::default()).map_err(|problem| failed(problem.to_string()))?;
         let mut digest_of_stream = HashingReader {
             inner: stream,
@@ -563,6 +563,9 @@ impl Images {
                 None => layer.snapshot.clone(),
             }
         };
+        // The tree of the record stands for the archive, which need not be unpacked for it; checks of the store compare files.
+        let held = bake_snapshot::digest_layer(active.fs(), self.format).map_err(not_unpacked)?;
+        active.set_content(held.tree);
         let record = SnapshotRecord {
             id,
             tree: layer.tree,

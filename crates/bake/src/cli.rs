@@ -25,7 +25,7 @@ pub use image::{
 pub use lint::{LintArguments, LintFormat};
 pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
-pub use value::{Assignment, duration};
+pub use value::{Assignment, Comparison, Space, StoreFilter, duration, space};
 pub use why::{PlanArguments, WhyArguments};
 
 /// Compiles Dockerfiles into OCI images, without a daemon.

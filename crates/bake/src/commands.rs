@@ -7,6 +7,7 @@ mod stored;
 pub(crate) mod table;
 mod transfer;
 
+pub(crate) mod collect;
 pub(crate) mod df;
 pub(crate) mod fsck;
 pub(crate) mod history;

@@ -3,6 +3,7 @@
 
 mod build;
 mod commands;
+mod configuration;
 mod settings;
 mod signals;
 mod wiring;
@@ -55,6 +56,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     let host = Host::open(privilege, &root)?;
     match &arguments.command {
         Command::Build(build) => {
+            let configuration = configuration::Configuration::read(host.privilege.is_root())?;
             let request = settings::BuildRequest::new(build)?;
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
@@ -64,6 +66,10 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)
             {
                 print(&format!("{digest}\n"))?;
+            }
+            if let Some(budget) = &configuration.budget {
+                let quiet = request.display == bake::ui::progress::DisplayKind::Quiet;
+                commands::collect::after_build(budget, &host, quiet);
             }
         }
         Command::Images(images) => commands::images::run(images, &host)?,
@@ -86,7 +92,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         }
         Command::Prune(prune) => commands::prune::run(prune, &host)?,
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
-        Command::Fsck(fsck) => return commands::fsck::run(fsck, &host),
+        Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
         Command::Lint(_) | Command::Version(_) => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -55,6 +55,38 @@ pub(crate) fn store_root(argument: Option<&Path>, is_root: bool) -> Result<PathB
     }
 }
 
+/// The file with the configuration: `$BAKE_CONFIG`, `/etc/bake/config.toml` for root,
+/// `$XDG_CONFIG_HOME/bake/config.toml` for others. Only the first one has to be there. `None` where there can be none.
+pub(crate) fn configuration_file(is_root: bool) -> Option<(PathBuf, Presence)> {
+    if let Some(path) = variable("BAKE_CONFIG") {
+        return Some((PathBuf::from(path), Presence::Required));
+    }
+    if is_root {
+        return Some((PathBuf::from("/etc/bake/config.toml"), Presence::Optional));
+    }
+    let directory = variable("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
+    directory.map(|directory| (directory.join("bake/config.toml"), Presence::Optional))
+}
+
+/// Whether a file has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Its absence is an error.
+    Required,
+    /// Without it, defaults hold.
+    Optional,
+}
+
+/// An amount of disk space as the store takes it.
+pub(crate) fn space(space: bake::cli::Space) -> bake_store::Space {
+    match space {
+        bake::cli::Space::Bytes(bytes) => bake_store::Space::Bytes(bytes),
+        bake::cli::Space::Percent(percent) => bake_store::Space::Percent(percent),
+    }
+}
+
 /// Whether colours are used on standard error.
 pub(crate) fn colour() -> Colour {
     if variable("NO_COLOR").is_some() || !std::io::stderr().is_terminal() || variable("TERM").as_deref() == Some("dumb")

@@ -13,7 +13,7 @@ use bake_sandbox::userns::{RootlessMap, enter_rootless, namespace_for};
 use bake_sandbox::{FakeIds, IdMap, IdRange, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
 use bake_solver::StepError;
-use bake_store::{OpenOptions, Store};
+use bake_store::{OpenOptions, Store, StoreError};
 use bake_worker::{ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation};
 
 use crate::settings::{NamedSource, variable};
@@ -242,7 +242,19 @@ fn unresolved(name: &str, error: ImageError) -> MetaError {
 }
 
 /// How a failure of the store is told.
-pub(crate) fn store_failed(error: &bake_store::StoreError) -> CommandError {
+pub(crate) fn store_failed(error: &StoreError) -> CommandError {
     let failed = CommandError::from_error(ErrorKind::Build, error);
-    if error.is_disk_full() { failed.hint("`bake prune` frees space in the store") } else { failed }
+    match error {
+        StoreError::DiskFull { .. } => failed.hint("`bake prune` frees space in the store"),
+        StoreError::IndexDamaged { .. } => {
+            failed.hint("`bake fsck --rebuild` makes the index anew; no image is lost by that")
+        }
+        StoreError::Damaged { .. } | StoreError::DigestMismatch { .. } => {
+            failed.hint("`bake fsck` finds what is damaged, and heals what it can")
+        }
+        StoreError::UnknownVersion { .. } => {
+            failed.hint("use the version of bake that made this store, or another directory with `--root DIR`")
+        }
+        _ => failed,
+    }
 }

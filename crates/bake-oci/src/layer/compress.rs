@@ -66,6 +66,18 @@ impl Compression {
             Self::Zstd { level } => format!("zstd-{level}-mt"),
         }
     }
+
+    /// The form with this [`Compression::id`]; `None` for one that this version does not make.
+    pub fn from_id(id: &str) -> Option<Self> {
+        let level = || id.split('-').nth(1)?.parse::<i64>().ok();
+        let found = match id.split('-').next()? {
+            "none" => Self::Uncompressed,
+            "gzip" => Self::Gzip { level: u32::try_from(level()?).ok()? },
+            "zstd" => Self::Zstd { level: i32::try_from(level()?).ok()? },
+            _ => return None,
+        };
+        (found.id() == id).then_some(found)
+    }
 }
 
 impl Default for Compression {

@@ -1,7 +1,7 @@
 //! Pulling whole images, and finding again what was never fetched.
 
 use bake_graph::{ImageOrigin, ImageSource, VertexId};
-use bake_oci::{ImageConfig, Platform, Reference};
+use bake_oci::{Digest, ImageConfig, Platform, Reference};
 use bake_solver::{EventSink, Layer, LayerBlob};
 use bake_store::BlobDescriptor;
 
@@ -85,5 +85,21 @@ impl Images {
         }
         let missing = || ImageError::MissingBlob { digest: blob.digest.clone(), reference: "an image".into() };
         Err(failure.unwrap_or_else(missing))
+    }
+
+    /// Brings a manifest or index into the store that one of the `references` named when it was there.
+    pub fn fetch_manifest_again(&self, digest: &Digest, references: &[String]) -> Result<(), ImageError> {
+        let mut failure = None;
+        for reference in references.iter().filter_map(|reference| Reference::parse(reference).ok()) {
+            match self.network.manifest(&reference, digest) {
+                Ok(bytes) => {
+                    self.store.put_blob(Some(digest), &mut bytes.as_slice())?;
+                    return Ok(());
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        let missing = || ImageError::MissingBlob { digest: digest.clone(), reference: "an image".into() };
+        Err(failure.map_or_else(missing, ImageError::from))
     }
 }

@@ -32,6 +32,49 @@ pub(super) fn full_assignment(text: &str) -> Result<Assignment, String> {
     }
 }
 
+/// How a filter compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// `=`
+    Equal,
+    /// `!=`
+    Unequal,
+    /// `~=`, with a regular expression
+    Matches,
+}
+
+/// A filter for what is in the store: `NAME=VALUE`, `NAME!=VALUE`, `NAME~=EXPRESSION`; `NAME` alone means `NAME=true`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreFilter {
+    /// What is compared.
+    pub name: String,
+    /// How.
+    pub comparison: Comparison,
+    /// With what.
+    pub value: String,
+}
+
+/// Parses a [`StoreFilter`].
+pub(super) fn store_filter(text: &str) -> Result<StoreFilter, String> {
+    let (name, comparison, value) = match text.split_once('=') {
+        None => (text, Comparison::Equal, "true"),
+        Some((name, value)) => {
+            let value = value.strip_prefix('=').unwrap_or(value);
+            if let Some(name) = name.strip_suffix('!') {
+                (name, Comparison::Unequal, value)
+            } else if let Some(name) = name.strip_suffix('~') {
+                (name, Comparison::Matches, value)
+            } else {
+                (name, Comparison::Equal, value)
+            }
+        }
+    };
+    if name.trim().is_empty() || value.is_empty() {
+        return Err("expected NAME=VALUE, NAME!=VALUE or NAME~=EXPRESSION".into());
+    }
+    Ok(StoreFilter { name: name.trim().to_owned(), comparison, value: value.to_owned() })
+}
+
 /// Parses what Go's flags take for a truth value, so that `--push=$PUSH` works as it does with Docker.
 pub(super) fn truth(text: &str) -> Result<bool, String> {
     bake_dockerfile::parse_boolean(text).ok_or_else(|| "expected `true` or `false`".into())
@@ -59,6 +102,24 @@ pub(super) fn size_bytes(text: &str) -> Result<u64, String> {
     let scale = 10u64.pow(u32::try_from(fraction.len()).map_err(|_| invalid())?);
     let part: u64 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| invalid())? };
     bytes.checked_add(part.saturating_mul(1 << shift) / scale).ok_or_else(|| "the size is too large".to_owned())
+}
+
+/// An amount of disk space: bytes, or hundredths of the file system it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths.
+    Percent(u8),
+}
+
+/// Parses a size, or a share of the file system such as `60%`.
+pub fn space(text: &str) -> Result<Space, String> {
+    let Some(percent) = text.trim_end().strip_suffix('%') else { return size_bytes(text).map(Space::Bytes) };
+    match percent.trim().parse() {
+        Ok(percent) if percent <= 100 => Ok(Space::Percent(percent)),
+        _ => Err("expected a share from `0%` to `100%`".to_owned()),
+    }
 }
 
 /// Parses a duration as Go writes it: `90s`, `1h30m`, `24h`; days (`7d`) are understood too.
@@ -110,6 +171,15 @@ mod tests {
     }
 
     #[test]
+    fn spaces() {
+        assert_eq!(space("20GB"), Ok(Space::Bytes(20 << 30)));
+        assert_eq!(space("60%"), Ok(Space::Percent(60)));
+        for wrong in ["101%", "-1%", "%", "half", "1.5%"] {
+            assert!(space(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn durations() {
         assert_eq!(duration("24h"), Ok(Duration::from_hours(24)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
@@ -119,6 +189,19 @@ mod tests {
         for wrong in ["", "h", "5", "5x", "-5h", "1h5", "99999999999999999999h", "18446744073709551615d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn store_filters() {
+        let parse = |text: &str| {
+            store_filter(text).map(|filter| (filter.name, filter.comparison, filter.value)).map_err(|_| ())
+        };
+        assert_eq!(parse("id=ab"), Ok(("id".into(), Comparison::Equal, "ab".into())));
+        assert_eq!(parse("id==ab"), Ok(("id".into(), Comparison::Equal, "ab".into())));
+        assert_eq!(parse("type!=blob"), Ok(("type".into(), Comparison::Unequal, "blob".into())));
+        assert_eq!(parse("description~=a=b"), Ok(("description".into(), Comparison::Matches, "a=b".into())));
+        assert_eq!(parse("inuse"), Ok(("inuse".into(), Comparison::Equal, "true".into())));
+        assert!(parse("=a").is_err() && parse("a=").is_err() && parse("").is_err());
     }
 
     #[test]

@@ -1,23 +1,43 @@
 //! `bake fsck`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use bake::cli::FsckArguments;
 use bake::error::{CommandError, chain_text};
+use bake::ui::colour::Colour;
 use bake::ui::measure::size;
+use bake::ui::progress::Progress;
 use bake::ui::sanitize::sanitize_line;
-use bake_oci::TreeDigest;
+use bake_exporter::{ExportLayer, LayerContent};
+use bake_graph::VertexId;
+use bake_oci::{Compression, DiffId, TreeDigest};
 use bake_snapshot::{LayerFormat, digest_layer};
-use bake_store::{FsckOptions, Snapshot};
+use bake_solver::LayerBlob;
+use bake_store::{Described, FsckOptions, LostBlob, Snapshot};
 
-use super::transfer::say;
+use super::transfer::{self, exporter, say};
 use crate::wiring::{Host, store_failed};
 
+/// How names of merged stacks of layers begin.
+const MERGED_PREFIX: &str = "merged-";
+
 /// Checks and repairs. Ends with 1 when something is left that could not be repaired.
-pub(crate) fn run(arguments: &FsckArguments, host: &Host) -> Result<ExitCode, CommandError> {
-    let check = |snapshot: &Snapshot| check_snapshot(snapshot, host.format);
-    let options = FsckOptions { rebuild: arguments.rebuild, repair: true, check_snapshot: Some(&check) };
-    let report = host.store.fsck(options).map_err(|error| store_failed(&error))?;
+pub(crate) fn run(arguments: &FsckArguments, host: &Host, colour: Colour) -> Result<ExitCode, CommandError> {
+    let progress = transfer::progress(false, colour)?;
+    let activity = progress.begin(transfer::label("checking the store"));
+    let step = activity.id();
+    let check = |snapshot: &Snapshot, content: Option<TreeDigest>| check_snapshot(snapshot, content, host.format);
+    let heal = |lost: &LostBlob| heal(lost, host, &progress, step);
+    let options =
+        FsckOptions { rebuild: arguments.rebuild, repair: true, check_snapshot: Some(&check), heal_blob: Some(&heal) };
+    let report = host.store.fsck(options).map_err(|error| store_failed(&error));
+    match &report {
+        Ok(_) => activity.done(),
+        Err(error) => activity.failed(error.message()),
+    }
+    progress.finish(None);
+    let report = report?;
     let lines = report.problems.iter().map(|problem| {
         let outcome = if problem.repaired { "repaired" } else { "not repaired" };
         format!("{outcome}: {}\n", sanitize_line(&problem.text))
@@ -39,20 +59,75 @@ pub(crate) fn run(arguments: &FsckArguments, host: &Host) -> Result<ExitCode, Co
 }
 
 /// Compares the files of a layer with what is known of them.
-fn check_snapshot(snapshot: &Snapshot, format: LayerFormat) -> Result<(), String> {
+fn check_snapshot(snapshot: &Snapshot, content: Option<TreeDigest>, format: LayerFormat) -> Result<(), String> {
     let found = digest_layer(&snapshot.path, format).map_err(|error| chain_text(&error))?;
     let record = &snapshot.record;
-    // The layers of images are known by their diff ID; their tree digest stands for that and not for the files.
-    if let Some(diff_id) = &record.diff_id
-        && record.tree == TreeDigest::of(format!("image layer {diff_id}").as_bytes())
-    {
-        if found.size_bytes == record.size_bytes {
-            return Ok(());
+    let stands_for = |text: &str| record.tree == TreeDigest::of(text.as_bytes());
+    let expected = match (content, &record.diff_id) {
+        (Some(content), _) => content,
+        // The layers of images are known by their diff ID; earlier versions noted no digest of their files.
+        (None, Some(diff_id)) if stands_for(&format!("image layer {diff_id}")) => {
+            if found.size_bytes == record.size_bytes {
+                return Ok(());
+            }
+            return Err(format!("has files of {} bytes, not {}", found.size_bytes, record.size_bytes));
         }
-        return Err(format!("its files have {} bytes, not {}", found.size_bytes, record.size_bytes));
-    }
-    if found.tree == record.tree {
+        (None, _) if record.id.as_str().starts_with(MERGED_PREFIX) && stands_for(record.id.as_str()) => {
+            return Err("is from an earlier version, which noted nothing to check it by".to_owned());
+        }
+        (None, _) => record.tree,
+    };
+    if found.tree == expected {
         return Ok(());
     }
-    Err(format!("its files have the tree digest {}, not {}", found.tree, record.tree))
+    Err(format!("is damaged: its files have the tree digest {}, not {expected}", found.tree))
+}
+
+/// Brings back a blob that an image needs: made again from the layer's directory, from another form of the layer, or
+/// fetched from where it came from.
+fn heal(lost: &LostBlob, host: &Host, progress: &Progress, step: VertexId) -> Result<(), String> {
+    let images = host.images(BTreeMap::new());
+    let Some(described) = &lost.described else {
+        return images.fetch_manifest_again(&lost.digest, &lost.references).map_err(|error| chain_text(&error));
+    };
+    if let Some(diff_id) = &described.diff_id
+        && remake(lost, diff_id, host)?
+    {
+        return Ok(());
+    }
+    let Described { media_type, size_bytes, .. } = described.clone();
+    let blob = LayerBlob { media_type, digest: lost.digest.clone(), size: size_bytes };
+    let fetched = images.fetch_again(&blob, &lost.references, step, progress);
+    fetched.or_else(|error| {
+        // Manifests of platforms are no blobs for a registry.
+        let manifest = described.diff_id.is_none() && described.media_type.contains("manifest");
+        match manifest.then(|| images.fetch_manifest_again(&lost.digest, &lost.references)) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(chain_text(&error)),
+        }
+    })
+}
+
+/// Makes the blob of a layer from what the store has of it; false if nothing does.
+fn remake(lost: &LostBlob, diff_id: &DiffId, host: &Host) -> Result<bool, String> {
+    let compression = if lost.digest == diff_id.0 {
+        Some(Compression::Uncompressed)
+    } else {
+        let form = lost.forms.iter().find(|(_, form)| form.digest == lost.digest);
+        form.and_then(|(compression, _)| Compression::from_id(compression))
+    };
+    let Some(compression) = compression else { return Ok(false) };
+    let snapshots = host.store.snapshots_by_diff_id(diff_id).map_err(|error| chain_text(&error))?;
+    let from_snapshots = snapshots.into_iter().map(|snapshot| LayerContent::Snapshot(snapshot.record.id));
+    let other_forms = lost.forms.iter().map(|(_, form)| form).filter(|form| form.digest != lost.digest);
+    let from_forms = other_forms.map(|form| LayerContent::Blob(form.clone()));
+    for content in from_snapshots.chain(from_forms) {
+        let layer = ExportLayer { diff_id: diff_id.clone(), tar_size_bytes: 0, content };
+        match exporter(host).remake_blob(&layer, compression, &lost.digest) {
+            Ok(()) => return Ok(true),
+            // The archive of a layer that somebody else made cannot always be made again.
+            Err(error) => tracing::debug!(error = chain_text(&error), digest = %lost.digest, "no source of the layer"),
+        }
+    }
+    Ok(false)
 }

@@ -1,0 +1,172 @@
+//! The configuration file: what holds for every build of a user or machine.
+//!
+//! ```toml
+//! [gc]
+//! enabled = true            # look after the store's size after builds
+//! max-used-space = "60%"    # of the file system, or a size such as "20GB"
+//! min-free-space = "10%"
+//! reserved-space = "10GB"   # this much cache stays in any case
+//! keep-duration = "48h"     # what was used within this time stays in any case
+//! ```
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::Path;
+
+use bake::cli::{duration, space};
+use bake::error::CommandError;
+use bake_store::Budget;
+use toml::{Table, Value};
+
+use crate::settings::{self, Presence};
+
+/// Far more than a configuration needs.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The sections and their keys.
+const SECTIONS: [&str; 1] = ["gc"];
+const GC_KEYS: [&str; 5] = ["enabled", "max-used-space", "min-free-space", "reserved-space", "keep-duration"];
+
+/// What the configuration says, with defaults for what it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Configuration {
+    /// What the store may take; `None` if nobody is to look.
+    pub(crate) budget: Option<Budget>,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self { budget: Some(Budget::default()) }
+    }
+}
+
+impl Configuration {
+    /// Reads the configuration of this user.
+    pub(crate) fn read(is_root: bool) -> Result<Self, CommandError> {
+        let Some((path, presence)) = settings::configuration_file(is_root) else { return Ok(Self::default()) };
+        Self::read_file(&path, presence)
+    }
+
+    fn read_file(path: &Path, presence: Presence) -> Result<Self, CommandError> {
+        let failed = |problem: String| {
+            CommandError::usage(format!("cannot use the configuration `{}`: {problem}", path.display()))
+        };
+        let mut text = String::new();
+        match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text)) {
+            Ok(_) => Self::parse(&text).map_err(|problem| match problem.hint {
+                Some(hint) => failed(problem.text).hint(hint),
+                None => failed(problem.text),
+            }),
+            Err(error) if presence == Presence::Optional && error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let line = error.span().map(|span| text.get(..span.start).unwrap_or(text).lines().count().max(1));
+            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
+            Problem { text: format!("{line}{}", error.message()), hint: None }
+        })?;
+        let mut configuration = Self::default();
+        for (name, value) in &table {
+            match (name.as_str(), value) {
+                ("gc", Value::Table(section)) => configuration.budget = budget(section)?,
+                ("gc", _) => return Err(Problem::new("`gc` is a section, written `[gc]`")),
+                (other, _) => return Err(Problem::unknown("section", other, &SECTIONS)),
+            }
+        }
+        Ok(configuration)
+    }
+}
+
+fn budget(section: &Table) -> Result<Option<Budget>, Problem> {
+    let mut budget = Budget::default();
+    let mut enabled = true;
+    for (key, value) in section {
+        let wrong = |problem: &str| Problem::new(format!("`gc.{key}`: {problem}"));
+        let text = || value.as_str().ok_or_else(|| wrong("expected a text in quotes"));
+        let space = || text().and_then(|text| space(text).map(settings::space).map_err(|problem| wrong(&problem)));
+        match key.as_str() {
+            "enabled" => enabled = value.as_bool().ok_or_else(|| wrong("expected `true` or `false`"))?,
+            "max-used-space" => budget.max_used = Some(space()?),
+            "min-free-space" => budget.min_free = Some(space()?),
+            "reserved-space" => budget.reserved = Some(space()?),
+            "keep-duration" => {
+                budget.keep_duration = Some(duration(text()?).map_err(|problem| wrong(&problem))?);
+            }
+            other => return Err(Problem::unknown("key in section `gc`", other, &GC_KEYS)),
+        }
+    }
+    Ok(enabled.then_some(budget))
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug)]
+struct Problem {
+    text: String,
+    hint: Option<String>,
+}
+
+impl Problem {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), hint: None }
+    }
+
+    fn unknown(what: &str, name: &str, known: &[&str]) -> Self {
+        let hint = match bake_dockerfile::suggest(name, known.iter().copied(), true) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it may hold {}", known.join(", ")),
+        };
+        Self { text: format!("there is no {what} `{name}`"), hint: Some(hint) }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod tests {
+    use std::time::Duration;
+
+    use bake_store::Space;
+
+    use super::*;
+
+    #[test]
+    fn defaults_hold_for_what_is_not_said() {
+        assert_eq!(Configuration::parse("").unwrap(), Configuration::default());
+        assert_eq!(Configuration::parse("[gc]\nenabled = false").unwrap().budget, None);
+        let text = "[gc]\nmax-used-space = \"20GB\"\nkeep-duration = \"48h\"\nreserved-space = \"5%\"";
+        let budget = Configuration::parse(text).unwrap().budget.unwrap();
+        assert_eq!(budget.max_used, Some(Space::Bytes(20 << 30)));
+        assert_eq!(budget.min_free, Budget::default().min_free);
+        assert_eq!(budget.reserved, Some(Space::Percent(5)));
+        assert_eq!(budget.keep_duration, Some(Duration::from_hours(48)));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_place() {
+        for (text, problem, hint) in [
+            ("[gc]\nmax-used-spce = \"1\"", "there is no key in section `gc` `max-used-spce`", "`max-used-space`"),
+            ("[garbage]", "there is no section `garbage`", "gc"),
+            ("[gc]\nenabled = 1", "`gc.enabled`: expected `true` or `false`", ""),
+            ("[gc]\nmax-used-space = 20", "`gc.max-used-space`: expected a text in quotes", ""),
+            ("[gc]\nmin-free-space = \"101%\"", "`gc.min-free-space`: expected a share", ""),
+            ("\n[gc\n", "line 2: ", ""),
+            ("gc = 1", "`gc` is a section", ""),
+        ] {
+            let found = Configuration::parse(text).unwrap_err();
+            assert!(found.text.contains(problem), "{found:?}");
+            assert!(found.hint.unwrap_or_default().contains(hint), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_file_that_was_named_has_to_be_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.toml");
+        assert_eq!(Configuration::read_file(&path, Presence::Optional).unwrap(), Configuration::default());
+        assert!(Configuration::read_file(&path, Presence::Required).is_err());
+        std::fs::write(&path, "[gc]\nenabled = false\n").unwrap();
+        assert_eq!(Configuration::read_file(&path, Presence::Required).unwrap().budget, None);
+    }
+}
