@@ -25,6 +25,9 @@ const PART_SIZE_MAX: usize = 16 << 20;
 /// A step's text may hold a whole heredoc; the description is its first line or so.
 const DESCRIPTION_SIZE_MAX: usize = 16 << 10;
 
+/// How many records of one definition are listed.
+const OF_DEFINITION_MAX: i64 = 16;
+
 /// The stored result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheRecord {
@@ -111,6 +114,26 @@ impl Store {
             Some(snapshot) => Err(StoreError::NotFound { what: format!("snapshot {snapshot}") }),
             None => Ok(()),
         }
+    }
+
+    /// The newest records of a step's definition, newest first, at most 16.
+    ///
+    /// They may be unusable: their snapshots are neither checked nor held.
+    pub fn cache_records_for_definition(&self, definition: &DefinitionDigest) -> Result<Vec<CacheRecord>, StoreError> {
+        self.index().read("list cache records", |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT id, definition, result, components, description, created, used
+                 FROM record WHERE definition = ?1 ORDER BY created DESC, id DESC LIMIT {OF_DEFINITION_MAX}"
+            ))?;
+            let rows = statement.query_map([definition.0], record_from_row)?.collect::<Result<Vec<_>, _>>()?;
+            rows.into_iter()
+                .map(|(id, mut record)| {
+                    add_snapshots(connection, id, &mut record, "")?;
+                    add_keys(connection, id, &mut record)?;
+                    Ok(record)
+                })
+                .collect()
+        })
     }
 
     /// Forgets the record of a cache key, such as one whose result turned out to be unusable.
@@ -377,6 +400,8 @@ mod tests {
         test.store.cache_record(&second).unwrap();
         assert_eq!(test.store.cache_lookup(&CacheKey::of(b"k2")).unwrap(), Some(second.clone()));
         assert_eq!(test.store.cache_lookup(&CacheKey::of(b"k1")).unwrap().unwrap().result, b"first");
+        let all = test.store.cache_records_for_definition(&first.definition).unwrap();
+        assert_eq!(all.iter().map(|record| record.result.as_slice()).collect::<Vec<_>>(), [&b"second"[..], b"first"]);
         let count = || test.store.past_records(&first.definition, "", "", &|_| false).unwrap().len();
         assert_eq!(count(), 2);
         // With its last key the first record goes altogether.
