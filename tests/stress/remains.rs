@@ -33,7 +33,7 @@ const LASTING: [&str; 11] = [
 ];
 
 /// The lock files that stay.
-const LOCKS: [&str; 2] = ["gc", "index"];
+const LOCKS: [&str; 3] = ["collect", "gc", "index"];
 
 /// The processes whose environment holds `marker`, each with its arguments.
 fn processes(marker: &str) -> Vec<String> {
