@@ -4,7 +4,7 @@
 //!
 //! Entry points: `ci` runs all gates; `tidy` checks the rules of the workspace that the compiler does not; `docs` writes what is
 //! generated from code; `bless` accepts the present output of test cases; `test` runs the tests with every program they compare
-//! ours with; `example` and `base-image` build what is in `testdata/examples`.
+//! ours with; `stress` kills, interrupts and starves builds; `example` and `base-image` build what is in `testdata/examples`.
 //!
 //! Invariant: with `--check`, or as part of `ci`, nothing in the repository is changed.
 //!
@@ -17,6 +17,7 @@ mod bless;
 mod ci;
 mod docs;
 mod example;
+mod stress;
 mod test;
 mod tidy;
 mod workspace;
@@ -61,6 +62,14 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
+    /// Build bake, and kill, interrupt or starve its builds, or damage their store, at hundreds of places
+    Stress {
+        /// What is done to them
+        kind: stress::Kind,
+        /// How
+        #[command(flatten)]
+        options: stress::Options,
+    },
     /// Build bake, and an example with it
     Example {
         /// Which one
@@ -86,6 +95,7 @@ fn main() -> ExitCode {
         Command::Docs { check } => docs::run(check),
         Command::Bless { filter } => bless::run(filter.as_deref()),
         Command::Test { install } => test::run(install),
+        Command::Stress { kind, options } => stress::run(kind, &options),
         Command::Example { name, options } => example::run(name, options),
         Command::BaseImage { name, output } => {
             name.make(&output).map(|origin| println!("{}: {} ({origin})", output.display(), name.reference()))

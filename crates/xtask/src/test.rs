@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 17] = [
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
     ("docker-registry", "docker-registry"),
@@ -24,6 +24,7 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("setpriv", "util-linux"),
     ("skopeo", "skopeo"),
     ("ssh-agent", "openssh-client"),
+    ("strace", "strace"),
     ("tar", "tar"),
     ("umoci", "umoci"),
 ];
