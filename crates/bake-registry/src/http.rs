@@ -15,7 +15,7 @@ use crate::sink::BlobSink;
 use crate::transport::Transport;
 
 pub use crate::error::{printable, redact};
-pub use crate::retry::{Attempts, retry_after};
+pub use crate::retry::{Attempts, parse_http_date, retry_after};
 pub use crate::transport::{Call, Payload, Reopen};
 
 /// A client of services that are no registries. All methods need a tokio runtime with time and I/O enabled.
@@ -37,6 +37,18 @@ impl HttpClient {
         use crate::error::Attempt;
         let transport = Transport::new(options).attempt(|| "set up the HTTP client".to_owned())?;
         Ok(Self { transport, retries: options.retries })
+    }
+
+    /// Allows this many attempts, the first one included, instead of those of the options.
+    #[must_use]
+    pub fn with_attempts_max(mut self, attempts_max: u32) -> Self {
+        self.retries.retries_max = attempts_max.saturating_sub(1);
+        self
+    }
+
+    /// The limits on trying again.
+    pub fn retries(&self) -> Retries {
+        self.retries
     }
 
     /// Counts the attempts of an operation that is about to begin.
