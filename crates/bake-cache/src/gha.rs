@@ -33,12 +33,12 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bake_oci::Digest;
 use bake_registry::http::{Call, HttpClient, Payload, printable};
 use bake_registry::{Messages, Options, RegistryFailure};
 use bake_store::{BlobDescriptor, Store};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
@@ -85,8 +85,10 @@ impl GhaBackend {
     /// Makes a client; nothing is connected yet. `connection` and `runtime` are as for [`crate::S3Backend::new`].
     pub fn new(options: GhaOptions, connection: &Options, runtime: Handle) -> Result<Self, BackendError> {
         let service_url = options.service_url()?;
-        let service = Service::new(connection, Some(ATTEMPTS_MAX), true).map_err(|error| {
-            BackendError { action: "connect to", name: "the cache of GitHub Actions".to_owned(), source: error.into() }
+        let service = Service::new(connection, Some(ATTEMPTS_MAX), true).map_err(|error| BackendError {
+            action: "connect to",
+            name: "the cache of GitHub Actions".to_owned(),
+            source: error.into(),
         })?;
         Ok(Self { options, service_url, service, runtime })
     }
@@ -212,7 +214,8 @@ fn twirp_messages(body: &[u8]) -> Messages {
         #[serde(default)]
         msg: String,
     }
-    serde_json::from_slice::<Error>(body).map_or_else(|_| Messages::default(), |error| Messages::one(&error.code, &error.msg))
+    serde_json::from_slice::<Error>(body)
+        .map_or_else(|_| Messages::default(), |error| Messages::one(&error.code, &error.msg))
 }
 
 impl GhaBackend {
@@ -356,7 +359,9 @@ impl GhaBackend {
                 // Whoever reserved it has not finished, and may never do so.
                 None => {
                     let key = new_key(&format!("{key}:"));
-                    let taken = || RegistryFailure::protocol(&self.service_url, format!("it says that the new key `{key}` exists"));
+                    let taken = || {
+                        RegistryFailure::protocol(&self.service_url, format!("it says that the new key `{key}` exists"))
+                    };
                     let url = self.create(&key).await?.ok_or_else(taken)?;
                     Some((key, url))
                 }
@@ -387,7 +392,8 @@ impl GhaBackend {
             self.service.retrying(|| self.put(url.clone(), None, upload.payload(part))).await
         };
         at_once(upload.parts.iter().enumerate(), PARALLELISM, block).await?;
-        let ids: String = (0..upload.parts.len()).map(|index| format!("<Latest>{}</Latest>", id(index))).collect();
+        let ids = (0..upload.parts.len()).map(|index| format!("<Latest>{}</Latest>", id(index)));
+        let ids = ids.collect::<Vec<_>>().concat();
         let list = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList>{ids}</BlockList>");
         let mut url = url.clone();
         url.query_pairs_mut().append_pair("comp", "blocklist");
@@ -411,8 +417,7 @@ mod tests {
 
     #[test]
     fn scopes_are_told_apart() {
-        let keys = ["a", "a:1", "a,b", "a%3A1", "main/x"]
-            .map(|scope| scope.bytes().map(key_part).collect::<String>());
+        let keys = ["a", "a:1", "a,b", "a%3A1", "main/x"].map(|scope| scope.bytes().map(key_part).collect::<String>());
         assert_eq!(keys, ["a", "a%3A1", "a%2Cb", "a%253A1", "main/x"]);
     }
 

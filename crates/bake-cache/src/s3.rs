@@ -20,7 +20,7 @@ use bake_oci::{Digest, Timestamp};
 use bake_registry::http::{Call, Payload, parse_http_date};
 use bake_registry::{Messages, Options, RegistryFailure};
 use bake_store::{BlobDescriptor, Store};
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -38,6 +38,8 @@ use crate::xml;
 const COPY_BYTES_MAX: u64 = 5 << 30;
 /// The largest answer that is read of requests other than `GET` of an object.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// What blobs are to the service.
+const OCTETS: &str = "application/octet-stream";
 /// The SHA-256 digest of nothing.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -343,7 +345,7 @@ impl Writing<'_> {
         }
         let source = format!("/{}/{}", self.backend.options.bucket, sign::encode(key, true));
         let replace = ("x-amz-metadata-directive", "REPLACE".to_owned());
-        let headers = vec![("x-amz-copy-source", source), replace];
+        let headers = vec![("content-type", OCTETS.to_owned()), ("x-amz-copy-source", source), replace];
         match self.backend.perform(Ask { headers, ..Ask::new(Method::PUT, key) }, &[StatusCode::OK]).await {
             Ok(_) => Ok(true),
             // It was removed meanwhile, or the service does not let us copy: then it is written anew.
@@ -357,7 +359,7 @@ impl Writing<'_> {
     async fn whole(&self, key: &str, upload: &Upload, part: &Part) -> Outcome<()> {
         let _permit = self.permits.acquire().await;
         let send = async || {
-            let octets = (CONTENT_TYPE.as_str(), "application/octet-stream".to_owned());
+            let octets = ("content-type", OCTETS.to_owned());
             let ask = Ask {
                 headers: vec![octets],
                 payload: upload.payload(part),
@@ -372,7 +374,7 @@ impl Writing<'_> {
     async fn in_parts(&self, key: &str, upload: &Upload) -> Outcome<()> {
         let start = Ask {
             query: vec![("uploads", String::new())],
-            headers: vec![(CONTENT_TYPE.as_str(), "application/octet-stream".to_owned())],
+            headers: vec![("content-type", OCTETS.to_owned())],
             payload: Payload::Bytes(Vec::new().into()),
             ..Ask::new(Method::POST, key)
         };
@@ -387,12 +389,10 @@ impl Writing<'_> {
         let numbered = (1_usize..).zip(&upload.parts);
         let tags = at_once(numbered, limit, |(number, part)| self.part(key, &id, number, upload, part)).await?;
 
-        let parts: String = (1_usize..)
-            .zip(&tags)
-            .map(|(number, tag)| {
-                format!("<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>", xml::escaped(tag))
-            })
-            .collect();
+        let part = |(number, tag): (usize, &String)| {
+            format!("<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>", xml::escaped(tag))
+        };
+        let parts = (1_usize..).zip(&tags).map(part).collect::<Vec<_>>().concat();
         let list = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>").into_bytes();
         let end = Ask { query: vec![("uploadId", id.clone())], ..Ask::new(Method::POST, key).bytes(list) };
         match self.backend.perform(end, &[StatusCode::OK]).await {

@@ -36,7 +36,8 @@ mod tests {
 
     #[test]
     fn errors_and_elements() {
-        let body = b"<?xml version=\"1.0\"?>\n<Error><Code>NoSuchKey</Code><Message>a &lt;b&gt; &amp;lt;</Message></Error>";
+        let body =
+            b"<?xml version=\"1.0\"?>\n<Error><Code>NoSuchKey</Code><Message>a &lt;b&gt; &amp;lt;</Message></Error>";
         assert_eq!(error(body).map(|messages| messages.to_string()).as_deref(), Some(": NoSuchKey: a <b> &lt;"));
         assert!(error(b"<CopyObjectResult><ETag>&quot;1&quot;</ETag></CopyObjectResult>").is_none());
         assert_eq!(element(b"<a><ETag>&quot;1&quot;</ETag></a>", "ETag").as_deref(), Some("\"1\""));

@@ -327,7 +327,12 @@ pub(crate) async fn read_small(
 }
 
 /// Reads up to `limit` bytes of a response and leaves the rest.
-pub(crate) async fn read_prefix(transport: &Transport, url: &Url, mut response: Response, limit: u64) -> Outcome<Vec<u8>> {
+pub(crate) async fn read_prefix(
+    transport: &Transport,
+    url: &Url,
+    mut response: Response,
+    limit: u64,
+) -> Outcome<Vec<u8>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let read = async {
         let mut body = Vec::new();

@@ -187,10 +187,7 @@ where
                 self.check_range(&url, response.headers(), writer.held)?;
             }
             StatusCode::PARTIAL_CONTENT => {
-                return Err(RegistryFailure::protocol(
-                    &url,
-                    "it sent a part of a blob that was asked for whole",
-                ));
+                return Err(RegistryFailure::protocol(&url, "it sent a part of a blob that was asked for whole"));
             }
             StatusCode::RANGE_NOT_SATISFIABLE if writer.held == 0 => {
                 return Err(RegistryFailure::protocol(&url, "it refused a range that was not asked for"));

@@ -124,7 +124,8 @@ fn error(status: u16, code: &str, message: &str) -> Reply {
 }
 
 fn storage_error(status: u16, code: &str) -> Reply {
-    let body = format!("\u{feff}<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no: {code}</Message></Error>");
+    let body =
+        format!("\u{feff}<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no: {code}</Message></Error>");
     Reply::new(status, body.into_bytes())
 }
 
@@ -160,16 +161,21 @@ impl State {
             }
             "CreateCacheEntry" => {
                 if self.entries.iter().any(|entry| entry.key == key && entry.version == version) {
-                    return error(409, "already_exists", "cache entry with the same key, version, and scope already exists");
+                    return error(
+                        409,
+                        "already_exists",
+                        "cache entry with the same key, version, and scope already exists",
+                    );
                 }
                 self.entries.push(Entry { key, version, blocks: BTreeMap::new(), content: None, readable: false });
                 json!({ "ok": true, "signed_upload_url": self.signed(self.entries.len() - 1) })
             }
             "FinalizeCacheEntryUpload" => {
                 let size: Option<usize> = text("size_bytes").parse().ok();
-                let entry = self.entries.iter_mut().find(|entry| {
-                    entry.key == key && entry.version == version && !entry.readable
-                });
+                let entry = self
+                    .entries
+                    .iter_mut()
+                    .find(|entry| entry.key == key && entry.version == version && !entry.readable);
                 let Some(entry) = entry else { return error(404, "not_found", "no such reservation") };
                 if size.is_none() || entry.content.as_ref().map(Vec::len) != size {
                     return error(400, "invalid_argument", "the size is not that of the upload");

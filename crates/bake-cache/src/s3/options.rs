@@ -225,9 +225,8 @@ mod tests {
 
     fn read(attributes: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<S3Options, String> {
         let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let variable = |wanted: &str| {
-            variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
-        };
+        let variable =
+            |wanted: &str| variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
         S3Options::from_attributes(&attributes, &variable)
             .and_then(|options| options.bucket_url().map(|_| options))
             .map_err(|error| format!("{error}: {}", error.source))

@@ -9,9 +9,9 @@
 //!
 //! Path and query are those of the request as it is sent: for S3 they are encoded once, which [`encode`] does.
 
+use bake_oci::digest::to_hex;
 use bake_oci::{Digest, Timestamp};
 use bake_registry::Secret;
-use bake_oci::digest::to_hex;
 use ring::hmac;
 
 /// What proves to S3 who we are.
@@ -52,7 +52,8 @@ pub(crate) fn authorization(request: &ToSign<'_>, scope: &Scope<'_>, credentials
     let Scope { region, service, time } = scope;
     let day = time.get(..8).unwrap_or(time);
     let names = request.headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let headers: String = request.headers.iter().map(|(name, value)| format!("{name}:{}\n", folded(value))).collect();
+    let headers = request.headers.iter().map(|(name, value)| format!("{name}:{}\n", folded(value)));
+    let headers = headers.collect::<Vec<_>>().concat();
     let ToSign { method, path, query, payload_hash, .. } = request;
     let canonical = format!("{method}\n{path}\n{query}\n{headers}\n{names}\n{payload_hash}");
     let scope = format!("{day}/{region}/{service}/aws4_request");
@@ -156,8 +157,7 @@ mod tests {
         };
         let hash = ("x-amz-content-sha256", EMPTY);
         let headers = [host, ("range", "bytes=0-9"), hash, date];
-        let request =
-            ToSign { method: "GET", path: "/test.txt", query: "", headers: &headers, payload_hash: EMPTY };
+        let request = ToSign { method: "GET", path: "/test.txt", query: "", headers: &headers, payload_hash: EMPTY };
         assert_eq!(signed(&request), "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
 
         let payload_hash = Digest::of(b"Welcome to Amazon S3.");
@@ -174,8 +174,7 @@ mod tests {
         assert_eq!(signed(&request), "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
 
         let headers = [host, hash, date];
-        let request =
-            ToSign { method: "GET", path: "/", query: "lifecycle=", headers: &headers, payload_hash: EMPTY };
+        let request = ToSign { method: "GET", path: "/", query: "lifecycle=", headers: &headers, payload_hash: EMPTY };
         assert_eq!(signed(&request), "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
 
         let request =

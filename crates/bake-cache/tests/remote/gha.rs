@@ -59,9 +59,8 @@ fn round_trip() {
 
 fn scopes() {
     let (here, cache) = (Place::new(), ActionsCache::start(TOKEN).unwrap());
-    let scoped = |scope: &str| {
-        GhaBackend::new(options(&cache, scope), &quick(), here.runtime.handle().clone()).unwrap()
-    };
+    let scoped =
+        |scope: &str| GhaBackend::new(options(&cache, scope), &quick(), here.runtime.handle().clone()).unwrap();
     for scope in ["a", "a-b", "a:b", "a,b"] {
         here.write(&scoped(scope), scope.as_bytes(), &[]).unwrap();
     }
@@ -177,7 +176,8 @@ fn expired_url() {
     there.fetch(&backend, &blob).unwrap();
     assert!(there.has(&blob));
     let requests = cache.take_requests();
-    let ranges: Vec<_> = requests.iter().filter(|request| request.method == "GET").map(|get| get.header("range")).collect();
+    let ranges: Vec<_> =
+        requests.iter().filter(|request| request.method == "GET").map(|get| get.header("range")).collect();
     assert_eq!(ranges.len(), 3, "{ranges:?}");
     assert!(ranges[2].is_some());
     assert_eq!(requests.iter().filter(|request| request.path.ends_with("/GetCacheEntryDownloadURL")).count(), 2);

@@ -194,13 +194,17 @@ fn aborted() {
     let (here, service) = (Place::new(), start());
     let backend = backend(&here, options(&service));
     let blob = here.blob(1, (64 << 20) + 5);
-    let denied = Action::Answer { status: 403, headers: Vec::new(), body: b"<Error><Code>AccessDenied</Code></Error>".to_vec() };
+    let denied =
+        Action::Answer { status: 403, headers: Vec::new(), body: b"<Error><Code>AccessDenied</Code></Error>".to_vec() };
     service.inject(Fault::always("partNumber=2", denied));
     let error = text(&here.write(&backend, b"{}", std::slice::from_ref(&blob)).unwrap_err());
     assert!(error.contains("AccessDenied"), "{error}");
     let requests = service.take_requests();
     assert!(requests.iter().any(|request| request.method == "DELETE" && request.path.contains("uploadId=one")));
-    assert!(!requests.iter().any(|request| request.path.contains("/manifests/")), "the document is there without a blob");
+    assert!(
+        !requests.iter().any(|request| request.path.contains("/manifests/")),
+        "the document is there without a blob"
+    );
 
     // A part that fails once is sent again, and the parts are put together in their order.
     service.clear_faults();
