@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("gha_a_large_blob_goes_in_blocks", &[], blocks),
     ("gha_what_is_there_is_not_sent", &[], not_sent_again),
     ("gha_a_rate_limit_is_obeyed", &[], rate_limit),
+    ("gha_a_rate_limit_holds_everything_back", &[], held_back),
     ("gha_an_expired_token", &[], expired_token),
     ("gha_an_upload_that_fails_once", &[], stumbling),
     ("gha_an_answer_that_gets_lost", &[], lost_answers),
@@ -108,6 +109,22 @@ fn rate_limit() {
     let error = text(&backend.read_document().unwrap_err());
     assert!(error.contains("429") && error.contains("3600 s"), "{error}");
     assert!(before.elapsed() < Duration::from_secs(3));
+}
+
+fn held_back() {
+    let (here, cache) = (Place::new(), ActionsCache::start(TOKEN).unwrap());
+    let backend = backend(&here, &cache);
+    let blobs: Vec<_> = (1..=12).map(|seed| here.blob(seed, 1000)).collect();
+    cache.inject(Fault::times(1, "/CreateCacheEntry", Action::retry_after(429, "3")));
+    std::thread::scope(|scope| {
+        let write = scope.spawn(|| here.write(&backend, b"{}", &blobs));
+        std::thread::sleep(Duration::from_millis(1500));
+        // Those that were under way can have come to their end, nobody else.
+        let keys = cache.keys();
+        assert!(keys.len() < 6, "{keys:?}");
+        write.join().unwrap().unwrap();
+    });
+    assert_eq!(cache.keys().len(), 13);
 }
 
 fn expired_token() {
