@@ -189,7 +189,8 @@ fn events(case: &Case, environment: &Environment) -> Result<String, String> {
     let mut text = String::new();
     for title in ["first build", "second build"] {
         let sink = RecordingSink::new();
-        let options = SolveOptions { parallelism: Parallelism::Fixed(NonZeroUsize::MIN), cancelled: &AtomicBool::new(false) };
+        let options =
+            SolveOptions { parallelism: Parallelism::Fixed(NonZeroUsize::MIN), cancelled: &AtomicBool::new(false) };
         let solved = solve(&plan.graph, &targets, &worker, &cache, &sink, &options)
             .map_err(|error| bake::error::chain_text(&error))?;
         let _ = writeln!(text, "{title}: {} ran, {} cached", solved.ran, solved.cached);

@@ -170,7 +170,8 @@ fn interrupted_wait(environment: &Environment) -> Outcome {
     let mount = "--mount=type=cache,target=/c,sharing=locked";
     let locked = |number: u32| -> Result<Running, String> {
         let name = format!("context{number}");
-        scratch.write(&format!("{name}/Dockerfile"), format!("FROM busybox\nRUN {mount} sleep {}\n", sleep_of(number)))?;
+        scratch
+            .write(&format!("{name}/Dockerfile"), format!("FROM busybox\nRUN {mount} sleep {}\n", sleep_of(number)))?;
         program::start(environment.build(&scratch.store()).arg(scratch.at(&name))).map_err(|error| error.to_string())
     };
     let lock_holder = locked(7)?;

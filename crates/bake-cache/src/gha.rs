@@ -50,7 +50,7 @@ use tokio::sync::Semaphore;
 pub use options::GhaOptions;
 
 use crate::backend::{Backend, BackendError, DOCUMENT_BYTES_MAX, Progress};
-use crate::service::{Outcome, Service, at_once, reporting};
+use crate::service::{Outcome, Service, at_once, missing_of, reporting};
 use crate::store_sink::StoreSink;
 use crate::upload::{Part, Upload};
 use crate::xml;
@@ -160,6 +160,11 @@ impl Backend for GhaBackend {
         let known = Mutex::new(None);
         let fetch = self.service.client.fetch(&wanted, sink, &told, |held| self.open(&blob.digest, held, &known));
         self.in_time(fetch).map_err(self.failed(action))
+    }
+
+    fn missing(&self, blobs: &[BlobDescriptor]) -> Result<Vec<BlobDescriptor>, BackendError> {
+        let is_there = async |blob: &BlobDescriptor| Ok(self.find(&blob_key(&blob.digest)).await?.is_some());
+        self.in_time(missing_of(blobs, PARALLELISM, is_there)).map_err(self.failed("look for blobs in the cache of"))
     }
 
     fn write(

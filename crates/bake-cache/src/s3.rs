@@ -29,7 +29,7 @@ pub use options::{S3Options, S3RetryMode};
 pub use sign::S3Credentials;
 
 use crate::backend::{Backend, BackendError, DOCUMENT_BYTES_MAX, Progress};
-use crate::service::{Outcome, Service, at_once, reporting};
+use crate::service::{Outcome, Service, at_once, missing_of, reporting};
 use crate::store_sink::StoreSink;
 use crate::upload::{Part, Upload};
 use crate::xml;
@@ -115,6 +115,15 @@ impl Backend for S3Backend {
         let open = |held| self.request(Ask { from_byte: held, ..Ask::new(Method::GET, &key) }, &accepted);
         let fetch = self.service.client.fetch(&wanted, sink, &told, open);
         self.runtime.block_on(fetch).map_err(self.failed(action))
+    }
+
+    fn missing(&self, blobs: &[BlobDescriptor]) -> Result<Vec<BlobDescriptor>, BackendError> {
+        let is_there = async |blob: &BlobDescriptor| {
+            let found = self.head(&self.blob_key(&blob.digest)).await?;
+            Ok(found.is_some_and(|(size_bytes, _)| size_bytes == blob.size_bytes))
+        };
+        let missing = missing_of(blobs, self.options.upload_parallelism, is_there);
+        self.runtime.block_on(missing).map_err(self.failed("look for blobs in the cache of"))
     }
 
     fn write(

@@ -1,5 +1,6 @@
 //! What the services that keep caches have in common: how they are asked, and how blobs are sent to them.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use bake_registry::http::{Call, HttpClient, retry_after};
 use bake_registry::{Options, RegistryError, RegistryFailure};
+use bake_store::BlobDescriptor;
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
@@ -105,6 +107,21 @@ where
     }
     done.sort_by_key(|(index, _)| *index);
     Ok(done.into_iter().map(|(_, value)| value).collect())
+}
+
+/// Those of `blobs` that are not there, in their order; each is asked for once.
+pub(crate) async fn missing_of<'a, F>(
+    blobs: &'a [BlobDescriptor],
+    limit: usize,
+    is_there: impl Fn(&'a BlobDescriptor) -> F,
+) -> Outcome<Vec<BlobDescriptor>>
+where
+    F: Future<Output = Outcome<bool>>,
+{
+    let mut seen = BTreeSet::new();
+    let once: Vec<_> = blobs.iter().filter(|blob| seen.insert(&blob.digest)).collect();
+    let there = at_once(once.iter().copied(), limit, is_there).await?;
+    Ok(once.into_iter().zip(there).filter(|(_, there)| !there).map(|(blob, _)| blob.clone()).collect())
 }
 
 /// Does `work`, and calls `report` now and then meanwhile.

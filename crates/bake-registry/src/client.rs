@@ -60,6 +60,11 @@ impl RegistryClient {
         Ok(Self { transport, options, authenticator, probed: tokio::sync::Mutex::default(), reaches: Mutex::default() })
     }
 
+    /// How it connects; the credentials are not among them any more.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The places to pull `registry`'s content from, in order: its mirrors, then itself.
     pub(crate) async fn pull_endpoints(&self, registry: &str) -> Outcome<Vec<Endpoint>> {
         let mut endpoints = Vec::new();

@@ -145,12 +145,11 @@ pub fn solve(
             match result {
                 Ok(done) => state.finish(id, done, graph),
                 Err(error) if failure.is_none() => {
-                    failure =
-                        Some(if options.cancelled.load(Ordering::SeqCst) {
-                            SolveError::Cancelled
-                        } else {
-                            SolveError::Step { step: id, error }
-                        });
+                    failure = Some(if options.cancelled.load(Ordering::SeqCst) {
+                        SolveError::Cancelled
+                    } else {
+                        SolveError::Step { step: id, error }
+                    });
                     context.stop();
                 }
                 Err(_) => {}

@@ -387,8 +387,7 @@ impl CacheStore for FakeCache {
             }
             state = self.state();
             if state.locked.contains(key) {
-                state =
-                    self.shared.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                state = self.shared.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
         state.locked.insert(*key);

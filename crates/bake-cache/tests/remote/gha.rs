@@ -47,6 +47,9 @@ fn round_trip() {
     assert_eq!(backend.read_document().unwrap(), None);
     let blobs = [here.blob(1, 3_000_000), here.blob(2, 10), here.blob(3, 0)];
     here.write(&backend, b"{\"first\":1}", &blobs).unwrap();
+    let (unknown, known) = (unknown_blob(), blobs[0].clone());
+    let missing = backend.missing(&[unknown.clone(), known, unknown.clone()]).unwrap();
+    assert_eq!(missing, [unknown]);
     here.write(&backend, b"{\"second\":2}", &blobs).unwrap();
     // Entries never change: the newest one counts.
     assert_eq!(backend.read_document().unwrap().as_deref(), Some(&b"{\"second\":2}"[..]));

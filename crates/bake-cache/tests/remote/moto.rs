@@ -109,6 +109,9 @@ fn round_trip() {
     let writer = backend(&here, S3Options { prefix: "team/".to_owned(), names, ..moto.options() });
     let blobs = [here.blob(1, 3_000_000), here.blob(2, 10), here.blob(3, 0)];
     here.write(&writer, b"{\"first\":1}", &blobs).unwrap();
+    let (unknown, known) = (unknown_blob(), blobs[0].clone());
+    let missing = writer.missing(&[unknown.clone(), known, unknown.clone()]).unwrap();
+    assert_eq!(missing, [unknown]);
     // Again, with one blob more, and one twice.
     let mut more = blobs.to_vec();
     more.extend([here.blob(4, 100_000), blobs[0].clone()]);

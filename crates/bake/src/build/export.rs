@@ -162,7 +162,9 @@ impl Context<'_> {
                     return Err(CommandError::usage("type=tar takes a single platform"));
                 };
                 let directories = self.directories(assembled, progress, step)?;
-                write_to(path.as_deref(), self.cancelled, |out| self.exporter.to_tar(&self.host.files(), &directories, out))?;
+                write_to(path.as_deref(), self.cancelled, |out| {
+                    self.exporter.to_tar(&self.host.files(), &directories, out)
+                })?;
                 exported.destinations.extend(path.iter().map(|path| format!("wrote {}", path.display())));
                 Ok(None)
             }
