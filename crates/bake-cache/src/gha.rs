@@ -35,7 +35,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bake_oci::Digest;
 use bake_registry::http::{Call, HttpClient, Payload, printable};
-use bake_registry::{Messages, Options, RegistryFailure};
+use bake_registry::{Messages, RegistryFailure};
 use bake_store::{BlobDescriptor, Store};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -44,13 +44,12 @@ use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 pub use options::GhaOptions;
 
 use crate::backend::{Backend, BackendError, DOCUMENT_BYTES_MAX, Progress};
-use crate::service::{Outcome, Service, at_once, missing_of, reporting};
+use crate::service::{Connection, Outcome, Service, at_once, missing_of, reporting};
 use crate::store_sink::StoreSink;
 use crate::upload::{Part, Upload};
 use crate::xml;
@@ -78,19 +77,18 @@ pub struct GhaBackend {
     options: GhaOptions,
     service_url: Url,
     service: Service,
-    runtime: Handle,
 }
 
 impl GhaBackend {
-    /// Makes a client; nothing is connected yet. `connection` and `runtime` are as for [`crate::S3Backend::new`].
-    pub fn new(options: GhaOptions, connection: &Options, runtime: Handle) -> Result<Self, BackendError> {
+    /// Makes a client; nothing is connected yet.
+    pub fn new(options: GhaOptions, connection: Connection<'_>) -> Result<Self, BackendError> {
         let service_url = options.service_url()?;
         let service = Service::new(connection, Some(ATTEMPTS_MAX), true).map_err(|error| BackendError {
             action: "connect to",
             name: "the cache of GitHub Actions".to_owned(),
             source: error.into(),
         })?;
-        Ok(Self { options, service_url, service, runtime })
+        Ok(Self { options, service_url, service })
     }
 
     fn failed(&self, action: &'static str) -> impl Fn(Box<RegistryFailure>) -> BackendError {
@@ -100,7 +98,8 @@ impl GhaBackend {
     /// Blocks on `work`, for as long as an operation may take.
     fn in_time<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
         let limit = self.options.timeout;
-        self.runtime.block_on(async {
+        self.service.block_on(async {
+            let work = self.service.unless_cancelled(work);
             tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
                 let (url, what) = (bake_registry::http::redact(&self.service_url), "the operation");
                 Err(Box::new(RegistryFailure::Timeout { url, what, limit }))
@@ -152,9 +151,8 @@ impl Backend for GhaBackend {
 
     fn fetch_blob(&self, blob: &BlobDescriptor, store: &Store, progress: &Progress<'_>) -> Result<(), BackendError> {
         let action = "fetch a blob of";
-        let opened = StoreSink::open(store, blob);
-        let opened = opened.map_err(|source| BackendError { action, name: self.name(), source: source.into() })?;
-        let Some(sink) = opened else { return Ok(()) };
+        let opened = StoreSink::open(store, blob, || !self.service.is_cancelled());
+        let Some(sink) = opened.map_err(self.failed(action))? else { return Ok(()) };
         let wanted = bake_registry::BlobDescriptor { digest: blob.digest.clone(), size_bytes: blob.size_bytes };
         let told = |bytes| progress(blob, bytes);
         let known = Mutex::new(None);

@@ -21,3 +21,4 @@ mod xml;
 pub use backend::{Backend, BackendError, DOCUMENT_BYTES_MAX, Progress};
 pub use gha::{GhaBackend, GhaOptions};
 pub use s3::{S3Backend, S3Credentials, S3Options, S3RetryMode};
+pub use service::Connection;

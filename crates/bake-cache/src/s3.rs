@@ -14,22 +14,21 @@ mod sign;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bake_oci::{Digest, Timestamp};
 use bake_registry::http::{Call, Payload, parse_http_date};
-use bake_registry::{Messages, Options, RegistryFailure};
+use bake_registry::{Messages, RegistryFailure};
 use bake_store::{BlobDescriptor, Store};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
 use reqwest::{Method, Response, StatusCode, Url};
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 pub use options::{S3Options, S3RetryMode};
 pub use sign::S3Credentials;
 
 use crate::backend::{Backend, BackendError, DOCUMENT_BYTES_MAX, Progress};
-use crate::service::{Outcome, Service, at_once, missing_of, reporting};
+use crate::service::{Connection, Outcome, Service, at_once, missing_of, reporting};
 use crate::store_sink::StoreSink;
 use crate::upload::{Part, Upload};
 use crate::xml;
@@ -38,6 +37,8 @@ use crate::xml;
 const COPY_BYTES_MAX: u64 = 5 << 30;
 /// The largest answer that is read of requests other than `GET` of an object.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// How long a failed or cancelled export may take to abort its multipart uploads.
+const ABORT: Duration = Duration::from_secs(1);
 /// What blobs are to the service.
 const OCTETS: &str = "application/octet-stream";
 /// The SHA-256 digest of nothing.
@@ -49,27 +50,26 @@ pub struct S3Backend {
     options: S3Options,
     bucket_url: Url,
     service: Service,
-    runtime: Handle,
 }
 
 impl S3Backend {
     /// Makes a client; nothing is connected yet.
-    ///
-    /// Of `connection` it uses certificates, proxies, user agent, timeouts and retries, not the credentials. `runtime` is
-    /// one with several threads, and with time and I/O enabled; the backend's methods block on it and so must not be
-    /// called from its own tasks.
-    pub fn new(options: S3Options, connection: &Options, runtime: Handle) -> Result<Self, BackendError> {
+    pub fn new(options: S3Options, connection: Connection<'_>) -> Result<Self, BackendError> {
         let bucket_url = options.bucket_url()?;
         let holds_back = options.retry_mode == S3RetryMode::Adaptive;
         let service = Service::new(connection, options.retry_max_attempts, holds_back).map_err(|error| {
             let (action, name) = ("connect to", format!("s3 {}", options.bucket));
             BackendError { action, name, source: error.into() }
         })?;
-        Ok(Self { options, bucket_url, service, runtime })
+        Ok(Self { options, bucket_url, service })
     }
 
     fn failed(&self, action: &'static str) -> impl Fn(Box<RegistryFailure>) -> BackendError {
         move |source| BackendError { action, name: self.name(), source }
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+        self.service.block_on(self.service.unless_cancelled(work))
     }
 
     fn blob_key(&self, digest: &Digest) -> String {
@@ -100,21 +100,20 @@ impl Backend for S3Backend {
             let client = &self.service.client;
             client.read_small(&url, response, DOCUMENT_BYTES_MAX, "the description of the cache").await.map(Some)
         });
-        self.runtime.block_on(read).map_err(self.failed("read the cache of"))
+        self.block_on(read).map_err(self.failed("read the cache of"))
     }
 
     fn fetch_blob(&self, blob: &BlobDescriptor, store: &Store, progress: &Progress<'_>) -> Result<(), BackendError> {
         let action = "fetch a blob of";
-        let opened = StoreSink::open(store, blob);
-        let opened = opened.map_err(|source| BackendError { action, name: self.name(), source: source.into() })?;
-        let Some(sink) = opened else { return Ok(()) };
+        let opened = StoreSink::open(store, blob, || !self.service.is_cancelled());
+        let Some(sink) = opened.map_err(self.failed(action))? else { return Ok(()) };
         let key = self.blob_key(&blob.digest);
         let wanted = bake_registry::BlobDescriptor { digest: blob.digest.clone(), size_bytes: blob.size_bytes };
         let told = |bytes| progress(blob, bytes);
         let accepted = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
         let open = |held| self.request(Ask { from_byte: held, ..Ask::new(Method::GET, &key) }, &accepted);
         let fetch = self.service.client.fetch(&wanted, sink, &told, open);
-        self.runtime.block_on(fetch).map_err(self.failed(action))
+        self.block_on(fetch).map_err(self.failed(action))
     }
 
     fn missing(&self, blobs: &[BlobDescriptor]) -> Result<Vec<BlobDescriptor>, BackendError> {
@@ -123,7 +122,7 @@ impl Backend for S3Backend {
             Ok(found.is_some_and(|(size_bytes, _)| size_bytes == blob.size_bytes))
         };
         let missing = missing_of(blobs, self.options.upload_parallelism, is_there);
-        self.runtime.block_on(missing).map_err(self.failed("look for blobs in the cache of"))
+        self.block_on(missing).map_err(self.failed("look for blobs in the cache of"))
     }
 
     fn write(
@@ -140,7 +139,7 @@ impl Backend for S3Backend {
             permits: Semaphore::new(self.options.upload_parallelism.max(1)),
             unfinished: Mutex::default(),
         };
-        self.runtime.block_on(writing.write(document, blobs)).map_err(self.failed("write the cache of"))
+        self.service.block_on(writing.write(document, blobs)).map_err(self.failed("write the cache of"))
     }
 }
 
@@ -305,7 +304,18 @@ impl Writing<'_> {
         let options = &self.backend.options;
         let mut seen = BTreeSet::new();
         let once = blobs.iter().filter(|blob| seen.insert(&blob.digest));
-        let sent = at_once(once, options.upload_parallelism, |blob| self.blob(blob)).await;
+        let service = &self.backend.service;
+        let sent = at_once(once, options.upload_parallelism, |blob| self.blob(blob));
+        let sent = service.unless_cancelled(sent).await;
+        if sent.is_err() && tokio::time::timeout(ABORT, self.abort()).await.is_err() {
+            tracing::debug!("there was no time to abort all multipart uploads");
+        }
+        sent?;
+        service.unless_cancelled(self.documents(document)).await
+    }
+
+    /// Aborts the uploads that were begun; the service keeps their parts otherwise.
+    async fn abort(&self) {
         let unfinished = std::mem::take(&mut *self.unfinished.lock().unwrap_or_else(PoisonError::into_inner));
         for (key, id) in unfinished {
             let ask = Ask { query: vec![("uploadId", id)], ..Ask::new(Method::DELETE, &key) };
@@ -313,7 +323,10 @@ impl Writing<'_> {
                 tracing::debug!(key, %failure, "could not abort a multipart upload");
             }
         }
-        sent?;
+    }
+
+    async fn documents(&self, document: &[u8]) -> Outcome<()> {
+        let options = &self.backend.options;
         for name in &options.names {
             let key = options.document_key(name);
             let json = ("content-type", "application/json".to_owned());

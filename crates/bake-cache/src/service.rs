@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,10 +12,14 @@ use bake_registry::http::{Call, HttpClient, retry_after};
 use bake_registry::{Options, RegistryError, RegistryFailure};
 use bake_store::BlobDescriptor;
 use reqwest::{Response, StatusCode};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 /// A result inside this crate; a backend adds what it attempted.
 pub(crate) type Outcome<T> = Result<T, Box<RegistryFailure>>;
+
+/// How often whoever works looks whether the build was cancelled.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
 
 /// How often progress is told while something is sent.
 const TICK: Duration = Duration::from_millis(200);
@@ -26,15 +31,56 @@ pub(crate) struct Service {
     /// Whether a request for patience holds back all our requests, or only the one that was answered by it.
     holds_back: bool,
     not_before: Mutex<Option<Instant>>,
+    runtime: Handle,
+    /// Set from outside when nobody wants results any more.
+    cancelled: Arc<AtomicBool>,
+}
+
+/// What a backend is made with: how to connect, and how its work is carried out and ended.
+#[derive(Debug)]
+pub struct Connection<'a> {
+    /// Of these, certificates, proxies, user agent, timeouts and retries are used; credentials are not.
+    pub options: &'a Options,
+    /// A runtime with several threads, and with time and I/O enabled. The backend's methods block on it, and so must not be
+    /// called from its own tasks.
+    pub runtime: Handle,
+    /// Setting it ends whatever the backend does within a second or two, with an error.
+    pub cancelled: Arc<AtomicBool>,
 }
 
 impl Service {
-    pub(crate) fn new(options: &Options, attempts_max: Option<u32>, holds_back: bool) -> Result<Self, RegistryError> {
-        let mut client = HttpClient::new(options)?;
+    pub(crate) fn new(
+        connection: Connection<'_>,
+        attempts_max: Option<u32>,
+        holds_back: bool,
+    ) -> Result<Self, RegistryError> {
+        let mut client = HttpClient::new(connection.options)?;
         if let Some(max) = attempts_max {
             client = client.with_attempts_max(max);
         }
-        Ok(Self { client, holds_back, not_before: Mutex::new(None) })
+        let Connection { runtime, cancelled, .. } = connection;
+        Ok(Self { client, holds_back, not_before: Mutex::new(None), runtime, cancelled })
+    }
+
+    /// Carries `work` out on this thread.
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+        self.runtime.block_on(work)
+    }
+
+    /// Carries `work` out unless the build is cancelled; then it is dropped.
+    pub(crate) async fn unless_cancelled<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+        let mut work = pin!(work);
+        while !self.is_cancelled() {
+            tokio::select! {
+                result = &mut work => return result,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+        Err(RegistryFailure::request("the build was cancelled"))
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
     }
 
     /// Sends one request, once, but not before the time that the service asked for.

@@ -3,8 +3,10 @@
 use std::io;
 
 use bake_oci::Digest;
-use bake_registry::{BlobSink, SinkError};
+use bake_registry::{BlobSink, RegistryFailure, SinkError};
 use bake_store::{BlobDescriptor, Ingest, Resume, Store, StoreError};
+
+use crate::service::LOOK;
 
 /// Writes one blob into the store; what arrived of it stays there if it is interrupted.
 pub(crate) struct StoreSink {
@@ -16,11 +18,29 @@ pub(crate) struct StoreSink {
 }
 
 impl StoreSink {
-    /// Begins or resumes; waits while another process writes the same blob. `None` if the blob is there already.
-    pub(crate) fn open(store: &Store, blob: &BlobDescriptor) -> Result<Option<Self>, StoreError> {
+    /// Begins or resumes; waits while another process writes the same blob, as long as `keep_waiting` says so. `None` if
+    /// the blob is there already.
+    pub(crate) fn open(
+        store: &Store,
+        blob: &BlobDescriptor,
+        keep_waiting: impl Fn() -> bool,
+    ) -> Result<Option<Self>, Box<RegistryFailure>> {
         let (store, digest, size_bytes) = (store.clone(), blob.digest.clone(), blob.size_bytes);
-        let Resume::Ingest(ingest) = store.resume_ingest(&digest)? else { return Ok(None) };
-        Ok(Some(Self { store, digest, size_bytes, ingest: Some(ingest.with_limit(size_bytes)) }))
+        loop {
+            match store.try_resume_ingest(&digest) {
+                Ok(Resume::Present(_)) => return Ok(None),
+                Ok(Resume::Ingest(ingest)) => {
+                    let ingest = Some(ingest.with_limit(size_bytes));
+                    return Ok(Some(Self { store, digest, size_bytes, ingest }));
+                }
+                Ok(Resume::Busy) if keep_waiting() => std::thread::sleep(LOOK),
+                Ok(Resume::Busy) => return Err(RegistryFailure::request("the build was cancelled")),
+                Err(error) => {
+                    let (what, source) = (format!("blob `{digest}`"), io::Error::other(error));
+                    return Err(Box::new(RegistryFailure::Sink { what, source }));
+                }
+            }
+        }
     }
 }
 

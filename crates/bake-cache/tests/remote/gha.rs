@@ -34,7 +34,7 @@ fn options(cache: &ActionsCache, scope: &str) -> GhaOptions {
 }
 
 fn backend(place: &Place, cache: &ActionsCache) -> GhaBackend {
-    GhaBackend::new(options(cache, "bake"), &quick(), place.runtime.handle().clone()).unwrap()
+    GhaBackend::new(options(cache, "bake"), place.connection(&quick())).unwrap()
 }
 
 fn calls(cache: &ActionsCache, method: &str) -> usize {
@@ -63,8 +63,7 @@ fn round_trip() {
 
 fn scopes() {
     let (here, cache) = (Place::new(), ActionsCache::start(TOKEN).unwrap());
-    let scoped =
-        |scope: &str| GhaBackend::new(options(&cache, scope), &quick(), here.runtime.handle().clone()).unwrap();
+    let scoped = |scope: &str| GhaBackend::new(options(&cache, scope), here.connection(&quick())).unwrap();
     for scope in ["a", "a-b", "a:b", "a,b"] {
         here.write(&scoped(scope), scope.as_bytes(), &[]).unwrap();
     }
@@ -233,7 +232,7 @@ fn out_of_time() {
     let (here, cache) = (Place::new(), ActionsCache::start(TOKEN).unwrap());
     let timeout = Duration::from_millis(300);
     let options = GhaOptions { timeout, ..options(&cache, "bake") };
-    let backend = GhaBackend::new(options, &quick(), here.runtime.handle().clone()).unwrap();
+    let backend = GhaBackend::new(options, here.connection(&quick())).unwrap();
     cache.inject(Fault::always("/GetCacheEntryDownloadURL", Action::Delay(Duration::from_secs(30))));
     let before = Instant::now();
     let error = text(&backend.read_document().unwrap_err());

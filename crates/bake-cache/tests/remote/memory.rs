@@ -33,8 +33,7 @@ pub(crate) fn maybe_measure() -> Option<ExitCode> {
     }
     let here = Place::new();
     let blob = here.blob(7, BLOB_BYTES);
-    let backend =
-        S3Backend::new(options(endpoint, user, secret), &Options::default(), here.runtime.handle().clone()).unwrap();
+    let backend = S3Backend::new(options(endpoint, user, secret), here.connection(&Options::default())).unwrap();
     let before = most_memory_kib();
     let told = std::sync::Mutex::new(Vec::new());
     backend

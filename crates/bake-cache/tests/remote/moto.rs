@@ -99,7 +99,7 @@ pub(crate) fn options(endpoint: &str, access_key_id: &str, secret_access_key: &s
 }
 
 fn backend(place: &Place, options: S3Options) -> S3Backend {
-    S3Backend::new(options, &Options::default(), place.runtime.handle().clone()).unwrap()
+    S3Backend::new(options, place.connection(&Options::default())).unwrap()
 }
 
 fn round_trip() {

@@ -1,6 +1,7 @@
 //! S3 as a server in this process speaks it, which misbehaves on demand.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bake_cache::{Backend, S3Backend, S3Options, S3RetryMode};
@@ -25,6 +26,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("s3_a_damaged_blob_of_the_store_is_not_sent", &[], damaged_store),
     ("s3_the_right_region_is_told", &[], region),
     ("s3_the_bucket_may_be_part_of_the_host", &[], virtual_host),
+    ("s3_a_cancelled_export_ends_at_once", &[], cancelled),
     ("s3_secrets_stay_secret", &[], secrets),
 ];
 
@@ -76,7 +78,7 @@ fn options(service: &FakeService) -> S3Options {
 }
 
 fn backend(place: &Place, options: S3Options) -> S3Backend {
-    S3Backend::new(options, &quick(), place.runtime.handle().clone()).unwrap()
+    S3Backend::new(options, place.connection(&quick())).unwrap()
 }
 
 fn asked(service: &FakeService, method: &str, path: &str) -> Vec<RecordedRequest> {
@@ -271,6 +273,23 @@ fn virtual_host() {
         assert_eq!(request.path, "/manifests/bake");
         assert_eq!(request.header("host"), Some(&*format!("caches.localhost:{}", service.addr.port())));
     }
+}
+
+fn cancelled() {
+    let (here, service) = (Place::new(), start());
+    let backend = backend(&here, options(&service));
+    let blob = here.blob(1, (64 << 20) + 5);
+    // The service does not answer, and would be waited for.
+    service.inject(Fault::always("partNumber=", Action::Delay(Duration::from_secs(20))));
+    std::thread::scope(|scope| {
+        let write = scope.spawn(|| here.write(&backend, b"{}", std::slice::from_ref(&blob)));
+        std::thread::sleep(Duration::from_secs(2));
+        here.cancelled.store(true, Ordering::SeqCst);
+        let before = Instant::now();
+        let error = text(&write.join().unwrap().unwrap_err());
+        assert!(error.contains("the build was cancelled") && before.elapsed() < Duration::from_secs(2), "{error}");
+    });
+    assert_eq!(asked(&service, "DELETE", "uploadId=one").len(), 1);
 }
 
 fn secrets() {

@@ -1,9 +1,11 @@
 //! Stores, blobs and connections for tests.
 
 use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bake_cache::{Backend, BackendError};
+use bake_cache::{Backend, BackendError, Connection};
 use bake_oci::Digest;
 use bake_registry::{Options, Retries, Timeouts};
 use bake_store::{BlobDescriptor, OpenOptions, Ownership, Store};
@@ -15,6 +17,7 @@ pub(crate) struct Place {
     pub(crate) store: Store,
     pub(crate) runtime: Runtime,
     pub(crate) directory: TempDir,
+    pub(crate) cancelled: Arc<AtomicBool>,
 }
 
 impl Place {
@@ -23,7 +26,12 @@ impl Place {
         let options = OpenOptions { ownership: Ownership::Native, create: true };
         let store = Store::open(&directory.path().join("store"), options).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Self { store, runtime, directory }
+        Self { store, runtime, directory, cancelled: Arc::default() }
+    }
+
+    /// What backends are made with.
+    pub(crate) fn connection<'a>(&self, options: &'a Options) -> Connection<'a> {
+        Connection { options, runtime: self.runtime.handle().clone(), cancelled: Arc::clone(&self.cancelled) }
     }
 
     /// Puts a blob of random bytes into the store; the same `seed` gives the same bytes.
