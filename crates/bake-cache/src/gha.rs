@@ -59,8 +59,6 @@ const METHODS: &str = "twirp/github.actions.results.api.v1.CacheService/";
 /// The version of all our entries: 64 hexadecimal digits, as those of GitHub's clients have; the SHA-256 digest of
 /// `bake build cache 1`.
 const VERSION: &str = "d728815eb5626910aec4b48e04981e9fa4d803add3532a763ee80132060ccc6b";
-/// How often a request is tried: more often than elsewhere, since being told to wait is part of the service.
-const ATTEMPTS_MAX: u32 = 10;
 /// How many blobs are looked for or sent at the same time.
 const PARALLELISM: usize = 4;
 /// The largest answer of a method; signed URLs have some kilobytes.
@@ -83,7 +81,7 @@ impl GhaBackend {
     /// Makes a client; nothing is connected yet.
     pub fn new(options: GhaOptions, connection: Connection<'_>) -> Result<Self, BackendError> {
         let service_url = options.service_url()?;
-        let service = Service::new(connection, Some(ATTEMPTS_MAX), true).map_err(|error| BackendError {
+        let service = Service::new(connection, None, true).map_err(|error| BackendError {
             action: "connect to",
             name: "the cache of GitHub Actions".to_owned(),
             source: error.into(),
@@ -141,7 +139,7 @@ impl Backend for GhaBackend {
 
     fn read_document(&self) -> Result<Option<Vec<u8>>, BackendError> {
         let read = self.service.retrying(async || {
-            let Some(url) = self.find(&self.documents()).await? else { return Ok(None) };
+            let Some(url) = self.find_once(&self.documents()).await? else { return Ok(None) };
             let response = self.request(Call::new(Method::GET, url.clone()), &[StatusCode::OK]).await?;
             let client = &self.service.client;
             client.read_small(&url, response, DOCUMENT_BYTES_MAX, "the description of the cache").await.map(Some)
@@ -258,8 +256,13 @@ impl GhaBackend {
 
     /// Where the newest entry is whose key begins with `key`.
     async fn find(&self, key: &str) -> Outcome<Option<Url>> {
+        self.service.retrying(|| self.find_once(key)).await
+    }
+
+    /// The same, for work that is tried again as a whole: retries inside of retries would take for ever.
+    async fn find_once(&self, key: &str) -> Outcome<Option<Url>> {
         let body = json!({"key": key, "restore_keys": [key], "version": VERSION});
-        let found: Found = match self.call("GetCacheEntryDownloadURL", body).await {
+        let found: Found = match self.call_once("GetCacheEntryDownloadURL", &body).await {
             Ok(found) => found,
             Err(failure) => match &*failure {
                 RegistryFailure::NotFound { messages, .. } if messages.has_code("not_found") => return Ok(None),
@@ -297,7 +300,7 @@ impl GhaBackend {
             }
         }
         let key = blob_key(digest);
-        let url = self.find(&key).await?.ok_or_else(|| {
+        let url = self.find_once(&key).await?.ok_or_else(|| {
             RegistryFailure::request(format!("it holds no entry `{key}`; GitHub removes what was not used for a while"))
         })?;
         let call = Call::new(Method::GET, url.clone()).from_byte(held);

@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("gha_a_rate_limit_is_obeyed", &[], rate_limit),
     ("gha_a_rate_limit_holds_everything_back", &[], held_back),
     ("gha_an_expired_token", &[], expired_token),
+    ("gha_attempts_are_counted", &[], attempts),
     ("gha_an_upload_that_fails_once", &[], stumbling),
     ("gha_an_answer_that_gets_lost", &[], lost_answers),
     ("gha_a_key_that_somebody_left_reserved", &[], abandoned),
@@ -140,6 +141,22 @@ fn expired_token() {
     }
     // It is not asked again: no other answer is to be expected.
     assert_eq!(cache.take_requests().len(), 2);
+}
+
+fn attempts() {
+    let (here, there, cache) = (Place::new(), Place::new(), ActionsCache::start(TOKEN).unwrap());
+    let backend = backend(&here, &cache);
+    let blob = here.blob(1, 1000);
+    here.write(&backend, b"{}", std::slice::from_ref(&blob)).unwrap();
+    for place in ["/storage/", "/GetCacheEntryDownloadURL"] {
+        cache.inject(Fault::always(place, Action::Status(503)));
+        cache.take_requests();
+        backend.read_document().unwrap_err();
+        there.fetch(&backend, &blob).unwrap_err();
+        let asked = cache.take_requests().iter().filter(|request| request.path.contains(place)).count();
+        // Once and three times more, for each of the two.
+        assert!((8..=12).contains(&asked), "{place}: {asked}");
+    }
 }
 
 fn stumbling() {
