@@ -7,6 +7,15 @@ use bake_store::{BlobDescriptor, Store};
 /// The largest document that is read: a million records' worth, and far less than any memory.
 pub const DOCUMENT_BYTES_MAX: u64 = 256 << 20;
 
+/// A document that nobody could read must not be written.
+pub(crate) fn check_document_size(document: &[u8]) -> Result<(), Box<bake_registry::RegistryFailure>> {
+    if document.len() as u64 <= DOCUMENT_BYTES_MAX {
+        return Ok(());
+    }
+    let (what, limit) = ("the description of the cache".to_owned(), DOCUMENT_BYTES_MAX);
+    Err(Box::new(bake_registry::RegistryFailure::TooLarge { what, limit }))
+}
+
 /// Is told how many bytes of a blob have arrived or were sent; called often, from the thread that called the backend.
 pub type Progress<'a> = dyn Fn(&BlobDescriptor, u64) + Send + Sync + 'a;
 
@@ -23,6 +32,11 @@ pub trait Backend: Debug + Send + Sync {
 
     /// Brings a blob into `store`, which verifies its digest and size. A blob that is there already costs nothing.
     fn fetch_blob(&self, blob: &BlobDescriptor, store: &Store, progress: &Progress<'_>) -> Result<(), BackendError>;
+
+    /// Those of `blobs` that are not there yet. All of them, where asking would cost as much as writing.
+    fn missing(&self, blobs: &[BlobDescriptor]) -> Result<Vec<BlobDescriptor>, BackendError> {
+        Ok(blobs.to_vec())
+    }
 
     /// Writes those of `blobs` (read from `store`) that are not there yet, several at once, and then the document.
     fn write(

@@ -9,6 +9,16 @@
 //! Must not: schedule or carry out steps, know Dockerfiles, print, or read the environment (callers pass credentials).
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod backend;
+mod gha;
+mod s3;
+mod service;
+mod store_sink;
+mod upload;
+mod xml;
 
 pub use backend::{Backend, BackendError, DOCUMENT_BYTES_MAX, Progress};
+pub use gha::{GhaBackend, GhaOptions};
+pub use s3::{S3Backend, S3Credentials, S3Options, S3RetryMode};
+pub use service::Connection;

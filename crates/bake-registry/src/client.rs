@@ -60,6 +60,11 @@ impl RegistryClient {
         Ok(Self { transport, options, authenticator, probed: tokio::sync::Mutex::default(), reaches: Mutex::default() })
     }
 
+    /// How it connects; the credentials are not among them any more.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The places to pull `registry`'s content from, in order: its mirrors, then itself.
     pub(crate) async fn pull_endpoints(&self, registry: &str) -> Outcome<Vec<Endpoint>> {
         let mut endpoints = Vec::new();
@@ -307,15 +312,7 @@ pub(crate) async fn failure_of(
     let retry_after = retry_after(response.headers());
     // The status is what counts; a body that breaks off says nothing more.
     let body = read_prefix(transport, url, response, ERROR_BODY_BYTES_MAX).await.unwrap_or_default();
-    let messages = Messages::parse(&body);
-    let url = redact(url);
-    Box::new(match status.as_u16() {
-        401 => RegistryFailure::Unauthorized { url, credentials_sent: authorized, messages },
-        403 => RegistryFailure::Denied { url, messages },
-        404 => RegistryFailure::NotFound { url, messages },
-        429 => RegistryFailure::TooManyRequests { url, retry_after, messages },
-        _ => RegistryFailure::Status { url, status, retry_after, messages },
-    })
+    RegistryFailure::of_status(url, status, retry_after, authorized, Messages::parse(&body))
 }
 
 /// Reads a response of at most `limit` bytes.
@@ -335,7 +332,12 @@ pub(crate) async fn read_small(
 }
 
 /// Reads up to `limit` bytes of a response and leaves the rest.
-async fn read_prefix(transport: &Transport, url: &Url, mut response: Response, limit: u64) -> Outcome<Vec<u8>> {
+pub(crate) async fn read_prefix(
+    transport: &Transport,
+    url: &Url,
+    mut response: Response,
+    limit: u64,
+) -> Outcome<Vec<u8>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let read = async {
         let mut body = Vec::new();

@@ -261,7 +261,7 @@ impl<T> Attempt<T> for Outcome<T> {
 
 impl RegistryFailure {
     /// Whether the same request may succeed when it is made again.
-    pub(crate) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::TooManyRequests { .. } | Self::Timeout { .. } | Self::Connect { .. } | Self::Broken { .. } => true,
             Self::Status { status, .. } => is_transient_status(*status),
@@ -270,18 +270,38 @@ impl RegistryFailure {
     }
 
     /// How long the registry asks to wait.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests { retry_after, .. } | Self::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
 
-    pub(crate) fn protocol(url: &Url, reason: impl Into<String>) -> Box<Self> {
+    /// What an unwanted status means.
+    pub(crate) fn of_status(
+        url: &Url,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+        credentials_sent: bool,
+        messages: Messages,
+    ) -> Box<Self> {
+        let url = redact(url);
+        Box::new(match status.as_u16() {
+            401 => Self::Unauthorized { url, credentials_sent, messages },
+            403 => Self::Denied { url, messages },
+            404 => Self::NotFound { url, messages },
+            429 => Self::TooManyRequests { url, retry_after, messages },
+            _ => Self::Status { url, status, retry_after, messages },
+        })
+    }
+
+    /// The response of `url` breaks its protocol.
+    pub fn protocol(url: &Url, reason: impl Into<String>) -> Box<Self> {
         Box::new(Self::Protocol { url: redact(url), reason: reason.into() })
     }
 
-    pub(crate) fn request(reason: impl Into<String>) -> Box<Self> {
+    /// The request cannot be made, for this reason.
+    pub fn request(reason: impl Into<String>) -> Box<Self> {
         Box::new(Self::Request { reason: reason.into() })
     }
 
@@ -316,7 +336,7 @@ fn retry_text(retry_after: Option<&Duration>) -> String {
 }
 
 /// The URL without user name, password, query and fragment: presigned URLs carry their secret in the query.
-pub(crate) fn redact(url: &Url) -> String {
+pub fn redact(url: &Url) -> String {
     let host = url.host_str().unwrap_or("");
     let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
     let query = if url.query().is_some() { "?..." } else { "" };
@@ -325,7 +345,7 @@ pub(crate) fn redact(url: &Url) -> String {
 
 /// `text` with control and bidirectional-override characters escaped and at most `limit` characters long: it comes
 /// from outside and goes to a terminal.
-pub(crate) fn printable(text: &str, limit: usize) -> String {
+pub fn printable(text: &str, limit: usize) -> String {
     let mut out = String::new();
     for (count, character) in text.chars().enumerate() {
         if count == limit {
@@ -385,6 +405,12 @@ impl Messages {
     /// The errors, in the registry's order; at most eight, each cut to 512 characters.
     pub fn as_slice(&self) -> &[Message] {
         &self.0
+    }
+
+    /// One error as another service states it; cut and made printable like those of registries.
+    pub fn one(code: &str, message: &str) -> Self {
+        let clean = |text: &str| printable(text.trim(), MESSAGE_CHARACTERS_MAX);
+        Self(vec![Message { code: clean(code), message: clean(message) }])
     }
 
     /// Whether the registry named `code`.

@@ -2,6 +2,8 @@
 //!
 //! Entry point: [`RegistryClient`]. Credentials come from [`Credentials`], which reads docker's `config.json` text.
 //!
+//! [`http`] is what lies below it, for services that keep blobs without speaking that API.
+//!
 //! Invariant: credentials and tokens go only to the scheme, host and port they belong to; bytes are returned or handed
 //! on as good only when their digest is the one asked for; every wait, size and number of attempts has a limit.
 //!
@@ -19,6 +21,7 @@ mod digest;
 mod endpoint;
 mod error;
 mod helper;
+pub mod http;
 mod manifests;
 mod options;
 mod pull;

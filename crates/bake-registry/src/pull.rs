@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bake_oci::{Digest, Reference};
 use hyper::body::Bytes;
-use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{CONTENT_RANGE, HeaderMap};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::client::RegistryClient;
 use crate::endpoint::{Endpoint, Repository};
 use crate::error::{Attempt, Outcome, RegistryError, RegistryFailure, redact};
-use crate::options::Timeouts;
+use crate::options::{Retries, Timeouts};
 use crate::retry::Attempts;
 use crate::sink::{BlobSink, MemorySink, SinkError};
 use crate::transport::Call;
@@ -29,6 +29,10 @@ const BUFFER_BYTES: usize = 1024 * 1024;
 const BUFFERS_AHEAD: usize = 4;
 /// How much progress makes a connection that broke count as a new one.
 const PROGRESS_BYTES: u64 = 1024 * 1024;
+
+/// The statuses of an answer that [`Fetch`] goes on with.
+pub(crate) const FETCH_STATUSES: [StatusCode; 3] =
+    [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
 
 /// Which blob to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +93,9 @@ impl RegistryClient {
             writer.restart().await?;
         }
         while let Some(endpoint) = endpoints.next() {
-            let mut fetch = Fetch { client: self, endpoint: &endpoint, repository: &repository, blob, progress };
+            let open = |held| self.open_blob(&endpoint, &repository, blob, held);
+            let retries = self.retries_for(&endpoint);
+            let mut fetch = Fetch { open, retries, idle: self.options.timeouts.idle, blob, progress };
             let result = fetch.run(&mut writer).await;
             match result {
                 Ok(output) => return Ok(output),
@@ -105,19 +111,41 @@ impl RegistryClient {
         }
         Err(RegistryFailure::request("there is no registry to ask"))
     }
+
+    /// Asks an endpoint for the bytes of a blob from `held` on.
+    async fn open_blob(
+        &self,
+        endpoint: &Endpoint,
+        repository: &Repository,
+        blob: &BlobDescriptor,
+        held: u64,
+    ) -> Outcome<(Url, Response)> {
+        let url = endpoint.url(&format!("{}/blobs/{}", repository.name, blob.digest));
+        let call = Call::new(Method::GET, url).from_byte(held);
+        let scopes = [repository.scope("pull")];
+        let answer = self.request_once(endpoint, &scopes, &call, &FETCH_STATUSES).await?;
+        Ok((answer.url, answer.response))
+    }
 }
 
-/// One blob from one endpoint.
-struct Fetch<'a> {
-    client: &'a RegistryClient,
-    endpoint: &'a Endpoint,
-    repository: &'a Repository,
-    blob: &'a BlobDescriptor,
-    progress: &'a (dyn Fn(u64) + Send + Sync),
+/// One blob from one place.
+///
+/// `open` asks the place for the bytes from an offset on, as [`Call::from_byte`] says it; its answer has one of
+/// [`FETCH_STATUSES`].
+pub(crate) struct Fetch<'a, O> {
+    pub(crate) open: O,
+    pub(crate) retries: Retries,
+    pub(crate) idle: Duration,
+    pub(crate) blob: &'a BlobDescriptor,
+    pub(crate) progress: &'a (dyn Fn(u64) + Send + Sync),
 }
 
-impl Fetch<'_> {
-    async fn run<T: Send + 'static>(&mut self, writer: &mut Writer<T>) -> Outcome<T> {
+impl<O, F> Fetch<'_, O>
+where
+    O: Fn(u64) -> F,
+    F: Future<Output = Outcome<(Url, Response)>>,
+{
+    pub(crate) async fn run<T: Send + 'static>(&mut self, writer: &mut Writer<T>) -> Outcome<T> {
         let resumed = writer.held > 0;
         let mut started_over = false;
         loop {
@@ -137,7 +165,7 @@ impl Fetch<'_> {
 
     /// Fetches until the writer holds all bytes.
     async fn fill<T: Send + 'static>(&mut self, writer: &mut Writer<T>) -> Outcome<()> {
-        let mut attempts = Attempts::new(self.client.retries_for(self.endpoint));
+        let mut attempts = Attempts::new(self.retries);
         while writer.held < self.blob.size_bytes {
             let before = writer.held;
             if let Err(failure) = self.fetch_rest(writer).await {
@@ -153,27 +181,16 @@ impl Fetch<'_> {
 
     /// One request for the bytes that are missing.
     async fn fetch_rest<T: Send + 'static>(&mut self, writer: &mut Writer<T>) -> Outcome<()> {
-        let url = self.endpoint.url(&format!("{}/blobs/{}", self.repository.name, self.blob.digest));
-        let mut call = Call::new(Method::GET, url);
-        if writer.held > 0 {
-            let range = HeaderValue::from_str(&format!("bytes={}-", writer.held)).expect("digits are ASCII");
-            call = call.header(RANGE, range);
-        }
-        let scopes = [self.repository.scope("pull")];
-        let accepted = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
-        let answer = self.client.request_once(self.endpoint, &scopes, &call, &accepted).await?;
-        match answer.status() {
+        let (url, response) = (self.open)(writer.held).await?;
+        match response.status() {
             StatusCode::PARTIAL_CONTENT if writer.held > 0 => {
-                self.check_range(&answer.url, answer.response.headers(), writer.held)?;
+                self.check_range(&url, response.headers(), writer.held)?;
             }
             StatusCode::PARTIAL_CONTENT => {
-                return Err(RegistryFailure::protocol(
-                    &answer.url,
-                    "it sent a part of a blob that was asked for whole",
-                ));
+                return Err(RegistryFailure::protocol(&url, "it sent a part of a blob that was asked for whole"));
             }
             StatusCode::RANGE_NOT_SATISFIABLE if writer.held == 0 => {
-                return Err(RegistryFailure::protocol(&answer.url, "it refused a range that was not asked for"));
+                return Err(RegistryFailure::protocol(&url, "it refused a range that was not asked for"));
             }
             // It cannot resume: from the start, in the next request.
             StatusCode::RANGE_NOT_SATISFIABLE => return writer.restart().await,
@@ -181,7 +198,7 @@ impl Fetch<'_> {
             _ if writer.held > 0 => writer.restart().await?,
             _ => {}
         }
-        self.receive(&answer.url, answer.response, writer).await
+        self.receive(&url, response, writer).await
     }
 
     fn check_range(&self, url: &Url, headers: &HeaderMap, held: u64) -> Outcome<()> {
@@ -215,7 +232,7 @@ impl Fetch<'_> {
             return Err(self.size_mismatch(writer.held.saturating_add(length)));
         }
         let declared = response.content_length().is_some();
-        let mut pace = Pace::new(self.client.options.timeouts.idle);
+        let mut pace = Pace::new(self.idle);
         let mut buffer = Vec::new();
         let mut received: u64 = 0;
         let result = loop {
@@ -305,17 +322,17 @@ enum Order<T> {
 }
 
 /// The thread that owns the sink, and what it has been given.
-struct Writer<T> {
+pub(crate) struct Writer<T> {
     orders: mpsc::Sender<Order<T>>,
     thread: Option<JoinHandle<std::io::Error>>,
     digest: Digest,
-    held: u64,
+    pub(crate) held: u64,
     /// The sink failed; asking anybody else for the bytes does not help.
     failed: bool,
 }
 
 impl<T: Send + 'static> Writer<T> {
-    fn start<S: BlobSink<Output = T>>(mut sink: S, digest: &Digest) -> Self {
+    pub(crate) fn start<S: BlobSink<Output = T>>(mut sink: S, digest: &Digest) -> Self {
         let (orders, mut inbox) = mpsc::channel(BUFFERS_AHEAD);
         let (held, expected) = (sink.held_bytes(), digest.clone());
         let thread = tokio::task::spawn_blocking(move || {
@@ -343,7 +360,7 @@ impl<T: Send + 'static> Writer<T> {
         self.order(Order::Write(bytes)).await
     }
 
-    async fn restart(&mut self) -> Outcome<()> {
+    pub(crate) async fn restart(&mut self) -> Outcome<()> {
         self.held = 0;
         self.order(Order::Restart).await
     }

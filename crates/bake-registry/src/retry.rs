@@ -5,18 +5,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::error::{Outcome, RegistryFailure};
+use crate::error::RegistryFailure;
 use crate::options::Retries;
 
 /// Counts the attempts of one operation.
 #[derive(Debug)]
-pub(crate) struct Attempts {
+pub struct Attempts {
     limits: Retries,
     failed: u32,
 }
 
 impl Attempts {
-    pub(crate) fn new(limits: Retries) -> Self {
+    /// No attempt was made yet.
+    pub fn new(limits: Retries) -> Self {
         Self { limits, failed: 0 }
     }
 
@@ -25,8 +26,9 @@ impl Attempts {
         self.failed = 0;
     }
 
-    /// Waits until another attempt may be made, or gives `failure` back when it may not.
-    pub(crate) async fn wait_after(&mut self, failure: Box<RegistryFailure>) -> Outcome<()> {
+    /// Waits until another attempt may be made, or gives `failure` back when it may not: it is none that passes, there
+    /// were too many, or the server asks for a longer wait than we accept.
+    pub async fn wait_after(&mut self, failure: Box<RegistryFailure>) -> Result<(), Box<RegistryFailure>> {
         match self.next_wait(&failure) {
             Some(wait) => {
                 tracing::debug!(attempt = self.failed, wait_ms = wait.as_millis(), %failure, "trying again");
@@ -60,7 +62,7 @@ fn random_fraction() -> f64 {
 }
 
 /// The wait that a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, section 10.2.3).
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -71,7 +73,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Unix seconds of `Sun, 06 Nov 1994 08:49:37 GMT` (IMF-fixdate, the one form that may be sent).
-fn parse_http_date(text: &str) -> Option<u64> {
+pub fn parse_http_date(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = text.split_once(", ")?.1.split(' ');
     let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;

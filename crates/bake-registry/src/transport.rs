@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE};
 use reqwest::{Certificate, Client, Method, NoProxy, Proxy, Response, Url};
 use tokio::sync::mpsc;
 
@@ -30,26 +30,37 @@ const PIECE_BYTES: usize = 256 * 1024;
 const PIECES_AHEAD: usize = 4;
 
 /// Opens the bytes to send from their start; called again when they have to be sent again.
-pub(crate) type Reopen = Arc<dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync>;
+pub type Reopen = Arc<dyn Fn() -> io::Result<Box<dyn Read + Send>> + Send + Sync>;
 
 /// A request that can be sent more than once.
 #[derive(Clone)]
-pub(crate) struct Call {
-    pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) payload: Payload,
+#[expect(missing_debug_implementations, reason = "headers and queries may hold secrets")]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// Where it goes.
+    pub url: Url,
+    /// Its headers, besides those that the connection needs.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body.
+    pub payload: Payload,
 }
 
 /// What a request sends.
 #[derive(Clone)]
-pub(crate) enum Payload {
+#[expect(missing_debug_implementations, reason = "it may hold secrets")]
+pub enum Payload {
     /// No body, and no `Content-Length`.
     None,
     /// Bytes in memory.
     Bytes(Bytes),
-    /// `size_bytes` bytes from a reader.
-    Reader { size_bytes: u64, reopen: Reopen },
+    /// Bytes from a reader.
+    Reader {
+        /// How many; the reader must have as many, and only so many are read.
+        size_bytes: u64,
+        /// Opens the reader, on a thread that may block.
+        reopen: Reopen,
+    },
 }
 
 impl Payload {
@@ -63,20 +74,33 @@ impl Payload {
 }
 
 impl Call {
-    pub(crate) fn new(method: Method, url: Url) -> Self {
+    /// A request without headers and body.
+    pub fn new(method: Method, url: Url) -> Self {
         Self { method, url, headers: Vec::new(), payload: Payload::None }
     }
 
+    /// Adds a header.
     #[must_use]
-    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
+    /// Sets the body.
     #[must_use]
-    pub(crate) fn payload(mut self, payload: Payload) -> Self {
+    pub fn payload(mut self, payload: Payload) -> Self {
         self.payload = payload;
         self
+    }
+
+    /// Asks for the bytes from `offset` on only; 0 asks for everything without a `Range`.
+    #[must_use]
+    pub fn from_byte(self, offset: u64) -> Self {
+        if offset == 0 {
+            return self;
+        }
+        let range = HeaderValue::from_str(&format!("bytes={offset}-")).expect("digits are ASCII");
+        self.header(RANGE, range)
     }
 }
 

@@ -8,9 +8,13 @@ use std::process::{Command, Stdio};
 /// Where programs are looked for.
 const PROGRAM_DIRECTORIES: [&str; 6] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
 
+/// Where `cargo xtask test --install` puts programs that no distribution packages.
+const PYTHON_PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/python/bin");
+
 /// The program called `name`, if it is installed.
 pub fn program(name: &str) -> Option<PathBuf> {
-    PROGRAM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| {
+    let directories = PROGRAM_DIRECTORIES.iter().copied().chain([PYTHON_PROGRAMS]);
+    directories.map(|directory| Path::new(directory).join(name)).find(|path| {
         fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     })
 }

@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 
 pub use auth::Auth;
 pub use fault::{Action, Fault};
+pub(crate) use handler::Answering;
+pub use handler::Reply;
 pub use raw::RawServer;
 use state::State;
 
@@ -99,8 +101,7 @@ pub struct FakeRegistry {
     /// Where it listens.
     pub addr: SocketAddr,
     state: Arc<Mutex<State>>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _serving: Serving,
 }
 
 impl std::fmt::Debug for FakeRegistry {
@@ -116,20 +117,8 @@ impl FakeRegistry {
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         let state = Arc::new(Mutex::new(State::new(config, addr)));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
-        let shared = Arc::clone(&state);
-        let thread = std::thread::Builder::new().name("fake-registry".to_owned()).spawn(move || {
-            runtime.block_on(async move {
-                tokio::select! {
-                    () = serve(listener, shared) => {}
-                    _ = stopped => {}
-                }
-            });
-            // Connections that are still open must not keep a test from ending.
-            runtime.shutdown_background();
-        })?;
-        Ok(Self { addr, state, stop: Some(stop), thread: Some(thread) })
+        let serving = Serving::start("fake-registry", listener, Arc::clone(&state))?;
+        Ok(Self { addr, state, _serving: serving })
     }
 
     /// `127.0.0.1:PORT`, the registry part of a reference.
@@ -197,7 +186,35 @@ impl FakeRegistry {
     }
 }
 
-impl Drop for FakeRegistry {
+/// A thread that serves. It ends when this is dropped.
+pub(crate) struct Serving {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Serving {
+    pub(crate) fn start<S: Answering>(
+        name: &str,
+        listener: std::net::TcpListener,
+        state: Arc<Mutex<S>>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                tokio::select! {
+                    () = serve(listener, state) => {}
+                    _ = stopped => {}
+                }
+            });
+            // Connections that are still open must not keep a test from ending.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Serving {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
             // The thread may have ended already.
@@ -209,7 +226,7 @@ impl Drop for FakeRegistry {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, state: Arc<Mutex<State>>) {
+async fn serve<S: Answering>(listener: std::net::TcpListener, state: Arc<Mutex<S>>) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     while let Ok((stream, _)) = listener.accept().await {
         let state = Arc::clone(&state);

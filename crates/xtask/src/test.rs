@@ -29,6 +29,12 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("umoci", "umoci"),
 ];
 
+/// Programs that no distribution packages, and the packages of `PyPI` that hold them.
+const PYTHON_PROGRAMS: [(&str, &str); 1] = [("moto_server", "moto[server]")];
+
+/// Where they are, below the workspace: Debian's `pip` installs only into environments.
+const PYTHON_ENVIRONMENT: &str = "target/python";
+
 /// How tests say that they lack a program.
 const NOT_INSTALLED: &str = "is not installed";
 
@@ -53,6 +59,16 @@ pub(crate) fn run(install: bool) -> Result<(), String> {
             ));
         }
     }
+    let packages = missing_of_python();
+    if !packages.is_empty() {
+        if !install {
+            return Err(format!(
+                "tests need packages of PyPI in `{PYTHON_ENVIRONMENT}`: {}; `cargo xtask test --install` puts them there",
+                packages.join(" ")
+            ));
+        }
+        install_of_python(&packages)?;
+    }
     let mut ignored = Vec::new();
     let tests = ["test", "--workspace", "--locked", "--no-fail-fast"];
     let result = workspace::cargo_lines(&tests, |line| ignored.extend(ignored_test(line).map(str::to_owned)));
@@ -76,6 +92,34 @@ fn ignored_test(line: &str) -> Option<&str> {
 fn missing() -> Vec<&'static str> {
     let is_there = |program: &str| PLACES.iter().any(|place| Path::new(place).join(program).is_file());
     PROGRAMS.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect()
+}
+
+/// The packages of the Python programs that are not there.
+fn missing_of_python() -> Vec<&'static str> {
+    let directory = workspace::root().join(PYTHON_ENVIRONMENT).join("bin");
+    let missing = PYTHON_PROGRAMS.iter().filter(|(program, _)| !directory.join(program).is_file());
+    missing.map(|(_, package)| *package).collect()
+}
+
+/// Installs packages of `PyPI` into an environment of their own.
+fn install_of_python(packages: &[&str]) -> Result<(), String> {
+    let directory = workspace::root().join(PYTHON_ENVIRONMENT);
+    let run = |command: &mut Command| {
+        let shown = format!("{command:?}");
+        println!("$ {shown}");
+        match command.stdin(Stdio::null()).status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(format!("`{shown}` failed: {status}")),
+            Err(error) => Err(format!("Failed to start `{shown}`: {error}")),
+        }
+    };
+    // Debian's Python comes without what makes environments.
+    let make = || run(Command::new("python3").args(["-m", "venv"]).arg(&directory));
+    if make().is_err() {
+        install_packages(&["python3-venv"])?;
+        make()?;
+    }
+    run(Command::new(directory.join("bin/pip")).args(["install", "--quiet"]).args(packages))
 }
 
 /// Installs packages, by `sudo` where this is not root.

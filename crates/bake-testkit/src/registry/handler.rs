@@ -10,20 +10,52 @@ use hyper::{Request, Response, StatusCode};
 
 use super::body::ScriptedBody;
 use super::state::State;
-use super::{Action, RecordedRequest, auth};
+use super::{Action, Fault, RecordedRequest, auth};
 
 /// The most of a request body that is recorded.
 const RECORDED_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// What a server in this process does, faults aside.
+pub(crate) trait Answering: Send + 'static {
+    /// What is to go wrong.
+    fn faults(&mut self) -> &mut Vec<Fault>;
+    /// All requests so far.
+    fn requests(&mut self) -> &mut Vec<RecordedRequest>;
+    /// The largest request body it accepts.
+    fn body_bytes_max(&self) -> Option<u64>;
+    /// What it answers.
+    fn answer(&mut self, request: &RecordedRequest, body: &Bytes) -> Reply;
+}
+
+impl Answering for State {
+    fn faults(&mut self) -> &mut Vec<Fault> {
+        &mut self.faults
+    }
+
+    fn requests(&mut self) -> &mut Vec<RecordedRequest> {
+        &mut self.requests
+    }
+
+    fn body_bytes_max(&self) -> Option<u64> {
+        self.config.body_bytes_max
+    }
+
+    fn answer(&mut self, request: &RecordedRequest, body: &Bytes) -> Reply {
+        answer(self, request, body)
+    }
+}
+
 /// An answer before faults.
-pub(super) struct Reply {
+#[derive(Debug)]
+pub struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
 impl Reply {
-    pub(super) fn new(status: u16, body: Vec<u8>) -> Self {
+    /// An answer without headers.
+    pub fn new(status: u16, body: Vec<u8>) -> Self {
         Self { status, headers: Vec::new(), body }
     }
 
@@ -32,15 +64,17 @@ impl Reply {
         Self::new(status, body.to_string().into_bytes()).with("Content-Type", "application/json")
     }
 
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 }
 
 /// Answers one request; an `Err` closes the connection without an answer.
-pub(super) async fn handle(
-    state: Arc<Mutex<State>>,
+pub(super) async fn handle<S: Answering>(
+    state: Arc<Mutex<S>>,
     request: Request<Incoming>,
 ) -> Result<Response<ScriptedBody>, io::Error> {
     let (head, body) = request.into_parts();
@@ -54,29 +88,29 @@ pub(super) async fn handle(
     let actions: Vec<Action> = {
         let mut state = lock();
         let (method, path) = (&recorded.method, &recorded.path);
-        let faults = state.faults.iter_mut();
+        let faults = state.faults().iter_mut();
         faults.filter_map(|fault| fault.strikes(method, path).then(|| fault.action.clone())).collect()
     };
     let length = recorded.header("content-length").and_then(|value| value.parse::<u64>().ok());
-    let too_large = lock().config.body_bytes_max.is_some_and(|max| length.is_some_and(|length| length > max));
+    let too_large = lock().body_bytes_max().is_some_and(|max| length.is_some_and(|length| length > max));
     // Like a proxy before the registry: refused by the announced length, before the body is read.
     if too_large {
-        lock().requests.push(recorded);
+        lock().requests().push(recorded);
         return Ok(respond(Reply::error(413, "SIZE_INVALID"), &[], "PUT"));
     }
     if let Some(Action::Drop { processed: false }) = actions.first() {
-        lock().requests.push(recorded);
+        lock().requests().push(recorded);
         return Err(io::ErrorKind::ConnectionReset.into());
     }
     let collected = body.collect().await;
     let Ok(collected) = collected else {
         // The client broke off.
-        lock().requests.push(recorded);
+        lock().requests().push(recorded);
         return Err(io::ErrorKind::ConnectionAborted.into());
     };
     let bytes = collected.to_bytes();
     recorded.body = bytes[..bytes.len().min(RECORDED_BODY_BYTES_MAX)].to_vec();
-    lock().requests.push(recorded.clone());
+    lock().requests().push(recorded.clone());
 
     for action in &actions {
         match action {
@@ -89,7 +123,7 @@ pub(super) async fn handle(
             _ => {}
         }
     }
-    let reply = answer(&mut lock(), &recorded, &bytes);
+    let reply = lock().answer(&recorded, &bytes);
     if actions.iter().any(|action| matches!(action, Action::Drop { .. })) {
         return Err(io::ErrorKind::ConnectionReset.into());
     }

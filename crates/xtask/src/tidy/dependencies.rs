@@ -78,7 +78,7 @@ const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "trac
 /// Crates from outside, each with the only crates that may use it (tests aside).
 const EXTERNAL: [(&str, &[&str]); 24] = [
     ("annotate-snippets", &["bake"]),
-    ("base64", &["bake", "bake-registry", "bake-testkit", "bake-worker"]),
+    ("base64", &["bake", "bake-cache", "bake-registry", "bake-testkit", "bake-worker"]),
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
     ("flate2", &["bake-oci", "bake-worker"]),
@@ -91,8 +91,8 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
     ("oci-spec", &["bake-oci", "bake-sandbox", "bake-worker"]),
     ("petgraph", &["bake-graph"]),
     ("regex", &["bake", "bake-testkit"]),
-    ("reqwest", &["bake-registry", "bake-worker"]),
-    ("ring", &["bake-oci", "bake-registry"]),
+    ("reqwest", &["bake-cache", "bake-registry", "bake-worker"]),
+    ("ring", &["bake-cache", "bake-oci", "bake-registry"]),
     ("rusqlite", &["bake-store"]),
     (
         "rustix",
@@ -111,7 +111,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
     ("rustls", &["bake-registry"]),
     ("sha2", &["bake-oci"]),
     ("tar", &["bake-exporter", "bake-oci", "bake-testkit"]),
-    ("tokio", &["bake", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
+    ("tokio", &["bake", "bake-cache", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
     ("tracing-subscriber", &["bake"]),
     ("zstd", &["bake-oci", "bake-worker"]),
 ];
