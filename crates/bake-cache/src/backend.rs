@@ -24,6 +24,11 @@ pub trait Backend: Debug + Send + Sync {
     /// Brings a blob into `store`, which verifies its digest and size. A blob that is there already costs nothing.
     fn fetch_blob(&self, blob: &BlobDescriptor, store: &Store, progress: &Progress<'_>) -> Result<(), BackendError>;
 
+    /// Those of `blobs` that are not there yet. All of them, where asking would cost as much as writing.
+    fn missing(&self, blobs: &[BlobDescriptor]) -> Result<Vec<BlobDescriptor>, BackendError> {
+        Ok(blobs.to_vec())
+    }
+
     /// Writes those of `blobs` (read from `store`) that are not there yet, several at once, and then the document.
     fn write(
         &self,

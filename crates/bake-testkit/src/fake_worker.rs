@@ -254,7 +254,7 @@ impl FakeWorker {
 fn layer(content: &str) -> Layer {
     let tree = TreeDigest::of(content.as_bytes());
     let snapshot = SnapshotId::new(&format!("fake-{}", tree.hex())).expect("hexadecimal digits make a snapshot ID");
-    Layer { snapshot, tree, diff_id: None, blob: None, created_ns: Some(0) }
+    Layer { snapshot, tree, diff_id: None, tar_size_bytes: None, blob: None, created_ns: Some(0) }
 }
 
 /// The paths of an input that a step copies.
