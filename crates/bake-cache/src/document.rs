@@ -132,7 +132,7 @@ pub struct RecordEntry {
     pub definition: DefinitionDigest,
     /// The step as shown to people.
     pub description: String,
-    /// The parts of its key.
+    /// The parts of its key, masked: whoever sees the cache need not see the build arguments of all stages.
     #[serde(default)]
     pub components: Vec<Component>,
     /// The position of its layer.
@@ -210,7 +210,7 @@ impl Document {
                     keys,
                     definition: result.definition,
                     description: cut(&result.description, TEXT_BYTES_MAX),
-                    components: result.components.iter().take(COMPONENTS_MAX).cloned().collect(),
+                    components: result.components.iter().take(COMPONENTS_MAX).map(Component::masked).collect(),
                     layer: *positions.get(&layer.order())?,
                 })
             })

@@ -112,6 +112,15 @@ fn hostile_documents_are_refused() {
 }
 
 #[test]
+fn build_arguments_are_not_told() {
+    let mut secretive = result("a", 1);
+    secretive.0.components.push(Component::new("env TOKEN", "confidential"));
+    let bytes = Document::new(vec![secretive], Vec::new()).to_bytes().unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(text.contains("env TOKEN") && !text.contains("confidential"), "{text}");
+}
+
+#[test]
 fn an_empty_document_is_one() {
     let document = Document::new(Vec::new(), Vec::new());
     assert_eq!(Document::parse(&document.to_bytes().unwrap()).unwrap(), document);

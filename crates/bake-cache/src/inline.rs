@@ -115,3 +115,84 @@ fn blob_of(descriptor: &Descriptor) -> Result<BlobEntry, DocumentError> {
     let digest = descriptor_digest(descriptor).map_err(|error| DocumentError::Invalid(error.to_string()))?;
     Ok(BlobEntry { media_type: descriptor.media_type().to_string(), digest, size: descriptor.size() })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bake_oci::manifest::descriptor;
+    use bake_oci::{CacheKey, DefinitionDigest, DiffId, Digest, Image, ImageLayer, Platform, media_type};
+    use bake_solver::Layer;
+
+    use super::*;
+
+    fn layer(name: &str) -> Layer {
+        Layer {
+            snapshot: SnapshotId::new(&format!("step-{name}")).unwrap(),
+            tree: TreeDigest::of(name.as_bytes()),
+            diff_id: None,
+            tar_size_bytes: None,
+            blob: None,
+            created_ns: Some(5),
+        }
+    }
+
+    fn result(name: &str) -> StepResult {
+        StepResult {
+            layer: layer(name),
+            keys: vec![CacheKey::of(name.as_bytes())],
+            definition: DefinitionDigest::of(name.as_bytes()),
+            description: name.to_owned(),
+            components: Vec::new(),
+        }
+    }
+
+    fn state(name: &str) -> ImageLayerState {
+        ImageLayerState { snapshot: layer(name).snapshot, tar_size_bytes: 1024 }
+    }
+
+    /// An image of a base layer and two steps' layers, whose config `change` has gone over.
+    fn image(change: impl FnOnce(&mut ImageConfig)) -> Image {
+        let mut config = ImageConfig::for_platform(&Platform::host());
+        let states = [state("base"), state("one"), state("two")];
+        put_inline(&mut config, &states, &[result("two"), result("one"), result("other")], Some("gzip-4".into()))
+            .unwrap();
+        change(&mut config);
+        let layers = ["base", "one", "two"].map(|name| ImageLayer {
+            diff_id: DiffId(Digest::of(name.as_bytes())),
+            descriptor: descriptor(media_type::OCI_LAYER_GZIP, &Digest::of(format!("{name} blob").as_bytes()), 9),
+        });
+        Image::assemble(config, layers.to_vec(), BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn an_image_stands_for_a_document_of_its_own_layers() {
+        let image = image(|_| {});
+        let config = ImageConfig::parse(&image.config_bytes).unwrap();
+        let document = document_of(&config, &image.manifest).unwrap().unwrap();
+        assert_eq!((document.layers.len(), document.records.len()), (2, 2));
+        for record in &document.records {
+            let layer = &document.layers[record.layer];
+            assert_eq!(layer.diff_id, DiffId(Digest::of(record.description.as_bytes())));
+            assert_eq!(layer.blob.digest, Digest::of(format!("{} blob", record.description).as_bytes()));
+            assert_eq!(layer.compression.as_deref(), Some("gzip-4"));
+        }
+        assert!(document_of(&ImageConfig::default(), &image.manifest).unwrap().is_none());
+    }
+
+    #[test]
+    fn hostile_configs_are_refused() {
+        let wrong: [fn(&mut serde_json::Value); 5] = [
+            |value| value["layers"][0]["position"] = 3.into(),
+            |value| value["records"][0]["layer"] = 2.into(),
+            |value| value["layers"][0]["tree"] = "x".into(),
+            |value| value["records"][0]["keys"] = serde_json::json!([]),
+            |value| *value = serde_json::json!([]),
+        ];
+        for (number, change) in wrong.into_iter().enumerate() {
+            let image = image(|config| change(config.extra.get_mut(INLINE_FIELD).unwrap()));
+            assert!(document_of(&image.config, &image.manifest).is_err(), "change {number}");
+        }
+    }
+}
