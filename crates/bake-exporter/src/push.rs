@@ -63,7 +63,7 @@ impl Exporter {
         &self,
         stored: &Stored,
         reference: &Reference,
-        pusher: Pusher<'_>,
+        pusher: &Pusher<'_>,
         progress: &Arc<PushProgress>,
     ) -> Result<Digest, ExportError> {
         let mut blobs: Vec<(Digest, u64)> = Vec::new();
@@ -76,7 +76,7 @@ impl Exporter {
         }
         blobs.sort();
         blobs.dedup();
-        push_blobs(&self.store, blobs, reference, &pusher, progress)?;
+        push_blobs(&self.store, blobs, reference, pusher, progress)?;
         for image in &stored.images {
             let media_type =
                 image.manifest.media_type().as_ref().map_or(bake_oci::media_type::OCI_MANIFEST, AsRef::as_ref);
@@ -133,8 +133,8 @@ async fn push_side_by_side(
             (Arc::clone(pusher.client), reference.clone(), Arc::clone(progress), Arc::clone(&slots));
         tasks.spawn(async move {
             let _slot = slots.acquire_owned().await.map_err(|error| ExportError::Push(error.to_string()))?;
-            let pushed = client.push_blob(&reference, source).await?;
-            progress(&digest, size_bytes, &pushed);
+            let outcome = client.push_blob(&reference, source).await?;
+            progress(&digest, size_bytes, &outcome);
             Ok::<(), ExportError>(())
         });
     }

@@ -221,7 +221,7 @@ impl LinuxWorker {
         };
         let id = cache_mount_id(cache, &task.inputs);
         let fill = |directory: &Path| -> std::io::Result<()> {
-            if self.fill_from_import(directory, &id, task)? {
+            if self.fill_from_import(directory, &id, task) {
                 return Ok(());
             }
             if let Some((input, path)) = &cache.from
@@ -258,15 +258,15 @@ impl LinuxWorker {
     }
 
     /// Fills a new cache mount with what it held where it was exported. A cache that cannot be had is only slow.
-    fn fill_from_import(&self, directory: &Path, id: &str, task: &Task<'_>) -> std::io::Result<bool> {
-        let Some(imported) = &self.options.imported_mounts else { return Ok(false) };
-        let Some(content) = imported.content(id) else { return Ok(false) };
+    fn fill_from_import(&self, directory: &Path, id: &str, task: &Task<'_>) -> bool {
+        let Some(imported) = &self.options.imported_mounts else { return false };
+        let Some(content) = imported.content(id) else { return false };
         let filled = self.unpack_mount(directory, &content, &**imported, task);
         if let Err(problem) = &filled {
             let message = format!("a cache mount begins empty, because it cannot be imported: {problem}");
             task.events.send(BuildEvent::Notice { step: task.id, message });
         }
-        Ok(filled.is_ok())
+        filled.is_ok()
     }
 
     /// Unpacks beside the directory and takes its place, so that nobody sees half of it.

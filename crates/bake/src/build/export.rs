@@ -219,7 +219,7 @@ impl Context<'_> {
             let pusher = Pusher::new(runtime, client)
                 .with_mount_from(self.repositories(name, absent.keys()))
                 .with_bring(self.bring(&absent));
-            let digest = exporter.push(&stored, name, pusher, &quiet).map_err(|error| failed(&error))?;
+            let digest = exporter.push(&stored, name, &pusher, &quiet).map_err(|error| failed(&error))?;
             exported.destinations.push(format!("pushed {}@{digest}", name.familiar()));
         }
         Ok(stored)
