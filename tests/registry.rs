@@ -2,13 +2,12 @@
 
 mod support;
 
-use std::fs;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::net::TcpListener;
+use std::process::{Command, ExitCode};
 
 use bake_testkit::registry::{Action, Auth, Config, FakeRegistry, Fault};
 
+use support::debian_registry::{PASSWORD, USER, log_in, start_debians};
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
@@ -26,9 +25,6 @@ const TESTS: &[Test] = &[
 fn main() -> ExitCode {
     support::run(TESTS)
 }
-
-const USER: &str = "someone";
-const PASSWORD: &str = "correct horse";
 
 fn registry(config: Config) -> Result<FakeRegistry, String> {
     FakeRegistry::start(config).map_err(|error| error.to_string())
@@ -55,12 +51,6 @@ fn pull(environment: &Environment, scratch: &Scratch, name: &str) -> Command {
 
 fn output_of(environment: &Environment, scratch: &Scratch, name: &str) -> Result<String, String> {
     succeed(environment.command(&scratch.store()).args(["run", "--rm", name])).map(|finished| finished.text())
-}
-
-fn log_in(scratch: &Scratch, host: &str, password: &str) -> Outcome {
-    use base64::Engine as _;
-    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{password}"));
-    scratch.write("config.json", format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"{auth}\"}}}}}}"))
 }
 
 fn round_trip(environment: &Environment) -> Outcome {
@@ -169,51 +159,6 @@ fn unreachable(environment: &Environment) -> Outcome {
     drop(listener);
     let scratch = environment.scratch()?;
     expect_failure(&finish(&mut pull(environment, &scratch, &format!("{host}/app:1")))?, 1, &[&host])
-}
-
-/// `docker-registry`, with one user. It ends when this is dropped.
-struct DebianRegistry {
-    process: Child,
-    host: String,
-}
-
-impl Drop for DebianRegistry {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn start_debians(scratch: &Scratch) -> Result<DebianRegistry, String> {
-    let users = succeed(Command::new("htpasswd").args(["-Bbn", USER, PASSWORD]))?;
-    fs::write(scratch.path().join("users"), users.stdout).map_err(|error| error.to_string())?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|error| error.to_string())?;
-    let host = listener.local_addr().map_err(|error| error.to_string())?.to_string();
-    drop(listener);
-    let (data, users) = (scratch.at("data"), scratch.at("users"));
-    scratch.write(
-        "registry.yml",
-        format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: '{data}'}}\n\
-             http: {{addr: '{host}'}}\nauth:\n  htpasswd: {{realm: test, path: '{users}'}}\n"
-        ),
-    )?;
-    let process = Command::new("docker-registry")
-        .arg("serve")
-        .arg(scratch.at("registry.yml"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let registry = DebianRegistry { process, host };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(&registry.host).is_err() {
-        check(Instant::now() < deadline, || "the registry did not start".into())?;
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(registry)
 }
 
 fn debian(environment: &Environment) -> Outcome {

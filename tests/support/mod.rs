@@ -2,6 +2,8 @@
 
 #![expect(dead_code, reason = "every test program uses another part of it")]
 
+pub(crate) mod debian_registry;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;

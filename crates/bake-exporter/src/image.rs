@@ -1,13 +1,15 @@
 //! From config and layers to an assembled image, in the local store or with blobs for elsewhere.
 
-use std::collections::BTreeMap;
-use std::io::Write;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{Read, Write};
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 use bake_oci::manifest::descriptor;
 use bake_oci::validate::{Depth, validate_image};
 use bake_oci::{
-    BlobWriter, Compression, DiffId, Digest, Image, ImageConfig, ImageLayer, Platform, SnapshotId, assemble_index,
+    BlobError, BlobStore, BlobWriter, Compression, DiffId, Digest, Image, ImageConfig, ImageLayer, Platform,
+    SnapshotId, assemble_index,
 };
 use bake_snapshot::{LayerFormat, WriteOptions, write_layer};
 use bake_store::{BlobDescriptor, Ingest, Store};
@@ -44,6 +46,16 @@ pub enum LayerContent {
     Snapshot(SnapshotId),
     /// In a blob, as a base image has it.
     Blob(BlobDescriptor),
+    /// In a blob that may not be in the store, from a step on another machine. Where the blob's form, by
+    /// [`Compression::id`], is not the wanted one, the archive is streamed from the directory, which has to be there then.
+    Elsewhere {
+        /// The directory that the layer has in the store once it is there.
+        snapshot: SnapshotId,
+        /// The blob.
+        blob: BlobDescriptor,
+        /// Its exact form, if that is known.
+        compression: Option<String>,
+    },
 }
 
 /// What the store now has.
@@ -72,12 +84,20 @@ pub struct Exporter {
     pub(crate) format: LayerFormat,
     threads: NonZeroUsize,
     always_index: bool,
+    absent: HashMap<Digest, u64>,
 }
 
 impl Exporter {
     /// Exports from `store`, compressing on `threads` threads (which never changes the bytes).
     pub fn new(store: Store, format: LayerFormat, threads: NonZeroUsize) -> Self {
-        Self { store, format, threads, always_index: false }
+        Self { store, format, threads, always_index: false, absent: HashMap::new() }
+    }
+
+    /// The same, with blobs (digest and size in bytes) that need not be in the store: whoever sends them brings them, see
+    /// [`crate::Pusher::with_bring`].
+    #[must_use]
+    pub fn with_absent(self, absent: HashMap<Digest, u64>) -> Self {
+        Self { absent, ..self }
     }
 
     /// The same, but with an index even around a single image if `always_index`.
@@ -127,7 +147,8 @@ impl Exporter {
         let stored = self.publish(assembled)?;
         let blob = &stored.descriptor;
         let whole = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
-        match validate_image(&whole, &self.store, Depth::Quick) {
+        let announced = Announced { store: &self.store, absent: &self.absent };
+        match validate_image(&whole, &announced, Depth::Quick) {
             Ok(()) => Ok(stored),
             Err(problems) => {
                 let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -153,20 +174,35 @@ impl Exporter {
         Ok(Stored { descriptor, images })
     }
 
-    /// A layer as a blob in the store.
     fn blob_layer(&self, layer: &ExportLayer, compression: ExportCompression) -> Result<ImageLayer, ExportError> {
+        self.layer_blob(layer, compression).map(|blob| image_layer(layer, &blob))
+    }
+
+    /// A layer as a blob in the store, compressing it if it is not there in that form. What was compressed once is
+    /// remembered.
+    pub fn layer_blob(
+        &self,
+        layer: &ExportLayer,
+        compression: ExportCompression,
+    ) -> Result<BlobDescriptor, ExportError> {
         let wanted = compression.compression();
         if let LayerContent::Blob(blob) = &layer.content
             && (!compression.force || is_in_form(&blob.media_type, wanted))
         {
-            if self.store.blob_size(&blob.digest)?.is_none() {
+            if !self.absent.contains_key(&blob.digest) && self.store.blob_size(&blob.digest)?.is_none() {
                 return Err(ExportError::MissingBlob(blob.digest.clone()));
             }
-            return Ok(image_layer(layer, blob));
+            return Ok(blob.clone());
         }
         let id = wanted.id();
+        if let LayerContent::Elsewhere { blob, compression: Some(form), .. } = &layer.content
+            && *form == id
+            && self.absent.contains_key(&blob.digest)
+        {
+            return Ok(blob.clone());
+        }
         if let Some(blob) = self.store.blob_for(&layer.diff_id, &id)? {
-            return Ok(image_layer(layer, &blob));
+            return Ok(blob);
         }
         let ingest = self.store.ingest()?;
         let writer = BlobWriter::new(IngestWriter(ingest), wanted, self.threads);
@@ -177,7 +213,22 @@ impl Exporter {
         let (digest, size_bytes) = writer.0.finish(Some(&result.digest))?;
         let blob = BlobDescriptor { media_type: result.media_type.to_owned(), digest, size_bytes };
         self.store.remember_blob(&layer.diff_id, &id, &blob)?;
-        Ok(image_layer(layer, &blob))
+        Ok(blob)
+    }
+
+    /// Everything in a directory of layer form as a blob in the store. It need not be a layer: this is how the content of
+    /// a cache mount leaves the store.
+    pub fn directory_blob(
+        &self,
+        directory: &Path,
+        compression: ExportCompression,
+    ) -> Result<BlobDescriptor, ExportError> {
+        let ingest = self.store.ingest()?;
+        let mut writer = BlobWriter::new(IngestWriter(ingest), compression.compression(), self.threads);
+        write_layer(directory, self.format, WriteOptions::default(), &mut writer).map_err(ExportError::Files)?;
+        let (result, writer) = writer.finish().map_err(ExportError::Write)?;
+        let (digest, size_bytes) = writer.0.finish(Some(&result.digest))?;
+        Ok(BlobDescriptor { media_type: result.media_type.to_owned(), digest, size_bytes })
     }
 
     /// Makes the blob `wanted` of a layer again from another form of it, compressing as `compression` says. It is kept only
@@ -203,7 +254,7 @@ impl Exporter {
         mut writer: BlobWriter<IngestWriter>,
     ) -> Result<(bake_oci::CompressedLayer, IngestWriter), ExportError> {
         match &layer.content {
-            LayerContent::Snapshot(id) => {
+            LayerContent::Snapshot(id) | LayerContent::Elsewhere { snapshot: id, .. } => {
                 let snapshot = self.store.snapshot(id)?.ok_or_else(|| ExportError::MissingLayer(id.to_string()))?;
                 write_layer(&snapshot.path, self.format, WriteOptions::default(), &mut writer)
                     .map_err(|source| ExportError::Layer { diff_id: layer.diff_id.clone(), source })?;
@@ -218,6 +269,33 @@ impl Exporter {
             }
         }
         writer.finish().map_err(ExportError::Write)
+    }
+}
+
+/// A store that speaks of absent blobs as if they were there.
+struct Announced<'a> {
+    store: &'a Store,
+    absent: &'a HashMap<Digest, u64>,
+}
+
+impl BlobStore for Announced<'_> {
+    fn get(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, BlobError> {
+        self.store.get(digest)
+    }
+
+    fn stat(&self, digest: &Digest) -> Result<Option<u64>, BlobError> {
+        match self.absent.get(digest) {
+            Some(size_bytes) => Ok(Some(*size_bytes)),
+            None => self.store.stat(digest),
+        }
+    }
+
+    fn put(&self, expected: Option<&Digest>, content: &mut dyn Read) -> Result<(Digest, u64), BlobError> {
+        self.store.put(expected, content)
+    }
+
+    fn list(&self) -> Result<Vec<Digest>, BlobError> {
+        self.store.list()
     }
 }
 
@@ -254,7 +332,7 @@ fn image_layer(layer: &ExportLayer, blob: &BlobDescriptor) -> ImageLayer {
 fn uncompressed(layer: &ExportLayer) -> ImageLayer {
     match &layer.content {
         LayerContent::Blob(blob) => image_layer(layer, blob),
-        LayerContent::Snapshot(_) => ImageLayer {
+        LayerContent::Snapshot(_) | LayerContent::Elsewhere { .. } => ImageLayer {
             diff_id: layer.diff_id.clone(),
             descriptor: descriptor(Compression::Uncompressed.media_type(), &layer.diff_id.0, layer.tar_size_bytes),
         },

@@ -19,5 +19,5 @@ mod spec;
 pub use archive::ArchiveKind;
 pub use error::ExportError;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
-pub use push::{PushProgress, Pusher};
-pub use spec::{ExportCompression, ExportSpec, ExportTarget, SpecError};
+pub use push::{BringBlob, PushProgress, Pusher, push_blobs};
+pub use spec::{ExportCompression, ExportSpec, ExportTarget, SpecError, spec_fields};

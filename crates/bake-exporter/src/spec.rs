@@ -46,6 +46,13 @@ pub struct ExportCompression {
 }
 
 impl ExportCompression {
+    /// The values of `compression=` and `compression-level=`; the error says what is wrong with them.
+    pub fn parse(name: Option<&str>, level: Option<&str>) -> Result<Self, String> {
+        let level =
+            level.map(|level| level.parse::<i32>().map_err(|_| "compression-level must be a number".to_owned()));
+        Ok(Self { wanted: chosen_compression(name, level.transpose()?)?, force: false })
+    }
+
     /// The form in which layers are written.
     pub fn compression(self) -> Compression {
         self.wanted.unwrap_or(Compression::GZIP)
@@ -86,7 +93,7 @@ impl ExportSpec {
         let mut push = false;
         let mut result = Self::store();
         let (mut compression, mut level) = (None, None);
-        for field in fields(spec).map_err(&refuse)? {
+        for field in spec_fields(spec).map_err(&refuse)? {
             let (key, value) = field.split_once('=').ok_or_else(|| refuse(format!("`{field}` has no `=`")))?;
             let truth = || match value {
                 "true" | "1" => Ok(true),
@@ -100,17 +107,15 @@ impl ExportSpec {
                 "push" => push = truth()?,
                 "name" => result.names.extend(value.split(',').map(str::to_owned)),
                 "compression" => compression = Some(value.to_owned()),
-                "compression-level" => {
-                    level =
-                        Some(value.parse::<i32>().map_err(|_| refuse("compression-level must be a number".into()))?);
-                }
+                "compression-level" => level = Some(value.to_owned()),
                 "force-compression" => result.compression.force = truth()?,
                 "oci-mediatypes" if truth()? => {}
                 "oci-mediatypes" => return Err(refuse("docker media types are not supported yet".into())),
                 other => return Err(refuse(format!("the option `{other}` is not supported"))),
             }
         }
-        result.compression.wanted = chosen_compression(compression.as_deref(), level).map_err(&refuse)?;
+        let compression = ExportCompression::parse(compression.as_deref(), level.as_deref()).map_err(&refuse)?;
+        result.compression.wanted = compression.wanted;
         let place = |destination: Option<String>| destination.filter(|path| path != "-").map(PathBuf::from);
         let directory = |destination: Option<String>| {
             let missing = || refuse("dest is required: a directory".into());
@@ -160,8 +165,8 @@ fn chosen_compression(name: Option<&str>, level: Option<i32>) -> Result<Option<C
     }
 }
 
-/// Splits at commas; double quotes hold a field together, as in CSV.
-fn fields(spec: &str) -> Result<Vec<String>, String> {
+/// Splits a specification at commas; double quotes hold a field together, as in CSV.
+pub fn spec_fields(spec: &str) -> Result<Vec<String>, String> {
     let mut fields = vec![String::new()];
     let mut quoted = false;
     let mut characters = spec.chars().peekable();

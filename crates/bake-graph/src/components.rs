@@ -20,7 +20,26 @@ impl Component {
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), value: value.into() }
     }
+
+    /// The same without what may be confidential, for those who see the cache but not the build: the value of a variable,
+    /// which a build argument may have given, is replaced by its digest.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        if !self.name.starts_with("env ") || self.value.starts_with(MASK) {
+            return self.clone();
+        }
+        let digest = blake3::hash(self.value.as_bytes()).to_hex();
+        Self { name: self.name.clone(), value: format!("{MASK}{digest}") }
+    }
+
+    /// Whether both say the same, even if one of them is masked.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self == other || self.masked() == other.masked()
+    }
 }
+
+/// What the value of a masked part begins with.
+const MASK: &str = "blake3:";
 
 /// What an op can see of one of its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,4 +196,21 @@ fn action_components(action: &FileAction) -> Vec<Component> {
 
 fn owner_component(owner: &Owner) -> Component {
     Component::new("chown", json(owner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Component;
+
+    #[test]
+    fn values_of_variables_are_masked_and_can_still_be_compared() {
+        let variable = |value: &str| Component::new("env TOKEN", value);
+        let masked = variable("secret").masked();
+        assert!(!masked.value.contains("secret"), "{masked:?}");
+        assert_eq!(masked.masked(), masked);
+        assert!(masked.says_the_same(&variable("secret")) && variable("secret").says_the_same(&masked));
+        assert!(!masked.says_the_same(&variable("other")));
+        let command = Component::new("command", "make");
+        assert_eq!(command.masked(), command);
+    }
 }

@@ -37,7 +37,7 @@ pub use digest::{
     Algorithm, CacheKey, ChainId, DefinitionDigest, DiffId, Digest, DigestError, Digester, SnapshotId, TreeDigest,
 };
 pub use image::{AssembledIndex, Image, ImageError, ImageLayer, assemble_index};
-pub use json::{JsonError, canonical_json};
+pub use json::{JsonError, canonical_json, parse_json};
 pub use layer::compress::{BlobWriter, CompressedLayer, Compression};
 pub use layer::decompress::{DecompressError, ExpansionLimits, decompress};
 pub use layer::entry::{Entry, EntryKind};

@@ -199,6 +199,18 @@ impl Document {
     }
 }
 
+/// The manifest of something that is no image but lies in a registry like one: `config` says what it is.
+pub fn artifact_manifest(config: Descriptor, layers: Vec<Descriptor>) -> ImageManifest {
+    oci_spec::image::ImageManifestBuilder::default()
+        .schema_version(2_u32)
+        .media_type(media_type::OCI_MANIFEST)
+        .artifact_type(config.media_type().clone())
+        .config(config)
+        .layers(layers)
+        .build()
+        .expect("every field that must be set is set")
+}
+
 /// The bytes of a manifest: compact JSON with sorted keys.
 pub fn manifest_bytes(manifest: &ImageManifest) -> Result<Vec<u8>, ManifestError> {
     document_bytes(manifest)

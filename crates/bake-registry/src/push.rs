@@ -86,6 +86,31 @@ impl RegistryClient {
             .attempt(|| format!("push blob `{digest}` to `{}`", reference.name()))
     }
 
+    /// Whether the repository of `reference` holds the blob; one of another size is an error.
+    pub async fn has_blob(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        size_bytes: u64,
+    ) -> Result<bool, RegistryError> {
+        let work = async {
+            let repository = Repository::of(reference)?;
+            let push = Push {
+                client: self,
+                endpoint: self.endpoint(&repository.registry).await?,
+                scopes: vec![repository.scope("pull,push")],
+                repository,
+                digest: digest.clone(),
+                size: size_bytes,
+                reopen: Arc::new(|| Err(io::Error::other("nothing is sent"))),
+            };
+            push.exists().await
+        };
+        self.within_total(reference.registry(), work)
+            .await
+            .attempt(|| format!("look for blob `{digest}` in `{}`", reference.name()))
+    }
+
     async fn put_blob(&self, reference: &Reference, blob: BlobSource) -> Outcome<Pushed> {
         let repository = Repository::of(reference)?;
         let endpoint = self.endpoint(&repository.registry).await?;

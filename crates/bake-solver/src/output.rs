@@ -40,15 +40,25 @@ pub struct Layer {
     pub snapshot: SnapshotId,
     /// What it holds.
     pub tree: TreeDigest,
-    /// The digest of its archive, where that is known already (layers of images).
+    /// The digest of its archive, where that is known already (layers of images, and of an imported cache).
     pub diff_id: Option<DiffId>,
-    /// The compressed blob it comes from (layers of images).
+    /// The size of its archive in bytes, where that is known without looking (layers of an imported cache).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tar_size_bytes: Option<u64>,
+    /// The compressed blob it comes from (layers of images, and of an imported cache).
     pub blob: Option<LayerBlob>,
     /// When a step made it, in nanoseconds since 1970; `None` for layers of images, whose config says when.
     pub created_ns: Option<i64>,
 }
 
-/// The blob of an image's layer.
+impl Layer {
+    /// Whether a step made it, on this machine or on another.
+    pub fn is_of_step(&self) -> bool {
+        self.created_ns.is_some()
+    }
+}
+
+/// The blob of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerBlob {
     /// Media type of the descriptor.

@@ -107,6 +107,26 @@ impl Store {
         }
     }
 
+    /// Takes the cache mount `id` into use as it is, for reading; `None` if there is none. Others may change it meanwhile,
+    /// unless its user has locked it: then this waits for as long as `keep_waiting` says so.
+    pub fn existing_cache_mount(
+        &self,
+        id: &str,
+        keep_waiting: impl FnMut() -> bool,
+    ) -> Result<Option<CacheMount>, StoreError> {
+        let name = Digest::of(id.as_bytes());
+        let directory = self.layout().directory("cache-mounts").join(format!("{}.0", name.hex()));
+        if !directory.join("ready").exists() {
+            return Ok(None);
+        }
+        let absent = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
+        match self.cache_mount_while(id, CacheSharing::Shared, absent, keep_waiting) {
+            // It was removed a moment ago.
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            result => result,
+        }
+    }
+
     fn enter(
         &self,
         directory: &Path,

@@ -274,7 +274,7 @@ fn listed(content: &str) -> PathList {
 fn layer(content: &str) -> Layer {
     let tree = TreeDigest::of(content.as_bytes());
     let snapshot = SnapshotId::new(&format!("fake-{}", tree.hex())).expect("hexadecimal digits make a snapshot ID");
-    Layer { snapshot, tree, diff_id: None, blob: None, created_ns: Some(0) }
+    Layer { snapshot, tree, diff_id: None, tar_size_bytes: None, blob: None, created_ns: Some(0) }
 }
 
 /// The paths of an input that a step copies.

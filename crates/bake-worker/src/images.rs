@@ -1,6 +1,7 @@
 //! Images: what a reference means, and layers brought into the store when a step first needs them.
 
 mod flatten;
+mod imports;
 mod pull;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,9 +18,11 @@ use bake_oci::{ChainId, DiffId, Digest, ImageConfig, Platform, Reference, Snapsh
 use bake_oci::{ExpansionLimits, LayerReader, decompress};
 use bake_snapshot::{LayerFormat, UnpackLimits};
 use bake_solver::{BuildEvent, EventSink, Layer, LayerBlob};
-use bake_store::{SnapshotRecord, Store};
+use bake_store::{Snapshot, SnapshotRecord, Store};
 
+use crate::imported::ImportedLayers;
 use crate::network::{Network, NetworkError};
+use crate::worker::Silent;
 
 pub use pull::Pulled;
 
@@ -27,6 +30,8 @@ pub use pull::Pulled;
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 /// The largest image config.
 const CONFIG_BYTES_MAX: u64 = 8 << 20;
+/// Blobs that are fetched at the same time: an imported cache may have a thousand layers.
+const BLOBS_AT_ONCE: usize = 8;
 /// The part of the store's memory where resolved references are kept.
 const RESOLVED: &str = "reference";
 
@@ -87,6 +92,9 @@ pub enum ImageError {
         #[source]
         source: Box<ImageError>,
     },
+    /// An imported cache does not give what it promised.
+    #[error(transparent)]
+    Import(crate::imported::ImportError),
 }
 
 impl ImageError {
@@ -128,6 +136,8 @@ pub struct Images {
     network: Arc<Network>,
     layouts: BTreeMap<String, PathBuf>,
     format: LayerFormat,
+    /// The build cache that was imported.
+    imported: Option<Arc<dyn ImportedLayers>>,
     /// Where blobs that were named by some image come from, by blob.
     origins: Mutex<HashMap<Digest, Origin>>,
     /// Directories of layers that were looked up before: the store keeps them for as long as it is used here.
@@ -145,11 +155,18 @@ impl Images {
             network,
             layouts,
             format,
+            imported: None,
             origins: Mutex::default(),
             known: Mutex::default(),
             unpacking: Mutex::default(),
             cancelled: Arc::default(),
         }
+    }
+
+    /// The same, with layers of an imported build cache.
+    #[must_use]
+    pub fn with_imported(self, imported: Arc<dyn ImportedLayers>) -> Self {
+        Self { imported: Some(imported), ..self }
     }
 
     /// Setting it ends transfers and unpacking soon, with an error.
@@ -338,11 +355,12 @@ impl Images {
             let (ids, layers) = (config.rootfs.diff_ids.len(), manifest.layers().len());
             return Err(invalid(format!("its config has {ids} diff IDs, but its manifest {layers} layers")));
         }
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
         let mut layers = Vec::with_capacity(manifest.layers().len());
         for (descriptor, diff_id) in manifest.layers().iter().zip(&config.rootfs.diff_ids) {
             let digest = descriptor_digest(descriptor).map_err(|problem| invalid(problem.to_string()))?;
-            origins
+            self.origins
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
                 .entry(digest.clone())
                 .or_insert_with(|| Origin { reference: image.reference.clone(), origin: image.origin.clone() });
             if let Some(made_here) = self.made_here(&digest, diff_id)? {
@@ -353,6 +371,7 @@ impl Images {
                 snapshot: SnapshotId::for_layer(diff_id),
                 tree: image_layer_tree(diff_id),
                 diff_id: Some(diff_id.clone()),
+                tar_size_bytes: None,
                 blob: Some(LayerBlob {
                     media_type: descriptor.media_type().to_string(),
                     digest,
@@ -377,28 +396,44 @@ impl Images {
         if *digest != diff_id.0 || self.store.blob_size(digest)?.is_some() {
             return Ok(None);
         }
-        let unpacked = [SnapshotId::LAYER_PREFIX, SnapshotId::CHAIN_PREFIX];
-        let snapshots = self.store.snapshots_by_diff_id(diff_id)?;
-        let made = snapshots
-            .into_iter()
-            .find(|snapshot| !unpacked.iter().any(|prefix| snapshot.record.id.as_str().starts_with(prefix)));
+        let mut made = self.made_by_step(diff_id)?;
+        if made.is_none() && self.bring_left(diff_id, VertexId(0), &Silent)? {
+            made = self.made_by_step(diff_id)?;
+        }
         Ok(made.map(|snapshot| Layer {
             snapshot: snapshot.record.id,
             tree: image_layer_tree(diff_id),
             diff_id: Some(diff_id.clone()),
+            tar_size_bytes: None,
             blob: None,
             created_ns: None,
         }))
     }
 
+    /// The directory of a layer that a step made, here or on another machine. Unpacked layers of images are left out:
+    /// their archive cannot always be made again byte for byte, since others wrote it.
+    pub fn made_by_step(&self, diff_id: &DiffId) -> Result<Option<Snapshot>, ImageError> {
+        let unpacked = [SnapshotId::LAYER_PREFIX, SnapshotId::CHAIN_PREFIX];
+        let snapshots = self.store.snapshots_by_diff_id(diff_id)?;
+        Ok(snapshots
+            .into_iter()
+            .find(|snapshot| !unpacked.iter().any(|prefix| snapshot.record.id.as_str().starts_with(prefix))))
+    }
+
     /// Brings the blob of an image's layer into the store.
     pub fn fetch(&self, blob: &LayerBlob, step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
         self.fetch_missing(blob, step, events).map_err(|source| {
-            let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-            let reference =
-                origins.get(&blob.digest).map_or_else(|| "an image".to_owned(), |origin| origin.reference.clone());
+            let reference = self.place_of(&blob.digest);
             ImageError::Fetch { digest: blob.digest.clone(), reference, source: Box::new(source) }
         })
+    }
+
+    /// Where a blob comes from, for people.
+    fn place_of(&self, blob: &Digest) -> String {
+        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let origin = origins.get(blob).map(|origin| origin.reference.clone());
+        let imported = || self.imported.as_ref().and_then(|imported| imported.place(blob));
+        origin.or_else(imported).unwrap_or_else(|| "an image".to_owned())
     }
 
     fn fetch_missing(&self, blob: &LayerBlob, step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
@@ -408,7 +443,18 @@ impl Images {
         let origin = self.origins.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned();
         let missing =
             |reference: &str| ImageError::MissingBlob { digest: blob.digest.clone(), reference: reference.to_owned() };
-        let Some(Origin { reference, origin }) = origin else { return Err(missing("an image")) };
+        let Some(Origin { reference, origin }) = origin else {
+            return match &self.imported {
+                Some(imported) if imported.place(&blob.digest).is_some() => {
+                    let id = format!("import {}", blob.digest.short());
+                    let progress = |current| {
+                        events.send(BuildEvent::Transfer { step, id: id.clone(), current, total: Some(blob.size) });
+                    };
+                    imported.fetch(blob, &self.store, &progress).map_err(ImageError::Import)
+                }
+                _ => Err(missing("an image")),
+            };
+        };
         match origin {
             ImageOrigin::Layout { name } => self.copy_from_layout(&name, blob)?,
             ImageOrigin::Registry | ImageOrigin::Store => {
@@ -436,28 +482,45 @@ impl Images {
         }
         if directories.iter().any(Option::is_none) {
             // Fetching overlaps; unpacking goes from the base up, because a layer may need what is below it.
-            std::thread::scope(|scope| {
-                let missing: Vec<_> = layers
-                    .iter()
-                    .zip(&directories)
-                    .filter(|(_, directory)| directory.is_none())
-                    .filter_map(|(layer, _)| layer.blob.as_ref())
-                    .collect();
-                let threads: Vec<_> =
-                    missing.into_iter().map(|blob| scope.spawn(|| self.fetch(blob, step, events))).collect();
-                for thread in threads {
-                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-                }
-                Ok::<(), ImageError>(())
-            })?;
+            let missing = layers.iter().zip(&directories).filter(|(_, directory)| directory.is_none());
+            self.fetch_layers(missing.map(|(layer, _)| layer), step, events)?;
             for index in 0..layers.len() {
                 if directories[index].is_none() {
                     let below: Vec<PathBuf> = directories[..index].iter().flatten().cloned().collect();
-                    directories[index] = Some(self.unpack(layers, index, &below)?);
+                    let unpacked = self.unpack(layers, index, &below);
+                    directories[index] = Some(self.or_lost(&layers[index], unpacked)?);
                 }
             }
         }
         self.shortened(layers, directories.into_iter().flatten().collect())
+    }
+
+    /// Brings the blobs of layers, several at the same time. After a failure nothing new is begun.
+    fn fetch_layers<'a>(
+        &self,
+        layers: impl Iterator<Item = &'a Layer>,
+        step: VertexId,
+        events: &dyn EventSink,
+    ) -> Result<(), ImageError> {
+        let missing: Vec<(&Layer, &LayerBlob)> =
+            layers.filter_map(|layer| layer.blob.as_ref().map(|blob| (layer, blob))).collect();
+        let next = Mutex::new(missing.iter());
+        let failure = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 0..BLOBS_AT_ONCE.min(missing.len()) {
+                scope.spawn(|| {
+                    while failure.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                        let Some((layer, blob)) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+                            return;
+                        };
+                        if let Err(error) = self.or_lost(layer, self.fetch(blob, step, events)) {
+                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// A directory that was looked up before.
@@ -489,7 +552,8 @@ impl Images {
         if let Some(snapshot) = self.store.snapshot(&layer.snapshot)? {
             return Ok(Some(self.know_directory(layer.snapshot.clone(), snapshot.path)));
         }
-        if layer.blob.is_none() {
+        // A step's layer is complete by itself, so it is never kept under the name of a stack.
+        if layer.blob.is_none() || layer.is_of_step() {
             return Ok(None);
         }
         match chain(&layers[..=index]) {
@@ -511,10 +575,7 @@ impl Images {
         if let Some(path) = self.directory_of(layers, index, layer)? {
             return Ok(path);
         }
-        let reference = |digest: &Digest| {
-            let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-            origins.get(digest).map_or_else(|| "an image".to_owned(), |origin| origin.reference.clone())
-        };
+        let reference = |digest: &Digest| self.place_of(digest);
         let (Some(blob), Some(diff_id)) = (&layer.blob, &layer.diff_id) else {
             return Err(ImageError::Invalid {
                 reference: layer.snapshot.to_string(),
@@ -553,7 +614,10 @@ impl Images {
         if actual != *diff_id {
             return Err(failed(format!("its content has the diff ID {actual}, but the config says {diff_id}")));
         }
-        let id = if unpacked.pending.is_empty() {
+        let id = if layer.is_of_step() {
+            self.check_step_layer(layer, &unpacked, active.fs()).map_err(failed)?;
+            layer.snapshot.clone()
+        } else if unpacked.pending.is_empty() {
             layer.snapshot.clone()
         } else {
             let below: Vec<&Path> = below.iter().map(PathBuf::as_path).collect();
@@ -575,7 +639,11 @@ impl Images {
             entries: unpacked.entries,
             origin: reference(&blob.digest),
         };
-        Ok(self.store.publish_snapshot(active, record)?.snapshot.path)
+        let path = self.store.publish_snapshot(active, record)?.snapshot.path;
+        if let (true, Some(imported)) = (layer.is_of_step(), &self.imported) {
+            imported.arrived(layer);
+        }
+        Ok(path)
     }
 }
 

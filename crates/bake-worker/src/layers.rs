@@ -75,6 +75,9 @@ impl LayerDigests {
 
     /// The diff ID of a layer, waiting for it, or computing it here and now if nobody has begun.
     pub fn wait(&self, layer: &Layer) -> Result<LayerIdentity, LayerDigestError> {
+        if let (Some(diff_id), Some(tar_size_bytes)) = (&layer.diff_id, layer.tar_size_bytes) {
+            return Ok(LayerIdentity { diff_id: diff_id.clone(), tar_size_bytes });
+        }
         let failed = |problem: String| LayerDigestError { snapshot: layer.snapshot.clone(), problem };
         let mut state = self.shared.lock();
         loop {
@@ -214,6 +217,7 @@ pub(crate) fn publish(
         snapshot: id,
         tree: committed.tree,
         diff_id: None,
+        tar_size_bytes: None,
         blob: None,
         created_ns: Some(i64::try_from(now).unwrap_or(i64::MAX)),
     };

@@ -23,6 +23,7 @@ mod file;
 mod git;
 mod http;
 mod images;
+mod imported;
 mod layers;
 mod mounts;
 mod network;
@@ -38,7 +39,9 @@ pub use context::{BuildContext, ContextDirectory, FetchedContext, TEXT_BYTES_MAX
 pub use exec::{Bind, ImageRun};
 pub use git::FetchedCommit;
 pub use images::{ImageError, Images, PinnedImage, Pulled};
+pub use imported::{ImportError, ImportProgress, ImportedLayers, ImportedMounts, MountContent};
 pub use layers::{LayerDigests, LayerIdentity};
+pub use mounts::cache_mount_id;
 pub use network::{Network, NetworkError};
 pub use ssh::{OwnAgent, SshAgent, SshError};
 pub use users::{Accounts, Identity, UserError};

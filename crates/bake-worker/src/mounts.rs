@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bake_graph::{CacheMount, CacheSharing, ExecOp, MountKind};
+use bake_oci::{ExpansionLimits, LayerReader};
 use bake_sandbox::{MountAccess, MountSource, SetIdFiles, StepMount};
-use bake_snapshot::{Active, Ownership};
-use bake_solver::{Output, StepError, Task};
+use bake_snapshot::{Active, Ownership, UnpackLimits};
+use bake_solver::{BuildEvent, Output, StepError, Task};
 use rustix::fs::{Mode, OFlags};
 
 use crate::copy::{CopyOptions, copy};
 use crate::destination::{Attributes, Destination};
+use crate::images::chain_of;
+use crate::imported::{ImportedMounts, MountContent};
 use crate::reuse::Copied;
 use crate::select::{Selection, select_path};
 use crate::source_tree::shown;
@@ -216,17 +219,11 @@ impl LinuxWorker {
             CacheSharing::Private => bake_store::CacheSharing::Private,
             CacheSharing::Locked => bake_store::CacheSharing::Locked,
         };
-        // What a new directory is filled from is part of its identity, as are mode and owner when they are unusual.
-        let mut id = cache.id.clone();
-        if let Some((input, path)) = &cache.from
-            && let Some(state) = task.inputs.get(*input).and_then(|output| output.state())
-        {
-            let _ = write!(id, "\0from {} {path}", state.0);
-        }
-        if (cache.mode, cache.uid, cache.gid) != (0o755, 0, 0) {
-            let _ = write!(id, "\0{:o} {}:{}", cache.mode, cache.uid, cache.gid);
-        }
+        let id = cache_mount_id(cache, &task.inputs);
         let fill = |directory: &Path| -> std::io::Result<()> {
+            if self.fill_from_import(directory, &id, task) {
+                return Ok(());
+            }
             if let Some((input, path)) = &cache.from
                 && let Some(output) = task.inputs.get(*input)
             {
@@ -258,6 +255,53 @@ impl LinuxWorker {
         });
         prepared.held.push(Held::Cache(mount));
         Ok(())
+    }
+
+    /// Fills a new cache mount with what it held where it was exported. A cache that cannot be had is only slow.
+    fn fill_from_import(&self, directory: &Path, id: &str, task: &Task<'_>) -> bool {
+        let Some(imported) = &self.options.imported_mounts else { return false };
+        let Some(content) = imported.content(id) else { return false };
+        let filled = self.unpack_mount(directory, &content, &**imported, task);
+        if let Err(problem) = &filled {
+            let message = format!("a cache mount begins empty, because it cannot be imported: {problem}");
+            task.events.send(BuildEvent::Notice { step: task.id, message });
+        }
+        filled.is_ok()
+    }
+
+    /// Unpacks beside the directory and takes its place, so that nobody sees half of it.
+    fn unpack_mount(
+        &self,
+        directory: &Path,
+        content: &MountContent,
+        imported: &dyn ImportedMounts,
+        task: &Task<'_>,
+    ) -> Result<(), String> {
+        let told = |error: &dyn std::error::Error| chain_of(error);
+        let (blob, store) = (&content.blob, &self.options.store);
+        let id = format!("import {}", blob.digest.short());
+        let progress = |current| {
+            let (id, total) = (id.clone(), Some(blob.size));
+            task.events.send(BuildEvent::Transfer { step: task.id, id, current, total });
+        };
+        imported.fetch(blob, store, &progress).map_err(|error| told(&*error))?;
+        let file = store.open_blob(&blob.digest).map_err(|error| told(&error))?;
+        let (file, _) = file.ok_or("its blob is not in the store")?;
+        let stream = bake_oci::decompress(file, ExpansionLimits::default()).map_err(|error| told(&error))?;
+        let active = store.begin_snapshot().map_err(|error| told(&error))?;
+        let mut reader = LayerReader::new(stream);
+        let unpacked = bake_snapshot::unpack(&mut reader, active.fs(), self.format, UnpackLimits::default())
+            .map_err(|error| told(&error))?;
+        reader.finish().map_err(|error| told(&error))?;
+        if !unpacked.pending.is_empty() {
+            return Err("its archive is not complete".into());
+        }
+        let top = crate::context::open(active.fs()).map_err(|error| told(&error))?;
+        bake_snapshot::set_owner(self.format.ownership, &top, b"", content.uid, content.gid)
+            .map_err(|error| told(&error))?;
+        std::fs::set_permissions(active.fs(), std::fs::Permissions::from_mode(content.mode))
+            .and_then(|()| std::fs::rename(active.fs(), directory))
+            .map_err(|error| told(&error))
     }
 
     /// Mounts a socket behind which an agent is.
@@ -310,6 +354,21 @@ impl LinuxWorker {
             .and_then(|root| destination.set_attributes(root.fd(), root.path(), attributes))
             .map_err(|error| failed(error.to_string()))
     }
+}
+
+/// The identity of a cache mount in the store: its ID, what a new directory is filled from, and mode and owner where they
+/// are unusual. `inputs` are those of the step.
+pub fn cache_mount_id(cache: &CacheMount, inputs: &[&Output]) -> String {
+    let mut id = cache.id.clone();
+    if let Some((input, path)) = &cache.from
+        && let Some(state) = inputs.get(*input).and_then(|output| output.state())
+    {
+        let _ = write!(id, "\0from {} {path}", state.0);
+    }
+    if (cache.mode, cache.uid, cache.gid) != (0o755, 0, 0) {
+        let _ = write!(id, "\0{:o} {}:{}", cache.mode, cache.uid, cache.gid);
+    }
+    id
 }
 
 fn secret_missing(id: &str) -> StepError {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::activity::Activities;
 use crate::context::BuildContext;
 use crate::images::{ImageError, Images, chain_of};
+use crate::imported::ImportedMounts;
 use crate::layers::LayerDigests;
 use crate::network::Network;
 use crate::select::{Selections, select, select_path};
@@ -111,6 +112,8 @@ pub struct WorkerOptions {
     pub resolv_conf: Vec<u8>,
     /// The size of steps' `/dev/shm` in bytes.
     pub shm_size_bytes: Option<u64>,
+    /// What cache mounts held where they were exported.
+    pub imported_mounts: Option<Arc<dyn ImportedMounts>>,
     /// The variables that `git` is given (home directory, agent socket, proxies).
     pub git_environment: Vec<(OsString, OsString)>,
 }
@@ -171,6 +174,11 @@ impl LinuxWorker {
     #[must_use]
     pub fn with_contexts(self, contexts: BTreeMap<String, BuildContext>) -> Self {
         Self { contexts, ..self }
+    }
+
+    /// Makes it usable again after a cancellation.
+    pub fn begin_again(&self) {
+        self.cancelled.store(false, Ordering::SeqCst);
     }
 
     /// The diff IDs of the layers that were made.
@@ -429,7 +437,7 @@ pub(crate) struct RememberedLayer {
 
 /// Drops events.
 #[derive(Debug)]
-struct Silent;
+pub(crate) struct Silent;
 
 impl EventSink for Silent {
     fn send(&self, _: bake_solver::BuildEvent) {}

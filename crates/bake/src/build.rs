@@ -12,9 +12,11 @@
 //! 7. **commit** (same place): the upper directory is the new snapshot; its diff ID is computed while the next step runs.
 //! 8. **assemble** ([`assemble`]): layers, history and config of each image.
 //! 9. **export** ([`export`]): blobs are compressed when an exporter first needs them.
+//!     Then the build cache ([`cache`]), for which results may also have been imported in 5.
 //! 10. **report**: the digest on standard output, everything else on standard error.
 
 mod assemble;
+mod cache;
 pub(crate) mod call;
 mod export;
 pub(crate) mod journal;
@@ -35,13 +37,15 @@ use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
 use bake_frontend::{Plan, PlanOptions};
 use bake_graph::VertexId;
-use bake_solver::{EventSink, SolveError, SolveOptions, Solved, StepErrorKind};
-use bake_worker::{BuildContext, Images, LinuxWorker, StoreCache, WorkerOptions};
+use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
+use bake_worker::{BuildContext, Images, LinuxWorker, WorkerOptions};
 
 use self::journal::{BuildResult, Journal};
 use crate::settings::{BuildRequest, NamedSource};
 use crate::signals;
-use crate::wiring::{Host, Resolver};
+use crate::wiring::{Host, Resolver, store_failed};
+
+use self::export::Exported;
 
 /// Builds, exports, and returns what is to be written to standard output.
 pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Result<Option<String>, CommandError> {
@@ -61,8 +65,11 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
             }
         }
     });
-    let images = images(request, host);
-    let worker = worker(request, host, &images)?;
+    // Read while the Dockerfile and the context are, and while images are resolved.
+    let images = layout_images(request, host);
+    let imported = cache::Imported::begin(request, host, &images.cancelled())?;
+    let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
+    let worker = worker(request, host, &images, Some(&imported))?;
     let input = read::read(request, &worker, &progress)?;
 
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
@@ -87,59 +94,158 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
     let worker = Arc::new(worker.with_contexts(input.contexts));
     // Nobody else sets it.
     let _ = running.set(Arc::downgrade(&worker));
+    let epoch = input.source_date_epoch;
     let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
     let journal = Journal::new(&progress, &plan.graph, &targets);
-    let solved = match solve(&plan, &targets, &worker, host, request, &journal, &cancelled) {
-        Ok(solved) => solved,
-        Err(error) => {
-            let result = if is_interruption(&error) { BuildResult::Interrupted } else { BuildResult::Failed };
-            journal.write(host, request, result, None);
-            let failed = failed_build(&error, &plan, &dockerfile, &progress, host);
-            // After an interruption nobody wants to wait for the disk; the next build deletes as well.
-            if !cancelled.load(Ordering::SeqCst) {
-                empty_trash(host);
+    let build = Build {
+        plan: &plan,
+        targets: &targets,
+        worker: &worker,
+        images: &images,
+        imported: &imported,
+        host,
+        request,
+        epoch,
+        journal: &journal,
+    };
+    let carried_out = loop {
+        match build.carry_out(&progress, &cancelled) {
+            // Whatever went wrong, it may be for want of something that an import had promised.
+            Err(failure) if !cancelled.load(Ordering::SeqCst) && imported.give_up_on_broken(&progress) => {
+                tracing::debug!(?failure, "the build begins again");
+                worker.begin_again();
             }
-            return Err(failed);
+            carried_out => break carried_out,
         }
     };
-
-    let exported = assemble::assemble(&plan, &solved, &worker, input.source_date_epoch)
-        .and_then(|assembled| export::export(&assembled, request, host, &images, &progress, &cancelled));
-    let result = match &exported {
-        Ok(_) => BuildResult::Succeeded,
-        Err(_) if cancelled.load(Ordering::SeqCst) => BuildResult::Interrupted,
-        Err(_) => BuildResult::Failed,
-    };
-    journal.write(host, request, result, Some(&solved));
-    if result == BuildResult::Interrupted {
-        progress.finish(None);
-        return Err(CommandError::interrupted());
+    match &carried_out {
+        Ok((solved, _)) => journal.write(host, request, BuildResult::Succeeded, Some(solved)),
+        Err(failure) if cancelled.load(Ordering::SeqCst) || failure.is_interruption() => {
+            journal.write(host, request, BuildResult::Interrupted, None);
+        }
+        Err(_) => journal.write(host, request, BuildResult::Failed, None),
     }
-    // Also after a failure, which may be for want of the room that this makes.
-    empty_trash(host);
-    let exported = exported?;
-    progress.finish(Some(&Summary {
-        ran: solved.ran,
-        cached: solved.cached,
-        elapsed: progress.elapsed(),
-        tags: exported.tags,
-        size_bytes: exported.size_bytes,
-        destinations: exported.destinations,
-    }));
-    Ok(exported.digest.map(|digest| digest.to_string()))
+    let failed = match carried_out {
+        Ok((solved, exported)) => {
+            imported.tell_of_mounts(&progress);
+            empty_trash(host);
+            progress.finish(Some(&Summary {
+                ran: solved.ran,
+                cached: solved.cached,
+                elapsed: progress.elapsed(),
+                tags: exported.tags,
+                size_bytes: exported.size_bytes,
+                destinations: exported.destinations,
+            }));
+            return Ok(exported.digest.map(|digest| digest.to_string()));
+        }
+        Err(Failure::Step(error)) => failed_build(&error, &plan, &dockerfile, &progress, host),
+        Err(Failure::Other(_)) if cancelled.load(Ordering::SeqCst) => {
+            progress.finish(None);
+            CommandError::interrupted()
+        }
+        Err(Failure::Other(error)) => error,
+    };
+    // After a failure, which may be for want of the room that this makes. After an interruption nobody wants to wait for
+    // the disk; the next build deletes as well.
+    if !cancelled.load(Ordering::SeqCst) {
+        empty_trash(host);
+    }
+    Err(failed)
+}
+
+/// Why carrying out a plan ended without a result.
+#[derive(Debug)]
+enum Failure {
+    /// A step failed, or the build was cancelled.
+    Step(SolveError),
+    /// Anything after the steps.
+    Other(CommandError),
+}
+
+impl Failure {
+    /// Whether the build was ended from outside.
+    fn is_interruption(&self) -> bool {
+        match self {
+            Self::Step(SolveError::Cancelled) => true,
+            Self::Step(SolveError::Step { error, .. }) => error.kind == StepErrorKind::Cancelled,
+            Self::Other(_) => false,
+        }
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// A plan and what it is carried out with.
+struct Build<'a> {
+    plan: &'a Plan,
+    targets: &'a [VertexId],
+    worker: &'a Arc<LinuxWorker>,
+    images: &'a Arc<Images>,
+    imported: &'a cache::Imported,
+    host: &'a Host,
+    request: &'a BuildRequest,
+    epoch: Option<i64>,
+    journal: &'a Journal<'a>,
+}
+
+impl Build<'_> {
+    /// Steps 5 to 9.
+    fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Exported), Failure> {
+        let Self { plan, targets, worker, images, imported, host, request, epoch, journal } = *self;
+        let (told, imports) = (imported.told(), &imported.steps);
+        let waiting = || cache::Imported::tell(told, imports, progress);
+        let cache = imported.cache(host, &waiting);
+        let options =
+            SolveOptions { parallelism: request.parallelism, require_cached: request.require_cached, cancelled };
+        let solved =
+            bake_solver::solve(&plan.graph, targets, &**worker, &cache, journal, &options).map_err(Failure::Step)?;
+
+        let results = if request.cache.to.is_empty() {
+            Vec::new()
+        } else {
+            cache.results(&host.store, imports).map_err(|error| store_failed(&error))?
+        };
+        let inline = request
+            .cache
+            .is_inline()
+            .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
+        let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports)?;
+        let exported = export::export(&assembled, request, host, images, progress, cancelled)?;
+
+        let exporter = export::exporter(request, host);
+        let export =
+            cache::Export { request, host, images, worker, exporter: &exporter, imported, progress, cancelled };
+        export.steps(&results, &assembled)?;
+        export.mounts(plan, &solved)?;
+        Ok((solved, exported))
+    }
 }
 
 /// The images of this build, those of named layouts among them.
 fn images(request: &BuildRequest, host: &Host) -> Arc<Images> {
+    Arc::new(layout_images(request, host))
+}
+
+fn layout_images(request: &BuildRequest, host: &Host) -> Images {
     let layouts = request.named.iter().filter_map(|(name, source)| match source {
         NamedSource::Layout { directory, .. } => Some((name.clone(), directory.clone())),
         _ => None,
     });
-    Arc::new(host.images(layouts.collect()))
+    host.images(layouts.collect())
 }
 
 /// What carries out the steps, and before that fetches contexts.
-fn worker(request: &BuildRequest, host: &Host, images: &Arc<Images>) -> Result<LinuxWorker, CommandError> {
+fn worker(
+    request: &BuildRequest,
+    host: &Host,
+    images: &Arc<Images>,
+    imported: Option<&cache::Imported>,
+) -> Result<LinuxWorker, CommandError> {
     Ok(LinuxWorker::new(WorkerOptions {
         store: host.store.clone(),
         images: Arc::clone(images),
@@ -149,6 +255,9 @@ fn worker(request: &BuildRequest, host: &Host, images: &Arc<Images>) -> Result<L
         agents: ssh::agents(&request.ssh)?,
         resolv_conf: read::resolv_conf(),
         shm_size_bytes: request.shm_size_bytes,
+        imported_mounts: imported
+            .filter(|imported| !imported.mounts.is_empty())
+            .map(|imported| Arc::clone(&imported.mounts) as _),
         git_environment: crate::settings::git_environment(),
     }))
 }
@@ -188,28 +297,6 @@ fn violation(checks: &[&str]) -> CommandError {
 fn empty_trash(host: &Host) {
     if let Err(error) = host.store.empty_trash() {
         tracing::debug!(%error, "could not empty the trash");
-    }
-}
-
-fn solve(
-    plan: &Plan,
-    targets: &[VertexId],
-    worker: &Arc<LinuxWorker>,
-    host: &Host,
-    request: &BuildRequest,
-    events: &dyn EventSink,
-    cancelled: &AtomicBool,
-) -> Result<Solved, SolveError> {
-    let cache = StoreCache::new(host.store.clone());
-    let options = SolveOptions { parallelism: request.parallelism, require_cached: request.require_cached, cancelled };
-    bake_solver::solve(&plan.graph, targets, &**worker, &cache, events, &options)
-}
-
-/// Whether a build was ended from outside.
-fn is_interruption(error: &SolveError) -> bool {
-    match error {
-        SolveError::Cancelled => true,
-        SolveError::Step { error, .. } => error.kind == StepErrorKind::Cancelled,
     }
 }
 

@@ -61,6 +61,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
             }
+            let host = host.with_insecure_registries(request.cache.insecure_registries());
             signals::block();
             if let Some(digest) = build::build(&request, &host, colour)?
                 && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)

@@ -9,6 +9,7 @@ use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode, ProgressMode};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::progress::DisplayKind;
+use bake_cache::{ExportSpec as CacheExportSpec, ImportSpec, Place};
 use bake_dockerfile::{CheckOptions, parse_boolean};
 use bake_exporter::{ExportSpec, ExportTarget};
 use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions, is_http_url};
@@ -203,8 +204,69 @@ pub(crate) struct BuildRequest {
     pub(crate) metadata_file: Option<PathBuf>,
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
     pub(crate) shm_size_bytes: Option<u64>,
+    pub(crate) cache: CacheRequest,
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
+}
+
+/// The caches outside of the store that a build reads and writes.
+#[derive(Debug, Default)]
+pub(crate) struct CacheRequest {
+    pub(crate) from: Vec<ImportSpec>,
+    pub(crate) to: Vec<CacheExportSpec>,
+    pub(crate) mounts_from: Vec<ImportSpec>,
+    pub(crate) mounts_to: Vec<CacheExportSpec>,
+}
+
+impl CacheRequest {
+    fn new(arguments: &BuildArguments, inline: bool) -> Result<Self, CommandError> {
+        let imports = |texts: &[String]| {
+            let parsed = texts.iter().map(|text| ImportSpec::parse(text)).collect::<Result<Vec<_>, _>>();
+            parsed.map(|specs| specs.concat()).map_err(|error| CommandError::usage(error.to_string()))
+        };
+        let exports = |texts: &[String]| {
+            let parsed = texts.iter().map(|text| CacheExportSpec::parse(text)).collect::<Result<Vec<_>, _>>();
+            parsed.map(|specs| specs.concat()).map_err(|error| CommandError::usage(error.to_string()))
+        };
+        let mut request = Self {
+            from: imports(&arguments.cache_from)?,
+            to: exports(&arguments.cache_to)?,
+            mounts_from: imports(&arguments.cache_mounts_from)?,
+            mounts_to: exports(&arguments.cache_mounts_to)?,
+        };
+        if inline && !request.is_inline() {
+            request.to.push(CacheExportSpec::inline());
+        }
+        if request.mounts_to.iter().any(|spec| spec.place == Place::Inline) {
+            return Err(CommandError::usage(
+                "cache mounts have no room in an image: `--cache-mounts-to` needs another type",
+            ));
+        }
+        let taken = |spec: &CacheExportSpec| request.to.iter().any(|other| other.place == spec.place);
+        if request.mounts_to.iter().any(taken) {
+            return Err(CommandError::usage(
+                "`--cache-to` and `--cache-mounts-to` would overwrite each other at the same place",
+            )
+            .hint("give one of them another tag, scope or name"));
+        }
+        Ok(request)
+    }
+
+    /// Whether the image is to carry its own results.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.to.iter().any(|spec| spec.place == Place::Inline)
+    }
+
+    /// Registries that may be spoken to without a certificate that somebody vouches for.
+    pub(crate) fn insecure_registries(&self) -> Vec<String> {
+        let imports = self.from.iter().chain(&self.mounts_from).map(|spec| &spec.place);
+        let exports = self.to.iter().chain(&self.mounts_to).map(|spec| &spec.place);
+        let insecure = imports.chain(exports).filter_map(|place| match place {
+            Place::Registry { reference, insecure: true } => Some(reference.registry().to_owned()),
+            _ => None,
+        });
+        insecure.collect()
+    }
 }
 
 impl BuildRequest {
@@ -260,6 +322,7 @@ impl BuildRequest {
             metadata_file: arguments.metadata_file.clone(),
             source_date_epoch,
             shm_size_bytes: arguments.shm_size,
+            cache: CacheRequest::new(arguments, truth(&build_args, "BUILDKIT_INLINE_CACHE")?)?,
             display: display(arguments)?,
             call: arguments.called(),
             plan: PlanOptions {

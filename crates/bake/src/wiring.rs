@@ -86,7 +86,16 @@ impl Host {
             Ownership::Recorded => bake_store::Ownership::Recorded,
         };
         let store = Store::open(root, OpenOptions { ownership, create: true }).map_err(|error| store_failed(&error))?;
-        Ok(Self { privilege, store, format, network: Arc::new(Network::new(registry_options)) })
+        Ok(Self { privilege, store, format, network: Arc::new(Network::new(|| registry_options(Vec::new()))) })
+    }
+
+    /// The same, speaking to these registries also without a certificate that somebody vouches for.
+    pub(crate) fn with_insecure_registries(self, registries: Vec<String>) -> Self {
+        if registries.is_empty() {
+            return self;
+        }
+        let network = Arc::new(Network::new(move || registry_options(registries.clone())));
+        Self { network, ..self }
     }
 
     /// Mounts layers with the owners that are on disk.
@@ -158,8 +167,9 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
 }
 
 /// What registries are talked to with: the credentials of docker's config, proxies of the environment.
-fn registry_options() -> Result<Options, NetworkError> {
+fn registry_options(insecure: Vec<String>) -> Result<Options, NetworkError> {
     let mut options = Options {
+        insecure,
         proxies: Proxies {
             http: variable("http_proxy").or_else(|| variable("HTTP_PROXY")),
             https: variable("https_proxy").or_else(|| variable("HTTPS_PROXY")),

@@ -558,6 +558,7 @@ fn is_builtin_arg(name: &str) -> bool {
         "BUILDKIT_CACHE_MOUNT_NS"
             | "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
             | "BUILDKIT_DOCKERFILE_CHECK"
+            | "BUILDKIT_INLINE_CACHE"
             | "BUILDKIT_MULTI_PLATFORM"
             | "BUILDKIT_SANDBOX_HOSTNAME"
             | "BUILDKIT_SYNTAX"

@@ -11,6 +11,7 @@ fn layers(contents: &[&str]) -> Output {
         snapshot: SnapshotId::new(&format!("s-{content}")).unwrap(),
         tree: TreeDigest::of(content.as_bytes()),
         diff_id: None,
+        tar_size_bytes: None,
         blob: None,
         created_ns: None,
     };

@@ -69,8 +69,9 @@ impl Store {
         })?;
         for (id, description, snapshot) in dangling {
             if repair {
-                self.index()
-                    .write("remove a cache record", |connection| crate::past::evict_record(connection, id, "bake fsck"))?;
+                self.index().write("remove a cache record", |connection| {
+                    crate::past::evict_record(connection, id, "bake fsck")
+                })?;
             }
             report.problem(
                 format!("the cache record of `{description}` needs snapshot {snapshot}, which is gone"),

@@ -45,8 +45,13 @@ impl Images {
 
     /// Writes down where the blobs of `layers` come from that are not in the store. An image that is built on them and kept
     /// is incomplete until somebody needs them: [`Images::fetch_again`] then finds them. Those of a layout are brought in.
-    pub fn remember_origins(&self, layers: &[Layer]) -> Result<(), ImageError> {
-        for blob in layers.iter().filter_map(|layer| layer.blob.as_ref()) {
+    pub fn remember_origins(&self, layers: &[Layer], step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
+        for layer in layers {
+            let Some(blob) = &layer.blob else { continue };
+            if layer.is_of_step() {
+                self.leave_or_bring(layer, step, events)?;
+                continue;
+            }
             if self.store.blob_size(&blob.digest)?.is_some() {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! Puts the layers, the history and the config of each image together.
 
 use bake::error::{CommandError, ErrorKind};
+use bake_cache::{ImageLayerState, Imports, StepResult, put_inline, remove_inline};
 use bake_exporter::{ExportImage, ExportLayer, LayerContent};
 use bake_frontend::{ImagePlan, Plan};
 use bake_oci::{History, Timestamp};
@@ -18,13 +19,22 @@ pub(super) struct Assembled {
     pub(super) created: Option<Timestamp>,
 }
 
+/// What goes into the config of an image that carries its own results.
+pub(super) struct Inline<'a> {
+    pub(super) results: &'a [StepResult],
+    /// The form of the blobs, where all exports have the same.
+    pub(super) compression: Option<String>,
+}
+
 pub(super) fn assemble(
     plan: &Plan,
     solved: &Solved,
     worker: &LinuxWorker,
     epoch: Option<i64>,
+    inline: Option<&Inline<'_>>,
+    imports: &Imports,
 ) -> Result<Vec<Assembled>, CommandError> {
-    plan.images.iter().map(|image| assemble_one(image, solved, worker, epoch)).collect()
+    plan.images.iter().map(|image| assemble_one(image, solved, worker, epoch, inline, imports)).collect()
 }
 
 fn assemble_one(
@@ -32,6 +42,8 @@ fn assemble_one(
     solved: &Solved,
     worker: &LinuxWorker,
     epoch: Option<i64>,
+    inline: Option<&Inline<'_>>,
+    imports: &Imports,
 ) -> Result<Assembled, CommandError> {
     let layers = solved.outputs.get(&plan.root).map(|output| output.layers().to_vec()).unwrap_or_default();
     let mut config = plan.config.clone();
@@ -64,34 +76,49 @@ fn assemble_one(
 
     let mut exported = Vec::with_capacity(layers.len());
     for layer in &layers {
-        exported.push(export_layer(layer, worker)?);
+        exported.push(export_layer(layer, worker, imports)?);
+    }
+    match inline {
+        Some(inline) => {
+            let state = |(layer, exported): (&Layer, &ExportLayer)| ImageLayerState {
+                snapshot: layer.snapshot.clone(),
+                tar_size_bytes: exported.tar_size_bytes,
+            };
+            let states: Vec<_> = layers.iter().zip(&exported).map(state).collect();
+            put_inline(&mut config, &states, inline.results, inline.compression.clone())
+                .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
+        }
+        // That of the base image speaks of the base image.
+        None => remove_inline(&mut config),
     }
     let image = ExportImage { platform: plan.platform.clone(), config, layers: exported };
     Ok(Assembled { image, layers, created })
 }
 
-/// A layer of a base by the blob that it came as, a layer made here by its directory.
-fn export_layer(layer: &Layer, worker: &LinuxWorker) -> Result<ExportLayer, CommandError> {
-    if let (Some(diff_id), Some(blob)) = (&layer.diff_id, &layer.blob) {
-        return Ok(ExportLayer {
-            diff_id: diff_id.clone(),
-            tar_size_bytes: 0,
-            content: LayerContent::Blob(BlobDescriptor {
-                media_type: blob.media_type.clone(),
-                digest: blob.digest.clone(),
-                size_bytes: blob.size,
-            }),
-        });
+/// A layer of a base by the blob that it came as, a layer that a step made by its directory, even if it is not here yet.
+fn export_layer(layer: &Layer, worker: &LinuxWorker, imports: &Imports) -> Result<ExportLayer, CommandError> {
+    let blob = layer.blob.as_ref().map(|blob| BlobDescriptor {
+        media_type: blob.media_type.clone(),
+        digest: blob.digest.clone(),
+        size_bytes: blob.size,
+    });
+    if let (false, Some(diff_id), Some(blob)) = (layer.is_of_step(), &layer.diff_id, &blob) {
+        let content = LayerContent::Blob(blob.clone());
+        return Ok(ExportLayer { diff_id: diff_id.clone(), tar_size_bytes: 0, content });
     }
     let identity = worker.digests().wait(layer).map_err(|error| {
         CommandError::from_error(ErrorKind::Build, &error)
             .hint("`bake fsck` takes damaged layers out of the store, and the next build makes them again")
     })?;
-    Ok(ExportLayer {
-        diff_id: identity.diff_id,
-        tar_size_bytes: identity.tar_size_bytes,
-        content: LayerContent::Snapshot(layer.snapshot.clone()),
-    })
+    let snapshot = layer.snapshot.clone();
+    let content = match blob {
+        Some(blob) if imports.is_elsewhere(layer) => {
+            let compression = imports.layer_entry(layer).and_then(|entry| entry.compression);
+            LayerContent::Elsewhere { snapshot, blob, compression }
+        }
+        _ => LayerContent::Snapshot(snapshot),
+    };
+    Ok(ExportLayer { diff_id: identity.diff_id, tar_size_bytes: identity.tar_size_bytes, content })
 }
 
 /// Bases may have fewer history entries than layers (OCI allows it); the new entries must still meet their layers.

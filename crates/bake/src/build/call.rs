@@ -22,7 +22,7 @@ pub(crate) fn call(request: &BuildRequest, host: &Host, colour: Colour) -> Resul
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
     let images = images(request, host);
-    let input = read::read(request, &worker(request, host, &images)?, &progress)?;
+    let input = read::read(request, &worker(request, host, &images, None)?, &progress)?;
     progress.finish(None);
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
     let resolver = resolver(request, &images, &input);

@@ -1,5 +1,6 @@
 //! Sends the images where they were asked for.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::num::NonZeroUsize;
@@ -9,14 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
-use bake_exporter::{ArchiveKind, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter, Pusher, Stored};
+use bake_exporter::{
+    ArchiveKind, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter, LayerContent, Pusher, Stored,
+};
 use bake_graph::StepLabel;
-use bake_oci::Digest;
+use bake_oci::{Digest, Reference};
+use bake_solver::{BuildEvent, EventSink, Layer};
 use bake_worker::Images;
 
 use super::assemble::Assembled;
 use crate::settings::BuildRequest;
-use crate::wiring::Host;
+use crate::wiring::{Host, store_failed};
 
 /// What came of the exports.
 #[derive(Debug, Default)]
@@ -31,12 +35,11 @@ pub(super) fn export(
     assembled: &[Assembled],
     request: &BuildRequest,
     host: &Host,
-    images: &Images,
+    images: &Arc<Images>,
     progress: &Progress,
     cancelled: &AtomicBool,
 ) -> Result<Exported, CommandError> {
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let exporter = Exporter::new(host.store.clone(), host.format, threads).with_index(request.multi_platform);
+    let exporter = exporter(request, host);
     let exports: Vec<ExportImage> = assembled.iter().map(|assembled| assembled.image.clone()).collect();
     let context = Context { assembled, exports: &exports, request, host, images, exporter: &exporter, cancelled };
     let mut outcome = Exported::default();
@@ -63,6 +66,19 @@ pub(super) fn export(
     Ok(outcome)
 }
 
+/// What turns results into images and blobs.
+pub(super) fn exporter(request: &BuildRequest, host: &Host) -> Exporter {
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Exporter::new(host.store.clone(), host.format, threads).with_index(request.multi_platform)
+}
+
+/// The form that steps' layers have as blobs, if it is the same wherever the image goes.
+pub(super) fn common_compression(exports: &[ExportSpec]) -> Option<String> {
+    let mut forms = exports.iter().map(|export| export.compression.compression().id());
+    let first = forms.next()?;
+    forms.all(|form| form == first).then_some(first)
+}
+
 fn describe(spec: &ExportSpec) -> String {
     match &spec.target {
         ExportTarget::Store => "exporting to the local store".into(),
@@ -80,7 +96,7 @@ struct Context<'a> {
     exports: &'a [ExportImage],
     request: &'a BuildRequest,
     host: &'a Host,
-    images: &'a Images,
+    images: &'a Arc<Images>,
     exporter: &'a Exporter,
     cancelled: &'a AtomicBool,
 }
@@ -115,25 +131,12 @@ impl Context<'_> {
                 let layers: Vec<_> =
                     self.assembled.iter().flat_map(|assembled| assembled.layers.iter().cloned()).collect();
                 self.images
-                    .remember_origins(&layers)
+                    .remember_origins(&layers, step, progress)
                     .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
                 exported.tags.extend(names.iter().map(bake_oci::Reference::familiar));
                 Ok(Some(stored))
             }
-            ExportTarget::Registry => {
-                let stored = self.blobs(spec, progress, step)?;
-                let (runtime, client) =
-                    self.host.network.start().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
-                for name in names {
-                    let quiet: Arc<bake_exporter::PushProgress> = Arc::new(|_, _, _| {});
-                    let digest = self
-                        .exporter
-                        .push(&stored, name, Pusher { runtime, client }, &quiet)
-                        .map_err(|error| failed(&error))?;
-                    exported.destinations.push(format!("pushed {}@{digest}", name.familiar()));
-                }
-                Ok(Some(stored))
-            }
+            ExportTarget::Registry => self.registry(spec, exported, progress, step).map(Some),
             ExportTarget::OciArchive(path) => {
                 self.archive(spec, ArchiveKind::Oci, path.as_deref(), progress, step, exported)
             }
@@ -189,6 +192,82 @@ impl Context<'_> {
         Ok(Some(stored))
     }
 
+    /// Pushes. What the registry has, or can take over from another of its repositories, is not fetched for it.
+    fn registry(
+        &self,
+        spec: &ExportSpec,
+        exported: &mut Exported,
+        progress: &Progress,
+        step: bake_graph::VertexId,
+    ) -> Result<Stored, CommandError> {
+        let absent = self.absent(spec)?;
+        let sizes =
+            absent.iter().map(|(digest, layer)| (digest.clone(), layer.blob.as_ref().map_or(0, |blob| blob.size)));
+        let exporter = self.exporter.clone().with_absent(sizes.collect());
+        for layer in self.assembled.iter().flat_map(|assembled| &assembled.layers) {
+            if !layer.blob.as_ref().is_some_and(|blob| absent.contains_key(&blob.digest)) {
+                self.layer_in_store(layer, progress, step)?;
+            }
+        }
+        let stored = exporter
+            .with_blobs(self.exports, spec.compression, &self.request.annotations)
+            .map_err(|error| failed(&error))?;
+        let (runtime, client) =
+            self.host.network.start().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
+        for name in &self.request.tags {
+            let quiet: Arc<bake_exporter::PushProgress> = Arc::new(|_, _, _| {});
+            let pusher = Pusher::new(runtime, client)
+                .with_mount_from(self.repositories(name, absent.keys()))
+                .with_bring(self.bring(&absent));
+            let digest = exporter.push(&stored, name, &pusher, &quiet).map_err(|error| failed(&error))?;
+            exported.destinations.push(format!("pushed {}@{digest}", name.familiar()));
+        }
+        Ok(stored)
+    }
+
+    /// The layers whose blobs are in the wanted form in some registry, but not in the store.
+    fn absent(&self, spec: &ExportSpec) -> Result<HashMap<Digest, Layer>, CommandError> {
+        let form = spec.compression.compression().id();
+        let mut absent = HashMap::new();
+        for assembled in self.assembled {
+            for (layer, exported) in assembled.layers.iter().zip(&assembled.image.layers) {
+                let Some(blob) = &layer.blob else { continue };
+                let as_it_is = match &exported.content {
+                    LayerContent::Elsewhere { compression, .. } => compression.as_ref() == Some(&form),
+                    LayerContent::Blob(_) => !spec.compression.force,
+                    LayerContent::Snapshot(_) => false,
+                };
+                if as_it_is && self.host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error))?.is_none()
+                {
+                    absent.insert(blob.digest.clone(), layer.clone());
+                }
+            }
+        }
+        Ok(absent)
+    }
+
+    /// The repositories of the registry of `name` that are known to have blobs.
+    fn repositories<'a>(&self, name: &Reference, blobs: impl Iterator<Item = &'a Digest>) -> HashMap<Digest, String> {
+        blobs
+            .filter_map(|digest| {
+                let reference = Reference::parse(&self.images.registry_of(digest)?).ok()?;
+                let same = reference.registry() == name.registry();
+                same.then(|| (digest.clone(), reference.repository().to_owned()))
+            })
+            .collect()
+    }
+
+    /// Fetches a blob that the registry turns out to need.
+    fn bring(&self, absent: &HashMap<Digest, Layer>) -> Arc<bake_exporter::BringBlob> {
+        let (images, absent) = (Arc::clone(self.images), absent.clone());
+        Arc::new(move |digest| match absent.get(digest) {
+            Some(layer) => images
+                .fetch_layer(layer, bake_graph::VertexId(0), &Unseen)
+                .map_err(|error| std::io::Error::other(bake::error::chain_text(&error))),
+            None => Ok(()),
+        })
+    }
+
     /// The images with every layer as a blob; those of bases are fetched where only the registry has them.
     fn blobs(
         &self,
@@ -197,15 +276,26 @@ impl Context<'_> {
         step: bake_graph::VertexId,
     ) -> Result<Stored, CommandError> {
         for layer in self.assembled.iter().flat_map(|assembled| &assembled.layers) {
-            if let Some(blob) = &layer.blob {
-                self.images
-                    .fetch(blob, step, progress)
-                    .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
-            }
+            self.layer_in_store(layer, progress, step)?;
         }
         self.exporter
             .with_blobs(self.exports, spec.compression, &self.request.annotations)
             .map_err(|error| failed(&error))
+    }
+
+    /// Makes sure that a layer can be made a blob: one of a base is one, one of a step has its directory.
+    fn layer_in_store(
+        &self,
+        layer: &Layer,
+        progress: &Progress,
+        step: bake_graph::VertexId,
+    ) -> Result<(), CommandError> {
+        let result = match &layer.blob {
+            None => Ok(()),
+            Some(_) if layer.is_of_step() => self.images.bring(std::slice::from_ref(layer), step, progress),
+            Some(blob) => self.images.fetch(blob, step, progress),
+        };
+        result.map_err(|error| CommandError::from_error(ErrorKind::Build, &error))
     }
 
     fn directories(
@@ -225,6 +315,14 @@ impl Context<'_> {
         }
         path.join(assembled.image.platform.to_string().replace('/', "_"))
     }
+}
+
+/// Drops events: the display cannot be reached from the threads of a push.
+#[derive(Debug)]
+struct Unseen;
+
+impl EventSink for Unseen {
+    fn send(&self, _: BuildEvent) {}
 }
 
 /// Writes to a file (complete, or not at all, even when it is cancelled) or to standard output.

@@ -2,6 +2,7 @@
 //! images only what planning asks for is looked at.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bake::cli::ListFormat;
@@ -12,10 +13,11 @@ use bake::ui::sanitize::sanitize_line;
 use bake::ui::why::{ago, short_reason};
 use bake_graph::VertexId;
 use bake_solver::{Explanation, Forecast, PlannedStep};
-use bake_worker::StoreCache;
 use serde::Serialize;
 
-use super::{images, plan_options, problems, read, report_problems, resolver, warn_unmatched_filters, worker};
+use super::{
+    cache, layout_images, plan_options, problems, read, report_problems, resolver, warn_unmatched_filters, worker,
+};
 use crate::commands::table::{Table, json_lines};
 use crate::settings::BuildRequest;
 use crate::wiring::Host;
@@ -46,8 +48,10 @@ pub(crate) fn plan(
 ) -> Result<(), CommandError> {
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
-    let images = images(request, host);
-    let worker = worker(request, host, &images)?;
+    let images = layout_images(request, host);
+    let imported = cache::Imported::begin(request, host, &images.cancelled())?;
+    let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
+    let worker = worker(request, host, &images, Some(&imported))?;
     let input = read::read(request, &worker, &progress)?;
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
     report_problems(&dockerfile, &progress)?;
@@ -57,7 +61,9 @@ pub(crate) fn plan(
     warn_unmatched_filters(request, &dockerfile, &progress);
     let worker = worker.with_contexts(input.contexts);
     let targets: Vec<VertexId> = plan.images.iter().map(|image| image.root).collect();
-    let cache = StoreCache::new(host.store.clone());
+    let (told, imports) = (imported.told(), &imported.steps);
+    let waiting = || cache::Imported::tell(told, imports, &progress);
+    let cache = imported.cache(host, &waiting);
     let steps = bake_solver::plan(&plan.graph, &targets, &worker, &cache, &progress).map_err(|(step, error)| {
         let name = plan.graph.vertex(step).label.to_string();
         CommandError::build(format!("cannot plan `{}`: {error}", sanitize_line(&name))).hints(error.hints.clone())

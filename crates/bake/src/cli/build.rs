@@ -106,6 +106,25 @@ pub struct BuildArguments {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = truth, help_heading = "Cache")]
     pub pull: bool,
 
+    /// Use results that were exported with `--cache-to`, here or elsewhere: `type=registry,ref=NAME` (or the name alone, also
+    /// that of an image with an inline cache), `type=local,src=DIR`. May be given several times; the first that has a
+    /// result is used.
+    #[arg(long, value_name = "SPEC", help_heading = "Cache")]
+    pub cache_from: Vec<String>,
+
+    /// Leave results for other machines: `type=registry,ref=NAME` (or the name alone), `type=local,dest=DIR`, or
+    /// `type=inline` in the image itself. With `mode=max` not only those in the image, but those of all steps.
+    #[arg(long, value_name = "SPEC", help_heading = "Cache")]
+    pub cache_to: Vec<String>,
+
+    /// Fill new cache mounts (`RUN --mount=type=cache`) with what `--cache-mounts-to` exported.
+    #[arg(long, value_name = "SPEC", help_heading = "Cache")]
+    pub cache_mounts_from: Vec<String>,
+
+    /// Leave the content of the cache mounts of this build for other machines, to a place as for `--cache-to`.
+    #[arg(long, value_name = "SPEC", help_heading = "Cache")]
+    pub cache_mounts_to: Vec<String>,
+
     /// The network that `RUN` steps see.
     #[arg(long, value_name = "MODE", default_value = "default", help_heading = "RUN steps")]
     pub network: NetworkMode,

@@ -42,8 +42,6 @@ const ANY_TRUTH: &[&str] = &["false", "0", "f", "F", "FALSE", "False", "true", "
 const BUILD: &[Flag] = &[
     flag("attest", Value::Required, &["type=provenance,disabled=true", "type=sbom,disabled=true"]),
     flag("builder", Value::Required, &["default"]),
-    flag("cache-from", Value::Required, &[]),
-    flag("cache-to", Value::Required, &[]),
     flag("cgroup-parent", Value::Required, &[""]),
     // There is no daemon to send a context to, so there is nothing to compress.
     flag("compress", Value::None, ANY_TRUTH),

@@ -13,7 +13,7 @@ use bake_graph::VertexId;
 use bake_oci::manifest::descriptor_digest;
 use bake_oci::{DiffId, ImageLayer};
 use bake_solver::LayerBlob;
-use bake_store::{BlobDescriptor, Snapshot, Store};
+use bake_store::{BlobDescriptor, Snapshot};
 use bake_worker::Images;
 
 use super::stored::{PlatformImage, StoredImage};
@@ -66,7 +66,7 @@ fn layers(
     for layer in &platform.layers {
         let blob = blob(layer)?;
         let there = host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error))?.is_some();
-        let made = if there { None } else { made_by_step(&host.store, &layer.diff_id)? };
+        let made = if there { None } else { made_by_step(images, &layer.diff_id, progress, step)? };
         if !there && made.is_none() {
             missing.push(blob.clone());
         }
@@ -104,12 +104,17 @@ fn descriptor(blob: &LayerBlob) -> BlobDescriptor {
     BlobDescriptor { media_type: blob.media_type.clone(), digest: blob.digest.clone(), size_bytes: blob.size }
 }
 
-/// The directory of a layer that a step made. Unpacked layers are left out: their archive cannot always be made again
-/// byte for byte, since others wrote it.
-pub(super) fn made_by_step(store: &Store, diff_id: &DiffId) -> Result<Option<Snapshot>, CommandError> {
-    let snapshots = store.snapshots_by_diff_id(diff_id).map_err(|error| store_failed(&error))?;
-    Ok(snapshots.into_iter().find(|snapshot| {
-        let id = snapshot.record.id.as_str();
-        !id.starts_with("layer-") && !id.starts_with("chain-")
-    }))
+/// The directory of a layer that a step made, here or on another machine; one that was left at a registry is brought.
+pub(super) fn made_by_step(
+    images: &Images,
+    diff_id: &DiffId,
+    progress: &Progress,
+    step: VertexId,
+) -> Result<Option<Snapshot>, CommandError> {
+    let made = || images.made_by_step(diff_id).map_err(|error| image_failed(&error));
+    match made()? {
+        Some(snapshot) => Ok(Some(snapshot)),
+        None if images.bring_left(diff_id, step, progress).map_err(|error| image_failed(&error))? => made(),
+        None => Ok(None),
+    }
 }

@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Res
         });
         let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
         transfer::exporter(host)
-            .push(&ready, &name, Pusher { runtime, client }, &told)
+            .push(&ready, &name, &Pusher::new(runtime, client), &told)
             .map_err(|error| transfer::export_failed(&error))
     })?;
     progress.finish(None);

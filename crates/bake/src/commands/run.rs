@@ -57,6 +57,7 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
         agents: BTreeMap::new(),
         resolv_conf: resolv_conf(),
         shm_size_bytes: None,
+        imported_mounts: None,
         git_environment: Vec::new(),
     });
     let started = |running: Killer| *killer.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
@@ -126,9 +127,9 @@ fn directories(
     let mut missing = Vec::new();
     for layer in &image.image().layers {
         let diff_id = Some(layer.diff_id.clone());
-        if let Some(made) = complete::made_by_step(&host.store, &layer.diff_id)? {
+        if let Some(made) = complete::made_by_step(images, &layer.diff_id, progress, step)? {
             let (snapshot, tree) = (made.record.id, made.record.tree);
-            layers.push(Layer { snapshot, tree, diff_id, blob: None, created_ns: None });
+            layers.push(Layer { snapshot, tree, diff_id, tar_size_bytes: None, blob: None, created_ns: None });
             continue;
         }
         let blob = complete::blob(layer)?;
@@ -137,7 +138,7 @@ fn directories(
             missing.push(blob.clone());
         }
         let tree = TreeDigest::of(format!("image layer {}", layer.diff_id).as_bytes());
-        layers.push(Layer { snapshot, tree, diff_id, blob: Some(blob), created_ns: None });
+        layers.push(Layer { snapshot, tree, diff_id, tar_size_bytes: None, blob: Some(blob), created_ns: None });
     }
     complete::fetch(&missing, image, images, progress, step)?;
     images.directories(&layers, step, progress).map_err(|error| transfer::image_failed(&error))

@@ -1,0 +1,191 @@
+//! The solver's view: results of the local store first, then those of imports, and a list of what a build used.
+
+use std::collections::HashMap;
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bake_graph::Component;
+use bake_oci::{CacheKey, SnapshotId, TreeDigest};
+use bake_solver::{CacheError, CacheStore, Layer, NewRecord, Notes, PastRecord, PathList, Wanted};
+use bake_store::{Store, StoreError};
+
+use crate::document::StepResult;
+use crate::import::Imports;
+
+/// Results of a local cache and, where that has none, of imports.
+pub struct ImportingCache<'a, C> {
+    local: C,
+    imports: Arc<Imports>,
+    /// Called before the first lookup in an import that may have to wait.
+    before_waiting: &'a (dyn Fn() + Sync),
+}
+
+impl<C: std::fmt::Debug> std::fmt::Debug for ImportingCache<'_, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImportingCache").field("local", &self.local).field("imports", &self.imports).finish()
+    }
+}
+
+impl<'a, C: CacheStore> ImportingCache<'a, C> {
+    /// Looks into `local`, then into `imports`, before which `before_waiting` is called each time.
+    pub fn new(local: C, imports: Arc<Imports>, before_waiting: &'a (dyn Fn() + Sync)) -> Self {
+        Self { local, imports, before_waiting }
+    }
+}
+
+impl<C: CacheStore> CacheStore for ImportingCache<'_, C> {
+    fn lookup(&self, key: &CacheKey) -> Result<Option<Layer>, CacheError> {
+        if let Some(layer) = self.local.lookup(key)? {
+            return Ok(Some(layer));
+        }
+        if self.imports.is_empty() {
+            return Ok(None);
+        }
+        (self.before_waiting)();
+        Ok(self.imports.lookup(key))
+    }
+
+    fn record(&self, record: NewRecord<'_>) -> Result<(), CacheError> {
+        if self.imports.is_elsewhere(record.layer) {
+            self.imports.later(result_of(&record));
+            return Ok(());
+        }
+        self.local.record(record)
+    }
+
+    fn nearest(&self, wanted: &Wanted) -> Result<Vec<PastRecord>, CacheError> {
+        self.local.nearest(wanted)
+    }
+
+    fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {
+        self.local.selection(digest)
+    }
+
+    fn lock(&self, key: &CacheKey, waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {
+        self.local.lock(key, waiting)
+    }
+}
+
+/// Writes down which results a build used, for an export.
+#[derive(Debug)]
+pub struct UsedResults<C> {
+    cache: C,
+    used: Mutex<HashMap<SnapshotId, Vec<Used>>>,
+}
+
+#[derive(Debug, Clone)]
+enum Used {
+    /// A result from before, found under this key.
+    Found(CacheKey, Layer),
+    /// A result that was recorded in this build.
+    Recorded(Box<StepResult>),
+}
+
+impl<C: CacheStore> UsedResults<C> {
+    /// Over `cache`.
+    pub fn new(cache: C) -> Self {
+        Self { cache, used: Mutex::default() }
+    }
+
+    /// The results, each once, with everything that is known of it.
+    pub fn results(&self, store: &Store, imports: &Imports) -> Result<Vec<StepResult>, StoreError> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut results: BTreeMap<_, StepResult> = BTreeMap::new();
+        for used in used.into_values().flatten() {
+            let result = match used {
+                Used::Recorded(result) => Some(*result),
+                Used::Found(key, layer) => match found(store, &key, &layer)? {
+                    Some(result) => Some(result),
+                    None => imports.result(&key).map(|result| StepResult { layer, ..result }),
+                },
+            };
+            let Some(mut result) = result else { continue };
+            // One result is found under one key and then recorded under another.
+            match results.entry((result.layer.snapshot.clone(), result.definition)) {
+                Entry::Occupied(mut known) => known.get_mut().keys.append(&mut result.keys),
+                Entry::Vacant(place) => {
+                    place.insert(result);
+                }
+            }
+        }
+        for result in results.values_mut() {
+            result.keys.sort_unstable();
+            result.keys.dedup();
+        }
+        Ok(results.into_values().collect())
+    }
+
+    fn note(&self, snapshot: &SnapshotId, used: Used) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).entry(snapshot.clone()).or_default().push(used);
+    }
+}
+
+/// What the local store says of a result that was found under `key`; `None` if it is another one by now.
+fn found(store: &Store, key: &CacheKey, layer: &Layer) -> Result<Option<StepResult>, StoreError> {
+    let Some(record) = store.cache_lookup(key)? else { return Ok(None) };
+    let known: Option<Layer> = serde_json::from_slice(&record.result).ok();
+    if known.is_none_or(|known| known.snapshot != layer.snapshot) {
+        return Ok(None);
+    }
+    Ok(Some(StepResult {
+        layer: layer.clone(),
+        keys: record.keys,
+        definition: record.definition,
+        description: record.description,
+        // Another version may have written them in another form; they only explain.
+        components: serde_json::from_slice(&record.components).unwrap_or_default(),
+    }))
+}
+
+impl<C: CacheStore> CacheStore for UsedResults<C> {
+    fn lookup(&self, key: &CacheKey) -> Result<Option<Layer>, CacheError> {
+        let found = self.cache.lookup(key)?;
+        if let Some(layer) = &found {
+            self.note(&layer.snapshot, Used::Found(*key, layer.clone()));
+        }
+        Ok(found)
+    }
+
+    fn record(&self, record: NewRecord<'_>) -> Result<(), CacheError> {
+        let result = result_of(&record);
+        self.cache.record(record)?;
+        self.note(&result.layer.snapshot.clone(), Used::Recorded(Box::new(result)));
+        Ok(())
+    }
+
+    fn nearest(&self, wanted: &Wanted) -> Result<Vec<PastRecord>, CacheError> {
+        self.cache.nearest(wanted)
+    }
+
+    fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {
+        self.cache.selection(digest)
+    }
+
+    fn lock(&self, key: &CacheKey, waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {
+        self.cache.lock(key, waiting)
+    }
+}
+
+/// A record as the solver hands it over.
+pub(crate) fn record_of(result: &StepResult) -> NewRecord<'_> {
+    NewRecord {
+        keys: &result.keys,
+        definition: result.definition,
+        description: result.description.clone(),
+        components: &result.components,
+        // Documents hold no names of files; a later miss is explained by the components alone.
+        notes: Notes::default(),
+        layer: &result.layer,
+    }
+}
+
+fn result_of(record: &NewRecord<'_>) -> StepResult {
+    let components: &[Component] = record.components;
+    StepResult {
+        layer: record.layer.clone(),
+        keys: record.keys.to_vec(),
+        definition: record.definition,
+        description: record.description.clone(),
+        components: components.to_vec(),
+    }
+}
