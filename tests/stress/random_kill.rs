@@ -87,7 +87,7 @@ fn attack(
         builds.push(start(command)?);
     }
     let stop = AtomicBool::new(false);
-    let (problems, any, pruned) = std::thread::scope(|scope| {
+    let (problems, any, loop_end) = std::thread::scope(|scope| {
         let prunes = scope.spawn(|| prune_until(ground, store, all, moment.filter(|_| kill_prune), &stop));
         let mut killed = [false; BUILDS];
         if let Some(moment) = moment {
@@ -114,7 +114,7 @@ fn attack(
         stop.store(true, Ordering::SeqCst);
         (problems, killed.contains(&true), prunes.join())
     });
-    let (prunes, killed) = pruned.map_err(|_| "the prune loop panicked")??;
+    let (prunes, killed) = loop_end.map_err(|_| "the prune loop panicked")??;
     tally.add("prunes", prunes);
     tally.add("prunes killed", killed);
     check(problems.is_empty(), || problems.join("\n"))?;

@@ -192,11 +192,11 @@ pub struct StepResult {
 
 impl Document {
     /// A document of results with their layers, and of cache mounts, in canonical order.
-    pub fn new(results: Vec<(StepResult, LayerEntry)>, mounts: Vec<MountEntry>) -> Self {
+    pub fn new(results: &[(StepResult, LayerEntry)], mounts: Vec<MountEntry>) -> Self {
         let mut layers: Vec<LayerEntry> = results.iter().map(|(_, layer)| layer.clone()).collect();
         // Two steps can make the same archive at different times; the image says when, so they stay apart.
-        layers.sort_by(|a, b| a.order().cmp(&b.order()));
-        layers.dedup_by(|a, b| a.order() == b.order());
+        layers.sort_by_key(LayerEntry::order);
+        layers.dedup_by_key(|layer| layer.order());
         let positions: HashMap<_, usize> =
             layers.iter().enumerate().map(|(position, layer)| (layer.order(), position)).collect();
         let mut records: Vec<RecordEntry> = results

@@ -22,7 +22,7 @@ const LOOK_UP: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Imports {
     store: Store,
-    imports: Vec<Arc<Import>>,
+    sources: Vec<Arc<Import>>,
     /// Results that were used and are not in the store yet, by layer.
     waiting: Mutex<HashMap<SnapshotId, Vec<StepResult>>>,
 }
@@ -84,23 +84,23 @@ impl Imports {
     /// When `cancelled` is set, nobody waits for them any longer.
     pub fn begin(store: Store, sources: Vec<ImportSource>, cancelled: &Arc<AtomicBool>) -> Arc<Self> {
         let begin = |source| Import::begin(source, Arc::clone(cancelled));
-        let imports: Vec<Arc<Import>> = sources.into_iter().map(begin).collect();
-        Arc::new(Self { store, imports, waiting: Mutex::default() })
+        let sources: Vec<Arc<Import>> = sources.into_iter().map(begin).collect();
+        Arc::new(Self { store, sources, waiting: Mutex::default() })
     }
 
     /// Whether there is any.
     pub fn is_empty(&self) -> bool {
-        self.imports.is_empty()
+        self.sources.is_empty()
     }
 
     /// Whether all of them have been read, or not.
     pub fn is_read(&self) -> bool {
-        self.imports.iter().all(|import| !matches!(*import.lock(), State::Reading))
+        self.sources.iter().all(|import| !matches!(*import.lock(), State::Reading))
     }
 
     /// Waits until all are read, and says how each went.
     pub fn wait(&self) -> Vec<ImportReport> {
-        self.imports.iter().map(|import| import.report(import.wait())).collect()
+        self.sources.iter().map(|import| import.report(import.wait())).collect()
     }
 
     /// The imports that did not give what they promised, each with what happened. They are not asked any more.
@@ -109,7 +109,7 @@ impl Imports {
             State::Broken(_, problem) => Some(format!("the cache {} is incomplete: {problem}", import.backend.name())),
             _ => None,
         };
-        self.imports.iter().filter_map(broken).collect()
+        self.sources.iter().filter_map(broken).collect()
     }
 
     /// The layer recorded under `key` in the first import that has it. Nothing is fetched.
@@ -123,7 +123,7 @@ impl Imports {
 
     /// The result recorded under `key`.
     pub fn result(&self, key: &CacheKey) -> Option<StepResult> {
-        self.imports.iter().find_map(|import| {
+        self.sources.iter().find_map(|import| {
             let State::Ready(contents) = import.wait() else { return None };
             let record = contents.document.records.get(*contents.records.get(key)?)?;
             Some(StepResult {
@@ -145,7 +145,7 @@ impl Imports {
 
     /// A cache mount's entry, from the first import that has one.
     pub fn mount_entry(&self, id: &str) -> Option<crate::document::MountEntry> {
-        self.imports.iter().find_map(|import| {
+        self.sources.iter().find_map(|import| {
             let State::Ready(contents) = import.wait() else { return None };
             contents.document.mounts.get(*contents.mounts.get(id)?).cloned()
         })
@@ -176,7 +176,7 @@ impl Imports {
     }
 
     fn mark_broken(&self, blob: &Digest, problem: &str) {
-        for import in &self.imports {
+        for import in &self.sources {
             let mut state = import.lock();
             if let State::Ready(contents) = &*state
                 && contents.blobs.contains_key(blob)
@@ -187,7 +187,7 @@ impl Imports {
     }
 
     fn holder(&self, blob: &Digest) -> Option<(&Arc<Import>, Arc<Contents>)> {
-        self.imports.iter().find_map(|import| {
+        self.sources.iter().find_map(|import| {
             let contents = match &*import.lock() {
                 State::Ready(contents) | State::Broken(contents, _) => Arc::clone(contents),
                 _ => return None,
@@ -198,7 +198,7 @@ impl Imports {
 
     fn fetch_from(&self, blob: &LayerBlob, store: &Store, progress: &ImportProgress<'_>) -> Result<(), ImportError> {
         let mut failure: Option<ImportError> = None;
-        for import in &self.imports {
+        for import in &self.sources {
             let (State::Ready(contents) | State::Broken(contents, _)) = import.state() else { continue };
             let Some(known) = contents.blobs.get(&blob.digest) else { continue };
             match import.backend.fetch_blob(known, store, &|_, bytes| progress(bytes)) {

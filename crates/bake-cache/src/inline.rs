@@ -91,7 +91,7 @@ pub(crate) fn document_of(config: &ImageConfig, manifest: &ImageManifest) -> Res
     let Some(value) = config.extra.get(INLINE_FIELD) else { return Ok(None) };
     let syntax = |source| DocumentError::Json(bake_oci::JsonError::Syntax { what: "inline cache", source });
     let inline: Inline = serde_json::from_value(value.clone()).map_err(syntax)?;
-    let mut document = Document::new(Vec::new(), Vec::new());
+    let mut document = Document::new(&[], Vec::new());
     for layer in inline.layers {
         let entry = manifest.layers().get(layer.position).zip(config.rootfs.diff_ids.get(layer.position));
         let Some((descriptor, diff_id)) = entry else {

@@ -60,7 +60,7 @@ impl LocalBackend {
         let bytes = match read_limited(&path, MANIFEST_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(at(&path, error)),
+            Err(error) => return Err(at(&path, &error)),
         };
         match OciDocument::parse(&bytes, None)? {
             OciDocument::Index(index) => Ok(Some(*index)),
@@ -76,7 +76,7 @@ impl LocalBackend {
     /// Reads a small blob, verified.
     fn small(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, Cause> {
         let path = self.directory.join(blob_path(digest));
-        let bytes = read_limited(&path, limit).map_err(|error| at(&path, error))?;
+        let bytes = read_limited(&path, limit).map_err(|error| at(&path, &error))?;
         let mut digester = bake_oci::Digester::for_algorithm(digest.algorithm());
         digester.update(&bytes);
         let actual = digester.finish();
@@ -84,18 +84,17 @@ impl LocalBackend {
     }
 
     fn read(&self) -> Result<Option<Vec<u8>>, Cause> {
-        let digest = match &self.digest {
-            Some(digest) => digest.clone(),
-            None => {
-                let Some(index) = self.index()? else { return Ok(None) };
-                match index.manifests().iter().find(|entry| self.is_named(entry)) {
-                    Some(entry) => descriptor_digest(entry)?,
-                    // A layout that another tool wrote may have a single cache without a name.
-                    None => match index.manifests().as_slice() {
-                        [only] if only.annotations().is_none() && self.tag == "latest" => descriptor_digest(only)?,
-                        _ => return Ok(None),
-                    },
-                }
+        let digest = if let Some(digest) = &self.digest {
+            digest.clone()
+        } else {
+            let Some(index) = self.index()? else { return Ok(None) };
+            match index.manifests().iter().find(|entry| self.is_named(entry)) {
+                Some(entry) => descriptor_digest(entry)?,
+                // A layout that another tool wrote may have a single cache without a name.
+                None => match index.manifests().as_slice() {
+                    [only] if only.annotations().is_none() && self.tag == "latest" => descriptor_digest(only)?,
+                    _ => return Ok(None),
+                },
             }
         };
         let reader = Reader {
@@ -118,10 +117,10 @@ impl LocalBackend {
         progress: &Progress<'_>,
     ) -> Result<(), Cause> {
         let manifest = manifest_of(document, blobs)?;
-        fs::create_dir_all(&self.directory).map_err(|error| at(&self.directory, error))?;
+        fs::create_dir_all(&self.directory).map_err(|error| at(&self.directory, &error))?;
         let lock_path = self.directory.join(LOCK_FILE);
-        let lock = File::create(&lock_path).map_err(|error| at(&lock_path, error))?;
-        lock.lock().map_err(|error| at(&lock_path, error))?;
+        let lock = File::create(&lock_path).map_err(|error| at(&lock_path, &error))?;
+        lock.lock().map_err(|error| at(&lock_path, &error))?;
         for blob in blobs {
             if !self.has(blob) {
                 let content = store.read_blob(&blob.digest)?;
@@ -156,7 +155,7 @@ impl LocalBackend {
     fn place(&self, name: &str, content: &mut dyn Read) -> Result<(), Cause> {
         let target = self.directory.join(name);
         let parent = target.parent().unwrap_or(&self.directory);
-        fs::create_dir_all(parent).map_err(|error| at(parent, error))?;
+        fs::create_dir_all(parent).map_err(|error| at(parent, &error))?;
         let mut partial_name = target.file_name().unwrap_or_default().to_owned();
         partial_name.push(PARTIAL);
         let partial = target.with_file_name(partial_name);
@@ -171,7 +170,7 @@ impl LocalBackend {
             // It is in the way of nobody, and the next export writes over it.
             let _ = fs::remove_file(&partial);
         }
-        written.map_err(|error| at(&target, error))
+        written.map_err(|error| at(&target, &error))
     }
 
     /// Removes blobs that nothing in the index leads to. If one cannot be understood, everything stays.
@@ -243,7 +242,7 @@ impl Backend for LocalBackend {
     fn fetch_blob(&self, blob: &BlobDescriptor, store: &Store, progress: &Progress<'_>) -> Result<(), BackendError> {
         let failed = self.failed("fetch a layer from the cache in");
         let path = self.directory.join(blob_path(&blob.digest));
-        let file = File::open(&path).map_err(|error| failed(at(&path, error)))?;
+        let file = File::open(&path).map_err(|error| failed(at(&path, &error)))?;
         // One byte more than stated is enough to notice that there is more.
         let mut limited = file.take(blob.size_bytes.saturating_add(1));
         store.put_blob(Some(&blob.digest), &mut limited).map_err(|error| {
@@ -272,7 +271,7 @@ impl Backend for LocalBackend {
     }
 }
 
-fn at(path: &Path, error: io::Error) -> Cause {
+fn at(path: &Path, error: &io::Error) -> Cause {
     io::Error::new(error.kind(), format!("`{}`: {error}", path.display())).into()
 }
 

@@ -57,12 +57,15 @@ pub enum FormatError {
     },
 }
 
+/// Reads a blob of a stated size in bytes.
+pub(crate) type ReadBlob<'a> = dyn Fn(&Digest, u64) -> Result<Vec<u8>, Cause> + 'a;
+
 /// Reads what a manifest names.
 pub(crate) struct Reader<'a> {
     /// A manifest, by digest.
     pub(crate) manifest: &'a dyn Fn(&Digest) -> Result<Vec<u8>, Cause>,
     /// A config or document of a stated size.
-    pub(crate) blob: &'a dyn Fn(&Digest, u64) -> Result<Vec<u8>, Cause>,
+    pub(crate) blob: &'a ReadBlob<'a>,
 }
 
 /// The bytes of the manifest for a document over `blobs`.

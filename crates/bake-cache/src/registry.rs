@@ -88,7 +88,9 @@ impl RegistryBackend {
         let quiet: Arc<bake_exporter::PushProgress> = Arc::new(|_, _, _| {});
         push_blobs(store, all, &self.reference, &pusher, &quiet)?;
         // Registries acknowledge whole blobs only, and from other threads than this one.
-        blobs.iter().for_each(|blob| progress(blob, blob.size_bytes));
+        for blob in blobs {
+            progress(blob, blob.size_bytes);
+        }
         runtime.block_on(client.push_manifest(&self.reference, media_type::OCI_MANIFEST, manifest))?;
         Ok(())
     }

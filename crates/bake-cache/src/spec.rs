@@ -215,12 +215,11 @@ impl Fields {
     fn end(&self, place: &Place, export: bool) -> Result<(), String> {
         let Some(key) = self.fields.keys().next() else { return Ok(()) };
         let place_options: &[&str] = match (place, export) {
-            (Place::Inline, _) => &[],
+            // What services are told is theirs to judge.
+            (Place::Inline | Place::S3(_) | Place::Gha(_), _) => &[],
             (Place::Registry { .. }, _) => &["ref", "registry.insecure"],
             (Place::Local { .. }, true) => &["dest", "tag", "reset"],
             (Place::Local { .. }, false) => &["src", "tag", "digest"],
-            // What is left is theirs to judge.
-            (Place::S3(_) | Place::Gha(_), _) => &[],
         };
         let export_options: &[&str] = match (place, export) {
             (_, false) => &[],

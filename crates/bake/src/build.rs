@@ -12,7 +12,7 @@
 //! 7. **commit** (same place): the upper directory is the new snapshot; its diff ID is computed while the next step runs.
 //! 8. **assemble** ([`assemble`]): layers, history and config of each image.
 //! 9. **export** ([`export`]): blobs are compressed when an exporter first needs them.
-//!     Then the build cache ([`cache`]), for which results may also have been imported in 5.
+//!    Then the build cache ([`cache`]), for which results may also have been imported in 5.
 //! 10. **report**: the digest on standard output, everything else on standard error.
 
 mod assemble;
@@ -215,14 +215,14 @@ impl Build<'_> {
             .is_inline()
             .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
         let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports)?;
-        let exported = export::export(&assembled, request, host, images, progress, cancelled)?;
+        let outcome = export::export(&assembled, request, host, images, progress, cancelled)?;
 
         let exporter = export::exporter(request, host);
         let export =
             cache::Export { request, host, images, worker, exporter: &exporter, imported, progress, cancelled };
         export.steps(&results, &assembled)?;
         export.mounts(plan, &solved)?;
-        Ok((solved, exported))
+        Ok((solved, outcome))
     }
 }
 

@@ -12,8 +12,9 @@ use std::sync::{Arc, Once};
 use bake::error::{CommandError, ErrorKind, chain_text};
 use bake::ui::progress::Progress;
 use bake_cache::{
-    Backend, BlobEntry, Document, ExportSpec, ImportReport, ImportSource, ImportingCache, Imports, LayerEntry,
-    LocalBackend, Mode, MountEntry, Place, RegistryBackend, StepResult, UsedResults,
+    Backend, BackendError, BlobEntry, Connection, Document, ExportSpec, GhaBackend, GhaOptions, ImportReport,
+    ImportSource, ImportingCache, Imports, LayerEntry, LocalBackend, Mode, MountEntry, Place, RegistryBackend,
+    S3Backend, S3Options, StepResult, UsedResults,
 };
 use bake_exporter::{ExportError, ExportLayer, Exporter, LayerContent};
 use bake_frontend::Plan;
@@ -25,7 +26,7 @@ use bake_store::BlobDescriptor;
 use bake_worker::{Images, LinuxWorker, StoreCache, cache_mount_id};
 
 use super::assemble::Assembled;
-use crate::settings::BuildRequest;
+use crate::settings::{BuildRequest, variable};
 use crate::wiring::{Host, store_failed};
 
 /// How often a cache mount is packed before it counts as impossible.
@@ -154,10 +155,29 @@ fn backend(
         Place::Local { directory, tag, digest, reset } => {
             Ok(Arc::new(LocalBackend::new(directory.clone(), tag.clone(), digest.clone(), *reset)))
         }
-        Place::S3(_) => Err(CommandError::usage("type=s3 is not supported yet")),
-        Place::Gha(_) => Err(CommandError::usage("type=gha is not supported yet")),
+        Place::S3(attributes) => {
+            let options = S3Options::from_attributes(attributes, &variable).map_err(|error| unusable(&error))?;
+            let backend = S3Backend::new(options, connection(host, cancelled)?).map_err(|error| unusable(&error))?;
+            Ok(Arc::new(backend))
+        }
+        Place::Gha(attributes) => {
+            let options = GhaOptions::from_attributes(attributes, &variable).map_err(|error| unusable(&error))?;
+            let backend = GhaBackend::new(options, connection(host, cancelled)?).map_err(|error| unusable(&error))?;
+            Ok(Arc::new(backend))
+        }
         Place::Inline => Err(CommandError::internal("an inline cache has no place of its own")),
     }
+}
+
+/// How services other than registries are reached: as registries are.
+fn connection<'a>(host: &'a Host, cancelled: &Arc<AtomicBool>) -> Result<Connection<'a>, CommandError> {
+    let (runtime, client) = host.network.start().map_err(|error| failed(&error))?;
+    let (options, runtime) = (client.options(), runtime.handle().clone());
+    Ok(Connection { options, runtime, cancelled: Arc::clone(cancelled) })
+}
+
+fn unusable(error: &BackendError) -> CommandError {
+    CommandError::usage(chain_text(error))
 }
 
 /// What an export of the cache works with.
@@ -187,7 +207,7 @@ impl Export<'_> {
                     let entry = self.layer(&result.layer, spec, step, &mut elsewhere)?;
                     entries.push((result.clone(), entry));
                 }
-                self.write(&Document::new(entries, Vec::new()), &elsewhere, backend, step)
+                self.write(&Document::new(&entries, Vec::new()), &elsewhere, backend, step)
             })?;
         }
         Ok(())
@@ -302,7 +322,7 @@ impl Export<'_> {
                 self.imported.mounts.bring(&blob.digest).map_err(|error| failed(&*error))?;
             }
         }
-        self.write(&Document::new(Vec::new(), entries), &[], backend, step)
+        self.write(&Document::new(&[], entries), &[], backend, step)
     }
 
     /// The content of a cache mount as a blob in the store; `None` if there is none here.

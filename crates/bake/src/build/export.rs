@@ -203,13 +203,13 @@ impl Context<'_> {
         let absent = self.absent(spec)?;
         let sizes =
             absent.iter().map(|(digest, layer)| (digest.clone(), layer.blob.as_ref().map_or(0, |blob| blob.size)));
-        let exporter = self.exporter.clone().with_absent(sizes.collect());
+        let sender = self.exporter.clone().with_absent(sizes.collect());
         for layer in self.assembled.iter().flat_map(|assembled| &assembled.layers) {
             if !layer.blob.as_ref().is_some_and(|blob| absent.contains_key(&blob.digest)) {
                 self.layer_in_store(layer, progress, step)?;
             }
         }
-        let stored = exporter
+        let stored = sender
             .with_blobs(self.exports, spec.compression, &self.request.annotations)
             .map_err(|error| failed(&error))?;
         let (runtime, client) =
@@ -219,7 +219,7 @@ impl Context<'_> {
             let pusher = Pusher::new(runtime, client)
                 .with_mount_from(self.repositories(name, absent.keys()))
                 .with_bring(self.bring(&absent));
-            let digest = exporter.push(&stored, name, &pusher, &quiet).map_err(|error| failed(&error))?;
+            let digest = sender.push(&stored, name, &pusher, &quiet).map_err(|error| failed(&error))?;
             exported.destinations.push(format!("pushed {}@{digest}", name.familiar()));
         }
         Ok(stored)
