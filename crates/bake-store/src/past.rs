@@ -32,8 +32,11 @@ const SELECTIONS_BYTES_MAX: i64 = 64 << 20;
 /// How many records a step is compared with.
 const NEAREST_MAX: usize = 4;
 
-/// How many records of other steps are considered when none is of this step.
+/// How many records of other steps are considered when none is of this step, those of the build's own steps not counted.
 const CONSIDERED_MAX: usize = 200;
+
+/// How many records are looked at for that: a build of a thousand steps has as many of its own, in some versions.
+const LOOKED_AT_MAX: usize = 5000;
 
 /// Which share of their words two steps must have in common to count as versions of one step.
 const SIMILAR_MIN: f64 = 0.5;
@@ -193,14 +196,22 @@ fn similar(
     let mut best: Vec<(f64, i64, Table, i64)> = Vec::new();
     for table in TABLES {
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT id, step, created FROM {} WHERE step >= ?1 AND step < ?2 ORDER BY created DESC LIMIT {CONSIDERED_MAX}",
+            "SELECT id, step, created FROM {} WHERE step >= ?1 AND step < ?2 ORDER BY created DESC LIMIT {LOOKED_AT_MAX}",
             table.name
         ))?;
         let mut rows = statement.query([kind, end.as_str()])?;
+        let mut considered = 0;
         while let Some(row) = rows.next()? {
             let text = row.get_ref(1)?.as_str()?;
+            if is_other(text) {
+                continue;
+            }
+            considered += 1;
+            if considered > CONSIDERED_MAX {
+                break;
+            }
             let likeness = likeness(&wanted, &words(text));
-            if !is_other(text) && likeness >= SIMILAR_MIN {
+            if likeness >= SIMILAR_MIN {
                 best.push((likeness, row.get(2)?, table, row.get(0)?));
             }
         }
@@ -364,6 +375,19 @@ mod tests {
         assert_eq!(found(&test, "x", "RUN make all"), ["b", "a"]);
         assert_eq!(found(&test, "x", "RUN make install"), ["c", "b", "a"]);
         assert_eq!(found(&test, "x", "RUN apt-get update"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn however_many_other_steps_there_are_an_earlier_version_is_found() {
+        let test = TestStore::new();
+        add(&test, "a", "RUN make first", &[], 1);
+        let columns = "definition, result, components, description, created, used, step, inputs, selections";
+        test.sql(&format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+             INSERT INTO record ({columns})
+             SELECT zeroblob(32), x'', x'', '', 2, 2, 'RUN make other', x'', x'' FROM n"
+        ));
+        assert_eq!(found(&test, "x", "RUN make second"), ["a"]);
     }
 
     #[test]
