@@ -177,7 +177,7 @@ impl Store {
         }
         self.index().replace(|path| self.layout().move_to_trash(path).map(|_| ()))?;
         let boot_id = self.boot_id();
-        let mut rows = Vec::new();
+        let (mut rows, mut unusable) = (Vec::new(), Vec::new());
         for directory in self.snapshot_directories()? {
             match row_from_directory(&directory)? {
                 Some(row) if row.is_trusted(boot_id) && Some(row.record.id.as_str()) == name_of(&directory) => {
@@ -185,6 +185,7 @@ impl Store {
                 }
                 _ => {
                     self.layout().move_to_trash(&directory)?;
+                    unusable.extend(name_of(&directory).map(str::to_owned));
                     report.problem(
                         format!(
                             "`{}` was not completely written before a crash, or its record is damaged",
@@ -195,7 +196,12 @@ impl Store {
                 }
             }
         }
-        self.index().write("rebuild the tables", |connection| rows.iter().try_for_each(|row| row.insert(connection)))
+        self.index().write("rebuild the tables", |connection| {
+            for id in &unusable {
+                connection.execute("DELETE FROM snapshot WHERE id = ?1", [id])?;
+            }
+            rows.iter().try_for_each(|row| row.insert(connection))
+        })
     }
 }
 
@@ -310,6 +316,19 @@ mod tests {
         assert_eq!(store.resolve("app:1").unwrap().unwrap().descriptor, image);
         store.fsck(FsckOptions { rebuild: true, ..FsckOptions::default() }).unwrap();
         drop(directory);
+    }
+
+    #[test]
+    fn a_rebuild_that_is_cut_short_loses_no_layers() {
+        let test = TestStore::new();
+        let id = test.publish("a", &[]);
+        // As far as it got: the old index is out of the way.
+        for suffix in ["-wal", "-shm", ""] {
+            let _ = fs::remove_file(test.store.root().join(format!("index.sqlite{suffix}")));
+        }
+        let store = Store::open(test.store.root(), OPTIONS).unwrap();
+        assert!(store.snapshot(&id).unwrap().is_some());
+        assert_eq!(texts(&store.fsck(FsckOptions::default()).unwrap()), Vec::<&str>::new());
     }
 
     #[test]

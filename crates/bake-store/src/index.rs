@@ -16,6 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use crate::StoreError;
 use crate::layout::{FORMAT_VERSION, Layout};
 use crate::lock::{lock, open_lock_file};
+use crate::snapshots::rows_of_directories;
 
 /// The version of the tables below (`PRAGMA user_version`). A store of an older version is brought up to date when it is opened.
 const SCHEMA_VERSION: i64 = 2;
@@ -91,6 +92,7 @@ CREATE TABLE build (number INTEGER PRIMARY KEY AUTOINCREMENT, ended INTEGER NOT 
 pub(crate) struct Index {
     path: PathBuf,
     lock_path: PathBuf,
+    snapshots: PathBuf,
     connection: Mutex<Option<Connection>>,
     written: AtomicBool,
 }
@@ -106,6 +108,7 @@ impl Index {
         Self {
             path: layout.index(),
             lock_path: layout.root().join("locks/index"),
+            snapshots: layout.directory("snapshots"),
             connection: Mutex::new(None),
             written: AtomicBool::new(false),
         }
@@ -176,12 +179,23 @@ impl Index {
         })
     }
 
-    /// Replaces the index with an empty one; `discard` is given each old file.
+    /// Replaces the index with a new one; `discard` is given each old file.
+    ///
+    /// Whenever this is cut short, the next process finds either the old index, or none and makes the new one.
     pub(crate) fn replace(
         &self,
         mut discard: impl FnMut(&std::path::Path) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is only in the log would be missing in an old index that lost its log and is used once more. Where it cannot be
+        // moved, the index is damaged anyway.
+        let moved = self.connect(&mut slot).and_then(|connection| {
+            let moved = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            moved.map_err(|error| self.error("check-point", error))
+        });
+        if let Err(error) = moved {
+            tracing::debug!(%error, "could not move the log into the index that is being replaced");
+        }
         *slot = None;
         let file = open_lock_file(&self.lock_path)?;
         lock(&file, &self.lock_path, true)?;
@@ -235,6 +249,8 @@ impl Index {
     }
 
     /// Creates the tables, one process at a time (changing to WAL mode does not wait for a busy file by itself).
+    ///
+    /// The layers that are there already (when an index got lost) are entered in the same transaction.
     fn create(&self) -> Result<Connection, StoreError> {
         const ACTION: &str = "create the tables";
         let fail = |error| self.error(ACTION, error);
@@ -253,6 +269,9 @@ impl Index {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
             transaction.execute_batch(SCHEMA_1).map_err(fail)?;
             transaction.execute_batch(SCHEMA_2).map_err(fail)?;
+            for row in rows_of_directories(&self.snapshots)? {
+                row.insert(&transaction).map_err(fail)?;
+            }
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(fail)?;
             transaction.commit().map_err(fail)?;
         }

@@ -551,6 +551,17 @@ pub(crate) fn read_record(directory: &Path) -> Result<Option<RecordFile>, StoreE
     Ok(serde_json::from_slice(&bytes).ok().filter(RecordFile::is_sound))
 }
 
+/// The rows of the directories below `snapshots`, as far as these say what they are.
+pub(crate) fn rows_of_directories(snapshots: &Path) -> Result<Vec<SnapshotRow>, StoreError> {
+    let mut rows = Vec::new();
+    for entry in fs::read_dir(snapshots).at("list", snapshots)? {
+        let directory = entry.at("list", snapshots)?.path();
+        let row = row_from_directory(&directory)?;
+        rows.extend(row.filter(|row| directory.file_name().is_some_and(|name| name == row.record.id.as_str())));
+    }
+    Ok(rows)
+}
+
 /// What a snapshot directory says of itself; `None` if it is absent or says nothing that makes sense.
 pub(crate) fn row_from_directory(directory: &Path) -> Result<Option<SnapshotRow>, StoreError> {
     let Some(RecordFile { record, boot_id, created_unix_s, .. }) = read_record(directory)? else { return Ok(None) };
