@@ -61,6 +61,14 @@ pub struct Snapshot {
     pub created_unix_s: i64,
 }
 
+impl Snapshot {
+    /// What the files held when the layer was made, where the record names something else as its tree.
+    pub fn noted_content(&self) -> Result<Option<TreeDigest>, StoreError> {
+        let Some(directory) = self.path.parent() else { return Ok(None) };
+        Ok(read_record(directory)?.and_then(|file| file.content))
+    }
+}
+
 /// What publishing a snapshot came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {

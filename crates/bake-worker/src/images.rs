@@ -22,6 +22,7 @@ use bake_store::{Snapshot, SnapshotRecord, Store};
 
 use crate::imported::ImportedLayers;
 use crate::network::{Network, NetworkError};
+use crate::verify::verify_layer;
 use crate::worker::Silent;
 
 pub use pull::Pulled;
@@ -49,6 +50,16 @@ pub enum ImageError {
     Invalid {
         /// Which image.
         reference: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A layer directory does not hold any more what it held when it was made.
+    #[error("the layer {snapshot} of `{origin}` {problem}")]
+    Damaged {
+        /// Which.
+        snapshot: SnapshotId,
+        /// What made it.
+        origin: String,
         /// What is wrong.
         problem: String,
     },
@@ -523,6 +534,23 @@ impl Images {
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
+    /// Reads the files of those of `directories` that were there before, and fails if one does not hold what it held when it
+    /// was made.
+    ///
+    /// An archive of layers is checked by its diff IDs; this is for results that are made of the files.
+    pub fn verify(&self, directories: &[PathBuf]) -> Result<(), ImageError> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (id, _) in known.iter().filter(|(_, path)| directories.contains(path)) {
+            let Some(snapshot) = self.store.snapshot(id)? else { continue };
+            verify_layer(&snapshot, snapshot.noted_content()?, self.format).map_err(|problem| ImageError::Damaged {
+                snapshot: id.clone(),
+                origin: snapshot.record.origin.clone(),
+                problem,
+            })?;
+        }
+        Ok(())
+    }
+
     /// A directory that was looked up before.
     fn known_directory(&self, id: &SnapshotId) -> Option<PathBuf> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
@@ -556,10 +584,9 @@ impl Images {
         if layer.blob.is_none() || layer.is_of_step() {
             return Ok(None);
         }
-        match chain(&layers[..=index]) {
-            Some(chain) => Ok(self.store.snapshot(&SnapshotId::for_chain(&chain))?.map(|snapshot| snapshot.path)),
-            None => Ok(None),
-        }
+        let Some(chain) = chain(&layers[..=index]) else { return Ok(None) };
+        let id = SnapshotId::for_chain(&chain);
+        Ok(self.store.snapshot(&id)?.map(|snapshot| self.know_directory(id, snapshot.path)))
     }
 
     /// What must be held while a snapshot is made, so that it is made once.
@@ -674,7 +701,7 @@ fn parse_document(reference: &Reference, bytes: &[u8]) -> Result<Document, Image
 }
 
 /// The identity of an image's layer for cache keys. The archive says what it holds, so nothing has to be unpacked for it.
-fn image_layer_tree(diff_id: &DiffId) -> TreeDigest {
+pub(crate) fn image_layer_tree(diff_id: &DiffId) -> TreeDigest {
     TreeDigest::of(format!("image layer {diff_id}").as_bytes())
 }
 

@@ -32,6 +32,7 @@ mod select;
 mod source_tree;
 mod ssh;
 mod users;
+mod verify;
 mod worker;
 
 pub use cache::StoreCache;
@@ -45,4 +46,5 @@ pub use mounts::cache_mount_id;
 pub use network::{Network, NetworkError};
 pub use ssh::{OwnAgent, SshAgent, SshError};
 pub use users::{Accounts, Identity, UserError};
+pub use verify::verify_layer;
 pub use worker::{Isolation, LinuxWorker, Report, SecretValue, StepIsolation, WorkerOptions};

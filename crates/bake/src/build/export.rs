@@ -304,9 +304,13 @@ impl Context<'_> {
         progress: &Progress,
         step: bake_graph::VertexId,
     ) -> Result<Vec<PathBuf>, CommandError> {
+        let failed = |error: &bake_worker::ImageError| CommandError::from_error(ErrorKind::Build, error);
+        let directories = self.images.directories(&assembled.layers, step, progress).map_err(|error| failed(&error))?;
+        // Nothing that is made of the files shows whether they are what they were.
         self.images
-            .directories(&assembled.layers, step, progress)
-            .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))
+            .verify(&directories)
+            .map_err(|error| failed(&error).hint("`bake fsck` removes what is damaged, so that it is made again"))?;
+        Ok(directories)
     }
 
     fn platform_directory(&self, assembled: &Assembled, path: &Path) -> PathBuf {

@@ -12,22 +12,19 @@ use bake::ui::sanitize::sanitize_line;
 use bake_exporter::{ExportLayer, LayerContent};
 use bake_graph::VertexId;
 use bake_oci::{Compression, DiffId, TreeDigest};
-use bake_snapshot::{LayerFormat, digest_layer};
 use bake_solver::LayerBlob;
 use bake_store::{Described, FsckOptions, LostBlob, Snapshot};
+use bake_worker::verify_layer;
 
 use super::transfer::{self, exporter, say};
 use crate::wiring::{Host, store_failed};
-
-/// How names of merged stacks of layers begin.
-const MERGED_PREFIX: &str = "merged-";
 
 /// Checks and repairs. Ends with 1 when something is left that could not be repaired.
 pub(crate) fn run(arguments: &FsckArguments, host: &Host, colour: Colour) -> Result<ExitCode, CommandError> {
     let progress = transfer::progress(false, colour)?;
     let activity = progress.begin(transfer::label("checking the store"));
     let step = activity.id();
-    let check = |snapshot: &Snapshot, content: Option<TreeDigest>| check_snapshot(snapshot, content, host.format);
+    let check = |snapshot: &Snapshot, content: Option<TreeDigest>| verify_layer(snapshot, content, host.format);
     let heal = |lost: &LostBlob| heal(lost, host, &progress, step);
     let options =
         FsckOptions { rebuild: arguments.rebuild, repair: true, check_snapshot: Some(&check), heal_blob: Some(&heal) };
@@ -56,31 +53,6 @@ pub(crate) fn run(arguments: &FsckArguments, host: &Host, colour: Colour) -> Res
         }
     ));
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Compares the files of a layer with what is known of them.
-fn check_snapshot(snapshot: &Snapshot, content: Option<TreeDigest>, format: LayerFormat) -> Result<(), String> {
-    let found = digest_layer(&snapshot.path, format).map_err(|error| chain_text(&error))?;
-    let record = &snapshot.record;
-    let stands_for = |text: &str| record.tree == TreeDigest::of(text.as_bytes());
-    let expected = match (content, &record.diff_id) {
-        (Some(content), _) => content,
-        // The layers of images are known by their diff ID; earlier versions noted no digest of their files.
-        (None, Some(diff_id)) if stands_for(&format!("image layer {diff_id}")) => {
-            if found.size_bytes == record.size_bytes {
-                return Ok(());
-            }
-            return Err(format!("has files of {} bytes, not {}", found.size_bytes, record.size_bytes));
-        }
-        (None, _) if record.id.as_str().starts_with(MERGED_PREFIX) && stands_for(record.id.as_str()) => {
-            return Err("is from an earlier version, which noted nothing to check it by".to_owned());
-        }
-        (None, _) => record.tree,
-    };
-    if found.tree == expected {
-        return Ok(());
-    }
-    Err(format!("is damaged: its files have the tree digest {}, not {expected}", found.tree))
 }
 
 /// Brings back a blob that an image needs: made again from the layer's directory, from another form of the layer, or
