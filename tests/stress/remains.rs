@@ -103,6 +103,16 @@ pub(crate) fn leftovers(store: &Path) -> Vec<String> {
     in_root.chain(locks.map(|name| format!("locks/{name}"))).chain(passing).collect()
 }
 
+/// Removes what was received of blobs whose transfer did not come to its end.
+pub(crate) fn remove_partial_transfers(store: &Path) {
+    for entry in fs::read_dir(store.join("ingest")).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("partial-") {
+            // Where it stays, the one who looks for leftovers finds it.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// How many files, directories and links are below `directory`.
 pub(crate) fn entries(directory: &Path) -> usize {
     let Ok(entries) = fs::read_dir(directory) else { return 0 };

@@ -319,6 +319,26 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_lacks_the_diff_id_yet_is_no_damage() {
+        let test = TestStore::new();
+        let store = test.store.with_new_lease();
+        let mut record = TestStore::record("a");
+        let diff_id = record.diff_id.take().unwrap();
+        record.tar_size_bytes = None;
+        let id = record.id.clone();
+        store.publish_snapshot(store.begin_snapshot().unwrap(), record).unwrap();
+        // A process that is killed has changed the row and not the file.
+        let path = store.layout().snapshot(&id).join("record.json");
+        let before = fs::read(&path).unwrap();
+        store.set_diff_id(&id, &diff_id, 1024).unwrap();
+        let after = fs::read(&path).unwrap();
+        fs::write(&path, before).unwrap();
+        let report = store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
+        assert_eq!(texts(&report), Vec::<&str>::new());
+        assert_eq!(fs::read(&path).unwrap(), after);
+    }
+
+    #[test]
     fn a_rebuild_that_is_cut_short_loses_no_layers() {
         let test = TestStore::new();
         let id = test.publish("a", &[]);

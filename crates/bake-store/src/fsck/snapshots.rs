@@ -11,7 +11,9 @@ use crate::StoreError;
 use crate::error::AtPath;
 use crate::lease::{Held, held_by_anyone};
 use crate::lock::GcLock;
-use crate::snapshots::{RecordFile, SnapshotRow, all_rows, read_record, row_from_directory, row_of, write_record};
+use crate::snapshots::{
+    RecordFile, SnapshotRecord, SnapshotRow, all_rows, read_record, row_from_directory, row_of, write_record,
+};
 use crate::store::Store;
 
 impl Store {
@@ -95,6 +97,18 @@ impl Store {
                 }
                 report.problem(format!("the row of snapshot {id} in the index is damaged"), repair);
                 Ok(repair)
+            }
+            // Its process was killed before it had written down the diff ID: no damage, and only a rebuild would miss it.
+            Some(file)
+                if row.is_trusted(self.boot_id())
+                    && file.record.diff_id.is_none()
+                    && file.record
+                        == (SnapshotRecord { diff_id: None, tar_size_bytes: None, ..row.record.clone() }) =>
+            {
+                if repair && row.record.diff_id.is_some() {
+                    self.rewrite_record(row, file.content)?;
+                }
+                Ok(true)
             }
             Some(file) if file.record != row.record && row.is_trusted(self.boot_id()) => {
                 // The row is what builds go by, and it has a checksum of its own.
