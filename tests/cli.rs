@@ -131,8 +131,8 @@ fn own_arguments(environment: &Environment) -> Outcome {
     expect_failure(&finish(&mut with("BUILDKIT_SYNTAX=tonistiigi/other"))?, 2, &["tonistiigi/other", "built in"])?;
     expect_failure(&finish(&mut with("BUILDKIT_MULTI_PLATFORM=perhaps"))?, 2, &["perhaps", "neither"])?;
     // What is not obeyed is said to be of no use.
-    let unknown = succeed(&mut with("BUILDKIT_INLINE_CACHE=1"))?;
-    check(unknown.stderr.contains("`BUILDKIT_INLINE_CACHE` is not used"), || unknown.stderr.clone())
+    let unknown = succeed(&mut with("BUILDKIT_NOTHING=1"))?;
+    check(unknown.stderr.contains("`BUILDKIT_NOTHING` is not used"), || unknown.stderr.clone())
 }
 
 fn with_input(command: &mut Command, input: impl Into<Vec<u8>>) -> Result<program::Finished, String> {
