@@ -1,13 +1,15 @@
 //! What a step leaves behind.
 
+use std::sync::Arc;
+
 use bake_oci::{DiffId, Digest, SnapshotId, TreeDigest};
 use serde::{Deserialize, Serialize};
 
 /// The result of a vertex.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// A root file system: a stack of layers, base first.
-    Layers(Vec<Layer>),
+    /// A root file system: a stack of layers, base first. Those of a long chain of steps share theirs.
+    Layers(Vec<Arc<Layer>>),
     /// A directory that the caller of the build named; its content is not known until someone asks for paths in it.
     Directory {
         /// The name of the build context.
@@ -17,7 +19,7 @@ pub enum Output {
 
 impl Output {
     /// The layers, base first; none for a directory.
-    pub fn layers(&self) -> &[Layer] {
+    pub fn layers(&self) -> &[Arc<Layer>] {
         match self {
             Self::Layers(layers) => layers,
             Self::Directory { .. } => &[],
@@ -78,7 +80,7 @@ pub struct StateDigest(pub TreeDigest);
 
 impl StateDigest {
     /// The identity of a stack of layers.
-    pub fn of(layers: &[Layer]) -> Self {
+    pub fn of(layers: &[Arc<Layer>]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"bake state 1\0");
         for layer in layers {

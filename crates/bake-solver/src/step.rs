@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bake_graph::{BuildGraph, InputView, Op, SourceOp, Vertex, VertexId};
@@ -253,7 +253,7 @@ pub(crate) fn cache_failed(error: CacheError) -> StepError {
 /// The root file system of a step's first input with the layer it added.
 pub(crate) fn stacked(inputs: &[Output], layer: Layer) -> Output {
     let mut layers = inputs.first().map(|base| base.layers().to_vec()).unwrap_or_default();
-    layers.push(layer);
+    layers.push(Arc::new(layer));
     Output::Layers(layers)
 }
 

@@ -220,7 +220,7 @@ impl Worker for FakeWorker {
             _ => task.vertex.definition.hex(),
         };
         let content = self.state().layers.get(&text).cloned().unwrap_or(name);
-        Ok(Output::Layers(vec![layer(&content)]))
+        Ok(Output::Layers(vec![Arc::new(layer(&content))]))
     }
 
     fn run(&self, task: &Task<'_>) -> Result<Layer, StepError> {

@@ -352,7 +352,7 @@ impl Images {
     }
 
     /// The layers of a pinned image. Nothing is fetched but the manifest and the config, which pinning brought.
-    pub fn layers(&self, image: &ImageSource) -> Result<Vec<Layer>, ImageError> {
+    pub fn layers(&self, image: &ImageSource) -> Result<Vec<Arc<Layer>>, ImageError> {
         let invalid = |problem: String| ImageError::Invalid { reference: image.reference.clone(), problem };
         let reference = Reference::parse(&image.reference).map_err(|problem| invalid(problem.to_string()))?;
         let bytes = self.store_blob(&image.manifest, MANIFEST_BYTES_MAX, &reference)?;
@@ -375,10 +375,10 @@ impl Images {
                 .entry(digest.clone())
                 .or_insert_with(|| Origin { reference: image.reference.clone(), origin: image.origin.clone() });
             if let Some(made_here) = self.made_here(&digest, diff_id)? {
-                layers.push(made_here);
+                layers.push(Arc::new(made_here));
                 continue;
             }
-            layers.push(Layer {
+            layers.push(Arc::new(Layer {
                 snapshot: SnapshotId::for_layer(diff_id),
                 tree: image_layer_tree(diff_id),
                 diff_id: Some(diff_id.clone()),
@@ -389,7 +389,7 @@ impl Images {
                     size: descriptor.size(),
                 }),
                 created_ns: None,
-            });
+            }));
         }
         Ok(layers)
     }
@@ -483,7 +483,7 @@ impl Images {
     /// The directories of a stack of layers, base first; layers of images are fetched and unpacked where they are missing.
     pub fn directories(
         &self,
-        layers: &[Layer],
+        layers: &[Arc<Layer>],
         step: VertexId,
         events: &dyn EventSink,
     ) -> Result<Vec<PathBuf>, ImageError> {
@@ -494,7 +494,7 @@ impl Images {
         if directories.iter().any(Option::is_none) {
             // Fetching overlaps; unpacking goes from the base up, because a layer may need what is below it.
             let missing = layers.iter().zip(&directories).filter(|(_, directory)| directory.is_none());
-            self.fetch_layers(missing.map(|(layer, _)| layer), step, events)?;
+            self.fetch_layers(missing.map(|(layer, _)| &**layer), step, events)?;
             for index in 0..layers.len() {
                 if directories[index].is_none() {
                     let below: Vec<PathBuf> = directories[..index].iter().flatten().cloned().collect();
@@ -563,7 +563,7 @@ impl Images {
     }
 
     /// Whether all layers are unpacked.
-    pub(crate) fn are_here(&self, layers: &[Layer]) -> Result<bool, ImageError> {
+    pub(crate) fn are_here(&self, layers: &[Arc<Layer>]) -> Result<bool, ImageError> {
         for (index, layer) in layers.iter().enumerate() {
             if self.directory_of(layers, index, layer)?.is_none() {
                 return Ok(false);
@@ -573,7 +573,7 @@ impl Images {
     }
 
     /// The directory of layer number `index` if it is there: under the layer's own name, or under that of the stack.
-    fn directory_of(&self, layers: &[Layer], index: usize, layer: &Layer) -> Result<Option<PathBuf>, ImageError> {
+    fn directory_of(&self, layers: &[Arc<Layer>], index: usize, layer: &Layer) -> Result<Option<PathBuf>, ImageError> {
         if let Some(path) = self.known_directory(&layer.snapshot) {
             return Ok(Some(path));
         }
@@ -595,7 +595,7 @@ impl Images {
         Arc::clone(unpacking.entry(id.clone()).or_default())
     }
 
-    fn unpack(&self, layers: &[Layer], index: usize, below: &[PathBuf]) -> Result<PathBuf, ImageError> {
+    fn unpack(&self, layers: &[Arc<Layer>], index: usize, below: &[PathBuf]) -> Result<PathBuf, ImageError> {
         let layer = &layers[index];
         let gate = self.gate(&layer.snapshot);
         let _one_at_a_time = gate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -706,7 +706,7 @@ pub(crate) fn image_layer_tree(diff_id: &DiffId) -> TreeDigest {
 }
 
 /// The chain ID of layers that all come from images.
-fn chain(layers: &[Layer]) -> Option<ChainId> {
+fn chain(layers: &[Arc<Layer>]) -> Option<ChainId> {
     let ids: Option<Vec<DiffId>> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
     ChainId::of(&ids?)
 }

@@ -368,7 +368,7 @@ impl Worker for LinuxWorker {
             SourceOp::Scratch => Ok(Output::Layers(Vec::new())),
             SourceOp::Local(local) => match self.context(&local.name)? {
                 BuildContext::Directory(_) => Ok(Output::Directory { name: local.name.clone() }),
-                BuildContext::Fetched(layers) => Ok(Output::Layers(layers.clone())),
+                BuildContext::Fetched(layers) => Ok(Output::Layers(layers.iter().cloned().map(Arc::new).collect())),
             },
             SourceOp::Image(image) => {
                 self.options.images.layers(image).map(Output::Layers).map_err(|error| image_failed(&error))
@@ -376,11 +376,11 @@ impl Worker for LinuxWorker {
             // What comes from a server is waited for.
             SourceOp::Http(source) => {
                 let _waiting = self.activities.wait(task.id);
-                self.http(source, &Report::of(task)).map(|layer| Output::Layers(vec![layer]))
+                self.http(source, &Report::of(task)).map(|layer| Output::Layers(vec![Arc::new(layer)]))
             }
             SourceOp::Git(source) => {
                 let _waiting = self.activities.wait(task.id);
-                self.git(source, &Report::of(task)).map(|layer| Output::Layers(vec![layer]))
+                self.git(source, &Report::of(task)).map(|layer| Output::Layers(vec![Arc::new(layer)]))
             }
         }
     }

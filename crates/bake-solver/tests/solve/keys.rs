@@ -15,7 +15,7 @@ fn layers(contents: &[&str]) -> Output {
         blob: None,
         created_ns: None,
     };
-    Output::Layers(contents.iter().map(layer).collect())
+    Output::Layers(contents.iter().map(layer).map(std::sync::Arc::new).collect())
 }
 
 fn selection(content: &str) -> ContentDigest {

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bake_oci::SnapshotId;
 use bake_solver::Layer;
@@ -21,7 +22,11 @@ const RUN: usize = 16;
 
 impl Images {
     /// The directories to mount for a stack: those given, with runs of them put together.
-    pub(super) fn shortened(&self, layers: &[Layer], directories: Vec<PathBuf>) -> Result<Vec<PathBuf>, ImageError> {
+    pub(super) fn shortened(
+        &self,
+        layers: &[Arc<Layer>],
+        directories: Vec<PathBuf>,
+    ) -> Result<Vec<PathBuf>, ImageError> {
         if directories.len() <= STACK_MAX {
             return Ok(directories);
         }
@@ -49,7 +54,7 @@ impl Images {
     /// One directory that does what the layers of `run` do to those below them, which `below` shows.
     fn merged(
         &self,
-        layers: &[Layer],
+        layers: &[Arc<Layer>],
         directories: &[PathBuf],
         below: &[PathBuf],
         run: Range<usize>,

@@ -7,8 +7,8 @@ use bake_oci::{DiffId, Digest};
 use bake_snapshot::{Unpacked, digest_layer};
 use bake_solver::{EventSink, Layer};
 use serde::{Deserialize, Serialize};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bake_graph::ImageOrigin;
@@ -27,14 +27,14 @@ struct LeftLayer {
 
 impl Images {
     /// Makes sure that those of `layers` that steps made are in the store as directories.
-    pub fn bring(&self, layers: &[Layer], step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
+    pub fn bring(&self, layers: &[Arc<Layer>], step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
         let mut missing = Vec::new();
         for layer in layers.iter().filter(|layer| layer.is_of_step() && layer.blob.is_some()) {
             if self.store.snapshot(&layer.snapshot)?.is_none() {
-                missing.push(layer.clone());
+                missing.push(Arc::clone(layer));
             }
         }
-        self.fetch_layers(missing.iter(), step, events)?;
+        self.fetch_layers(missing.iter().map(|layer| &**layer), step, events)?;
         for layer in &missing {
             self.or_lost(layer, self.unpack(std::slice::from_ref(layer), 0, &[]))?;
         }
@@ -69,7 +69,7 @@ impl Images {
             return Ok(());
         }
         let Some(reference) = self.imported.as_ref().and_then(|imported| imported.reference(&blob.digest)) else {
-            return self.bring(std::slice::from_ref(layer), step, events);
+            return self.bring(&[Arc::new(layer.clone())], step, events);
         };
         let left = LeftLayer { layer: layer.clone(), reference };
         if let Ok(bytes) = serde_json::to_vec(&left) {
@@ -93,7 +93,7 @@ impl Images {
     /// Brings a step's layer that an earlier build left at its registry; says whether there was one.
     pub fn bring_left(&self, diff_id: &DiffId, step: VertexId, events: &dyn EventSink) -> Result<bool, ImageError> {
         let Some(layer) = self.left_at_registry(diff_id)? else { return Ok(false) };
-        self.bring(&[layer], step, events)?;
+        self.bring(&[Arc::new(layer)], step, events)?;
         Ok(true)
     }
 

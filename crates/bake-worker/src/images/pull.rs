@@ -6,7 +6,7 @@ use bake_solver::{EventSink, Layer, LayerBlob};
 use bake_store::BlobDescriptor;
 
 use super::{ImageError, Images, Origin, RESOLVED, parse_document};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// The part of the store's memory that says where blobs come from which are not in the store.
@@ -39,13 +39,18 @@ impl Images {
         let image = self.pin(&reference, platform, document, &resolved.digest, ImageOrigin::Registry)?;
         self.store.remember(RESOLVED, &reference.to_string(), resolved.digest.to_string().as_bytes())?;
         let source = ImageSource { reference: image.reference, manifest: image.manifest, origin: image.origin };
-        let layers = self.layers(&source)?.into_iter().filter_map(|layer| layer.blob).collect();
+        let layers = self.layers(&source)?.into_iter().filter_map(|layer| layer.blob.clone()).collect();
         Ok(Pulled { descriptor, config: image.config, layers })
     }
 
     /// Writes down where the blobs of `layers` come from that are not in the store. An image that is built on them and kept
     /// is incomplete until somebody needs them: [`Images::fetch_again`] then finds them. Those of a layout are brought in.
-    pub fn remember_origins(&self, layers: &[Layer], step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
+    pub fn remember_origins(
+        &self,
+        layers: &[Arc<Layer>],
+        step: VertexId,
+        events: &dyn EventSink,
+    ) -> Result<(), ImageError> {
         for layer in layers {
             let Some(blob) = &layer.blob else { continue };
             if layer.is_of_step() {

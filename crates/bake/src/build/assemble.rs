@@ -1,5 +1,7 @@
 //! Puts the layers, the history and the config of each image together.
 
+use std::sync::Arc;
+
 use bake::error::{CommandError, ErrorKind};
 use bake_cache::{ImageLayerState, Imports, StepResult, put_inline, remove_inline};
 use bake_exporter::{ExportImage, ExportLayer, LayerContent};
@@ -15,7 +17,7 @@ const HISTORY_COMMENT: &str = "buildkit.dockerfile.v0";
 /// One image with the layers that it came from.
 pub(super) struct Assembled {
     pub(super) image: ExportImage,
-    pub(super) layers: Vec<Layer>,
+    pub(super) layers: Vec<Arc<Layer>>,
     pub(super) created: Option<Timestamp>,
 }
 
@@ -52,7 +54,7 @@ fn assemble_one(
 
     let epoch = epoch.map(Timestamp::from_seconds);
     let new = &layers[base..];
-    let created_of = |layer: &Layer| epoch.or_else(|| layer.created_ns.map(from_nanoseconds));
+    let created_of = |layer: &Arc<Layer>| epoch.or_else(|| layer.created_ns.map(from_nanoseconds));
     // An entry without a layer takes the time of the layer before it, or of the first one.
     let mut current = new.first().and_then(created_of).or(epoch);
     let mut next = new.iter();
@@ -80,7 +82,7 @@ fn assemble_one(
     }
     match inline {
         Some(inline) => {
-            let state = |(layer, exported): (&Layer, &ExportLayer)| ImageLayerState {
+            let state = |(layer, exported): (&Arc<Layer>, &ExportLayer)| ImageLayerState {
                 snapshot: layer.snapshot.clone(),
                 tar_size_bytes: exported.tar_size_bytes,
             };

@@ -229,7 +229,7 @@ impl Export<'_> {
                 elsewhere.push(layer.clone());
                 return Ok(entry);
             }
-            self.images.bring(std::slice::from_ref(layer), step, self.progress).map_err(|error| failed(&error))?;
+            self.images.bring(&[Arc::new(layer.clone())], step, self.progress).map_err(|error| failed(&error))?;
         }
         let identity = self.worker.digests().wait(layer).map_err(|error| failed(&error))?;
         let exported = ExportLayer {

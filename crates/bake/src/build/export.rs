@@ -226,7 +226,7 @@ impl Context<'_> {
     }
 
     /// The layers whose blobs are in the wanted form in some registry, but not in the store.
-    fn absent(&self, spec: &ExportSpec) -> Result<HashMap<Digest, Layer>, CommandError> {
+    fn absent(&self, spec: &ExportSpec) -> Result<HashMap<Digest, Arc<Layer>>, CommandError> {
         let form = spec.compression.compression().id();
         let mut absent = HashMap::new();
         for assembled in self.assembled {
@@ -258,7 +258,7 @@ impl Context<'_> {
     }
 
     /// Fetches a blob that the registry turns out to need.
-    fn bring(&self, absent: &HashMap<Digest, Layer>) -> Arc<bake_exporter::BringBlob> {
+    fn bring(&self, absent: &HashMap<Digest, Arc<Layer>>) -> Arc<bake_exporter::BringBlob> {
         let (images, absent) = (Arc::clone(self.images), absent.clone());
         Arc::new(move |digest| match absent.get(digest) {
             Some(layer) => images
@@ -286,7 +286,7 @@ impl Context<'_> {
     /// Makes sure that a layer can be made a blob: one of a base is one, one of a step has its directory.
     fn layer_in_store(
         &self,
-        layer: &Layer,
+        layer: &Arc<Layer>,
         progress: &Progress,
         step: bake_graph::VertexId,
     ) -> Result<(), CommandError> {

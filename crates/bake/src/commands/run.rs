@@ -129,7 +129,14 @@ fn directories(
         let diff_id = Some(layer.diff_id.clone());
         if let Some(made) = complete::made_by_step(images, &layer.diff_id, progress, step)? {
             let (snapshot, tree) = (made.record.id, made.record.tree);
-            layers.push(Layer { snapshot, tree, diff_id, tar_size_bytes: None, blob: None, created_ns: None });
+            layers.push(Arc::new(Layer {
+                snapshot,
+                tree,
+                diff_id,
+                tar_size_bytes: None,
+                blob: None,
+                created_ns: None,
+            }));
             continue;
         }
         let blob = complete::blob(layer)?;
@@ -138,7 +145,14 @@ fn directories(
             missing.push(blob.clone());
         }
         let tree = TreeDigest::of(format!("image layer {}", layer.diff_id).as_bytes());
-        layers.push(Layer { snapshot, tree, diff_id, tar_size_bytes: None, blob: Some(blob), created_ns: None });
+        layers.push(Arc::new(Layer {
+            snapshot,
+            tree,
+            diff_id,
+            tar_size_bytes: None,
+            blob: Some(blob),
+            created_ns: None,
+        }));
     }
     complete::fetch(&missing, image, images, progress, step)?;
     images.directories(&layers, step, progress).map_err(|error| transfer::image_failed(&error))
