@@ -136,6 +136,9 @@ fn nothing_fetched(environment: &Environment) -> Outcome {
     equal(&finished.text(), &wanted, "digest")?;
     all_cached(&finished)?;
     equal(&fetched(&registry, &document), &Vec::new(), "blobs that were fetched")?;
+    // Layers that were left at the registry are no damage, and no reason to fetch them.
+    fsck(environment, &scratch, "two")?;
+    equal(&fetched(&registry, &document), &Vec::new(), "blobs that were fetched by the check")?;
     // The image is complete as soon as somebody needs it.
     equal(&run_image(environment, &scratch, "two", "app")?.as_str(), &"last", "output")?;
     equal(&fetched(&registry, &document).len(), &STEPS_IN_IMAGE, "number of blobs that were fetched to run the image")?;

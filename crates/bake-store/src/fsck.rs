@@ -33,6 +33,9 @@ pub type SnapshotCheck<'a> = &'a dyn Fn(&Snapshot, Option<TreeDigest>) -> Result
 /// Brings a blob into the store again, from wherever it can. The text says why it could not.
 pub type BlobHealer<'a> = &'a dyn Fn(&LostBlob) -> Result<(), String>;
 
+/// Whether a layer is known to be at a registry.
+pub type LayerElsewhere<'a> = &'a dyn Fn(&DiffId) -> bool;
+
 /// A blob that an image needs and that is not in the store any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostBlob {
@@ -69,6 +72,8 @@ pub struct FsckOptions<'a> {
     pub check_snapshot: Option<SnapshotCheck<'a>>,
     /// How to bring back blobs; without it they are missing afterwards.
     pub heal_blob: Option<BlobHealer<'a>>,
+    /// Which layers were left at a registry on purpose, by diff ID; without it those that steps made belong here.
+    pub is_elsewhere: Option<LayerElsewhere<'a>>,
 }
 
 impl fmt::Debug for FsckOptions<'_> {
@@ -78,6 +83,7 @@ impl fmt::Debug for FsckOptions<'_> {
             .field("repair", &self.repair)
             .field("check_snapshot", &self.check_snapshot.is_some())
             .field("heal_blob", &self.heal_blob.is_some())
+            .field("is_elsewhere", &self.is_elsewhere.is_some())
             .finish()
     }
 }

@@ -50,7 +50,7 @@ pub use collect::{Budget, Space};
 pub use contents::contents_beside;
 pub use error::StoreError;
 pub use file_hashes::{ContentHash, FileIdentity};
-pub use fsck::{BlobHealer, Described, FsckOptions, FsckProblem, FsckReport, LostBlob, SnapshotCheck};
+pub use fsck::{BlobHealer, Described, FsckOptions, FsckProblem, FsckReport, LayerElsewhere, LostBlob, SnapshotCheck};
 pub use ingest::{BLOB_SIZE_MAX, Ingest, Resume};
 pub use journal::JournalEntry;
 pub use layout::{OpenOptions, Ownership};

@@ -31,7 +31,7 @@ impl Store {
         let mut failures = BTreeMap::new();
         if let Some(heal) = options.heal_blob.filter(|_| options.repair) {
             for _ in 0..ROUNDS_MAX {
-                let lost = self.lost(&tags, damaged)?;
+                let lost = self.lost(&tags, damaged, options)?;
                 let mut healed = false;
                 for (digest, blob) in lost {
                     if failures.contains_key(&digest) {
@@ -49,7 +49,7 @@ impl Store {
                 }
             }
         }
-        for (digest, blob) in self.lost(&tags, damaged)? {
+        for (digest, blob) in self.lost(&tags, damaged, options)? {
             let names = blob.references.join("`, `");
             let reason = failures.get(&digest).map_or_else(String::new, |problem| format!(" ({problem})"));
             let what = match &blob.described {
@@ -100,7 +100,12 @@ impl Store {
 
     /// What images need and the store does not have: manifests, configs, what was `damaged`, and layers that only existed
     /// as snapshots. Other layers that are absent are at their registry, where they were left when the image was made.
-    fn lost(&self, tags: &[Tag], damaged: &BTreeSet<Digest>) -> Result<BTreeMap<Digest, LostBlob>, StoreError> {
+    fn lost(
+        &self,
+        tags: &[Tag],
+        damaged: &BTreeSet<Digest>,
+        options: &FsckOptions<'_>,
+    ) -> Result<BTreeMap<Digest, LostBlob>, StoreError> {
         let mut lost: BTreeMap<Digest, LostBlob> = BTreeMap::new();
         for tag in tags {
             let closure = Closure::of(self.layout(), &tag.descriptor.digest)?;
@@ -111,6 +116,7 @@ impl Store {
                 let is_lost = match diff_id {
                     Some(diff_id) if diff_id.0 == *digest => {
                         self.with_new_lease().snapshots_by_diff_id(diff_id)?.is_empty()
+                            && !options.is_elsewhere.is_some_and(|is_elsewhere| is_elsewhere(diff_id))
                     }
                     Some(_) => damaged.contains(digest),
                     // Indexes may name platforms that were not pulled.

@@ -90,6 +90,11 @@ impl Images {
         Ok(Some(layer))
     }
 
+    /// Whether an earlier build left a step's layer at its registry.
+    pub fn is_left_at_registry(&self, diff_id: &DiffId) -> bool {
+        self.left_at_registry(diff_id).is_ok_and(|left| left.is_some())
+    }
+
     /// Brings a step's layer that an earlier build left at its registry; says whether there was one.
     pub fn bring_left(&self, diff_id: &DiffId, step: VertexId, events: &dyn EventSink) -> Result<bool, ImageError> {
         let Some(layer) = self.left_at_registry(diff_id)? else { return Ok(false) };

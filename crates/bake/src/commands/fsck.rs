@@ -26,8 +26,15 @@ pub(crate) fn run(arguments: &FsckArguments, host: &Host, colour: Colour) -> Res
     let step = activity.id();
     let check = |snapshot: &Snapshot, content: Option<TreeDigest>| verify_layer(snapshot, content, host.format);
     let heal = |lost: &LostBlob| heal(lost, host, &progress, step);
-    let options =
-        FsckOptions { rebuild: arguments.rebuild, repair: true, check_snapshot: Some(&check), heal_blob: Some(&heal) };
+    let images = host.images(BTreeMap::new());
+    let is_elsewhere = |diff_id: &DiffId| images.is_left_at_registry(diff_id);
+    let options = FsckOptions {
+        rebuild: arguments.rebuild,
+        repair: true,
+        check_snapshot: Some(&check),
+        heal_blob: Some(&heal),
+        is_elsewhere: Some(&is_elsewhere),
+    };
     let report = host.store.fsck(options).map_err(|error| store_failed(&error));
     match &report {
         Ok(_) => activity.done(),
