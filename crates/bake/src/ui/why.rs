@@ -18,7 +18,7 @@ pub(super) fn reason(explanation: &Explanation, now: SystemTime) -> Option<Strin
     Some(short_reason(explanation, now))
 }
 
-/// As [`reason`], for any explanation.
+/// What most likely made a step run, in a few words; for any explanation.
 pub fn short_reason(explanation: &Explanation, now: SystemTime) -> String {
     let mut text: String = sanitize_line(&explanation.to_string());
     if text.chars().count() > REASON_CHARS_MAX {
