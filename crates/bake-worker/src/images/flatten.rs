@@ -32,6 +32,7 @@ impl Images {
         }
         let base = layers.iter().take_while(|layer| layer.created_ns.is_none()).count();
         let base = if base > STACK_MAX { 0 } else { base };
+        let stack = Stack { directories: &directories, base, names: names(layers, base) };
         let mut shortened = directories[..base].to_vec();
         let mut rest = base;
         // The largest runs first: they are the lowest.
@@ -41,7 +42,7 @@ impl Images {
         }
         while length > 1 {
             while rest + length <= layers.len() {
-                let merged = self.merged(layers, &directories, &shortened, rest..rest + length)?;
+                let merged = self.merged(&stack, &shortened, rest..rest + length)?;
                 shortened.push(merged);
                 rest += length;
             }
@@ -52,20 +53,8 @@ impl Images {
     }
 
     /// One directory that does what the layers of `run` do to those below them, which `below` shows.
-    fn merged(
-        &self,
-        layers: &[Arc<Layer>],
-        directories: &[PathBuf],
-        below: &[PathBuf],
-        run: Range<usize>,
-    ) -> Result<PathBuf, ImageError> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&(run.len() as u64).to_le_bytes());
-        for layer in &layers[..run.end] {
-            hasher.update(layer.snapshot.as_str().as_bytes());
-            hasher.update(b"\n");
-        }
-        let name = format!("merged-{}", &hasher.finalize().to_hex()[..32]);
+    fn merged(&self, stack: &Stack<'_>, below: &[PathBuf], run: Range<usize>) -> Result<PathBuf, ImageError> {
+        let name = format!("merged-{}-{}", run.len(), &stack.names[(run.end - stack.base) / RUN].to_hex()[..32]);
         let invalid = |problem: String| ImageError::Invalid { reference: name.clone(), problem };
         let id = SnapshotId::new(&name).map_err(|error| invalid(error.to_string()))?;
         if let Some(path) = self.known_directory(&id) {
@@ -80,8 +69,8 @@ impl Images {
         let mut parts = below.to_vec();
         for start in run.clone().step_by(part) {
             let path = match part {
-                1 => directories[start].clone(),
-                _ => self.merged(layers, directories, &parts, start..start + part)?,
+                1 => stack.directories[start].clone(),
+                _ => self.merged(stack, &parts, start..start + part)?,
             };
             parts.push(path);
         }
@@ -102,4 +91,27 @@ impl Images {
         let path = self.store.publish_snapshot(active, record)?.snapshot.path;
         Ok(self.know_directory(id, path))
     }
+}
+
+/// A stack that is too long.
+struct Stack<'a> {
+    directories: &'a [PathBuf],
+    /// Where the runs begin.
+    base: usize,
+    /// What stands for the first layers, for each number of whole runs.
+    names: Vec<blake3::Hash>,
+}
+
+fn names(layers: &[Arc<Layer>], base: usize) -> Vec<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut names = Vec::with_capacity(layers.len() / RUN + 1);
+    for (index, layer) in layers.iter().enumerate() {
+        if index >= base && (index - base).is_multiple_of(RUN) {
+            names.push(hasher.finalize());
+        }
+        hasher.update(layer.snapshot.as_str().as_bytes());
+        hasher.update(b"\n");
+    }
+    names.push(hasher.finalize());
+    names
 }
