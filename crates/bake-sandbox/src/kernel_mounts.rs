@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bake_sys::Errno;
+use bake_sys::descriptor::take_inherited;
 use bake_sys::mount::{
     AttributeChange, FsContext, MountAttrFlags, Recursion, attach_at, clone_tree, new_tmpfs, set_attributes,
 };
@@ -121,6 +122,11 @@ fn new_simple(name: &std::ffi::CStr, attributes: MountAttrFlags) -> Result<Owned
     context.mount(attributes)
 }
 
+/// A sysfs of the network namespace that the calling thread is in.
+pub(crate) fn sysfs() -> Result<OwnedFd, Errno> {
+    new_simple(c"sysfs", LOCKED_READ_ONLY)
+}
+
 fn new_proc() -> Result<OwnedFd, SetupFailure> {
     let stage = || "making a new `/proc`".to_owned();
     let proc = new_simple(c"proc", LOCKED_DOWN).map_err(|errno| {
@@ -146,8 +152,12 @@ fn new_proc() -> Result<OwnedFd, SetupFailure> {
 ///
 /// The second value says whether it is the caller's.
 fn new_sys(plan: &Plan) -> Result<(OwnedFd, bool), SetupFailure> {
+    if let Some(sys) = plan.sys {
+        let sys = take_inherited(sys).stage(|| "taking `/sys` over".to_owned())?;
+        return Ok((sys, false));
+    }
     if plan.own_network
-        && let Ok(sys) = new_simple(c"sysfs", LOCKED_READ_ONLY)
+        && let Ok(sys) = sysfs()
     {
         return Ok((sys, false));
     }

@@ -50,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) filter: Option<Span>,
     pub(crate) id_map: IdMap,
     pub(crate) own_network: bool,
+    /// A sysfs of the network that the step starts in, where that was made by somebody else.
+    pub(crate) sys: Option<RawFd>,
     pub(crate) security: SecurityMode,
     pub(crate) fake_ids: FakeIds,
 }
@@ -106,7 +108,11 @@ pub(crate) struct EncodedPlan {
 }
 
 /// Checks a step and makes its plan.
-pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<EncodedPlan, SandboxError> {
+pub(crate) fn encode(
+    step: Step,
+    sys: Option<OwnedFd>,
+    descriptors: &PlanDescriptors<'_>,
+) -> Result<EncodedPlan, SandboxError> {
     let invalid = |reason: &str| SandboxError::InvalidStep { reason: reason.to_owned() };
     if let Some(problem) = step.id_map.problem() {
         return Err(invalid(problem));
@@ -192,9 +198,11 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
         filter,
         id_map: step.id_map,
         own_network: matches!(step.network, Network::None),
+        sys: sys.as_ref().map(AsRawFd::as_raw_fd),
         security: step.security,
         fake_ids: step.fake_ids,
     };
+    inherited.extend(sys);
     let text = serde_json::to_vec(&plan)
         .map_err(|error| invalid(&format!("it cannot be serialised (paths must be UTF-8): {error}")))?;
     let mut bytes = Vec::with_capacity(8 + text.len() + contents.len());

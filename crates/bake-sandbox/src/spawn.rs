@@ -17,6 +17,7 @@ use rustix::pipe::PipeFlags;
 use crate::error::SandboxError;
 use crate::id_map::IdMap;
 use crate::init::INIT_NAME;
+use crate::kernel_mounts::sysfs;
 use crate::message::{Message, Received, Report};
 use crate::plan::{PlanDescriptors, encode};
 use crate::running::Running;
@@ -45,8 +46,14 @@ pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
     for writer in [&stdout_writer, &stderr_writer] {
         give_to_step(writer, &id_map, owner);
     }
+    let sys = match &step.network {
+        // Only who owns the network namespace may mount its sysfs, which no step does.
+        Network::Namespace(namespace) => inside_network(namespace.as_fd(), sysfs)?.ok(),
+        Network::Host | Network::None => None,
+    };
     let plan = encode(
         step,
+        sys,
         &PlanDescriptors {
             status: status_writer.as_fd(),
             lifeline: lifeline_reader.as_fd(),
@@ -67,7 +74,11 @@ pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
         .map_err(|_| SandboxError::InvalidStep { reason: "a descriptor has no number".to_owned() })?;
     let child = start(&Start {
         arguments: &[INIT_NAME.to_owned(), argument],
-        network: &plan.network,
+        namespaces: namespaces_of(&plan.network),
+        network: match &plan.network {
+            Network::Namespace(namespace) => Some(namespace.as_fd()),
+            Network::Host | Network::None => None,
+        },
         cgroups: &cgroups,
         id_map: &id_map,
         null: null.as_fd(),
@@ -81,31 +92,39 @@ pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
     wait_until_ready(running)
 }
 
+/// The namespaces that a step gets for itself.
+fn namespaces_of(network: &Network) -> Namespaces {
+    let namespaces = Namespaces::USER
+        .with(Namespaces::MOUNT)
+        .with(Namespaces::PID)
+        .with(Namespaces::IPC)
+        .with(Namespaces::UTS)
+        .with(Namespaces::CGROUP);
+    match network {
+        Network::None => namespaces.with(Namespaces::NETWORK),
+        Network::Host | Network::Namespace(_) => namespaces,
+    }
+}
+
 /// What [`start`] needs.
-struct Start<'a> {
-    arguments: &'a [CString],
-    network: &'a Network,
-    cgroups: &'a [CgroupDirectory],
-    id_map: &'a IdMap,
-    null: BorrowedFd<'a>,
-    inherited: &'a [BorrowedFd<'a>],
-    status: BorrowedFd<'a>,
+pub(crate) struct Start<'a> {
+    pub(crate) arguments: &'a [CString],
+    pub(crate) namespaces: Namespaces,
+    /// The network namespace to start in, if not the caller's.
+    pub(crate) network: Option<BorrowedFd<'a>>,
+    pub(crate) cgroups: &'a [CgroupDirectory],
+    pub(crate) id_map: &'a IdMap,
+    pub(crate) null: BorrowedFd<'a>,
+    pub(crate) inherited: &'a [BorrowedFd<'a>],
+    pub(crate) status: BorrowedFd<'a>,
 }
 
 /// Held between the clone and the go of one child. Two children that wait at the same time would each hold the
 /// writing end of the other's pipe, and wait for ever if this process was killed just then.
 static START: Mutex<()> = Mutex::new(());
 
-fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
-    let mut namespaces = Namespaces::USER
-        .with(Namespaces::MOUNT)
-        .with(Namespaces::PID)
-        .with(Namespaces::IPC)
-        .with(Namespaces::UTS)
-        .with(Namespaces::CGROUP);
-    if matches!(start.network, Network::None) {
-        namespaces = namespaces.with(Namespaces::NETWORK);
-    }
+/// Starts this program again in new namespaces.
+pub(crate) fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
     let unified = start.cgroups.iter().find_map(|cgroup| match cgroup {
         CgroupDirectory::Unified(directory) => Some(directory.as_fd()),
         CgroupDirectory::Legacy(_) => None,
@@ -116,7 +135,7 @@ fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
         .map_err(|errno| SandboxError::host("making a pipe for the start", errno))?;
     let clone = || {
         clone_and_execute(&CloneAndExecute {
-            namespaces,
+            namespaces: start.namespaces,
             cgroup: unified,
             executable: executable.as_fd(),
             arguments: start.arguments,
@@ -128,8 +147,8 @@ fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
         })
     };
     let child = match start.network {
-        Network::Namespace(namespace) => inside_network(namespace.as_fd(), clone)?,
-        Network::Host | Network::None => clone(),
+        Some(namespace) => inside_network(namespace, clone)?,
+        None => clone(),
     }
     .map_err(clone_error)?;
     drop(go_reader);
@@ -227,7 +246,7 @@ fn give_to_step(pipe: &OwnedFd, map: &IdMap, (user, group): (u32, u32)) {
         rustix::fs::fchown(pipe, user.map(rustix::process::Uid::from_raw), group.map(rustix::process::Gid::from_raw));
 }
 
-fn open_null() -> Result<OwnedFd, SandboxError> {
+pub(crate) fn open_null() -> Result<OwnedFd, SandboxError> {
     rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| SandboxError::host("opening `/dev/null`", errno))
 }
