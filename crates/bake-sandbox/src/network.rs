@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use bake_sys::Errno;
 use bake_sys::descriptor::{MemoryKind, sealed_memory};
+use bake_sys::mount::{MountAttrFlags, Recursion, clone_tree, new_tmpfs};
 use bake_sys::process::{ChildProcess, Namespaces, wait_pidfd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,8 @@ pub struct StepNetwork {
 pub(crate) struct NetworkPlan {
     pub(crate) status: i32,
     pub(crate) lifeline: i32,
+    /// A device to show at [`TUN`].
+    pub(crate) tun: Option<i32>,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
     /// The last group of the user namespace, for the groups that may send echo requests.
@@ -112,7 +115,9 @@ impl StepNetwork {
         let (status, status_writer) = pipe("reports of a network")?;
         let (lifeline_reader, lifeline) = pipe("the lifeline of a network")?;
         let groups = id_map.groups.iter().find(|range| range.inside == 0).map_or(1, |range| range.count);
+        let tun = tun_for_everybody();
         let plan = NetworkPlan {
+            tun: tun.as_ref().map(AsRawFd::as_raw_fd),
             status: status_writer.as_raw_fd(),
             lifeline: lifeline_reader.as_raw_fd(),
             program: program.to_owned(),
@@ -128,6 +133,8 @@ impl StepNetwork {
         let argument = CString::new(file.as_raw_fd().to_string())
             .map_err(|_| SandboxError::InvalidStep { reason: "a descriptor has no number".to_owned() })?;
         let null = open_null()?;
+        let mut inherited = vec![file.as_fd(), status_writer.as_fd(), lifeline_reader.as_fd()];
+        inherited.extend(tun.as_ref().map(AsFd::as_fd));
         let child = start(&Start {
             arguments: &[NETWORK_NAME.to_owned(), argument],
             namespaces: Namespaces::USER
@@ -139,7 +146,7 @@ impl StepNetwork {
             cgroups: &[],
             id_map,
             null: null.as_fd(),
-            inherited: &[file.as_fd(), status_writer.as_fd(), lifeline_reader.as_fd()],
+            inherited: &inherited,
             status: status_writer.as_fd(),
         })?;
         Ok(Self { child, status, lifeline: Some(lifeline), namespace: None })
@@ -227,6 +234,30 @@ impl Drop for StepNetwork {
         let _ = bake_sys::signal::send(&self.child.pidfd, Signal::KILL);
         let _ = wait_pidfd(&self.child.pidfd);
     }
+}
+
+/// The device that network devices of programs are made with.
+pub(crate) const TUN: &str = "/dev/net/tun";
+
+/// A device like [`TUN`] that everybody may open, as a detached mount, where the machine's own is for root only. Usually
+/// it is for everybody: what may be done with it depends on the network namespace. `None` where there is no need or
+/// no way; `pasta` then complains if it was needed.
+fn tun_for_everybody() -> Option<OwnedFd> {
+    let status = rustix::fs::stat(TUN).ok()?;
+    if status.st_mode & 0o006 == 0o006 {
+        return None;
+    }
+    let make = || -> Result<OwnedFd, Errno> {
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let directory = new_tmpfs(Some(4096), Mode::from_raw_mode(0o755), attributes)?;
+        let mode = Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(&directory, "tun", FileType::CharacterDevice, mode, status.st_rdev)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let device = rustix::fs::openat(&directory, "tun", flags, Mode::empty())?;
+        rustix::fs::chmodat(&directory, "tun", mode, rustix::fs::AtFlags::empty())?;
+        clone_tree(&device, c"", Recursion::Single)
+    };
+    make().ok()
 }
 
 /// The arguments of `pasta`, without the namespace: only options that its first packaged versions had.

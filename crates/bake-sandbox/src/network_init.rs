@@ -24,7 +24,7 @@ use rustix::fs::{CWD, Mode, OFlags, open, openat};
 use rustix::pipe::PipeFlags;
 
 use crate::message::{Message, SetupFailure, Stage, send};
-use crate::network::NetworkPlan;
+use crate::network::{NetworkPlan, TUN};
 
 /// The `argv[0]` by which the program knows that it is the helper of a network.
 pub(crate) const NETWORK_NAME: &std::ffi::CStr = c"bake-sandbox-network";
@@ -68,6 +68,10 @@ fn set_up(plan: &NetworkPlan) -> Result<SignalDescriptor, SetupFailure> {
     // thread that started this process ends.
     rustix::process::set_parent_process_death_signal(None).stage(|| "keeping the network alive".to_owned())?;
     make_all_private().stage(|| "making all mounts private".to_owned())?;
+    if let Some(tun) = plan.tun {
+        let show = || attach(take_inherited(tun)?, CWD, TUN);
+        show().stage(|| format!("showing `{TUN}`"))?;
+    }
     let (place, path) = make_place().stage(|| "making a place for a network namespace".to_owned())?;
     let (go_reader, go) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).stage(|| "making a pipe for `pasta`".to_owned())?;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_oci::Platform;
-use bake_sandbox::{ExecuteFailureKind, Exit, FakeIds, MountSource, Network, SandboxError, Step, StepMount};
+use bake_sandbox::{ExecuteFailureKind, Exit, FakeIds, MountSource, SandboxError, Step, StepMount};
 use bake_snapshot::{Active, Contents, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
@@ -16,6 +16,7 @@ use rustix::fs::Mode;
 use crate::destination::{Attributes, Destination};
 use crate::images::chain_of;
 use crate::mounts::Prepared;
+use crate::step_network::HostNames;
 use crate::users::Identity;
 use crate::worker::{LinuxWorker, accounts, duplicate, open_directory, snapshot_failed, store_failed};
 
@@ -34,6 +35,9 @@ impl LinuxWorker {
         let identity = self.working_directory(op, &lowers, active)?;
         {
             let isolation = self.options.isolation.steps()?;
+            let notice = |message| task.events.send(BuildEvent::Notice { step: task.id, message });
+            // It comes to be while the rest is prepared, and goes back when nothing of the step is left.
+            let mut network = self.step_networks.lease(op.network, &isolation.id_map, &[], &notice)?;
             let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
             let mut prepared = Prepared::default();
             self.prepare_mounts(op, task, &mut prepared)?;
@@ -48,12 +52,11 @@ impl LinuxWorker {
                 }
             }
             let mut step = Step::new(spec(op, &identity, &prepared), root, isolation.id_map.clone());
-            step.mounts = std::mem::take(&mut prepared.mounts);
+            let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
+            let ready = network.ready(&names, &notice)?;
+            step.network = ready.network;
+            step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
             step.fake_ids = isolation.fake_ids;
-            step.network = match op.network {
-                NetworkMode::None => Network::None,
-                NetworkMode::Default | NetworkMode::Host => Network::Host,
-            };
             step.security = match op.security {
                 SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
                 SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,

@@ -25,6 +25,7 @@ use crate::network::Network;
 use crate::select::{Selections, select, select_path};
 use crate::source_tree::{SourceTree, TreeError};
 use crate::ssh::SshAgent;
+use crate::step_network::{StepNetworkOptions, StepNetworks};
 use crate::users::Accounts;
 use crate::{content, layers};
 
@@ -108,8 +109,8 @@ pub struct WorkerOptions {
     pub secrets: BTreeMap<String, SecretValue>,
     /// SSH agents, by ID.
     pub agents: BTreeMap<String, Arc<SshAgent>>,
-    /// The content of steps' `/etc/resolv.conf`.
-    pub resolv_conf: Vec<u8>,
+    /// The networks of steps.
+    pub step_network: StepNetworkOptions,
     /// The size of steps' `/dev/shm` in bytes.
     pub shm_size_bytes: Option<u64>,
     /// What cache mounts held where they were exported.
@@ -148,6 +149,7 @@ pub struct LinuxWorker {
     /// Shared with what unpacks layers.
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) activities: Activities,
+    pub(crate) step_networks: StepNetworks,
     selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Selections>>>,
 }
 
@@ -157,6 +159,7 @@ impl LinuxWorker {
         let format = options.isolation.files.format();
         let cancelled = options.images.cancelled();
         let digests = LayerDigests::new(options.store.clone(), format);
+        let step_networks = StepNetworks::new(options.step_network.clone());
         Self {
             options,
             contexts: BTreeMap::new(),
@@ -166,6 +169,7 @@ impl LinuxWorker {
             next_killer: AtomicU64::new(0),
             cancelled,
             activities: Activities::default(),
+            step_networks,
             selections: Mutex::default(),
         }
     }

@@ -253,7 +253,7 @@ fn worker(
         isolation: host.isolation(),
         secrets: request.secrets.clone(),
         agents: ssh::agents(&request.ssh)?,
-        resolv_conf: read::resolv_conf(),
+        step_network: host.step_network.clone(),
         shm_size_bytes: request.shm_size_bytes,
         imported_mounts: imported
             .filter(|imported| !imported.mounts.is_empty())

@@ -11,6 +11,7 @@ mod build;
 mod call;
 mod image;
 mod lint;
+mod run_network;
 mod store;
 mod unsupported;
 mod value;
@@ -23,6 +24,7 @@ pub use image::{
     RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
 pub use lint::{LintArguments, LintFormat};
+pub use run_network::RunNetworkArguments;
 pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, space};

@@ -3,6 +3,7 @@
 
 mod age;
 mod complete;
+mod publish;
 mod stored;
 pub(crate) mod table;
 mod transfer;

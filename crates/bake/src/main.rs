@@ -6,6 +6,7 @@ mod commands;
 mod configuration;
 mod settings;
 mod signals;
+mod step_network;
 mod wiring;
 
 use std::io::Write as _;
@@ -61,6 +62,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
             }
+            let host = host.with_step_network(&configuration.network);
             let host = host.with_insecure_registries(request.cache.insecure_registries());
             signals::block();
             if let Some(digest) = build::build(&request, &host, colour)?
@@ -80,7 +82,10 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,
         Command::Pull(pull) => commands::pull::run(pull, &host, colour)?,
         Command::Push(push) => commands::push::run(push, &host, colour)?,
-        Command::Run(run) => return commands::run::run(run, &host),
+        Command::Run(run) => {
+            let configuration = configuration::Configuration::read(host.privilege.is_root())?;
+            return commands::run::run(run, &host.with_step_network(&configuration.network));
+        }
         Command::Save(save) => commands::save::run(save, &host)?,
         Command::Load(load) => commands::load::run(load, &host)?,
         Command::Why(why) => commands::why::run(why, &host)?,

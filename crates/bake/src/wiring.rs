@@ -14,9 +14,12 @@ use bake_sandbox::{FakeIds, IdMap, IdRange, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
 use bake_solver::StepError;
 use bake_store::{OpenOptions, Store, StoreError};
-use bake_worker::{ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation};
+use bake_worker::{
+    ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation, StepNetworkOptions,
+};
 
 use crate::settings::{NamedSource, variable};
+use crate::step_network::NetworkConfiguration;
 
 /// The first host ID of steps that root starts, and how many there are: half of all IDs, so that every ID that images use
 /// exists, and none of them is one of the host's.
@@ -75,6 +78,8 @@ pub(crate) struct Host {
     pub(crate) store: Store,
     pub(crate) format: LayerFormat,
     pub(crate) network: Arc<Network>,
+    /// The networks of steps.
+    pub(crate) step_network: StepNetworkOptions,
 }
 
 impl Host {
@@ -86,7 +91,13 @@ impl Host {
             Ownership::Recorded => bake_store::Ownership::Recorded,
         };
         let store = Store::open(root, OpenOptions { ownership, create: true }).map_err(|error| store_failed(&error))?;
-        Ok(Self { privilege, store, format, network: Arc::new(Network::new(|| registry_options(Vec::new()))) })
+        let network = Arc::new(Network::new(|| registry_options(Vec::new())));
+        Ok(Self { privilege, store, format, network, step_network: StepNetworkOptions::default() })
+    }
+
+    /// The same, giving steps networks as the configuration says.
+    pub(crate) fn with_step_network(self, configuration: &NetworkConfiguration) -> Self {
+        Self { step_network: crate::step_network::options(configuration), ..self }
     }
 
     /// The same, speaking to these registries also without a certificate that somebody vouches for.

@@ -129,7 +129,7 @@ pub struct BuildArguments {
     #[arg(long, value_name = "MODE", default_value = "default", help_heading = "RUN steps")]
     pub network: NetworkMode,
 
-    /// Add a line to `/etc/hosts` of `RUN` steps.
+    /// Add a line to `/etc/hosts` of `RUN` steps; the address `host-gateway` is that of this machine.
     #[arg(long, value_name = "HOST:IP", help_heading = "RUN steps")]
     pub add_host: Vec<String>,
 
