@@ -142,7 +142,6 @@ impl StepNetwork {
                 .with(Namespaces::PID)
                 .with(Namespaces::IPC)
                 .with(Namespaces::UTS),
-            network: None,
             cgroups: &[],
             id_map,
             null: null.as_fd(),

@@ -31,7 +31,26 @@ use crate::step::{CgroupDirectory, Network, Step};
 /// # Errors
 /// [`SandboxError::InvalidStep`], [`SandboxError::Host`], [`SandboxError::Setup`], [`SandboxError::Died`]. That the
 /// command cannot be executed is reported by [`Running::wait`].
-pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
+pub fn spawn(step: Step) -> Result<Running, SandboxError> {
+    let namespace = match &step.network {
+        Network::Namespace(namespace) => {
+            namespace.try_clone().map_err(|error| SandboxError::host("duplicating a descriptor", error))?
+        }
+        Network::Host | Network::None => return spawn_here(step),
+    };
+    // On a thread of its own, which ends with this call: an ordinary user's thread cannot return to the host's network.
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            bake_sys::namespace::enter_network(namespace.as_fd())
+                .map_err(|errno| SandboxError::host("entering the step's network namespace", errno))?;
+            spawn_here(step)
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Starts the step from a thread that is in the network the step is to have.
+fn spawn_here(mut step: Step) -> Result<Running, SandboxError> {
     let id_map = step.id_map.clone();
     let owner = step.spec.process().as_ref().map_or((0, 0), |process| (process.user().uid(), process.user().gid()));
     let cgroups = std::mem::take(&mut step.cgroups);
@@ -48,7 +67,7 @@ pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
     }
     let sys = match &step.network {
         // Only who owns the network namespace may mount its sysfs, which no step does.
-        Network::Namespace(namespace) => inside_network(namespace.as_fd(), sysfs)?.ok(),
+        Network::Namespace(_) => sysfs().ok(),
         Network::Host | Network::None => None,
     };
     let plan = encode(
@@ -75,10 +94,6 @@ pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
     let child = start(&Start {
         arguments: &[INIT_NAME.to_owned(), argument],
         namespaces: namespaces_of(&plan.network),
-        network: match &plan.network {
-            Network::Namespace(namespace) => Some(namespace.as_fd()),
-            Network::Host | Network::None => None,
-        },
         cgroups: &cgroups,
         id_map: &id_map,
         null: null.as_fd(),
@@ -110,8 +125,6 @@ fn namespaces_of(network: &Network) -> Namespaces {
 pub(crate) struct Start<'a> {
     pub(crate) arguments: &'a [CString],
     pub(crate) namespaces: Namespaces,
-    /// The network namespace to start in, if not the caller's.
-    pub(crate) network: Option<BorrowedFd<'a>>,
     pub(crate) cgroups: &'a [CgroupDirectory],
     pub(crate) id_map: &'a IdMap,
     pub(crate) null: BorrowedFd<'a>,
@@ -133,23 +146,17 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
     let _guard = START.lock().unwrap_or_else(PoisonError::into_inner);
     let (go_reader, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .map_err(|errno| SandboxError::host("making a pipe for the start", errno))?;
-    let clone = || {
-        clone_and_execute(&CloneAndExecute {
-            namespaces: start.namespaces,
-            cgroup: unified,
-            executable: executable.as_fd(),
-            arguments: start.arguments,
-            standard_streams: start.null,
-            inherited: start.inherited,
-            go: go_reader.as_fd(),
-            go_writer: go.as_fd(),
-            failure: start.status,
-        })
-    };
-    let child = match start.network {
-        Some(namespace) => inside_network(namespace, clone)?,
-        None => clone(),
-    }
+    let child = clone_and_execute(&CloneAndExecute {
+        namespaces: start.namespaces,
+        cgroup: unified,
+        executable: executable.as_fd(),
+        arguments: start.arguments,
+        standard_streams: start.null,
+        inherited: start.inherited,
+        go: go_reader.as_fd(),
+        go_writer: go.as_fd(),
+        failure: start.status,
+    })
     .map_err(clone_error)?;
     drop(go_reader);
     let prepared = write_maps(child.pid, start.id_map).and_then(|()| join_legacy_cgroups(child.pid, start.cgroups));
@@ -166,18 +173,6 @@ pub(crate) fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
             Err(error)
         }
     }
-}
-
-/// Runs `clone` on this thread inside another network namespace, which the clone inherits.
-fn inside_network<T>(namespace: BorrowedFd<'_>, clone: impl FnOnce() -> T) -> Result<T, SandboxError> {
-    let own = rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| SandboxError::host("opening this thread's network namespace", errno))?;
-    bake_sys::namespace::enter_network(namespace)
-        .map_err(|errno| SandboxError::host("entering the step's network namespace", errno))?;
-    let result = clone();
-    bake_sys::namespace::enter_network(own.as_fd())
-        .map_err(|errno| SandboxError::host("returning to this thread's network namespace", errno))?;
-    Ok(result)
 }
 
 fn clone_error(errno: Errno) -> SandboxError {
