@@ -39,7 +39,7 @@ use crate::target::{PROC_SUPER_MAGIC, Stubs, file_system_type};
 pub(crate) const INIT_NAME: &std::ffi::CStr = c"bake-sandbox-init";
 
 /// The exit status when there is nobody to report to, or everything was reported.
-const STATUS_FAILED: u8 = 1;
+pub(crate) const STATUS_FAILED: u8 = 1;
 
 /// The descriptors of the first process.
 pub(crate) struct Descriptors {
@@ -71,7 +71,7 @@ pub(crate) fn run(plan: RawFd) -> ! {
     }
 }
 
-fn take_descriptors(plan: &Plan) -> bake_sys::Result<Descriptors> {
+pub(crate) fn take_descriptors(plan: &Plan) -> bake_sys::Result<Descriptors> {
     Ok(Descriptors {
         status: take_inherited(plan.status)?,
         lifeline: take_inherited(plan.lifeline)?,
@@ -214,7 +214,7 @@ fn supervise(
 }
 
 /// Waits until the command ends.
-fn watch(command: u32, signals: &SignalDescriptor, lifeline: BorrowedFd<'_>) -> Ended {
+pub(crate) fn watch(command: u32, signals: &SignalDescriptor, lifeline: BorrowedFd<'_>) -> Ended {
     loop {
         let mut polled = [PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(lifeline, PollFlags::IN)];
         // An interrupted wait is as good as a finished one: both are followed by a look at everything.
@@ -253,13 +253,13 @@ fn reap(command: u32) -> Option<Ended> {
 }
 
 /// Kills and reaps everything else in this pid namespace.
-fn kill_the_rest() {
+pub(crate) fn kill_the_rest() {
     let _ = kill_namespace();
     // Ends with ECHILD: orphans become children of this process, so none is left then.
     while let Ok(Some(_)) = wait_any(WaitMode::Block) {}
 }
 
-fn end_of(ended: Ended, wall: Duration) -> CommandEnd {
+pub(crate) fn end_of(ended: Ended, wall: Duration) -> CommandEnd {
     let usage = children_usage().unwrap_or_default();
     let (exit_code, signal) = match ended {
         Ended::Exited(code) => (Some(code), None),

@@ -127,7 +127,7 @@ pub(crate) fn sysfs() -> Result<OwnedFd, Errno> {
     new_simple(c"sysfs", LOCKED_READ_ONLY)
 }
 
-fn new_proc() -> Result<OwnedFd, SetupFailure> {
+pub(crate) fn new_proc() -> Result<OwnedFd, SetupFailure> {
     let stage = || "making a new `/proc`".to_owned();
     let proc = new_simple(c"proc", LOCKED_DOWN).map_err(|errno| {
         let failure = SetupFailure::new(stage(), errno);
@@ -151,7 +151,7 @@ fn new_proc() -> Result<OwnedFd, SetupFailure> {
 /// A new sysfs where the step has its own network; otherwise the caller's, read-only; in need an empty directory.
 ///
 /// The second value says whether it is the caller's.
-fn new_sys(plan: &Plan) -> Result<(OwnedFd, bool), SetupFailure> {
+pub(crate) fn new_sys(plan: &Plan) -> Result<(OwnedFd, bool), SetupFailure> {
     if let Some(sys) = plan.sys {
         let sys = take_inherited(sys).stage(|| "taking `/sys` over".to_owned())?;
         return Ok((sys, false));

@@ -24,6 +24,9 @@ mod network_init;
 mod plan;
 pub mod probe;
 mod running;
+mod runtime;
+mod runtime_config;
+mod runtime_init;
 mod seccomp;
 mod spawn;
 mod step;
@@ -38,6 +41,7 @@ pub use error::{ExecuteFailure, ExecuteFailureKind, SandboxError};
 pub use id_map::{IdMap, IdRange};
 pub use network::{NetworkOptions, PortProtocol, PublishedPort, RESOLVER_ADDRESS, StepNetwork};
 pub use running::{Exit, ExitReport, Killer, Running, Stream, Usage};
+pub use runtime::ExternalRuntime;
 pub use spawn::spawn;
 pub use step::{
     CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles,
@@ -54,6 +58,8 @@ pub fn maybe_enter() {
         init::run
     } else if name.as_bytes() == network_init::NETWORK_NAME.to_bytes() {
         network_init::run
+    } else if name.as_bytes() == runtime_init::RUNTIME_NAME.to_bytes() {
+        runtime_init::run
     } else {
         return;
     };

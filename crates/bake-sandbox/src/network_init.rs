@@ -33,7 +33,7 @@ pub(crate) const NETWORK_NAME: &std::ffi::CStr = c"bake-sandbox-network";
 const STATUS_FAILED: u8 = 1;
 /// Directories of which one is covered, in this process's mounts only, to have a place for the namespace: such that `pasta` needs
 /// nothing of.
-const PLACES: &[&str] = &["/mnt", "/media", "/srv", "/tmp", "/var/tmp"];
+pub(crate) const PLACES: &[&str] = &["/mnt", "/media", "/srv", "/tmp", "/var/tmp"];
 /// The name of the namespace in its place.
 const NAME: &str = "network";
 /// How much of what `pasta` complains about is read, in bytes.
@@ -48,7 +48,7 @@ pub(crate) fn run(plan: RawFd) -> ! {
     match set_up(&plan) {
         Ok(signals) => {
             send(status.as_fd(), &Message::Ready);
-            wait_for_the_end(&signals, lifeline.as_fd())
+            wait_for_the_end(&signals, lifeline.as_fd());
         }
         Err(failure) => send(status.as_fd(), &Message::SetupFailed(failure)),
     }

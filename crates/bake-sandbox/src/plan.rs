@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SandboxError;
 use crate::id_map::IdMap;
+use crate::runtime::{ExternalRuntime, seccomp};
 use crate::seccomp::{FilterChoice, program};
 use crate::step::{FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles, Stdin, Step};
 
@@ -54,6 +55,10 @@ pub(crate) struct Plan {
     pub(crate) sys: Option<RawFd>,
     pub(crate) security: SecurityMode,
     pub(crate) fake_ids: FakeIds,
+    /// The program that runs the command instead of this one.
+    pub(crate) runtime: Option<ExternalRuntime>,
+    /// The filter as that program takes it.
+    pub(crate) filter_for_runtimes: Option<serde_json::Value>,
 }
 
 /// A mount with its source reduced to what can be sent.
@@ -138,6 +143,12 @@ pub(crate) fn encode(
     if linux.is_some_and(|linux| linux.seccomp().is_some()) {
         return Err(invalid("`linux.seccomp` is set, but the filter is built in"));
     }
+    if step.runtime.is_some() && step.fake_ids == FakeIds::On {
+        return Err(invalid(
+            "other IDs than root's exist only with ranges in `/etc/subuid` and the package `uidmap`, and no OCI runtime pretends that \
+             they do",
+        ));
+    }
     let mut contents = Vec::new();
     let mut inherited = vec![step.rootfs];
     let mounts = step
@@ -201,6 +212,11 @@ pub(crate) fn encode(
         sys: sys.as_ref().map(AsRawFd::as_raw_fd),
         security: step.security,
         fake_ids: step.fake_ids,
+        filter_for_runtimes: match &step.runtime {
+            Some(_) => seccomp(step.security, step.thirty_two_bit),
+            None => None,
+        },
+        runtime: step.runtime,
     };
     inherited.extend(sys);
     let text = serde_json::to_vec(&plan)

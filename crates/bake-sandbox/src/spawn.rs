@@ -21,6 +21,7 @@ use crate::kernel_mounts::sysfs;
 use crate::message::{Message, Received, Report};
 use crate::plan::{PlanDescriptors, encode};
 use crate::running::Running;
+use crate::runtime_init::RUNTIME_NAME;
 use crate::step::{CgroupDirectory, Network, Step};
 
 /// Sets the sandbox of a step up and starts its command.
@@ -52,6 +53,7 @@ pub fn spawn(step: Step) -> Result<Running, SandboxError> {
 /// Starts the step from a thread that is in the network the step is to have.
 fn spawn_here(mut step: Step) -> Result<Running, SandboxError> {
     let id_map = step.id_map.clone();
+    let name = if step.runtime.is_some() { RUNTIME_NAME } else { INIT_NAME };
     let owner = step.spec.process().as_ref().map_or((0, 0), |process| (process.user().uid(), process.user().gid()));
     let cgroups = std::mem::take(&mut step.cgroups);
     let pipe = |what: &str| {
@@ -92,7 +94,7 @@ fn spawn_here(mut step: Step) -> Result<Running, SandboxError> {
     let argument = CString::new(plan.file.as_raw_fd().to_string())
         .map_err(|_| SandboxError::InvalidStep { reason: "a descriptor has no number".to_owned() })?;
     let child = start(&Start {
-        arguments: &[INIT_NAME.to_owned(), argument],
+        arguments: &[name.to_owned(), argument],
         namespaces: namespaces_of(&plan.network),
         cgroups: &cgroups,
         id_map: &id_map,

@@ -8,6 +8,7 @@ use oci_spec::runtime::{
 };
 
 use crate::id_map::IdMap;
+use crate::runtime::ExternalRuntime;
 
 /// Everything there is to know about one process and the sandbox it runs in.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Step {
     pub stdin: Stdin,
     /// Cgroups the step starts in; with none it stays in the caller's.
     pub cgroups: Vec<CgroupDirectory>,
+    /// The program that runs the process instead of the built-in sandbox.
+    pub runtime: Option<ExternalRuntime>,
 }
 
 impl Step {
@@ -50,6 +53,7 @@ impl Step {
             thirty_two_bit: ThirtyTwoBit::Restricted,
             stdin: Stdin::Empty,
             cgroups: Vec::new(),
+            runtime: None,
         }
     }
 }

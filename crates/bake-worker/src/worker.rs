@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bake_graph::{FileAction, MountKind, Op, SourceOp, StepLabel, Vertex, VertexId};
 use bake_oci::DefinitionDigest;
-use bake_sandbox::{FakeIds, IdMap, Killer};
+use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, Killer};
 use bake_snapshot::{Active, Contents, FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
 use bake_solver::{ContentDigest, EventSink, Layer, Output, PathList, StepError, Task, Worker};
 use bake_store::Store;
@@ -109,6 +109,8 @@ pub struct WorkerOptions {
     pub secrets: BTreeMap<String, SecretValue>,
     /// SSH agents, by ID.
     pub agents: BTreeMap<String, Arc<SshAgent>>,
+    /// The OCI runtime that runs steps instead of the built-in sandbox.
+    pub runtime: Option<ExternalRuntime>,
     /// The networks of steps.
     pub step_network: StepNetworkOptions,
     /// The size of steps' `/dev/shm` in bytes.

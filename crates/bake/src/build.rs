@@ -254,6 +254,7 @@ fn worker(
         secrets: request.secrets.clone(),
         agents: ssh::agents(&request.ssh)?,
         step_network: host.step_network.clone(),
+        runtime: host.runtime.clone(),
         shm_size_bytes: request.shm_size_bytes,
         imported_mounts: imported
             .filter(|imported| !imported.mounts.is_empty())

@@ -1,6 +1,8 @@
 //! The configuration file: what holds for every build of a user or machine.
 //!
 //! ```toml
+//! runtime = "crun"          # an OCI runtime for steps instead of the built-in sandbox
+//!
 //! [gc]
 //! enabled = true            # look after the store's size after builds
 //! max-used-space = "60%"    # of the file system, or a size such as "20GB"
@@ -29,7 +31,7 @@ use crate::step_network::NetworkConfiguration;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The sections and their keys.
-const SECTIONS: [&str; 2] = ["gc", "network"];
+const SECTIONS: [&str; 3] = ["gc", "network", "runtime"];
 const NETWORK_KEYS: [&str; 2] = ["require-isolation", "pasta"];
 const GC_KEYS: [&str; 5] = ["enabled", "max-used-space", "min-free-space", "reserved-space", "keep-duration"];
 
@@ -40,11 +42,13 @@ pub(crate) struct Configuration {
     pub(crate) budget: Option<Budget>,
     /// The networks of steps.
     pub(crate) network: NetworkConfiguration,
+    /// The OCI runtime of steps, by name or absolute path.
+    pub(crate) runtime: Option<String>,
 }
 
 impl Default for Configuration {
     fn default() -> Self {
-        Self { budget: Some(Budget::default()), network: NetworkConfiguration::default() }
+        Self { budget: Some(Budget::default()), network: NetworkConfiguration::default(), runtime: None }
     }
 }
 
@@ -82,6 +86,8 @@ impl Configuration {
                 ("gc", Value::Table(section)) => configuration.budget = budget(section)?,
                 ("network", Value::Table(section)) => configuration.network = network(section)?,
                 ("network", _) => return Err(Problem::new("`network` is a section, written `[network]`")),
+                ("runtime", Value::String(name)) => configuration.runtime = Some(name.clone()),
+                ("runtime", _) => return Err(Problem::new("`runtime`: expected a text in quotes")),
                 ("gc", _) => return Err(Problem::new("`gc` is a section, written `[gc]`")),
                 (other, _) => return Err(Problem::unknown("section", other, &SECTIONS)),
             }

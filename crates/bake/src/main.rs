@@ -63,6 +63,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 return build::call::call(&request, &host, colour);
             }
             let host = host.with_step_network(&configuration.network);
+            let host = host.with_runtime(build.runtime.as_deref(), configuration.runtime.as_deref())?;
             let host = host.with_insecure_registries(request.cache.insecure_registries());
             signals::block();
             if let Some(digest) = build::build(&request, &host, colour)?
@@ -84,7 +85,9 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Push(push) => commands::push::run(push, &host, colour)?,
         Command::Run(run) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
-            return commands::run::run(run, &host.with_step_network(&configuration.network));
+            let host = host.with_step_network(&configuration.network);
+            let host = host.with_runtime(run.runtime.as_deref(), configuration.runtime.as_deref())?;
+            return commands::run::run(run, &host);
         }
         Command::Save(save) => commands::save::run(save, &host)?,
         Command::Load(load) => commands::load::run(load, &host)?,

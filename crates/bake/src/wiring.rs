@@ -10,7 +10,7 @@ use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 use bake_oci::{Platform, Reference};
 use bake_registry::{Credentials, HelperRunner, Options, Proxies};
 use bake_sandbox::userns::{RootlessMap, enter_rootless, namespace_for};
-use bake_sandbox::{FakeIds, IdMap, IdRange, probe};
+use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, IdRange, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
 use bake_solver::StepError;
 use bake_store::{OpenOptions, Store, StoreError};
@@ -80,6 +80,8 @@ pub(crate) struct Host {
     pub(crate) network: Arc<Network>,
     /// The networks of steps.
     pub(crate) step_network: StepNetworkOptions,
+    /// The OCI runtime that runs steps instead of the built-in sandbox.
+    pub(crate) runtime: Option<ExternalRuntime>,
 }
 
 impl Host {
@@ -92,12 +94,22 @@ impl Host {
         };
         let store = Store::open(root, OpenOptions { ownership, create: true }).map_err(|error| store_failed(&error))?;
         let network = Arc::new(Network::new(|| registry_options(Vec::new())));
-        Ok(Self { privilege, store, format, network, step_network: StepNetworkOptions::default() })
+        Ok(Self { privilege, store, format, network, step_network: StepNetworkOptions::default(), runtime: None })
     }
 
     /// The same, giving steps networks as the configuration says.
     pub(crate) fn with_step_network(self, configuration: &NetworkConfiguration) -> Self {
         Self { step_network: crate::step_network::options(configuration), ..self }
+    }
+
+    /// The same, with the OCI runtime that was asked for by name or path, or else the one of the configuration.
+    pub(crate) fn with_runtime(self, asked: Option<&str>, configured: Option<&str>) -> Result<Self, CommandError> {
+        let Some(name) = asked.or(configured) else { return Ok(self) };
+        let runtime = ExternalRuntime::find(name).ok_or_else(|| {
+            CommandError::usage(format!("the OCI runtime `{name}` is not installed"))
+                .hint("name a program such as `runc` or `crun`, or give its absolute path")
+        })?;
+        Ok(Self { runtime: Some(runtime), ..self })
     }
 
     /// The same, speaking to these registries also without a certificate that somebody vouches for.

@@ -145,6 +145,10 @@ pub struct BuildArguments {
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', help_heading = "RUN steps")]
     pub allow: Vec<Entitlement>,
 
+    /// Run steps by this OCI runtime instead of the built-in sandbox: `runc`, `crun`, or a path.
+    #[arg(long, value_name = "RUNTIME", help_heading = "RUN steps")]
+    pub runtime: Option<String>,
+
     /// The size of `/dev/shm`, for example `64m`.
     #[arg(long, value_name = "SIZE", value_parser = size_bytes, help_heading = "RUN steps")]
     pub shm_size: Option<u64>,

@@ -160,6 +160,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", hide_default_value = true, action = ArgAction::Set, value_parser = truth)]
     pub rm: bool,
 
+    /// Run the command by this OCI runtime instead of the built-in sandbox: `runc`, `crun`, or a path.
+    #[arg(long, value_name = "RUNTIME")]
+    pub runtime: Option<String>,
+
     /// Run this instead of the image's entry point; an empty value removes that.
     #[arg(long, value_name = "COMMAND")]
     pub entrypoint: Option<String>,

@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
         secrets: BTreeMap::new(),
         agents: BTreeMap::new(),
         step_network: host.step_network.clone(),
+        runtime: host.runtime.clone(),
         shm_size_bytes: None,
         imported_mounts: None,
         git_environment: Vec::new(),
