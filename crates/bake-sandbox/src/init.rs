@@ -160,8 +160,23 @@ fn allow_echo_requests(plan: &Plan, root: BorrowedFd<'_>) {
 
 /// Sets a limit as far as this process may: never above the hard limit it already has.
 fn set_rlimit(limit: &PlannedRlimit) {
+    let (soft, hard) = possible(limit);
+    let finite = |value: u64| if value == u64::MAX { None } else { Some(value) };
+    let wanted = Rlimit { current: finite(soft), maximum: finite(hard) };
+    // Lowering is always allowed; should the kernel refuse, the limits of the host stay.
+    let _ = rustix::process::setrlimit(resource(limit), wanted);
+}
+
+/// What of a limit this process may set, soft and hard.
+pub(crate) fn possible(limit: &PlannedRlimit) -> (u64, u64) {
+    let present = rustix::process::getrlimit(resource(limit)).maximum.unwrap_or(u64::MAX);
+    let hard = limit.hard.min(present);
+    (limit.soft.min(hard), hard)
+}
+
+fn resource(limit: &PlannedRlimit) -> Resource {
     use oci_spec::runtime::PosixRlimitType as Kind;
-    let resource = match limit.kind {
+    match limit.kind {
         Kind::RlimitCpu => Resource::Cpu,
         Kind::RlimitFsize => Resource::Fsize,
         Kind::RlimitData => Resource::Data,
@@ -178,14 +193,7 @@ fn set_rlimit(limit: &PlannedRlimit) {
         Kind::RlimitNice => Resource::Nice,
         Kind::RlimitRtprio => Resource::Rtprio,
         Kind::RlimitRttime => Resource::Rttime,
-    };
-    let present = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    let hard = limit.hard.min(present);
-    let soft = limit.soft.min(hard);
-    let finite = |value: u64| if value == u64::MAX { None } else { Some(value) };
-    let wanted = Rlimit { current: finite(soft), maximum: finite(hard) };
-    // Lowering is always allowed; should the kernel refuse, the limits of the host stay.
-    let _ = rustix::process::setrlimit(resource, wanted);
+    }
 }
 
 /// Steps 8 to 10, but for the stubs.

@@ -1,9 +1,9 @@
 //! The `config.json` of a step for an OCI runtime: the profile of the built-in sandbox in the terms of the runtime
 //! specification. The user namespace is missing because the runtime itself is in it already.
 
-use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
+use crate::init::possible;
 use crate::plan::{Plan, PlannedMount, PlannedRlimit, PlannedSource};
 use crate::step::{MountAccess, SetIdFiles};
 
@@ -109,7 +109,7 @@ pub(crate) fn configuration(plan: &Plan, bundle: &str, sources: &[Source], maske
                 "inheritable": nothing,
                 "ambient": nothing,
             },
-            "rlimits": plan.rlimits.iter().filter_map(rlimit).collect::<Vec<_>>(),
+            "rlimits": plan.rlimits.iter().map(rlimit).collect::<Vec<_>>(),
             "noNewPrivileges": plan.no_new_privileges,
         },
         "linux": linux,
@@ -159,14 +159,7 @@ fn step_mount(mount: &PlannedMount, source: &Source) -> Value {
 }
 
 /// A limit, never above the hard limit there already is: a runtime that may not raise it gives up.
-fn rlimit(limit: &PlannedRlimit) -> Option<Value> {
-    use oci_spec::runtime::PosixRlimitType as Kind;
-    let resource = match limit.kind {
-        Kind::RlimitNofile => Resource::Nofile,
-        Kind::RlimitCore => Resource::Core,
-        // Of the other kinds the hard limits of this process stand.
-        _ => return Some(json!({ "type": limit.kind, "soft": limit.soft, "hard": limit.hard })),
-    };
-    let hard = limit.hard.min(getrlimit(resource).maximum.unwrap_or(u64::MAX));
-    Some(json!({ "type": limit.kind, "soft": limit.soft.min(hard), "hard": hard }))
+fn rlimit(limit: &PlannedRlimit) -> Value {
+    let (soft, hard) = possible(limit);
+    json!({ "type": limit.kind, "soft": soft, "hard": hard })
 }

@@ -271,8 +271,8 @@ fn complaint(bundle: &Bundle) -> Option<String> {
     let length = rustix::io::read(&file, &mut bytes).ok()?;
     let text = String::from_utf8_lossy(bytes.get(..length)?).into_owned();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let errors = lines.filter(|line| line.get("level").and_then(|level| level.as_str()) == Some("error"));
-    errors.last()?.get("msg")?.as_str().map(str::to_owned)
+    let mut errors = lines.filter(|line| line.get("level").and_then(|level| level.as_str()) == Some("error"));
+    errors.next_back()?.get("msg")?.as_str().map(str::to_owned)
 }
 
 /// What a runtime's complaint means: it is mostly that the command cannot be executed.

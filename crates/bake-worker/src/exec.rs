@@ -55,7 +55,7 @@ impl LinuxWorker {
             let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
             let ready = network.ready(&names, &notice)?;
             step.network = ready.network;
-            step.runtime = self.options.runtime.clone();
+            step.runtime.clone_from(&self.options.runtime);
             step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
             step.fake_ids = isolation.fake_ids;
             step.security = match op.security {

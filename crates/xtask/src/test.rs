@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
+    ("crun", "crun"),
     ("docker-registry", "docker-registry"),
     ("git", "git"),
     ("htpasswd", "apache2-utils"),
@@ -20,6 +21,7 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("pasta", "passt"),
     ("podman", "podman"),
     ("python3", "python3"),
+    ("runc", "runc"),
     ("setcap", "libcap2-bin"),
     ("setfattr", "attr"),
     ("setpriv", "util-linux"),

@@ -108,7 +108,7 @@ impl LinuxWorker {
         let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
         let ready = network.ready(&names, notice)?;
         step.network = ready.network;
-        step.runtime = self.options.runtime.clone();
+        step.runtime.clone_from(&self.options.runtime);
         step.stdin = if run.stdin.is_empty() { Stdin::Empty } else { Stdin::Bytes(run.stdin.clone()) };
         step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
         step.mounts.extend(run.binds.iter().zip(binds).map(|(bind, tree)| StepMount {
