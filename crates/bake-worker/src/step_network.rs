@@ -99,6 +99,10 @@ impl StepNetworks {
                 }
             }
         }
+        // What failed once is not tried again for every step; what it was has been said.
+        if self.noticed.load(Ordering::SeqCst) {
+            return Ok(lease(Kind::Host));
+        }
         if !has_a_way_out() {
             return Ok(lease(Kind::None));
         }
