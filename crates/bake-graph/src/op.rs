@@ -138,6 +138,29 @@ pub struct ExecOp {
     pub hostname: Option<String>,
     /// Platform of the root file system, `os/architecture[/variant]`.
     pub platform: String,
+    /// What it may use, where the Dockerfile says so; never part of a key.
+    #[serde(default, skip_serializing_if = "RunLimits::is_empty")]
+    pub limits: RunLimits,
+}
+
+/// What one process may use, instead of what holds for the whole build. `None` is: as the build has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RunLimits {
+    /// Memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processor time, in thousandths of a processor.
+    pub cpu_thousandths: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Time until it is stopped, in nanoseconds.
+    pub timeout_ns: Option<u64>,
+}
+
+impl RunLimits {
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A secret that the process gets as an environment variable.

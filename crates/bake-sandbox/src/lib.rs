@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cgroup;
 mod command;
 mod error;
 mod id_map;
@@ -37,6 +38,7 @@ pub mod userns;
 
 use std::os::unix::ffi::OsStrExt;
 
+pub use cgroup::{CgroupError, CgroupLimits, CgroupUsage, Controller, StepCgroup};
 pub use error::{ExecuteFailure, ExecuteFailureKind, SandboxError};
 pub use id_map::{IdMap, IdRange};
 pub use network::{NetworkOptions, PortProtocol, PublishedPort, RESOLVER_ADDRESS, StepNetwork};

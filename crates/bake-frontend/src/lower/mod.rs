@@ -5,6 +5,7 @@
 
 mod copy;
 mod from;
+mod limits;
 mod metadata;
 mod mounts;
 mod run;

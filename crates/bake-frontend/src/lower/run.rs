@@ -4,6 +4,7 @@ use bake_dockerfile::Span;
 use bake_dockerfile::instruction::{Command, Instruction, NetworkFlag, RunInstruction, SecurityFlag};
 use bake_graph::{ExecMount, ExecOp, MountKind, NetworkMode, Op, SecurityMode};
 
+use super::limits::run_limits;
 use super::{Lower, Lowering, StageState, fail};
 use crate::args::proxy_environment;
 
@@ -67,6 +68,7 @@ impl Lowering<'_> {
             extra_hosts: self.options.extra_hosts.clone(),
             hostname: self.options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned(),
             platform: state.platform.to_string(),
+            limits: run_limits(&self.dockerfile.source, &instruction.comments)?,
         };
         state.root = self.step(Op::Exec(op), inputs, shown(instruction), state, at);
         let created_by = format!("RUN {}", with_arguments(state, &args));

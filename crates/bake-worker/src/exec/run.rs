@@ -210,6 +210,7 @@ fn operation(run: &ImageRun) -> ExecOp {
         extra_hosts: Vec::new(),
         hostname: run.hostname.clone(),
         platform: run.platform.clone(),
+        limits: bake_graph::RunLimits::default(),
     }
 }
 
