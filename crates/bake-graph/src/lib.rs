@@ -19,6 +19,6 @@ pub use components::{Component, InputView, command_words};
 pub use graph::{BuildGraph, Origin, StepLabel, Vertex, VertexId};
 pub use op::{
     CacheMount, CacheSharing, CopyAction, ExecMount, ExecOp, FileAction, FileOp, GitSource, GitTimes, HttpSource,
-    ImageOrigin, ImageSource, LocalSource, ModeChange, MountKind, NetworkMode, Op, Owner, OwnerId, RunLimits, SecretEnvironment,
-    SecurityMode, SourceOp, Unpack,
+    ImageOrigin, ImageSource, LocalSource, ModeChange, MountKind, NetworkMode, Op, Owner, OwnerId, RunLimits,
+    SecretEnvironment, SecurityMode, SourceOp, Unpack,
 };

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-pub use hierarchy::{Controller, Version};
-use hierarchy::{Hierarchies, Hierarchy};
+pub use hierarchy::Controller;
+use hierarchy::{Hierarchies, Hierarchy, Version};
 
 use crate::step::CgroupDirectory;
 
@@ -147,12 +147,7 @@ impl StepCgroup {
         limits.controllers().into_iter().filter(|controller| hierarchies().with(*controller).is_none()).collect()
     }
 
-    fn add(
-        &mut self,
-        hierarchy: &Hierarchy,
-        controller: Controller,
-        parent: Option<&Path>,
-    ) -> Result<(), CgroupError> {
+    fn add(&mut self, hierarchy: &Hierarchy, controller: Controller, parent: Option<&Path>) -> Result<(), CgroupError> {
         let place = match parent {
             Some(parent) => hierarchy.made_parent(parent)?,
             None => hierarchy.place.clone(),

@@ -2,11 +2,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bake_sys::Errno;
 use bake_sys::process::{ChildProcess, Ended, Waited, wait_pidfd};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use crate::error::SandboxError;
@@ -152,8 +152,20 @@ impl Running {
     /// # Errors
     /// [`SandboxError::Execute`] when the command could not be executed, [`SandboxError::Setup`] when its user or
     /// working directory could not be entered, [`SandboxError::Died`], [`SandboxError::Host`].
-    pub fn wait(mut self, output: &mut dyn FnMut(Stream, &[u8])) -> Result<ExitReport, SandboxError> {
-        self.drain(output)?;
+    pub fn wait(self, output: &mut dyn FnMut(Stream, &[u8])) -> Result<ExitReport, SandboxError> {
+        self.wait_and_look(output, None)
+    }
+
+    /// As [`Self::wait`], and calls the second part of `look` each time the first has passed, until the step has ended.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_and_look(
+        mut self,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        look: Option<(Duration, &mut dyn FnMut())>,
+    ) -> Result<ExitReport, SandboxError> {
+        self.drain(output, look)?;
         let mut end = None;
         while let Some(report) = self.received.next() {
             match report {
@@ -194,7 +206,12 @@ impl Running {
     }
 
     /// Reads both streams and the reports until all three are closed.
-    fn drain(&mut self, output: &mut dyn FnMut(Stream, &[u8])) -> Result<(), SandboxError> {
+    fn drain(
+        &mut self,
+        output: &mut dyn FnMut(Stream, &[u8]),
+        mut look: Option<(Duration, &mut dyn FnMut())>,
+    ) -> Result<(), SandboxError> {
+        let mut next_look = look.as_ref().map(|(interval, _)| Instant::now() + *interval);
         let mut buffer = vec![0_u8; OUTPUT_BUFFER_BYTES];
         // In this order: of output that is ready at once, standard output is passed on first.
         let mut open = [true; 3];
@@ -206,7 +223,15 @@ impl Running {
                 .filter_map(|index| descriptors.get(*index))
                 .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
                 .collect();
-            match poll(&mut polled, None) {
+            let timeout = next_look.map(|next| timespec(next.saturating_duration_since(Instant::now())));
+            let polled_well = poll(&mut polled, timeout.as_ref());
+            if let (Some((interval, look)), Some(next)) = (&mut look, &mut next_look)
+                && Instant::now() >= *next
+            {
+                look();
+                *next = Instant::now() + *interval;
+            }
+            match polled_well {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(SandboxError::host("waiting for the step's output", errno)),
@@ -269,6 +294,10 @@ fn report_of(end: &CommandEnd) -> ExitReport {
         wall: Duration::from_micros(end.wall_us),
     };
     ExitReport { exit, usage }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX), tv_nsec: duration.subsec_nanos().into() }
 }
 
 /// A duration in microseconds; centuries are cut off.

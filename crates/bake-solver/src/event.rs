@@ -61,6 +61,13 @@ pub enum BuildEvent {
         /// The text.
         message: String,
     },
+    /// The process of a step has ended, and this is what it used.
+    Used {
+        /// Which.
+        step: VertexId,
+        /// What.
+        usage: StepUsage,
+    },
     /// A step is done.
     Finished {
         /// Which.
@@ -92,6 +99,17 @@ pub struct StepInfo {
     pub inputs: Vec<DefinitionDigest>,
     /// How it is shown.
     pub label: StepLabel,
+}
+
+/// What the processes of a step used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepUsage {
+    /// Processor time.
+    pub processor: Duration,
+    /// The largest amount of memory at one time, in bytes: of all of them where a cgroup counted it, else of the largest.
+    pub memory_peak_bytes: u64,
+    /// Bytes of file content in the layer it made; `None` where it failed.
+    pub written_bytes: Option<u64>,
 }
 
 /// How a step came to be done.

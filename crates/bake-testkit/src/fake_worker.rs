@@ -551,6 +551,7 @@ impl RecordingSink {
                 }
                 BuildEvent::Transfer { step, id, .. } => format!("transfer {}: {id}", name(step)),
                 BuildEvent::Notice { step, message } => format!("notice {}: {message}", name(step)),
+                BuildEvent::Used { step, .. } => format!("used {}", name(step)),
                 BuildEvent::Finished { step, outcome, .. } => {
                     format!("finished {} ({})", name(step), format!("{outcome:?}").to_lowercase())
                 }

@@ -4,17 +4,21 @@ mod run;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_oci::Platform;
-use bake_sandbox::{ExecuteFailureKind, Exit, FakeIds, MountSource, SandboxError, Step, StepMount};
+use bake_sandbox::{
+    CgroupDirectory, ExecuteFailureKind, Exit, FakeIds, MountSource, SandboxError, Step, StepCgroup, StepMount,
+};
 use bake_snapshot::{Active, Contents, MergedView};
-use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
+use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, StepUsage, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
 use rustix::fs::Mode;
 
 use crate::destination::{Attributes, Destination};
 use crate::images::chain_of;
+use crate::limits::{Effective, LOOK_INTERVAL, StepLimits, set_resource_limits};
 use crate::mounts::Prepared;
 use crate::step_network::HostNames;
 use crate::users::Identity;
@@ -33,7 +37,7 @@ impl LinuxWorker {
         let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let identity = self.working_directory(op, &lowers, active)?;
-        {
+        let used = {
             let isolation = self.options.isolation.steps()?;
             let notice = |message| task.events.send(BuildEvent::Notice { step: task.id, message });
             // It comes to be while the rest is prepared, and goes back when nothing of the step is left.
@@ -51,7 +55,8 @@ impl LinuxWorker {
                     task.events.send(BuildEvent::Notice { step: task.id, message });
                 }
             }
-            let mut step = Step::new(spec(op, &identity, &prepared), root, isolation.id_map.clone());
+            let mut step =
+                Step::new(spec(op, &identity, &prepared, &self.options.limits), root, isolation.id_map.clone());
             let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
             let ready = network.ready(&names, &notice)?;
             step.network = ready.network;
@@ -62,14 +67,17 @@ impl LinuxWorker {
                 SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
                 SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
             };
-            self.run_step(step, op, task)?;
-        }
+            let limits = Effective::new(&self.options.limits, &op.limits)?;
+            self.run_step(step, &limits, active.upper, op, task)?
+        };
         let committed = self
             .options
             .isolation
             .files
             .commit(&lowers, active, &Contents::new())
             .map_err(|error| snapshot_failed(&error))?;
+        let usage = StepUsage { written_bytes: Some(committed.size_bytes), ..used };
+        task.events.send(BuildEvent::Used { step: task.id, usage });
         self.publish(snapshot, &committed, task)
     }
 
@@ -110,13 +118,24 @@ impl LinuxWorker {
         Ok(Destination::new(root, upper, self.format.ownership))
     }
 
-    fn run_step(&self, step: Step, op: &ExecOp, task: &Task<'_>) -> Result<(), StepError> {
+    fn run_step(
+        &self,
+        mut step: Step,
+        limits: &Effective,
+        layer: &Path,
+        op: &ExecOp,
+        task: &Task<'_>,
+    ) -> Result<StepUsage, StepError> {
+        // Removed after everything of the step has ended.
+        let cgroup = limits.cgroup(self.options.limits.cgroup_parent.as_deref())?;
+        step.cgroups = cgroup_directories(cgroup.as_ref())?;
         let running = bake_sandbox::spawn(step).map_err(|error| sandbox_failed(&error, op))?;
         let mut written = 0u64;
         let killer = running.killer();
         let _activity = self.activities.run(task.id, running.pid());
+        let mut watch = limits.watch(layer, killer.clone());
         let report = self.while_running(&killer, || {
-            running.wait(&mut |stream, bytes| {
+            let output = &mut |stream, bytes: &[u8]| {
                 let before = written;
                 written += bytes.len() as u64;
                 if written <= OUTPUT_BYTES_MAX {
@@ -132,19 +151,33 @@ impl LinuxWorker {
                     );
                     task.events.send(BuildEvent::Notice { step: task.id, message });
                 }
-            })
+            };
+            running.wait_and_look(output, Some((LOOK_INTERVAL, &mut || watch.look())))
         });
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(StepError::cancelled());
         }
         let report = report.map_err(|error| sandbox_failed(&error, op))?;
         let command = op.args.join(" ");
+        if let Some(why) = watch.stopped() {
+            return Err(limits.stopped(&command, why));
+        }
+        let used = cgroup.as_ref().map(StepCgroup::usage).unwrap_or_default();
+        let limited = limits.hints(&used);
+        let usage = StepUsage {
+            processor: Duration::from_micros(report.usage.user_us + report.usage.system_us),
+            memory_peak_bytes: used.memory_peak_bytes.unwrap_or(report.usage.max_rss_bytes),
+            written_bytes: None,
+        };
+        if report.exit != Exit::Code(0) {
+            task.events.send(BuildEvent::Used { step: task.id, usage });
+        }
         match report.exit {
-            Exit::Code(0) => Ok(()),
+            Exit::Code(0) => Ok(usage),
             Exit::Code(code) => Err(StepError {
                 kind: StepErrorKind::Exit(code),
                 message: format!("process {command:?} did not complete successfully: exit code: {code}"),
-                hints: exit_hints(code),
+                hints: if limited.is_empty() { exit_hints(code) } else { limited },
                 source: None,
             }),
             Exit::Signal(signal) => Err(StepError {
@@ -153,7 +186,9 @@ impl LinuxWorker {
                     "process {command:?} did not complete successfully: exit code: {} (killed by signal {signal})",
                     128 + signal
                 ),
-                hints: if signal == 9 {
+                hints: if !limited.is_empty() {
+                    limited
+                } else if signal == 9 {
                     vec!["the kernel may have killed it for want of memory".into()]
                 } else {
                     Vec::new()
@@ -209,7 +244,7 @@ fn allow_raw_sockets(process: &mut Process) {
 }
 
 /// What the runtime is told of the process of a step.
-fn spec(op: &ExecOp, identity: &Identity, prepared: &Prepared) -> Spec {
+fn spec(op: &ExecOp, identity: &Identity, prepared: &Prepared, limits: &StepLimits) -> Spec {
     let mut spec = bake_sandbox::default_spec();
     let mut env: Vec<String> = Vec::with_capacity(op.env.len() + 4);
     let has = |env: &[String], name: &str| env.iter().any(|entry| entry.split('=').next() == Some(name));
@@ -236,6 +271,7 @@ fn spec(op: &ExecOp, identity: &Identity, prepared: &Prepared) -> Spec {
             .build()
             .expect("every field has a default");
         process.set_user(user);
+        set_resource_limits(&mut process, &limits.resource_limits);
         if op.network == NetworkMode::None {
             allow_raw_sockets(&mut process);
         }
@@ -245,6 +281,15 @@ fn spec(op: &ExecOp, identity: &Identity, prepared: &Prepared) -> Spec {
         spec.set_hostname(Some(hostname.clone()));
     }
     spec
+}
+
+/// The directories of a step's cgroup.
+fn cgroup_directories(cgroup: Option<&StepCgroup>) -> Result<Vec<CgroupDirectory>, StepError> {
+    cgroup.map_or(Ok(Vec::new()), |cgroup| {
+        cgroup
+            .directories()
+            .map_err(|error| StepError::environment("cannot open a cgroup", std::io::Error::other(error)))
+    })
 }
 
 fn exit_hints(code: i32) -> Vec<String> {

@@ -21,6 +21,7 @@ use crate::context::BuildContext;
 use crate::images::{ImageError, Images, chain_of};
 use crate::imported::ImportedMounts;
 use crate::layers::LayerDigests;
+use crate::limits::StepLimits;
 use crate::network::Network;
 use crate::select::{Selections, select, select_path};
 use crate::source_tree::{SourceTree, TreeError};
@@ -115,6 +116,8 @@ pub struct WorkerOptions {
     pub step_network: StepNetworkOptions,
     /// The size of steps' `/dev/shm` in bytes.
     pub shm_size_bytes: Option<u64>,
+    /// What every step may use.
+    pub limits: StepLimits,
     /// What cache mounts held where they were exported.
     pub imported_mounts: Option<Arc<dyn ImportedMounts>>,
     /// The variables that `git` is given (home directory, agent socket, proxies).

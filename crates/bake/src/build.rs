@@ -256,6 +256,7 @@ fn worker(
         step_network: host.step_network.clone(),
         runtime: host.runtime.clone(),
         shm_size_bytes: request.shm_size_bytes,
+        limits: request.limits.clone(),
         imported_mounts: imported
             .filter(|imported| !imported.mounts.is_empty())
             .map(|imported| Arc::clone(&imported.mounts) as _),

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod build;
 mod call;
 mod image;
+mod limits;
 mod lint;
 mod run_network;
 mod store;
@@ -23,6 +24,7 @@ pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PushArguments,
     RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
+pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
 pub use run_network::RunNetworkArguments;
 pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};

@@ -4,6 +4,7 @@
 mod build;
 mod commands;
 mod configuration;
+mod limits;
 mod settings;
 mod signals;
 mod step_network;

@@ -16,8 +16,10 @@ use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions, is_http_url};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
 use bake_solver::Parallelism;
-use bake_worker::SecretValue;
+use bake_worker::{SecretValue, StepLimits};
 use std::sync::Arc;
+
+use crate::limits::step_limits;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
 const SECRET_BYTES_MAX: u64 = 500 << 10;
@@ -204,6 +206,7 @@ pub(crate) struct BuildRequest {
     pub(crate) metadata_file: Option<PathBuf>,
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
     pub(crate) shm_size_bytes: Option<u64>,
+    pub(crate) limits: StepLimits,
     pub(crate) cache: CacheRequest,
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
@@ -322,6 +325,7 @@ impl BuildRequest {
             metadata_file: arguments.metadata_file.clone(),
             source_date_epoch,
             shm_size_bytes: arguments.shm_size,
+            limits: step_limits(&arguments.limits)?,
             cache: CacheRequest::new(arguments, truth(&build_args, "BUILDKIT_INLINE_CACHE")?)?,
             display: display(arguments)?,
             call: arguments.called(),

@@ -66,7 +66,8 @@ mod tests {
     use super::*;
 
     fn limits(text: &str) -> Lower<RunLimits> {
-        let dockerfile = bake_dockerfile::parse(SourceText::new("Dockerfile", format!("FROM scratch\n{text}\nRUN true\n")));
+        let dockerfile =
+            bake_dockerfile::parse(SourceText::new("Dockerfile", format!("FROM scratch\n{text}\nRUN true\n")));
         let run = dockerfile.instructions.last().unwrap();
         run_limits(&dockerfile.source, &run.comments)
     }
@@ -90,7 +91,8 @@ mod tests {
 
     #[test]
     fn what_is_no_limit_is_an_error_with_its_place() {
-        for wrong in ["memory=0", "memory", "memory=x", "timeout=-1s", "cpus=1.2345", "pids=-1", "disk=3g", "Memory=1g"] {
+        for wrong in ["memory=0", "memory", "memory=x", "timeout=-1s", "cpus=1.2345", "pids=-1", "disk=3g", "Memory=1g"]
+        {
             let problem = limits(&format!("# bake: {wrong}")).unwrap_err();
             assert!(problem.message.contains(wrong), "{problem:?}");
         }

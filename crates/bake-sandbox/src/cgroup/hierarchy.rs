@@ -36,7 +36,7 @@ impl Controller {
 
 /// The versions of cgroups (`cgroups(7)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
+pub(super) enum Version {
     /// A hierarchy for each controller, or a few of them.
     One,
     /// One hierarchy for all.

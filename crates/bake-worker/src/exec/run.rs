@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_sandbox::{
-    Exit, FakeIds, Killer, MountAccess, MountSource, PublishedPort, SandboxError, SetIdFiles, Stdin, Step, StepMount,
-    Stream,
+    Exit, FakeIds, Killer, MountAccess, MountSource, PublishedPort, SandboxError, SetIdFiles, Stdin, Step, StepCgroup,
+    StepMount, Stream,
 };
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{StepError, StepErrorKind};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{keep_apt_root, sandbox_failed, spec};
+use super::{cgroup_directories, keep_apt_root, sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
+use crate::limits::{Effective, LOOK_INTERVAL};
 use crate::mounts::Prepared;
 use crate::step_network::HostNames;
 use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
@@ -103,7 +104,7 @@ impl LinuxWorker {
         if isolation.fake_ids == FakeIds::On {
             keep_apt_root(&root, self.format.ownership, &mut prepared)?;
         }
-        let mut step = Step::new(spec(&op, &identity, &prepared), root, isolation.id_map.clone());
+        let mut step = Step::new(spec(&op, &identity, &prepared, &self.options.limits), root, isolation.id_map.clone());
         step.fake_ids = isolation.fake_ids;
         let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
         let ready = network.ready(&names, notice)?;
@@ -117,10 +118,21 @@ impl LinuxWorker {
             access: if bind.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
             set_id: SetIdFiles::Ignored,
         }));
+        let limits = Effective::new(&self.options.limits, &op.limits)?;
+        // Removed after everything of the command has ended.
+        let cgroup = limits.cgroup(self.options.limits.cgroup_parent.as_deref())?;
+        step.cgroups = cgroup_directories(cgroup.as_ref())?;
         let running = bake_sandbox::spawn(step).map_err(|error| not_run(&error, &op))?;
         let killer = running.killer();
         started(killer.clone());
-        let report = self.while_running(&killer, || running.wait(output)).map_err(|error| not_run(&error, &op))?;
+        let mut watch = limits.watch(active.upper, killer.clone());
+        let report = self
+            .while_running(&killer, || running.wait_and_look(output, Some((LOOK_INTERVAL, &mut || watch.look()))))
+            .map_err(|error| not_run(&error, &op))?;
+        if let Some(why) = watch.stopped() {
+            return Err(limits.stopped(&op.args.join(" "), why));
+        }
+        limits.hints(&cgroup.as_ref().map(StepCgroup::usage).unwrap_or_default()).into_iter().for_each(notice);
         Ok(report.exit)
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::call::{Call, CallMethod, call};
+use super::limits::LimitArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -166,6 +167,10 @@ pub struct BuildArguments {
     /// `targets` for the stages; with `,format=json` for programs.
     #[arg(long, value_name = "METHOD", value_parser = call, overrides_with = "check", help_heading = "Without building")]
     pub call: Option<Call>,
+
+    /// What steps may use.
+    #[command(flatten)]
+    pub limits: LimitArguments,
 
     /// Flags that are known and refused.
     #[command(flatten)]

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::limits::LimitArguments;
 use super::run_network::RunNetworkArguments;
 use super::unsupported::UnsupportedRunFlags;
-use super::value::{Assignment, assignment, truth};
+use super::value::{Assignment, assignment, size_bytes, truth};
 
 /// How a list is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -187,6 +188,14 @@ pub struct RunArguments {
     /// The command and its arguments, instead of the image's.
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,
+
+    /// The size of `/dev/shm`, for example `64m`.
+    #[arg(long, value_name = "SIZE", value_parser = size_bytes, help_heading = "Limits")]
+    pub shm_size: Option<u64>,
+
+    /// What the command may use.
+    #[command(flatten)]
+    pub limits: LimitArguments,
 
     /// Flags that are known and refused.
     #[command(flatten)]

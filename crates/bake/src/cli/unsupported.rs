@@ -42,20 +42,12 @@ const ANY_TRUTH: &[&str] = &["false", "0", "f", "F", "FALSE", "False", "true", "
 const BUILD: &[Flag] = &[
     flag("attest", Value::Required, &["type=provenance,disabled=true", "type=sbom,disabled=true"]),
     flag("builder", Value::Required, &["default"]),
-    flag("cgroup-parent", Value::Required, &[""]),
     // There is no daemon to send a context to, so there is nothing to compress.
     flag("compress", Value::None, ANY_TRUTH),
-    flag("cpu-period", Value::Required, &["0"]),
-    flag("cpu-quota", Value::Required, &["0"]),
-    short("cpu-shares", 'c', Value::Required, &["0"]),
-    flag("cpuset-cpus", Value::Required, &[""]),
-    flag("cpuset-mems", Value::Required, &[""]),
     flag("disable-content-trust", Value::None, ANY_TRUTH),
     // There are no intermediate containers that could be kept.
     flag("force-rm", Value::None, ANY_TRUTH),
     flag("isolation", Value::Required, &["", "default"]),
-    short("memory", 'm', Value::Required, &["0"]),
-    flag("memory-swap", Value::Required, &["0"]),
     flag("policy", Value::Required, &["disabled=true"]),
     flag("print", Value::Required, &[]),
     flag("provenance", Value::Required, FALSE),
@@ -65,19 +57,16 @@ const BUILD: &[Flag] = &[
     flag("security-opt", Value::Required, &[]),
     flag("squash", Value::None, FALSE),
     flag("stream", Value::None, FALSE),
-    flag("ulimit", Value::Required, &[]),
 ];
 
 /// Flags of `docker run` that people are likely to type and `bake run` does not have.
 const RUN: &[Flag] = &[
     flag("cap-add", Value::Required, &[]),
     flag("cap-drop", Value::Required, &[]),
-    flag("cpus", Value::Required, &["0"]),
     short("detach", 'd', Value::None, FALSE),
     flag("device", Value::Required, &[]),
     flag("env-file", Value::Required, &[]),
     flag("init", Value::None, ANY_TRUTH),
-    short("memory", 'm', Value::Required, &["0"]),
     flag("mount", Value::Required, &[]),
     flag("name", Value::Required, &[]),
     flag("platform", Value::Required, &[]),
@@ -86,9 +75,7 @@ const RUN: &[Flag] = &[
     flag("pull", Value::Required, &["missing"]),
     flag("restart", Value::Required, &["no"]),
     flag("security-opt", Value::Required, &[]),
-    flag("shm-size", Value::Required, &[]),
     flag("tmpfs", Value::Required, &[]),
-    flag("ulimit", Value::Required, &[]),
 ];
 
 /// Adds the flags of `table` to `command`, hidden.

@@ -17,6 +17,7 @@ use bake_worker::{Bind, ImageRun, Images, LinuxWorker, WorkerOptions};
 
 use super::stored::{self, StoredImage};
 use super::{complete, publish, transfer};
+use crate::limits::step_limits;
 use crate::settings::{self, variable};
 use crate::signals;
 use crate::wiring::{Host, store_failed};
@@ -54,7 +55,8 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
         agents: BTreeMap::new(),
         step_network: host.step_network.clone(),
         runtime: host.runtime.clone(),
-        shm_size_bytes: None,
+        shm_size_bytes: arguments.shm_size,
+        limits: step_limits(&arguments.limits)?,
         imported_mounts: None,
         git_environment: Vec::new(),
     });

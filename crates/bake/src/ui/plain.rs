@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use bake_graph::VertexId;
-use bake_solver::{BuildEvent, Outcome};
+use bake_solver::{BuildEvent, Outcome, StepUsage};
 
 use super::measure::{rate, seconds, size};
 use super::numbers::Numbers;
@@ -32,6 +32,9 @@ pub(super) const TICK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long output may wait for its end of line before it is shown without.
 const PARTIAL_SHOWN_AFTER: Duration = Duration::from_secs(3);
+
+/// What a step used is shown from this much processor time on; less is of no interest.
+const USAGE_SHOWN_FROM: Duration = Duration::from_secs(1);
 
 /// How long a transfer runs before it is shown for the first time; shorter ones only show their end.
 const TRANSFER_SHOWN_AFTER: Duration = Duration::from_secs(1);
@@ -123,6 +126,11 @@ impl Plain {
             BuildEvent::Notice { step, message } => {
                 for line in message.lines() {
                     self.write(*step, &format!("note: {}", sanitize(line)));
+                }
+            }
+            BuildEvent::Used { step, usage } => {
+                if usage.processor >= USAGE_SHOWN_FROM {
+                    self.write(*step, &format!("used {}", usage_text(usage)));
                 }
             }
             BuildEvent::Finished { step, outcome, elapsed } => self.finished(*step, at, *outcome, *elapsed),
@@ -300,5 +308,15 @@ fn transfer_text(id: &str, transfer: &TransferState, now: Duration, end: &str) -
         let _ = write!(text, " {rate}");
     }
     let _ = write!(text, " {}{end}", seconds(time));
+    text
+}
+
+/// What a step used, in words.
+fn usage_text(usage: &StepUsage) -> String {
+    let mut text =
+        format!("{} of processor time, {} of memory", seconds(usage.processor), size(usage.memory_peak_bytes));
+    if let Some(bytes) = usage.written_bytes {
+        let _ = write!(text, ", {} written", size(bytes));
+    }
     text
 }

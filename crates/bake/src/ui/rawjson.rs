@@ -208,6 +208,8 @@ impl RawJson {
                     completed: None,
                 });
             }
+            // BuildKit's status messages have no place for it.
+            BuildEvent::Used { .. } => {}
             BuildEvent::Notice { step, message } => status.warnings.push(VertexWarning {
                 vertex: self.vertexes.get(step)?.digest.clone(),
                 level: 1,

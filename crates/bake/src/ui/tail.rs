@@ -49,7 +49,8 @@ impl Tails {
             | BuildEvent::Waiting { .. }
             | BuildEvent::Explained { .. }
             | BuildEvent::Transfer { .. }
-            | BuildEvent::Notice { .. } => {}
+            | BuildEvent::Notice { .. }
+            | BuildEvent::Used { .. } => {}
         }
     }
 

@@ -141,6 +141,7 @@ impl Terminal {
                     self.lines.println(text)?;
                 }
             }
+            BuildEvent::Used { .. } => {}
             BuildEvent::Finished { step, outcome, elapsed } => {
                 let Some(step) = self.steps.remove(step) else { return Ok(()) };
                 if step.state.internal && *elapsed < INTERNAL_SHOWN_AFTER && step.state.transfers.is_empty() {
