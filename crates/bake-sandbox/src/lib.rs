@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod emulation;
 mod error;
 mod id_map;
 mod init;

@@ -26,7 +26,7 @@ pub struct Step {
     pub network: Network,
     /// How much the step may do.
     pub security: SecurityMode,
-    /// Whether changing to ids that are not mapped pretends to work.
+    /// Whether ids that are not mapped are emulated.
     pub fake_ids: FakeIds,
     /// What 32-bit programs may do on a 64-bit x86 machine.
     pub thirty_two_bit: ThirtyTwoBit,
@@ -144,13 +144,14 @@ pub enum SecurityMode {
     Insecure,
 }
 
-/// Whether changing to ids that are not mapped pretends to work.
+/// Whether ids that are not mapped are emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum FakeIds {
     /// It fails, as the kernel has it.
     Off,
-    /// `setuid` and its relatives do nothing and return success. For namespaces in which only id 0 is mapped, where
-    /// programs that give up privileges could not run otherwise.
+    /// What processes are told of their identity and of the owners of files is kept beside the kernel: `setuid`, `chown`,
+    /// `stat` and their relatives are answered by the sandbox's first process, and owners are recorded in the form of
+    /// [`bake_sys::owner_record`]. For namespaces in which only id 0 is mapped.
     On,
 }
 

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_sandbox::{
-    Exit, FakeIds, Killer, MountAccess, MountSource, Network, SandboxError, SetIdFiles, Stdin, Step, StepMount, Stream,
+    Exit, Killer, MountAccess, MountSource, Network, SandboxError, SetIdFiles, Stdin, Step, StepMount, Stream,
 };
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{StepError, StepErrorKind};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{keep_apt_root, sandbox_failed, spec};
+use super::{sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
 use crate::mounts::Prepared;
@@ -86,9 +86,6 @@ impl LinuxWorker {
         }
         let mut prepared = Prepared::default();
         prepared.mounts = self.own_files();
-        if isolation.fake_ids == FakeIds::On {
-            keep_apt_root(&root, self.format.ownership, &mut prepared)?;
-        }
         let mut step = Step::new(spec(&op, &identity, &prepared), root, isolation.id_map.clone());
         step.fake_ids = isolation.fake_ids;
         step.network = match run.network {
