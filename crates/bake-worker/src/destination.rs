@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use bake_snapshot::Ownership;
+use bake_snapshot::{DeviceKind, Ownership};
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, mkdirat, openat, readlinkat, statat, unlinkat,
 };
@@ -304,6 +304,26 @@ impl Destination {
             rustix::fs::futimens(&file, &times).map_err(failed("set the time of", path))?;
         }
         Ok(())
+    }
+
+    /// Makes a device or FIFO; a device that cannot be made, where its number can be recorded, is an empty file then.
+    pub(crate) fn make_node(
+        &self,
+        parent: &Directory,
+        name: &[u8],
+        kind: FileType,
+        (major, minor): (u32, u32),
+    ) -> Result<(), DestinationError> {
+        let path = join(&parent.path, name);
+        let device = match kind {
+            FileType::CharacterDevice => DeviceKind::Character,
+            FileType::BlockDevice => DeviceKind::Block,
+            _ => {
+                return rustix::fs::mknodat(&parent.fd, name, kind, Mode::RUSR | Mode::WUSR, 0)
+                    .map_err(failed("make the FIFO", &path));
+            }
+        };
+        Ok(bake_snapshot::make_device(self.ownership, &parent.fd, name, &path, device, (major, minor))?)
     }
 
     /// Sets owner and time of something that cannot be opened: a link, FIFO or device.
