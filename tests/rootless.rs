@@ -165,7 +165,16 @@ impl UsersPlace {
 }
 
 fn same_text(actual: &str, expected: &str) -> Outcome {
-    check(actual == expected, || format!("the user built\n{actual}\nand root\n{expected}"))
+    let only = |these: &str, those: &str| -> Vec<String> {
+        these.lines().filter(|line| !those.lines().any(|other| other == *line)).map(str::to_owned).collect()
+    };
+    check(actual == expected, || {
+        format!(
+            "the user's image has\n{}\nand root's\n{}\nthe user built\n{actual}",
+            only(actual, expected).join("\n"),
+            only(expected, actual).join("\n")
+        )
+    })
 }
 
 fn same_as_root(environment: &Environment) -> Outcome {

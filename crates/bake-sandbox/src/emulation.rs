@@ -125,7 +125,7 @@ impl Emulation {
                 Ok(Answer::Continue)
             }
             Operation::Rename => Ok(Answer::Continue),
-            Operation::SetTimes => self.set_times(&request),
+            Operation::SetTimes(form, times) => self.set_times(&request, form, times),
             Operation::ChangeRoot => {
                 self.roots_differ = true;
                 Ok(Answer::Continue)

@@ -48,6 +48,9 @@ pub(crate) enum Form {
     At(usize),
 }
 
+/// Calls have six arguments: this one is always 0.
+const NO_FLAGS: usize = 6;
+
 /// Where the results of a `stat` go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
@@ -55,6 +58,17 @@ pub(crate) enum Layout {
     Stat,
     /// `struct statx`, the same everywhere.
     Statx,
+}
+
+/// What a call that sets times has them in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Two of seconds and nanoseconds.
+    Nanoseconds,
+    /// Two of seconds and microseconds.
+    Microseconds,
+    /// Two of seconds.
+    Seconds,
 }
 
 /// Where a call that may create a file names it.
@@ -79,7 +93,8 @@ pub(crate) enum Operation {
     Create(Creation),
     /// What was created by the same process before must be settled under its old name.
     Rename,
-    SetTimes,
+    /// Of 64-bit programs only: a 32-bit one that sets the times of a link takes its owner away.
+    SetTimes(Form, Times),
     ChangeRoot,
 }
 
@@ -171,13 +186,14 @@ pub(crate) const EMULATED: &[(Call, Operation)] = &[
     (call("rename", Some(82), Some(38), None), Rename),
     (call("renameat", Some(264), Some(302), Some(38)), Rename),
     (call("renameat2", Some(316), Some(353), Some(276)), Rename),
-    (call("utimensat", Some(280), Some(320), Some(88)), SetTimes),
-    (call("utimensat_time64", None, Some(412), None), SetTimes),
+    (call("utimensat", Some(280), None, Some(88)), SetTimes(Form::At(3), Times::Nanoseconds)),
+    (call("futimesat", Some(261), None, None), SetTimes(Form::At(NO_FLAGS), Times::Microseconds)),
+    (call("utimes", Some(235), None, None), SetTimes(Form::Path, Times::Microseconds)),
+    (call("utime", Some(132), None, None), SetTimes(Form::Path, Times::Seconds)),
     (call("chroot", Some(161), Some(61), Some(51)), ChangeRoot),
 ];
 
 const O_CREAT: u32 = 0o100;
-const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
 
 /// What the filter does with an emulated call: it looks at flags already, which saves most of the questions.
 pub(crate) fn verdict(operation: Operation) -> Verdict {
@@ -191,7 +207,6 @@ pub(crate) fn verdict(operation: Operation) -> Verdict {
     match operation {
         Create(Open) => only_with(1, O_CREAT),
         Create(OpenAt) => only_with(2, O_CREAT),
-        SetTimes => only_with(3, AT_SYMLINK_NOFOLLOW),
         _ => Verdict::always(Action::Notify),
     }
 }

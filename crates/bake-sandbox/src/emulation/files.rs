@@ -7,10 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use bake_sys::Errno;
 use bake_sys::notification::{Answer, read_memory};
 use bake_sys::owner_record::{OwnerRecord, set_times, status_of, take_privileges};
-use bake_sys::seccomp::ARCHITECTURE_I386;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, open, openat};
 
-use super::calls::{Form, Width};
+use super::calls::{Form, Times, Width};
 use super::{Emulation, Request};
 
 const AT_FDCWD: i32 = -100;
@@ -142,32 +141,36 @@ impl Emulation {
         Ok(Answer::Return(0))
     }
 
-    /// Sets the times of a link whose access time is its owner; everything else the kernel can do itself.
-    pub(super) fn set_times(&mut self, request: &Request<'_>) -> Result<Answer, Errno> {
-        if request.architecture == ARCHITECTURE_I386 || request.argument(1) == 0 {
+    /// Sets the times of a link or FIFO whose access time is its owner; everything else the kernel can do itself.
+    pub(super) fn set_times(&mut self, request: &Request<'_>, form: Form, kind: Times) -> Result<Answer, Errno> {
+        // Without a path it is an open file, which is no link.
+        if matches!(form, Form::At(_)) && request.argument(1) == 0 {
             return Ok(Answer::Continue);
         }
-        let Ok(file) = self.pin_file(request, Form::At(3)) else { return Ok(Answer::Continue) };
+        let Ok(file) = self.pin_file(request, form) else { return Ok(Answer::Continue) };
         if OwnerRecord::of_link(&status_of(&file)?).is_none() {
             return Ok(Answer::Continue);
         }
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW.into() };
-        let mut modified = now;
-        if request.argument(2) != 0 {
-            // Access time and modification time, each as two numbers of 64 bits.
-            let mut bytes = [0; 32];
-            if read_memory(request.thread, request.argument(2), &mut bytes)? < bytes.len() {
-                return Err(Errno::FAULT);
-            }
-            let number = |at: usize| {
-                let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
-                i64::from_le_bytes(bytes)
-            };
-            modified = Timespec { tv_sec: number(16), tv_nsec: number(24) };
-        }
+        let address = request.argument(if matches!(form, Form::At(_)) { 2 } else { 1 });
+        let modified = if address == 0 { now } else { read_modification_time(request.thread, address, kind)? };
         set_times(&file, &Timestamps { last_access: now, last_modification: modified })?;
         Ok(Answer::Return(0))
     }
+}
+
+/// The second of two times, whose numbers have 64 bits each.
+fn read_modification_time(thread: u32, address: u64, kind: Times) -> Result<Timespec, Errno> {
+    let (offset, numbers) = if kind == Times::Seconds { (8, 1) } else { (16, 2) };
+    let mut bytes = [0; 16];
+    let bytes = bytes.get_mut(..8 * numbers).unwrap_or_default();
+    if read_memory(thread, address.checked_add(offset).ok_or(Errno::FAULT)?, bytes)? < bytes.len() {
+        return Err(Errno::FAULT);
+    }
+    let mut numbers = bytes.as_chunks::<8>().0.iter().map(|number| i64::from_le_bytes(*number));
+    let (seconds, fraction) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let factor = if kind == Times::Microseconds { 1000 } else { 1 };
+    Ok(Timespec { tv_sec: seconds, tv_nsec: fraction.checked_mul(factor).ok_or(Errno::INVAL)? })
 }
 
 /// Pins what a process has open, or its working directory.
