@@ -128,7 +128,8 @@ fn new_proc() -> Result<OwnedFd, SetupFailure> {
         if errno == Errno::PERM {
             failure.with_hint(
                 "parts of this machine's `/proc` are hidden, as in a container without `--security-opt \
-                 systempaths=unconfined`; the kernel then allows no new one",
+                 systempaths=unconfined` (in Kubernetes `procMount: Unmasked`); the kernel then allows no new one. \
+                 `bake doctor` tells what else this host lacks; builds without RUN work",
             )
         } else {
             failure

@@ -69,6 +69,14 @@ pub fn namespaces() -> Result<(), Errno> {
     try_namespaces(all.into_iter().fold(Namespaces::USER, Namespaces::with).with(Namespaces::NETWORK))
 }
 
+/// Whether a sandbox can have a `/proc` of its own.
+///
+/// # Errors
+/// `EPERM`: parts of this process's `/proc` are hidden by mounts, as in most containers; otherwise as [`namespaces`].
+pub fn new_proc() -> Result<(), Errno> {
+    try_mount_in_user_namespace(c"proc")
+}
+
 /// Whether mounts of the file system that holds `directory` can be id-mapped by this process.
 pub fn id_mapped_mounts(directory: BorrowedFd<'_>) -> bool {
     let Ok(namespace) = namespace_for(&IdMap::range(0, 1)) else { return false };

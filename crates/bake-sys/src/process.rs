@@ -182,7 +182,7 @@ pub fn try_namespaces(namespaces: Namespaces) -> Result<()> {
 /// # Errors
 /// `EPERM`: it may not; `ENODEV`: the kernel has no such file system; otherwise as [`clone_and_execute`].
 pub fn try_mount_in_user_namespace(name: &CStr) -> Result<()> {
-    in_namespaces(Namespaces::USER.with(Namespaces::MOUNT), || {
+    in_namespaces(Namespaces::USER.with(Namespaces::MOUNT).with(Namespaces::PID), || {
         // SAFETY: the name is NUL-terminated; the flags are valid.
         let context = unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), 0) };
         let context = check(context)?;
