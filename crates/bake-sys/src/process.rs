@@ -182,7 +182,7 @@ pub fn try_namespaces(namespaces: Namespaces) -> Result<()> {
 /// # Errors
 /// `EPERM`: it may not; `ENODEV`: the kernel has no such file system; otherwise as [`clone_and_execute`].
 pub fn try_mount_in_user_namespace(name: &CStr) -> Result<()> {
-    in_namespaces(Namespaces::USER.with(Namespaces::MOUNT).with(Namespaces::PID), || {
+    in_namespaces(Namespaces::USER.with(Namespaces::MOUNT), || {
         // SAFETY: the name is NUL-terminated; the flags are valid.
         let context = unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), 0) };
         let context = check(context)?;
@@ -201,6 +201,19 @@ pub fn try_mount_in_user_namespace(name: &CStr) -> Result<()> {
             Err(Errno::PERM) => Err(Errno::PERM),
             _ => Ok(()),
         }
+    })
+}
+
+/// Whether a process that is privileged in new user, pid and mount namespaces only may mount a new procfs.
+///
+/// # Errors
+/// `EPERM`: something is mounted over parts of the `/proc` there is, so a new one would reveal what is hidden; otherwise as
+/// [`clone_and_execute`].
+pub fn try_mount_proc_in_user_namespace() -> Result<()> {
+    in_namespaces(Namespaces::USER.with(Namespaces::MOUNT).with(Namespaces::PID), || {
+        let context = crate::mount::FsContext::open(c"proc")?;
+        context.create()?;
+        context.mount(rustix::mount::MountAttrFlags::empty()).map(drop)
     })
 }
 

@@ -36,13 +36,25 @@ pub(crate) enum Privilege {
 impl Privilege {
     /// Finds out, and for ordinary users enters a user namespace. Must be called while the process has a single thread.
     pub(crate) fn acquire() -> Result<Self, CommandError> {
-        if rustix::process::geteuid().is_root() {
-            return Ok(if owns_all_ids() { Self::Root } else { Self::NamespaceRoot });
-        }
-        let map = probe::subordinate_ids().unwrap_or(RootlessMap::Single);
-        enter_rootless(&map).map_err(|error| {
-            CommandError::from_error(ErrorKind::Build, &error).hints(error.hint().map(str::to_owned))
-        })?;
+        let enter = |map: &RootlessMap| {
+            enter_rootless(map).map_err(|error| {
+                CommandError::from_error(ErrorKind::Build, &error)
+                    .hints(error.hint().map(str::to_owned))
+                    .hint("`bake doctor` tells what this host offers, and how to get the rest")
+            })
+        };
+        let map = match root_privilege() {
+            Some(RootPrivilege::Mounting) => {
+                return Ok(if owns_all_ids() { Self::Root } else { Self::NamespaceRoot });
+            }
+            Some(RootPrivilege::Ids) => {
+                enter(&RootlessMap::All)?;
+                return Ok(Self::NamespaceRoot);
+            }
+            Some(RootPrivilege::None) => RootlessMap::Single,
+            None => probe::subordinate_ids().unwrap_or(RootlessMap::Single),
+        };
+        enter(&map)?;
         Ok(Self::Rootless(map))
     }
 
@@ -54,12 +66,39 @@ impl Privilege {
     fn format(&self) -> LayerFormat {
         match self {
             Self::Root => LayerFormat::ROOT,
-            Self::NamespaceRoot | Self::Rootless(RootlessMap::Ranges { .. }) => {
+            Self::NamespaceRoot | Self::Rootless(RootlessMap::All | RootlessMap::Ranges { .. }) => {
                 LayerFormat { ownership: Ownership::Native, overlay_xattrs: OverlayXattrs::User }
             }
             Self::Rootless(RootlessMap::Single) => LayerFormat::USER_NAMESPACE,
         }
     }
+}
+
+/// What root may do: in a container, not everything.
+enum RootPrivilege {
+    /// Mount file systems.
+    Mounting,
+    /// Map all of its IDs in a user namespace, in which it may then mount.
+    Ids,
+    /// Neither.
+    None,
+}
+
+/// `None` for every other user.
+fn root_privilege() -> Option<RootPrivilege> {
+    use bake_sys::capability::{SETFCAP, SETGID, SETUID, SYS_ADMIN, permitted};
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let held = permitted().unwrap_or_default();
+    let has = |number: u32| held & (1 << number) != 0;
+    Some(if has(SYS_ADMIN) {
+        RootPrivilege::Mounting
+    } else if has(SETUID) && has(SETGID) && has(SETFCAP) {
+        RootPrivilege::Ids
+    } else {
+        RootPrivilege::None
+    })
 }
 
 /// Whether every ID is mapped to itself: this is the machine's own user namespace.

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bake_sandbox::IdMap;
 use bake_sandbox::probe::{self, Cgroups};
-use bake_sandbox::userns::RootlessMap;
+use bake_sandbox::userns::{RootlessMap, namespace_for};
 use rustix::io::Errno;
 use rustix::process::Uid;
 
@@ -58,6 +59,16 @@ fn setting(path: &str) -> Option<u64> {
 fn namespaces() -> Finding {
     const NAME: &str = "user namespaces";
     let Err(errno) = probe::namespaces() else {
+        let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        if let Err(error) = namespace_for(&IdMap::single(user, group)) {
+            return Finding::missing(
+                NAME,
+                format!("this user's ID cannot be mapped in one: {}", bake::error::chain_text(&error)),
+                "give the surrounding container the capabilities SETUID, SETGID and SETFCAP, or run bake in it as another \
+                 user than root",
+            )
+            .required();
+        }
         return Finding::ok(NAME, "steps are kept apart from the host").required();
     };
     let meaning = format!("steps cannot be kept apart from the host: {errno}");
@@ -86,7 +97,7 @@ fn subordinate_ids() -> Finding {
         Some(RootlessMap::Ranges { users, groups, .. }) => {
             Finding::ok(NAME, format!("{} users and {} groups for the files of images", users.1, groups.1))
         }
-        Some(RootlessMap::Single) | None => Finding::limited(
+        Some(RootlessMap::Single | RootlessMap::All) | None => Finding::limited(
             NAME,
             "none: users and owners are emulated, and a step may do with every file what its root may",
             "install `uidmap` and add lines `USER:100000:65536` for this user to /etc/subuid and /etc/subgid",
