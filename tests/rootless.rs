@@ -12,12 +12,15 @@ use bake_testkit::case::{Case, Expectation, discover};
 use bake_testkit::tree::{Listing, describe_archive};
 use libtest_mimic::Arguments;
 
-use support::{Environment, Outcome, Scratch, Test, check, equal, succeed};
+use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
     ("an_ordinary_user_builds_what_root_builds", &["root", "setpriv"], same_as_root),
     ("without_subordinate_ids_users_and_owners_are_emulated", &["root", "setpriv"], other_users),
     ("all_who_build_give_files_the_same_owners", &["root", "setpriv", "unshare", "newuidmap"], same_owners),
+    ("root_that_may_not_mount_builds_what_root_builds", &["root", "setpriv"], restricted_root),
+    ("root_that_may_not_mount_and_sees_half_of_proc_builds_too", &["root", "setpriv", "unshare"], restricted_pod),
+    ("doctor_says_whether_builds_can_run", &["root", "setpriv", "unshare"], doctor),
     ("files_of_an_ordinary_user_go_to_a_directory", &["root", "setpriv"], local_output),
     ("the_default_store_is_the_users", &["root", "setpriv"], default_store),
 ];
@@ -275,6 +278,55 @@ fn same_owners(environment: &Environment) -> Outcome {
         succeed(place.bake_with(ids)?.args(["--root", &store, "fsck"]))?;
     }
     Ok(())
+}
+
+/// As in a container of Docker: IDs may be changed and mapped, nothing may be mounted.
+const WITHOUT_MOUNTING: &str = "exec setpriv --bounding-set=-sys_admin --inh-caps=-all -- \"$@\"";
+/// As containers hide parts of `/proc`, for one process.
+const HIDE: &str = "mount --bind /dev/null /proc/keys && ";
+
+fn restricted(environment: &Environment, script: &str) -> Result<(UsersPlace, String), String> {
+    let place = UsersPlace::new(environment)?;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(&place.bake).args(place.flags("type=oci,dest=user.tar"));
+    place.prepare(&mut command);
+    let finished = succeed(&mut command)?;
+    same_text(&place.image("user.tar")?, &place.build_as_root(environment)?)?;
+    Ok((place, finished.stderr))
+}
+
+fn restricted_root(environment: &Environment) -> Outcome {
+    let (_, output) = restricted(environment, WITHOUT_MOUNTING)?;
+    check(!output.contains("are hidden here"), || output.clone())
+}
+
+fn restricted_pod(environment: &Environment) -> Outcome {
+    let (_, output) = restricted(environment, &format!("{HIDE}{WITHOUT_MOUNTING}"))?;
+    check(output.contains("parts of `/proc` are hidden here"), || output.clone())
+}
+
+fn doctor(environment: &Environment) -> Outcome {
+    let place = UsersPlace::new(environment)?;
+    let store = place.scratch.at("user-store");
+    let finished = succeed(place.as_user(&place.bake).args(["--root", &store, "doctor"]))?;
+    check(finished.text().contains("builds can run here"), || finished.text())?;
+    check(finished.text().contains("limited  subordinate IDs"), || finished.text())?;
+    check(!Path::new(&store).exists(), || "asking has made a store".into())?;
+    // With `/proc` hidden this user cannot build, and is told so by both.
+    let script = format!("{HIDE}exec setpriv --reuid={USER} --regid={USER} --clear-groups -- \"$@\"");
+    let hidden = |arguments: &[String]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&place.bake).args(arguments);
+        place.prepare(&mut command);
+        finish(&mut command)
+    };
+    let arguments = ["--root", &store, "doctor", "--format", "json"].map(str::to_owned);
+    let finished = hidden(&arguments)?;
+    equal(&finished.code, &Some(1), "exit code")?;
+    let text = finished.text();
+    let line = text.lines().find(|line| line.contains("\"Name\":\"/proc\"")).ok_or("nothing is said of /proc")?;
+    check(line.contains("\"State\":\"missing\"") && line.contains("systempaths"), || line.to_owned())?;
+    expect_failure(&hidden(&place.flags("type=cacheonly"))?, 1, &["hint:", "systempaths", "bake doctor"])
 }
 
 fn local_output(environment: &Environment) -> Outcome {

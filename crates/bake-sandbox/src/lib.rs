@@ -38,8 +38,8 @@ pub use id_map::{IdMap, IdRange};
 pub use running::{Exit, ExitReport, Killer, Running, Stream, Usage};
 pub use spawn::spawn;
 pub use step::{
-    CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles,
-    Stdin, Step, StepMount, ThirtyTwoBit, default_spec,
+    CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, ProcSource, SecurityMode,
+    SetIdFiles, Stdin, Step, StepMount, ThirtyTwoBit, default_spec,
 };
 
 /// Becomes the first process of a sandbox if that is what this process was executed for, and then never returns.

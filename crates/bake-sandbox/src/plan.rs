@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::SandboxError;
 use crate::id_map::IdMap;
 use crate::seccomp::{FilterChoice, program};
-use crate::step::{FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles, Stdin, Step};
+use crate::step::{
+    FakeIds, HOST_NAME, MountAccess, MountSource, Network, ProcSource, SecurityMode, SetIdFiles, Stdin, Step,
+};
 
 /// The largest plan that is read, in bytes; far above the kernel's own limit on arguments and environment (6 MiB) and
 /// the memory-only files a build has reason to mount.
@@ -52,6 +54,7 @@ pub(crate) struct Plan {
     pub(crate) own_network: bool,
     pub(crate) security: SecurityMode,
     pub(crate) fake_ids: FakeIds,
+    pub(crate) proc: ProcSource,
 }
 
 /// A mount with its source reduced to what can be sent.
@@ -110,6 +113,9 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
     let invalid = |reason: &str| SandboxError::InvalidStep { reason: reason.to_owned() };
     if let Some(problem) = step.id_map.problem() {
         return Err(invalid(problem));
+    }
+    if step.fake_ids == FakeIds::On && step.proc == ProcSource::Callers {
+        return Err(invalid("emulated users need a `/proc` of the step's own"));
     }
     let process = step.spec.process().as_ref().ok_or_else(|| invalid("`process` is missing"))?;
     let arguments = process.args().clone().unwrap_or_default();
@@ -194,6 +200,7 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
         own_network: matches!(step.network, Network::None),
         security: step.security,
         fake_ids: step.fake_ids,
+        proc: step.proc,
     };
     let text = serde_json::to_vec(&plan)
         .map_err(|error| invalid(&format!("it cannot be serialised (paths must be UTF-8): {error}")))?;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_oci::Platform;
-use bake_sandbox::{ExecuteFailureKind, Exit, Network, SandboxError, Step};
+use bake_sandbox::{ExecuteFailureKind, Exit, Network, ProcSource, SandboxError, Step};
 use bake_snapshot::{Active, Contents, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
@@ -40,6 +40,14 @@ impl LinuxWorker {
             let mut step = Step::new(spec(op, &identity, &prepared), root, isolation.id_map.clone());
             step.mounts = std::mem::take(&mut prepared.mounts);
             step.fake_ids = isolation.fake_ids;
+            step.proc = isolation.proc;
+            if isolation.proc == ProcSource::Callers {
+                let message =
+                    "parts of `/proc` are hidden here, so this step sees the surrounding container's, and the \
+                               names of its processes"
+                        .to_owned();
+                task.events.send(BuildEvent::Notice { step: task.id, message });
+            }
             step.network = match op.network {
                 NetworkMode::None => Network::None,
                 NetworkMode::Default | NetworkMode::Host => Network::Host,

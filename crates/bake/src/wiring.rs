@@ -10,7 +10,7 @@ use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 use bake_oci::{Platform, Reference};
 use bake_registry::{Credentials, HelperRunner, Options, Proxies};
 use bake_sandbox::userns::{RootlessMap, enter_rootless, namespace_for};
-use bake_sandbox::{FakeIds, IdMap, IdRange, probe};
+use bake_sandbox::{FakeIds, IdMap, IdRange, ProcSource, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
 use bake_solver::StepError;
 use bake_store::{OpenOptions, Store, StoreError};
@@ -202,7 +202,12 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
         ),
         None => None,
     };
-    Ok(StepIsolation { snapshotter: Box::new(snapshotter), id_map, user_namespace, fake_ids })
+    // Emulation finds processes by their numbers in a `/proc` of the step's own.
+    let hidden = fake_ids == FakeIds::Off
+        && !matches!(privilege, Privilege::Root)
+        && probe::new_proc() == Err(rustix::io::Errno::PERM);
+    let proc = if hidden { ProcSource::Callers } else { ProcSource::New };
+    Ok(StepIsolation { snapshotter: Box::new(snapshotter), id_map, user_namespace, fake_ids, proc })
 }
 
 /// What registries are talked to with: the credentials of docker's config, proxies of the environment.

@@ -88,6 +88,7 @@ impl LinuxWorker {
         prepared.mounts = self.own_files();
         let mut step = Step::new(spec(&op, &identity, &prepared), root, isolation.id_map.clone());
         step.fake_ids = isolation.fake_ids;
+        step.proc = isolation.proc;
         step.network = match run.network {
             NetworkMode::None => Network::None,
             NetworkMode::Default | NetworkMode::Host => Network::Host,

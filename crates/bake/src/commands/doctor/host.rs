@@ -11,17 +11,15 @@ use rustix::process::Uid;
 
 use super::Finding;
 
-/// Id-mapped mounts and `mount_setattr`, the youngest calls that a build cannot do without.
-const KERNEL_MIN: (u32, u32) = (5, 12);
-/// Layers are added to an overlay one by one (`lowerdir+`), by descriptor instead of by path.
-const KERNEL_FOR_OVERLAY: (u32, u32) = (6, 8);
+/// Layers are added to an overlay one by one (`lowerdir+`), the youngest thing that a build cannot do without.
+const KERNEL_MIN: (u32, u32) = (6, 7);
 
 pub(super) fn findings(user: Uid) -> Vec<Finding> {
     let mut findings = vec![kernel(), namespaces()];
     if !user.is_root() {
         findings.push(subordinate_ids());
     }
-    findings.extend([overlay(), proc(), seccomp(), cgroups(), processes()]);
+    findings.extend([overlay(), proc(user), seccomp(), cgroups(), processes()]);
     findings
 }
 
@@ -37,16 +35,13 @@ fn kernel() -> Finding {
 }
 
 fn kernel_of(release: &str) -> Finding {
-    let (major, minor) = KERNEL_FOR_OVERLAY;
+    const NAME: &str = "kernel";
+    let (major, minor) = KERNEL_MIN;
     let cure = format!("use Linux {major}.{minor} or later");
     match version(release) {
-        Some(found) if found >= KERNEL_FOR_OVERLAY => Finding::ok("kernel", format!("Linux {release}")),
-        Some(found) if found >= KERNEL_MIN => {
-            let meaning = format!("Linux {release}: layers may not be mountable by descriptor");
-            Finding::limited("kernel", meaning, cure)
-        }
-        Some(_) => Finding::missing("kernel", format!("Linux {release} lacks calls that steps need"), cure),
-        None => Finding::limited("kernel", format!("`{release}` is no version that could be understood"), cure),
+        Some(found) if found >= KERNEL_MIN => Finding::ok(NAME, format!("Linux {release}")),
+        Some(_) => Finding::missing(NAME, format!("Linux {release} cannot mount layers one by one"), cure),
+        None => Finding::limited(NAME, format!("`{release}` is no version that could be understood"), cure),
     }
     .required()
 }
@@ -125,20 +120,24 @@ fn overlay() -> Finding {
     }
 }
 
-fn proc() -> Finding {
+fn proc(user: Uid) -> Finding {
     const NAME: &str = "/proc";
     match probe::new_proc() {
         Ok(()) => Finding::ok(NAME, "steps get one of their own").required(),
         Err(errno) if probe::namespaces().is_err() => {
             Finding::missing(NAME, format!("cannot be tried without user namespaces: {errno}"), "see above").required()
         }
-        Err(errno) => Finding::missing(
-            NAME,
-            format!("parts of it are hidden here, so the kernel allows steps none of their own: {errno}"),
-            "run the surrounding container with `--security-opt systempaths=unconfined` (in Kubernetes \
-             `procMount: Unmasked`)",
-        )
-        .required(),
+        Err(errno) => {
+            let meaning = format!("parts of it are hidden here, so the kernel allows steps none of their own: {errno}");
+            let cure = "run the surrounding container with `--security-opt systempaths=unconfined` (in Kubernetes \
+                        `procMount: Unmasked`)";
+            // Where users are emulated, processes are looked for by their numbers in a `/proc` of the step.
+            if user.is_root() || probe::subordinate_ids().is_some() {
+                let meaning = format!("{meaning}; they see that of the container, with the names of its processes");
+                return Finding::limited(NAME, meaning, cure).required();
+            }
+            Finding::missing(NAME, meaning, format!("{cure}, or give this user subordinate IDs")).required()
+        }
     }
 }
 
@@ -229,7 +228,8 @@ mod tests {
     #[test]
     fn old_kernels_are_told_from_new_ones() {
         assert_eq!(kernel_of("6.18.5-fc").state, State::Ok);
-        assert_eq!(kernel_of("6.1.0-35-amd64").state, State::Limited);
+        assert_eq!(kernel_of("6.7").state, State::Ok);
+        assert_eq!(kernel_of("6.1.0-35-amd64").state, State::Missing);
         assert_eq!(kernel_of("4.19.0").state, State::Missing);
         assert_eq!(kernel_of("strange").state, State::Limited);
     }
