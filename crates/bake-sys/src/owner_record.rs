@@ -171,7 +171,7 @@ impl OwnerRecord {
         }
         let modified = Timespec { tv_sec: status.stx_mtime.tv_sec, tv_nsec: i64::from(status.stx_mtime.tv_nsec) };
         let Some(time) = (if root { Some(modified) } else { self.access_time() }) else { return Ok(Written::Lost) };
-        let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT.into() };
+        let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
         let times = Timestamps { last_access: time, last_modification: omitted };
         let flags = AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW;
         rustix::fs::utimensat(file, c"", &times, flags)?;
@@ -199,7 +199,7 @@ pub fn set_times(file: impl AsFd, times: &Timestamps) -> Result<()> {
     let mut times = times.clone();
     let status = status_of(file)?;
     if OwnerRecord::of_link(&status).is_some() {
-        times.last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT.into() };
+        times.last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     } else if carries_time(&status) && times.last_access.tv_sec >= TIME_BASE_SECONDS {
         // What would look like an owner.
         times.last_access.tv_sec = 0;

@@ -151,7 +151,7 @@ impl Emulation {
         if OwnerRecord::of_link(&status_of(&file)?).is_none() {
             return Ok(Answer::Continue);
         }
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW.into() };
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let address = request.argument(if matches!(form, Form::At(_)) { 2 } else { 1 });
         let modified = if address == 0 { now } else { read_modification_time(request.thread, address, kind)? };
         set_times(&file, &Timestamps { last_access: now, last_modification: modified })?;

@@ -22,10 +22,7 @@ impl Handover {
     pub(crate) fn offer(&self, listener: BorrowedFd<'_>) -> Result<(), Errno> {
         write_all(&self.number.1, &listener.as_raw_fd().to_le_bytes())?;
         let mut answer = [0];
-        match read_exact(&self.taken.0, &mut answer)? {
-            true => Ok(()),
-            false => Err(Errno::PIPE),
-        }
+        if read_exact(&self.taken.0, &mut answer)? { Ok(()) } else { Err(Errno::PIPE) }
     }
 
     /// Takes the descriptor from the process `child`; `None` when it ended without offering one, and says why itself.
