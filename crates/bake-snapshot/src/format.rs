@@ -21,8 +21,8 @@ pub enum Ownership {
     /// owner is written down in the form that [`bake_sys::owner_record`] describes (and for devices, which are empty files
     /// then, the number): in an attribute, or for links and FIFOs, which can have none, in the access time.
     ///
-    /// The owner of a link or FIFO falls back to 0:0 when an ID is 2^31 or more, or the file system's times end before
-    /// the year 2369.
+    /// The owner of a link or FIFO falls back to 0:0 when an ID is 2^31 or more, the file system's times end before the year
+    /// 2369, or it is mounted with `strictatime`.
     Recorded,
 }
 

@@ -44,6 +44,8 @@ impl Privilege {
             })
         };
         let map = match root_privilege() {
+            // What `unshare --map-root-user` makes: like an ordinary user's own namespace.
+            Some(RootPrivilege::Mounting) if has_single_id() => RootlessMap::Single,
             Some(RootPrivilege::Mounting) => {
                 return Ok(if owns_all_ids() { Self::Root } else { Self::NamespaceRoot });
             }
@@ -105,6 +107,11 @@ fn root_privilege() -> Option<RootPrivilege> {
 fn owns_all_ids() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Whether the user namespace of this process has one user only.
+fn has_single_id() -> bool {
+    IdMap::identity().is_ok_and(|map| map.users.iter().map(|range| u64::from(range.count)).sum::<u64>() == 1)
 }
 
 /// The store and how layers are mounted from it.
