@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_sandbox::{
-    Exit, FakeIds, Killer, MountAccess, MountSource, PublishedPort, SandboxError, SetIdFiles, Stdin, Step, StepMount,
-    Stream,
+    Exit, Killer, MountAccess, MountSource, PublishedPort, SandboxError, SetIdFiles, Stdin, Step, StepMount, Stream,
 };
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{StepError, StepErrorKind};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{keep_apt_root, sandbox_failed, spec};
+use super::{sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
 use crate::mounts::Prepared;
@@ -100,11 +99,9 @@ impl LinuxWorker {
             })?;
         }
         let mut prepared = Prepared::default();
-        if isolation.fake_ids == FakeIds::On {
-            keep_apt_root(&root, self.format.ownership, &mut prepared)?;
-        }
         let mut step = Step::new(spec(&op, &identity, &prepared), root, isolation.id_map.clone());
         step.fake_ids = isolation.fake_ids;
+        step.proc = isolation.proc;
         let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
         let ready = network.ready(&names, notice)?;
         step.network = ready.network;
