@@ -28,10 +28,12 @@ use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior};
 
 use crate::command;
+use crate::emulation::{Emulation, Handover, Identity};
 use crate::kernel_mounts;
 use crate::message::{CommandEnd, Message, SetupFailure, Stage, send};
 use crate::plan::{Plan, PlannedRlimit, decode};
 use crate::running::microseconds;
+use crate::step::FakeIds;
 use crate::step_mounts;
 use crate::target::{PROC_SUPER_MAGIC, Stubs, file_system_type};
 
@@ -210,28 +212,61 @@ fn supervise(
     rustix::process::set_parent_process_death_signal(None).stage(|| "keeping the sandbox alive".to_owned())?;
     send(descriptors.status.as_fd(), &Message::Ready);
     let started = Instant::now();
+    let handover = match plan.fake_ids {
+        FakeIds::On => Some(Handover::new().stage(|| "making pipes for the system call filter".to_owned())?),
+        FakeIds::Off => None,
+    };
     match fork().stage(|| "making the process of the command".to_owned())? {
-        Fork::Child => command::run(plan, contents, descriptors, null.as_fd()),
+        Fork::Child => command::run(plan, contents, descriptors, null.as_fd(), handover.as_ref()),
         Fork::Parent { child } => {
-            let ended = watch(child, &signals, descriptors.lifeline.as_fd());
+            let listener = match handover {
+                Some(handover) => handover.take(child).stage(|| "taking the system call filter over".to_owned())?,
+                None => None,
+            };
+            let mut emulation = listener.map(|listener| {
+                Emulation::new(listener, Identity::new(plan.user, plan.group, &plan.supplementary_groups))
+            });
+            let ended = watch(child, &signals, descriptors.lifeline.as_fd(), emulation.as_mut());
             let wall = started.elapsed();
             kill_the_rest();
+            if let Some(emulation) = &mut emulation {
+                emulation.finish();
+            }
             Ok(end_of(ended, wall))
         }
     }
 }
 
-/// Waits until the command ends.
-pub(crate) fn watch(command: u32, signals: &SignalDescriptor, lifeline: BorrowedFd<'_>) -> Ended {
+/// Waits until the command ends, and answers calls meanwhile where they are emulated.
+pub(crate) fn watch(
+    command: u32,
+    signals: &SignalDescriptor,
+    lifeline: BorrowedFd<'_>,
+    mut emulation: Option<&mut Emulation>,
+) -> Ended {
     loop {
-        let mut polled = [PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(lifeline, PollFlags::IN)];
+        let mut polled = vec![PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(lifeline, PollFlags::IN)];
+        if let Some(emulation) = &emulation {
+            polled.push(PollFd::from_borrowed_fd(emulation.listener(), PollFlags::IN));
+        }
         // An interrupted wait is as good as a finished one: both are followed by a look at everything.
         let _ = poll(&mut polled, None);
-        let [_, lifeline_state] = &polled;
-        if !lifeline_state.revents().is_empty() {
+        let states: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        drop(polled);
+        if states.get(1).is_some_and(|state| !state.is_empty()) {
             // The other side is gone: there is nobody to report to.
             let _ = kill_namespace();
             exit_now(STATUS_FAILED)
+        }
+        match (states.get(2), &mut emulation) {
+            (Some(state), Some(emulation)) if state.contains(PollFlags::IN) => emulation.answer_next(),
+            // Nobody is left who could ask; the command's end is about to be reported.
+            (Some(state), _) if state.contains(PollFlags::HUP) => {
+                if let Some(emulation) = emulation.take() {
+                    emulation.finish();
+                }
+            }
+            _ => {}
         }
         while let Ok(Some(number)) = signals.next() {
             if number == Signal::CHILD.as_raw() {

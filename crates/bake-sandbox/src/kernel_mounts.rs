@@ -15,6 +15,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, mkdirat, open, ope
 
 use crate::message::{SetupFailure, Stage};
 use crate::plan::Plan;
+use crate::step::ProcSource;
 use crate::target::{PROC_SUPER_MAGIC, SYSFS_MAGIC, Stubs, file_system_type, root_directory};
 
 /// The devices of a step, with the numbers they must have: a name alone proves nothing.
@@ -64,7 +65,10 @@ pub(crate) fn prepare(plan: &Plan) -> Result<KernelMounts, SetupFailure> {
     let cgroup_cover =
         if cover_needed { Some(empty_directory().stage(|| "hiding the host's cgroups".to_owned())?) } else { None };
     Ok(KernelMounts {
-        proc: new_proc()?,
+        proc: match plan.proc {
+            ProcSource::New => new_proc()?,
+            ProcSource::Callers => callers_proc()?,
+        },
         sys,
         cgroup,
         cgroup_cover,
@@ -134,18 +138,34 @@ pub(crate) fn new_proc() -> Result<OwnedFd, SetupFailure> {
         if errno == Errno::PERM {
             failure.with_hint(
                 "parts of this machine's `/proc` are hidden, as in a container without `--security-opt \
-                 systempaths=unconfined`; the kernel then allows no new one",
+                 systempaths=unconfined` (in Kubernetes `procMount: Unmasked`); the kernel then allows no new one. \
+                 Builds without RUN work, and with subordinate IDs for this user all do; `bake doctor` tells more",
             )
         } else {
             failure
         }
     })?;
-    // Everything written below /proc later must really be procfs.
-    let root_inode = fstat(&proc).stage(stage)?.st_ino;
-    if file_system_type(proc.as_fd()).stage(stage)? != PROC_SUPER_MAGIC || root_inode != PROC_ROOT_INODE {
-        return Err(SetupFailure::new("checking that the new `/proc` is procfs", Errno::NODEV));
-    }
+    check_proc(&proc)?;
     Ok(proc)
+}
+
+/// The caller's procfs with what hides parts of it, read-only.
+fn callers_proc() -> Result<OwnedFd, SetupFailure> {
+    let stage = || "taking `/proc` from the caller".to_owned();
+    let proc = clone_tree(CWD, c"/proc", Recursion::Recursive).stage(stage)?;
+    set_attributes(&proc, c"", Recursion::Recursive, AttributeChange::setting(LOCKED_READ_ONLY)).stage(stage)?;
+    check_proc(&proc)?;
+    Ok(proc)
+}
+
+/// Everything looked for below `/proc` later must really be procfs.
+fn check_proc(proc: &OwnedFd) -> Result<(), SetupFailure> {
+    let stage = || "checking that `/proc` is procfs".to_owned();
+    let root_inode = fstat(proc).stage(stage)?.st_ino;
+    if file_system_type(proc.as_fd()).stage(stage)? != PROC_SUPER_MAGIC || root_inode != PROC_ROOT_INODE {
+        return Err(SetupFailure::new(stage(), Errno::NODEV));
+    }
+    Ok(())
 }
 
 /// A new sysfs where the step has its own network; otherwise the caller's, read-only; in need an empty directory.

@@ -15,6 +15,7 @@
 
 mod cgroup;
 mod command;
+mod emulation;
 mod error;
 mod id_map;
 mod init;
@@ -46,8 +47,8 @@ pub use running::{Exit, ExitReport, Killer, Running, Stream, Usage};
 pub use runtime::ExternalRuntime;
 pub use spawn::spawn;
 pub use step::{
-    CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles,
-    Stdin, Step, StepMount, ThirtyTwoBit, default_spec,
+    CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, ProcSource, SecurityMode,
+    SetIdFiles, Stdin, Step, StepMount, ThirtyTwoBit, default_spec,
 };
 
 /// Becomes the first process of a sandbox or of its network if that is what this process was executed for, and then never returns.

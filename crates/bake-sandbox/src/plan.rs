@@ -17,7 +17,9 @@ use crate::error::SandboxError;
 use crate::id_map::IdMap;
 use crate::runtime::{ExternalRuntime, seccomp};
 use crate::seccomp::{FilterChoice, program};
-use crate::step::{FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles, Stdin, Step};
+use crate::step::{
+    FakeIds, HOST_NAME, MountAccess, MountSource, Network, ProcSource, SecurityMode, SetIdFiles, Stdin, Step,
+};
 
 /// The largest plan that is read, in bytes; far above the kernel's own limit on arguments and environment (6 MiB) and
 /// the memory-only files a build has reason to mount.
@@ -59,6 +61,7 @@ pub(crate) struct Plan {
     pub(crate) runtime: Option<ExternalRuntime>,
     /// The filter as that program takes it.
     pub(crate) filter_for_runtimes: Option<serde_json::Value>,
+    pub(crate) proc: ProcSource,
 }
 
 /// A mount with its source reduced to what can be sent.
@@ -121,6 +124,9 @@ pub(crate) fn encode(
     let invalid = |reason: &str| SandboxError::InvalidStep { reason: reason.to_owned() };
     if let Some(problem) = step.id_map.problem() {
         return Err(invalid(problem));
+    }
+    if step.fake_ids == FakeIds::On && step.proc == ProcSource::Callers {
+        return Err(invalid("emulated users need a `/proc` of the step's own"));
     }
     let process = step.spec.process().as_ref().ok_or_else(|| invalid("`process` is missing"))?;
     let arguments = process.args().clone().unwrap_or_default();
@@ -217,6 +223,7 @@ pub(crate) fn encode(
             None => None,
         },
         runtime: step.runtime,
+        proc: step.proc,
     };
     inherited.extend(sys);
     let text = serde_json::to_vec(&plan)

@@ -215,7 +215,7 @@ fn supervise(
     match fork().stage(|| "making the process of the runtime".to_owned())? {
         Fork::Child => become_runtime(bundle, runtime, descriptors),
         Fork::Parent { child } => {
-            let ended = watch(child, &signals, descriptors.lifeline.as_fd());
+            let ended = watch(child, &signals, descriptors.lifeline.as_fd(), None);
             let wall = started.elapsed();
             kill_the_rest();
             match complaint(bundle) {

@@ -53,10 +53,7 @@ impl LinuxWorker {
         task: &Task<'_>,
         prepared: &mut Prepared,
     ) -> Result<(), StepError> {
-        if let Some(size_bytes) = self.options.shm_size_bytes {
-            let source = MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: TMPFS_MODE };
-            prepared.mounts.push(StepMount::read_write("/dev/shm", source));
-        }
+        prepared.mounts.extend(self.shared_memory());
         let mut binds = std::collections::HashMap::new();
         for mount in &op.mounts {
             match &mount.kind {
@@ -112,6 +109,13 @@ impl LinuxWorker {
             }
         }
         Ok(())
+    }
+
+    /// `/dev/shm` of another size than the sandbox gives it.
+    pub(crate) fn shared_memory(&self) -> Option<StepMount> {
+        let size_bytes = self.options.shm_size_bytes?;
+        let source = MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: TMPFS_MODE };
+        Some(StepMount::read_write("/dev/shm", source))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one bind mount and all it is made from")]

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bake_graph::{FileAction, MountKind, Op, SourceOp, StepLabel, Vertex, VertexId};
 use bake_oci::DefinitionDigest;
-use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, Killer};
+use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, Killer, ProcSource};
 use bake_snapshot::{Active, Contents, FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
 use bake_solver::{ContentDigest, EventSink, Layer, Output, PathList, StepError, Task, Worker};
 use bake_store::Store;
@@ -44,6 +44,8 @@ pub struct StepIsolation {
     pub user_namespace: Option<OwnedFd>,
     /// Whether changes to IDs that do not exist in the step pretend to succeed.
     pub fake_ids: FakeIds,
+    /// Where steps have their `/proc` from.
+    pub proc: ProcSource,
 }
 
 /// How layers are mounted: for file operations at once, for steps when the first one runs.

@@ -27,7 +27,7 @@ pub use image::{
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
 pub use run_network::RunNetworkArguments;
-pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};
+pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, space};
 pub use why::{PlanArguments, WhyArguments};
@@ -114,6 +114,10 @@ pub enum Command {
     DiskUsage(DiskUsageArguments),
     /// Check the store, and repair it.
     Fsck(FsckArguments),
+    /// Show what this host offers for builds, and how to get the rest.
+    ///
+    /// Ends with 0 when builds can run here, and with 1 when they cannot.
+    Doctor(DoctorArguments),
     /// Show the version of bake and of what it is made of.
     Version(VersionArguments),
 }

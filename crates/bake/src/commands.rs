@@ -10,6 +10,7 @@ mod transfer;
 
 pub(crate) mod collect;
 pub(crate) mod df;
+pub(crate) mod doctor;
 pub(crate) mod fsck;
 pub(crate) mod history;
 pub(crate) mod images;

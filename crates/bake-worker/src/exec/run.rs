@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_sandbox::{
-    Exit, FakeIds, Killer, MountAccess, MountSource, PublishedPort, SandboxError, SetIdFiles, Stdin, Step, StepCgroup,
+    Exit, Killer, MountAccess, MountSource, PublishedPort, SandboxError, SetIdFiles, Stdin, Step, StepCgroup,
     StepMount, Stream,
 };
 use bake_snapshot::{Active, MergedView};
@@ -13,7 +13,7 @@ use bake_solver::{StepError, StepErrorKind};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{cgroup_directories, keep_apt_root, sandbox_failed, spec};
+use super::{cgroup_directories, sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
 use crate::limits::{Effective, LOOK_INTERVAL};
@@ -101,11 +101,10 @@ impl LinuxWorker {
             })?;
         }
         let mut prepared = Prepared::default();
-        if isolation.fake_ids == FakeIds::On {
-            keep_apt_root(&root, self.format.ownership, &mut prepared)?;
-        }
+        prepared.mounts.extend(self.shared_memory());
         let mut step = Step::new(spec(&op, &identity, &prepared, &self.options.limits), root, isolation.id_map.clone());
         step.fake_ids = isolation.fake_ids;
+        step.proc = isolation.proc;
         let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
         let ready = network.ready(&names, notice)?;
         step.network = ready.network;
