@@ -139,8 +139,8 @@ pub struct ExecOp {
     /// Platform of the root file system, `os/architecture[/variant]`.
     pub platform: String,
     /// What it may use, where the Dockerfile says so; never part of a key.
-    #[serde(default, skip_serializing_if = "RunLimits::is_empty")]
-    pub limits: RunLimits,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Box<RunLimits>>,
 }
 
 /// What one process may use, instead of what holds for the whole build. `None` is: as the build has it.
@@ -154,13 +154,6 @@ pub struct RunLimits {
     pub pids: Option<u64>,
     /// Time until it is stopped, in nanoseconds.
     pub timeout_ns: Option<u64>,
-}
-
-impl RunLimits {
-    /// Whether nothing is limited.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// A secret that the process gets as an environment variable.

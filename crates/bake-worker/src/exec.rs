@@ -63,7 +63,7 @@ impl LinuxWorker {
                 SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
                 SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
             };
-            let limits = Effective::new(&self.options.limits, &op.limits)?;
+            let limits = Effective::new(&self.options.limits, op.limits.as_deref())?;
             self.run_step(step, &limits, active.upper, op, task)?
         };
         let committed = self

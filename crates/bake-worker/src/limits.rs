@@ -116,7 +116,9 @@ impl Effective {
     ///
     /// # Errors
     /// A limit was asked for that this host cannot keep.
-    pub(crate) fn new(build: &StepLimits, own: &RunLimits) -> Result<Self, StepError> {
+    pub(crate) fn new(build: &StepLimits, own: Option<&RunLimits>) -> Result<Self, StepError> {
+        let none = RunLimits::default();
+        let own = own.unwrap_or(&none);
         let pick = |comment: Option<u64>, flag: Option<u64>, default: Option<u64>| {
             let held = |origin| move |value| Held { value, origin };
             let asked = comment.map(held(Origin::Comment)).or_else(|| flag.map(held(Origin::Flag)));
@@ -250,7 +252,6 @@ impl Watch<'_> {
     pub(crate) fn look(&mut self) {
         match (self.stopped, self.timeout) {
             (Some(Stopped::Timeout), Some(timeout)) if self.started.elapsed() > timeout + GRACE => self.killer.kill(),
-            (Some(_), _) => {}
             (None, Some(timeout)) if self.started.elapsed() > timeout => {
                 self.stopped = Some(Stopped::Timeout);
                 self.killer.terminate();
@@ -259,7 +260,7 @@ impl Watch<'_> {
                 self.stopped = Some(Stopped::Disk);
                 self.killer.kill();
             }
-            (None, _) => {}
+            _ => {}
         }
     }
 
@@ -347,11 +348,11 @@ mod tests {
     fn a_comment_goes_before_a_flag_and_that_before_a_default() {
         let build = StepLimits { timeout: Some(Duration::from_secs(5)), ..StepLimits::default() };
         let own = RunLimits { timeout_ns: Some(1_000_000_000), ..RunLimits::default() };
-        let held = Effective::new(&build, &own).unwrap().timeout.unwrap();
+        let held = Effective::new(&build, Some(&own)).unwrap().timeout.unwrap();
         assert_eq!(held, Held { value: Duration::from_secs(1), origin: Origin::Comment });
-        let held = Effective::new(&build, &RunLimits::default()).unwrap().timeout.unwrap();
+        let held = Effective::new(&build, None).unwrap().timeout.unwrap();
         assert_eq!(held, Held { value: Duration::from_secs(5), origin: Origin::Flag });
-        assert_eq!(Effective::new(&StepLimits::default(), &RunLimits::default()).unwrap().timeout, None);
+        assert_eq!(Effective::new(&StepLimits::default(), None).unwrap().timeout, None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ const NAME: &str = "bake:";
 const FOR_THE_LINTER: &str = "ignore";
 
 /// The limits in the comments directly above an instruction. Of the same limit in several, the last one holds.
-pub(super) fn run_limits(source: &SourceText, comments: &[Span]) -> Lower<RunLimits> {
+pub(super) fn run_limits(source: &SourceText, comments: &[Span]) -> Lower<Option<Box<RunLimits>>> {
     let mut limits = RunLimits::default();
     for comment in comments {
         let text = source.slice(*comment).trim_start().trim_start_matches('#').trim_start();
@@ -26,7 +26,7 @@ pub(super) fn run_limits(source: &SourceText, comments: &[Span]) -> Lower<RunLim
             }
         }
     }
-    Ok(limits)
+    Ok((limits != RunLimits::default()).then(|| Box::new(limits)))
 }
 
 fn set(limits: &mut RunLimits, name: &str, value: &str) -> Result<(), String> {
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    fn limits(text: &str) -> Lower<RunLimits> {
+    fn limits(text: &str) -> Lower<Option<Box<RunLimits>>> {
         let dockerfile =
             bake_dockerfile::parse(SourceText::new("Dockerfile", format!("FROM scratch\n{text}\nRUN true\n")));
         let run = dockerfile.instructions.last().unwrap();
@@ -74,9 +74,10 @@ mod tests {
 
     #[test]
     fn limits_stand_in_comments_above() {
-        let found = limits("# bake: memory=2g timeout=1m30s\n# of the compiler\n# bake: cpus=1.5 pids=100").unwrap();
+        let found =
+            limits("# bake: memory=2g timeout=1m30s\n# of the compiler\n# bake: cpus=1.5 pids=100").unwrap().unwrap();
         assert_eq!(
-            found,
+            *found,
             RunLimits {
                 memory_bytes: Some(2 << 30),
                 cpu_thousandths: Some(1500),
@@ -84,9 +85,9 @@ mod tests {
                 timeout_ns: Some(90_000_000_000),
             }
         );
-        assert!(limits("# memory=2g").unwrap().is_empty());
-        assert!(limits("# bake: memory=2g\n").unwrap().is_empty(), "not directly above");
-        assert!(limits("# bake: ignore=pin-version").unwrap().is_empty());
+        assert!(limits("# memory=2g").unwrap().is_none());
+        assert!(limits("# bake: memory=2g\n").unwrap().is_none(), "not directly above");
+        assert!(limits("# bake: ignore=pin-version").unwrap().is_none());
     }
 
     #[test]

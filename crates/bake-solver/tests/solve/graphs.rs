@@ -80,7 +80,7 @@ impl Script {
             extra_hosts: Vec::new(),
             hostname: None,
             platform: "linux/amd64".into(),
-            limits: bake_graph::RunLimits::default(),
+            limits: None,
         };
         let inputs = std::iter::once(base).chain(bound.iter().copied()).collect();
         self.add(Op::Exec(op), inputs, text)

@@ -117,7 +117,7 @@ impl LinuxWorker {
             access: if bind.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
             set_id: SetIdFiles::Ignored,
         }));
-        let limits = Effective::new(&self.options.limits, &op.limits)?;
+        let limits = Effective::new(&self.options.limits, op.limits.as_deref())?;
         // Removed after everything of the command has ended.
         let cgroup = limits.cgroup(self.options.limits.cgroup_parent.as_deref())?;
         step.cgroups = cgroup_directories(cgroup.as_ref())?;
@@ -221,7 +221,7 @@ fn operation(run: &ImageRun) -> ExecOp {
         extra_hosts: Vec::new(),
         hostname: run.hostname.clone(),
         platform: run.platform.clone(),
-        limits: bake_graph::RunLimits::default(),
+        limits: None,
     }
 }
 
