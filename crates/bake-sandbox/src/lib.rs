@@ -28,6 +28,7 @@ mod step;
 mod step_mounts;
 mod syscall_table;
 mod target;
+mod terminal;
 pub mod userns;
 
 use std::os::unix::ffi::OsStrExt;
@@ -38,8 +39,9 @@ pub use running::{Exit, ExitReport, Killer, Running, Stream, Usage};
 pub use spawn::spawn;
 pub use step::{
     CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles,
-    Stdin, Step, StepMount, ThirtyTwoBit, default_spec,
+    Stdin, Step, StepMount, ThirtyTwoBit, WindowSize, default_spec,
 };
+pub use terminal::set_window_size;
 
 /// Becomes the first process of a sandbox if that is what this process was executed for, and then never returns.
 ///

@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::SandboxError;
 use crate::id_map::IdMap;
 use crate::seccomp::{FilterChoice, program};
-use crate::step::{FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles, Stdin, Step};
+use crate::step::{
+    FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles, Stdin, Step, WindowSize,
+};
 
 /// The largest plan that is read, in bytes; far above the kernel's own limit on arguments and environment (6 MiB) and
 /// the memory-only files a build has reason to mount.
@@ -33,6 +35,7 @@ pub(crate) struct Plan {
     pub(crate) stdin: Option<RawFd>,
     pub(crate) stdout: RawFd,
     pub(crate) stderr: RawFd,
+    pub(crate) terminal: Option<PlannedTerminal>,
     pub(crate) mounts: Vec<PlannedMount>,
     pub(crate) hostname: String,
     pub(crate) arguments: Vec<String>,
@@ -52,6 +55,14 @@ pub(crate) struct Plan {
     pub(crate) own_network: bool,
     pub(crate) security: SecurityMode,
     pub(crate) fake_ids: FakeIds,
+}
+
+/// A terminal to be made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PlannedTerminal {
+    /// The socket that its master goes out through.
+    pub(crate) socket: RawFd,
+    pub(crate) size: WindowSize,
 }
 
 /// A mount with its source reduced to what can be sent.
@@ -92,6 +103,7 @@ pub(crate) struct PlanDescriptors<'a> {
     pub(crate) lifeline: BorrowedFd<'a>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
 }
 
 /// A plan ready to be handed over.
@@ -165,7 +177,16 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
             inherited.push(file);
             Some(number)
         }
+        Stdin::Pipe(pipe) => {
+            let number = pipe.as_raw_fd();
+            inherited.push(pipe);
+            Some(number)
+        }
     };
+    if step.terminal.is_some() && stdin.is_some() {
+        return Err(invalid("it has both a terminal and a standard input"));
+    }
+    let terminal = step.terminal.zip(descriptors.terminal);
     let insecure = step.security == SecurityMode::Insecure;
     let paths = |paths: Option<&Vec<String>>| if insecure { Vec::new() } else { paths.cloned().unwrap_or_default() };
     let plan = Plan {
@@ -175,6 +196,7 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
         stdin,
         stdout: descriptors.stdout.as_raw_fd(),
         stderr: descriptors.stderr.as_raw_fd(),
+        terminal: terminal.map(|(size, socket)| PlannedTerminal { socket: socket.as_raw_fd(), size }),
         mounts,
         hostname,
         arguments,

@@ -32,6 +32,8 @@ pub struct Step {
     pub thirty_two_bit: ThirtyTwoBit,
     /// What the process reads from its standard input.
     pub stdin: Stdin,
+    /// A terminal of its own instead of the standard streams; `stdin` must be [`Stdin::Empty`] then.
+    pub terminal: Option<WindowSize>,
     /// Cgroups the step starts in; with none it stays in the caller's.
     pub cgroups: Vec<CgroupDirectory>,
 }
@@ -49,6 +51,7 @@ impl Step {
             fake_ids: FakeIds::Off,
             thirty_two_bit: ThirtyTwoBit::Restricted,
             stdin: Stdin::Empty,
+            terminal: None,
             cgroups: Vec::new(),
         }
     }
@@ -170,6 +173,23 @@ pub enum Stdin {
     Empty,
     /// These bytes.
     Bytes(Vec<u8>),
+    /// What comes out of this pipe, whose other end the caller writes to.
+    Pipe(OwnedFd),
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WindowSize {
+    /// Its height.
+    pub rows: u16,
+    /// Its width.
+    pub columns: u16,
+}
+
+impl Default for WindowSize {
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
+    }
 }
 
 /// A cgroup directory in which a step starts.
