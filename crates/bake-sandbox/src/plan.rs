@@ -167,6 +167,7 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
     let choice = FilterChoice { security: step.security, fake_ids: step.fake_ids, thirty_two_bit: step.thirty_two_bit };
     let filter = program(choice)
         .map_err(|error| invalid(&format!("the system call filter cannot be built: {error}")))?
+        .filter(|_| step.filtered)
         .map(|bytes| append(&mut contents, bytes));
     let stdin = match step.stdin {
         Stdin::Empty => None,

@@ -28,6 +28,8 @@ pub struct Step {
     pub security: SecurityMode,
     /// Whether changing to ids that are not mapped pretends to work.
     pub fake_ids: FakeIds,
+    /// Whether system calls are filtered; [`SecurityMode::Insecure`] means that they are not.
+    pub filtered: bool,
     /// What 32-bit programs may do on a 64-bit x86 machine.
     pub thirty_two_bit: ThirtyTwoBit,
     /// What the process reads from its standard input.
@@ -49,6 +51,7 @@ impl Step {
             network: Network::None,
             security: SecurityMode::Sandbox,
             fake_ids: FakeIds::Off,
+            filtered: true,
             thirty_two_bit: ThirtyTwoBit::Restricted,
             stdin: Stdin::Empty,
             terminal: None,

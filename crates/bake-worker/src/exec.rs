@@ -1,5 +1,7 @@
 //! Exec ops: RUN.
 
+mod failed;
+mod privileges;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use std::sync::atomic::Ordering;
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_oci::Platform;
 use bake_sandbox::{ExecuteFailureKind, Exit, FakeIds, MountSource, Network, SandboxError, Step, StepMount};
-use bake_snapshot::{Active, Contents, MergedView};
+use bake_snapshot::{Active, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
 use rustix::fs::Mode;
@@ -19,19 +21,36 @@ use crate::mounts::Prepared;
 use crate::users::Identity;
 use crate::worker::{LinuxWorker, accounts, duplicate, open_directory, snapshot_failed, store_failed};
 
-pub use run::{Bind, ImageRun};
+pub(crate) use failed::Failures;
+pub use failed::{Continuation, ContinuedStep, DebugSession, FailedInput, FailedRoot, FailedStep, Missing};
+pub use privileges::{CapabilityError, Privileges, SystemCalls, capabilities};
+pub use run::{Bind, ImageRun, Started, Streams, TmpfsMount};
 
 /// Output of one step beyond this is dropped with a notice, so that a flood cannot fill memory or logs.
 const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 
 impl LinuxWorker {
     pub(crate) fn exec(&self, op: &ExecOp, task: &Task<'_>) -> Result<Layer, StepError> {
+        if let Some(layer) = self.layer_from_before(task) {
+            return Ok(layer);
+        }
         let base = task.inputs.first().ok_or_else(|| StepError::input("a process needs a root file system"))?;
         let lowers = self.directories(base, task)?;
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
-        let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+        let beginning = self.beginning(task, base)?;
+        let continued = beginning.is_some();
+        let snapshot = match beginning {
+            None => self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?,
+            Some(beginning) if !beginning.accept => beginning.root,
+            Some(beginning) => {
+                let layer = self.commit(&lowers, beginning.root, task)?;
+                self.note_continued(task, &layer);
+                return Ok(layer);
+            }
+        };
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let identity = self.working_directory(op, &lowers, active)?;
+        let ran;
         {
             let isolation = self.options.isolation.steps()?;
             let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
@@ -58,15 +77,17 @@ impl LinuxWorker {
                 SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
                 SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
             };
-            self.run_step(step, op, task)?;
+            ran = self.run_step(step, op, task);
         }
-        let committed = self
-            .options
-            .isolation
-            .files
-            .commit(&lowers, active, &Contents::new())
-            .map_err(|error| snapshot_failed(&error))?;
-        self.publish(snapshot, &committed, task)
+        if let Err(error) = ran {
+            self.set_aside(snapshot, op, task, &error);
+            return Err(error);
+        }
+        let layer = self.commit(&lowers, snapshot, task)?;
+        if continued {
+            self.note_continued(task, &layer);
+        }
+        Ok(layer)
     }
 
     /// Finds the user, and makes the working directory where the image lacks it.

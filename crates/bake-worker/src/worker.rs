@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::Activities;
 use crate::context::BuildContext;
+use crate::exec::Failures;
 use crate::images::{ImageError, Images, chain_of};
 use crate::imported::ImportedMounts;
 use crate::layers::LayerDigests;
@@ -149,6 +150,7 @@ pub struct LinuxWorker {
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) activities: Activities,
     selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Selections>>>,
+    pub(crate) failures: Failures,
 }
 
 impl LinuxWorker {
@@ -167,6 +169,7 @@ impl LinuxWorker {
             cancelled,
             activities: Activities::default(),
             selections: Mutex::default(),
+            failures: Failures::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 mod build;
 mod commands;
 mod configuration;
+mod console;
 mod settings;
 mod signals;
 mod wiring;
@@ -57,13 +58,15 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     match &arguments.command {
         Command::Build(build) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
-            let request = settings::BuildRequest::new(build)?;
+            let mut request = settings::BuildRequest::new(build)?;
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
             }
             let host = host.with_insecure_registries(request.cache.insecure_registries());
             signals::block();
-            if let Some(digest) = build::build(&request, &host, colour)?
+            request.failure.typed =
+                Some(build::failure::typed(std::env::args_os().skip(1), settings::variable("SOURCE_DATE_EPOCH")));
+            if let Some(digest) = build::build(&request, &host, colour, None)?
                 && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)
             {
                 print(&format!("{digest}\n"))?;
@@ -83,6 +86,14 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Run(run) => return commands::run::run(run, &host),
         Command::Save(save) => commands::save::run(save, &host)?,
         Command::Load(load) => commands::load::run(load, &host)?,
+        Command::Debug(debug) => return commands::debug::debug(debug, &host),
+        Command::Resume(resume) => {
+            signals::block();
+            let resumed = commands::resume::prepare(resume, &host)?;
+            if let Some(digest) = commands::resume::run(resumed, host, colour)? {
+                print(&format!("{digest}\n"))?;
+            }
+        }
         Command::Why(why) => commands::why::run(why, &host)?,
         Command::Plan(plan) => {
             let request = settings::BuildRequest::new(&plan.build)?;

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_sandbox::{
     Exit, FakeIds, Killer, MountAccess, MountSource, Network, SandboxError, SetIdFiles, Stdin, Step, StepMount, Stream,
+    WindowSize,
 };
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{StepError, StepErrorKind};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::privileges::{self, Privileges, SystemCalls};
 use super::{keep_apt_root, sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
@@ -37,10 +39,43 @@ pub struct ImageRun {
     pub read_only: bool,
     /// Directories and files of this machine.
     pub binds: Vec<Bind>,
-    /// What is on standard input.
-    pub stdin: Vec<u8>,
+    /// File systems in memory.
+    pub tmpfs: Vec<TmpfsMount>,
+    /// What it may do.
+    pub privileges: Privileges,
     /// The platform of the image, `os/architecture[/variant]`.
     pub platform: String,
+}
+
+/// An empty file system in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TmpfsMount {
+    /// Its path inside, absolute.
+    pub target: String,
+    /// The most that fits into it, in bytes; `None` for half of the memory.
+    pub size_bytes: Option<u64>,
+    /// Permission bits of its root directory.
+    pub mode: u32,
+    /// Whether it cannot be written inside.
+    pub read_only: bool,
+}
+
+/// What a command reads and writes.
+#[derive(Debug, Default)]
+pub struct Streams {
+    /// The reading end of a pipe with its standard input; without one, and without a terminal, there is nothing to read.
+    pub stdin: Option<OwnedFd>,
+    /// Its terminal, in place of the standard streams.
+    pub terminal: Option<WindowSize>,
+}
+
+/// A command that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Ends it early.
+    pub killer: Killer,
+    /// The master of its terminal, if it has one: what is written there is typed.
+    pub terminal: Option<OwnedFd>,
 }
 
 /// A directory or file of this machine that is seen inside.
@@ -63,7 +98,8 @@ impl LinuxWorker {
     pub fn run_image(
         &self,
         run: &ImageRun,
-        started: impl FnOnce(Killer),
+        streams: Streams,
+        started: impl FnOnce(Started),
         output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Exit, StepError> {
         let op = operation(run);
@@ -89,13 +125,18 @@ impl LinuxWorker {
         if isolation.fake_ids == FakeIds::On {
             keep_apt_root(&root, self.format.ownership, &mut prepared)?;
         }
-        let mut step = Step::new(spec(&op, &identity, &prepared), root, isolation.id_map.clone());
+        let mut spec = spec(&op, &identity, &prepared);
+        privileges::apply(&run.privileges, &mut spec);
+        let mut step = Step::new(spec, root, isolation.id_map.clone());
+        step.filtered = run.privileges.system_calls == SystemCalls::Usual;
+        if run.privileges.insecure {
+            step.security = bake_sandbox::SecurityMode::Insecure;
+        }
         step.fake_ids = isolation.fake_ids;
         step.network = match run.network {
             NetworkMode::None => Network::None,
             NetworkMode::Default | NetworkMode::Host => Network::Host,
         };
-        step.stdin = if run.stdin.is_empty() { Stdin::Empty } else { Stdin::Bytes(run.stdin.clone()) };
         step.mounts = std::mem::take(&mut prepared.mounts);
         step.mounts.extend(run.binds.iter().zip(binds).map(|(bind, tree)| StepMount {
             target: bind.target.clone().into_bytes(),
@@ -103,11 +144,13 @@ impl LinuxWorker {
             access: if bind.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
             set_id: SetIdFiles::Ignored,
         }));
-        let running = bake_sandbox::spawn(step).map_err(|error| not_run(&error, &op))?;
-        let killer = running.killer();
-        started(killer.clone());
-        let report = self.while_running(&killer, || running.wait(output)).map_err(|error| not_run(&error, &op))?;
-        Ok(report.exit)
+        step.mounts.extend(run.tmpfs.iter().map(|tmpfs| StepMount {
+            target: tmpfs.target.clone().into_bytes(),
+            source: MountSource::Tmpfs { size_bytes: tmpfs.size_bytes, mode: tmpfs.mode },
+            access: if tmpfs.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
+            set_id: SetIdFiles::Ignored,
+        }));
+        run_to_end(self, step, streams, &op, started, output)
     }
 
     /// The files that every container gets.
@@ -165,6 +208,7 @@ impl LinuxWorker {
             })?;
             targets.push((&bind.target, FileType::from_raw_mode(status.st_mode) == FileType::Directory));
         }
+        targets.extend(run.tmpfs.iter().map(|tmpfs| (tmpfs.target.as_str(), true)));
         let files = &self.options.isolation.files;
         let view = MergedView::open(&**files, lowers).map_err(|error| snapshot_failed(&error))?;
         let destination = self.prepared_layer(active, lowers, "work-of-targets")?;
@@ -177,6 +221,27 @@ impl LinuxWorker {
         }
         Ok(())
     }
+}
+
+/// Runs a step that somebody looks at, and passes its output on.
+pub(super) fn run_to_end(
+    worker: &LinuxWorker,
+    mut step: Step,
+    streams: Streams,
+    op: &ExecOp,
+    started: impl FnOnce(Started),
+    output: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<Exit, StepError> {
+    step.terminal = streams.terminal;
+    if let (Some(pipe), None) = (streams.stdin, streams.terminal) {
+        step.stdin = Stdin::Pipe(pipe);
+    }
+    let running = bake_sandbox::spawn(step).map_err(|error| not_run(&error, op))?;
+    let killer = running.killer();
+    let terminal = running.terminal().map(|master| crate::worker::duplicate(&master)).transpose()?;
+    started(Started { killer: killer.clone(), terminal });
+    let report = worker.while_running(&killer, || running.wait(output)).map_err(|error| not_run(&error, op))?;
+    Ok(report.exit)
 }
 
 fn make_target(destination: &Destination, path: &str, is_directory: bool) -> Result<(), DestinationError> {

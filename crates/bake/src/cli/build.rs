@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::call::{Call, CallMethod, call};
+use super::failure::FailureArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -162,6 +163,10 @@ pub struct BuildArguments {
     /// `targets` for the stages; with `,format=json` for programs.
     #[arg(long, value_name = "METHOD", value_parser = call, overrides_with = "check", help_heading = "Without building")]
     pub call: Option<Call>,
+
+    /// What is done when a step fails.
+    #[command(flatten)]
+    pub failure: FailureArguments,
 
     /// Flags that are known and refused.
     #[command(flatten)]
