@@ -168,16 +168,7 @@ pub(crate) fn build(
                         format!("{}:{}", dockerfile.source.name(), dockerfile.source.position(origin.start).line)
                     });
                     let (step, error, contexts) = (*step, error.message.as_str(), &contexts);
-                    let failure = failure::Failed {
-                        request,
-                        host,
-                        worker: &worker,
-                        progress: &progress,
-                        contexts,
-                        step,
-                        error,
-                        location,
-                    };
+                    let failure = failure::Failed { request, host, worker: &worker, contexts, step, error, location };
                     failed.hints(failure.handle())
                 }
                 _ => failed,

@@ -330,7 +330,7 @@ impl LinuxWorker {
 
     /// Copies what is at `path` of a failed root into the directory `destination`, which is made, under its own name; the
     /// content of the whole root for `/`. Everything belongs to whoever runs bake; devices, sockets and pipes are left out,
-    /// and so are set-user-id bits. No link of the root leads out of it, and none of the destination is followed.
+    /// and so are set-user-id bits. No link leads out of the root, and none of the destination out of that.
     ///
     /// # Errors
     /// There is nothing at `path`; the destination cannot be written.
@@ -383,8 +383,7 @@ fn command(
     });
     let shell = own.into_iter().chain(SHELLS).find(|path| is_there(path));
     match (shell, toolbox) {
-        (Some(shell), _) if args.is_empty() => Ok((vec![shell.to_owned()], None)),
-        (Some(_), _) => Ok((args, None)),
+        (Some(shell), _) => Ok((if args.is_empty() { vec![shell.to_owned()] } else { args }, None)),
         (None, Some(toolbox)) => {
             let mut with = vec![TOOLBOX.to_owned()];
             match args.first() {

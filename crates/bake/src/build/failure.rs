@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use bake::cli::{BuildArguments, FailureExport};
 use bake::error::CommandError;
-use bake::ui::progress::Progress;
 use bake_graph::VertexId;
 use bake_oci::DefinitionDigest;
 use bake_solver::Layer;
@@ -160,7 +159,6 @@ pub(super) struct Failed<'a> {
     pub(super) request: &'a BuildRequest,
     pub(super) host: &'a Host,
     pub(super) worker: &'a LinuxWorker,
-    pub(super) progress: &'a Progress,
     pub(super) contexts: &'a BTreeMap<String, KeptContext>,
     pub(super) step: VertexId,
     pub(super) error: &'a str,
@@ -186,20 +184,13 @@ impl Failed<'_> {
         hints
     }
 
-    fn save(&self, failed: &FailedRoot, export: &FailureExport) -> Option<String> {
-        let mut saved = Vec::new();
-        for source in &export.sources {
-            match self.worker.export_failed(failed, source, &export.destination) {
-                Ok(()) => saved.push(source.as_str()),
-                Err(error) => {
-                    let warning = self.progress.colour().warning("warning:");
-                    let error = bake::error::chain_text(&error);
-                    self.progress.print(format!("{warning} {}", bake::ui::sanitize::sanitize_line(&error)));
-                }
-            }
-        }
-        (!saved.is_empty())
-            .then(|| format!("saved {} of the failed step to {}", saved.join(", "), export.destination.display()))
+    /// Saves what was asked for; what to say about each path.
+    fn save(&self, failed: &FailedRoot, export: &FailureExport) -> Vec<String> {
+        let told = |source: &String| match self.worker.export_failed(failed, source, &export.destination) {
+            Ok(()) => format!("saved {source} of the failed step to {}", export.destination.display()),
+            Err(error) => bake::error::chain_text(&error),
+        };
+        export.sources.iter().map(told).collect()
     }
 
     fn keep(&self, failed: FailedRoot) -> Result<(), String> {
