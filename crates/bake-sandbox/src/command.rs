@@ -61,6 +61,11 @@ fn prepare(
     descriptor::set_standard_streams(stdin, &descriptors.stdout, &descriptors.stderr)
         .and_then(|()| descriptor::close_others_on_exec())
         .stage(|| "arranging the standard streams".to_owned())?;
+    if plan.terminal.is_some() {
+        // The session has none yet, so this one becomes the one that signals come from.
+        rustix::process::ioctl_tiocsctty(std::io::stdin())
+            .stage(|| "making its terminal the controlling one".to_owned())?;
+    }
     let entered = enter_working_directory(plan);
     switch_identity(plan)?;
     match entered {

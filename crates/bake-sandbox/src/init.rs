@@ -5,7 +5,7 @@
 //! 2. make every mount private: nothing done here spreads to the host;
 //! 3. prepare `/proc`, `/dev` and `/sys` while the host's are still reachable (`kernel_mounts`);
 //! 4. attach the rootfs, make it the root, and drop the host's file systems;
-//! 5. attach `/proc`, `/dev` and `/sys`, then the step's own mounts (`step_mounts`, `target`);
+//! 5. attach `/proc`, `/dev` and `/sys`, make the terminal in them (`terminal`), then the step's own mounts (`step_mounts`, `target`);
 //! 6. make paths read-only and hide others;
 //! 7. host name, loopback device, resource limits, session keyring;
 //! 8. say that all is ready, start the command (`command`);
@@ -36,6 +36,7 @@ use crate::running::microseconds;
 use crate::step::FakeIds;
 use crate::step_mounts;
 use crate::target::{PROC_SUPER_MAGIC, Stubs, file_system_type};
+use crate::terminal;
 
 /// The `argv[0]` by which the program knows that it is the first process of a sandbox.
 pub(crate) const INIT_NAME: &std::ffi::CStr = c"bake-sandbox-init";
@@ -50,6 +51,8 @@ pub(crate) struct Descriptors {
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
+    /// The socket that the master of a terminal goes out through.
+    pub(crate) terminal: Option<OwnedFd>,
 }
 
 /// Does everything the first process does, with the plan in descriptor `plan`.
@@ -57,9 +60,10 @@ pub(crate) fn run(plan: RawFd) -> ! {
     // Before anything else: executing a program has made this process traceable again.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let Some((plan, contents)) = take_inherited(plan).ok().and_then(decode) else { exit_now(STATUS_FAILED) };
-    let Ok(descriptors) = take_descriptors(&plan) else { exit_now(STATUS_FAILED) };
+    let Ok(mut descriptors) = take_descriptors(&plan) else { exit_now(STATUS_FAILED) };
     let mut stubs = Stubs::default();
-    match set_up(&plan, &contents, &mut stubs).and_then(|null| supervise(&plan, &contents, &descriptors, &null)) {
+    let ready = set_up(&plan, &contents, &mut descriptors, &mut stubs);
+    match ready.and_then(|null| supervise(&plan, &contents, &descriptors, &null)) {
         Ok(end) => {
             stubs.remove_all();
             send(descriptors.status.as_fd(), &Message::Ended(end));
@@ -80,17 +84,26 @@ pub(crate) fn take_descriptors(plan: &Plan) -> bake_sys::Result<Descriptors> {
         stdin: plan.stdin.map(take_inherited).transpose()?,
         stdout: take_inherited(plan.stdout)?,
         stderr: take_inherited(plan.stderr)?,
+        terminal: plan.terminal.as_ref().map(|terminal| take_inherited(terminal.socket)).transpose()?,
     })
 }
 
 /// Steps 2 to 7; returns the opened `/dev/null` of the step.
-fn set_up(plan: &Plan, contents: &[u8], stubs: &mut Stubs) -> Result<OwnedFd, SetupFailure> {
+fn set_up(
+    plan: &Plan,
+    contents: &[u8],
+    descriptors: &mut Descriptors,
+    stubs: &mut Stubs,
+) -> Result<OwnedFd, SetupFailure> {
     // Modes of what is created here are meant exactly; the command gets its own mask.
     rustix::process::umask(Mode::empty());
     bake_sys::mount::make_all_private().stage(|| "making all mounts private".to_owned())?;
     let kernel_mounts = kernel_mounts::prepare(plan)?;
     let root = enter_rootfs(plan.rootfs)?;
     let null = kernel_mounts::attach(&kernel_mounts, root.as_fd(), stubs)?;
+    if plan.terminal.is_some() {
+        terminal::give(plan, &kernel_mounts, descriptors)?;
+    }
     if plan.own_network {
         // While nothing of the step's own is mounted over the fresh `/proc`.
         allow_echo_requests(plan, root.as_fd());

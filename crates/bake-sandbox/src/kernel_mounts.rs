@@ -31,7 +31,7 @@ const LINKS: &[(&str, &str)] = &[
 /// The size of `/dev` and `/dev/shm`, in bytes.
 const DEVICE_TMPFS_BYTES: u64 = 64 * 1024 * 1024;
 /// The group of terminals in every distribution.
-const TTY_GROUP: u32 = 5;
+pub(crate) const TTY_GROUP: u32 = 5;
 /// The inode number of the root of any procfs (`PROC_ROOT_INO`).
 const PROC_ROOT_INODE: u64 = 1;
 /// The file system type of cgroup v2.
@@ -49,8 +49,8 @@ pub(crate) struct KernelMounts {
     cgroup: Option<OwnedFd>,
     /// An empty directory that hides the caller's cgroups in a `/sys` that is the caller's.
     cgroup_cover: Option<OwnedFd>,
-    dev: OwnedFd,
-    pts: OwnedFd,
+    pub(crate) dev: OwnedFd,
+    pub(crate) pts: OwnedFd,
     shm: OwnedFd,
     message_queues: Option<OwnedFd>,
     devices: Vec<(&'static str, OwnedFd)>,
@@ -72,7 +72,7 @@ pub(crate) fn prepare(plan: &Plan) -> Result<KernelMounts, SetupFailure> {
         sys,
         cgroup,
         cgroup_cover,
-        dev: new_dev()?,
+        dev: new_dev(plan)?,
         pts: new_pts(plan)?,
         shm: new_tmpfs(Some(DEVICE_TMPFS_BYTES), Mode::from_raw_mode(0o1777), LOCKED_DOWN)
             .stage(|| "making `/dev/shm`".to_owned())?,
@@ -198,15 +198,19 @@ fn caller_has_unified_cgroups() -> bool {
 }
 
 /// A tmpfs with the places for devices, links and directories.
-fn new_dev() -> Result<OwnedFd, SetupFailure> {
+fn new_dev(plan: &Plan) -> Result<OwnedFd, SetupFailure> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         .union(MountAttrFlags::MOUNT_ATTR_NOEXEC)
         .union(MountAttrFlags::MOUNT_ATTR_STRICTATIME);
     let fill = || -> Result<OwnedFd, Errno> {
         let dev = new_tmpfs(Some(DEVICE_TMPFS_BYTES), Mode::from_raw_mode(0o755), attributes)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         for (name, _, _) in DEVICES {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
             drop(openat(&dev, *name, flags, Mode::from_raw_mode(0o666))?);
+        }
+        // Where a step with a terminal of its own finds that.
+        if plan.terminal.is_some() {
+            drop(openat(&dev, "console", flags, Mode::from_raw_mode(0o620))?);
         }
         for (name, destination) in LINKS {
             symlinkat(*destination, &dev, *name)?;

@@ -35,6 +35,7 @@ mod step;
 mod step_mounts;
 mod syscall_table;
 mod target;
+mod terminal;
 pub mod userns;
 
 use std::os::unix::ffi::OsStrExt;
@@ -48,8 +49,9 @@ pub use runtime::ExternalRuntime;
 pub use spawn::spawn;
 pub use step::{
     CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, ProcSource, SecurityMode,
-    SetIdFiles, Stdin, Step, StepMount, ThirtyTwoBit, default_spec,
+    SetIdFiles, Stdin, Step, StepMount, ThirtyTwoBit, WindowSize, default_spec,
 };
+pub use terminal::set_window_size;
 
 /// Becomes the first process of a sandbox or of its network if that is what this process was executed for, and then never returns.
 ///

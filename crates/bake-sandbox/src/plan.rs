@@ -19,6 +19,7 @@ use crate::runtime::{ExternalRuntime, seccomp};
 use crate::seccomp::{FilterChoice, program};
 use crate::step::{
     FakeIds, HOST_NAME, MountAccess, MountSource, Network, ProcSource, SecurityMode, SetIdFiles, Stdin, Step,
+    WindowSize,
 };
 
 /// The largest plan that is read, in bytes; far above the kernel's own limit on arguments and environment (6 MiB) and
@@ -36,6 +37,7 @@ pub(crate) struct Plan {
     pub(crate) stdin: Option<RawFd>,
     pub(crate) stdout: RawFd,
     pub(crate) stderr: RawFd,
+    pub(crate) terminal: Option<PlannedTerminal>,
     pub(crate) mounts: Vec<PlannedMount>,
     pub(crate) hostname: String,
     pub(crate) arguments: Vec<String>,
@@ -62,6 +64,14 @@ pub(crate) struct Plan {
     /// The filter as that program takes it.
     pub(crate) filter_for_runtimes: Option<serde_json::Value>,
     pub(crate) proc: ProcSource,
+}
+
+/// A terminal to be made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PlannedTerminal {
+    /// The socket that its master goes out through.
+    pub(crate) socket: RawFd,
+    pub(crate) size: WindowSize,
 }
 
 /// A mount with its source reduced to what can be sent.
@@ -102,6 +112,7 @@ pub(crate) struct PlanDescriptors<'a> {
     pub(crate) lifeline: BorrowedFd<'a>,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
 }
 
 /// A plan ready to be handed over.
@@ -178,6 +189,7 @@ pub(crate) fn encode(
     let choice = FilterChoice { security: step.security, fake_ids: step.fake_ids, thirty_two_bit: step.thirty_two_bit };
     let filter = program(choice)
         .map_err(|error| invalid(&format!("the system call filter cannot be built: {error}")))?
+        .filter(|_| step.filtered)
         .map(|bytes| append(&mut contents, bytes));
     let stdin = match step.stdin {
         Stdin::Empty => None,
@@ -188,7 +200,16 @@ pub(crate) fn encode(
             inherited.push(file);
             Some(number)
         }
+        Stdin::Pipe(pipe) => {
+            let number = pipe.as_raw_fd();
+            inherited.push(pipe);
+            Some(number)
+        }
     };
+    if step.terminal.is_some() && stdin.is_some() {
+        return Err(invalid("it has both a terminal and a standard input"));
+    }
+    let terminal = step.terminal.zip(descriptors.terminal);
     let insecure = step.security == SecurityMode::Insecure;
     let paths = |paths: Option<&Vec<String>>| if insecure { Vec::new() } else { paths.cloned().unwrap_or_default() };
     let plan = Plan {
@@ -198,6 +219,7 @@ pub(crate) fn encode(
         stdin,
         stdout: descriptors.stdout.as_raw_fd(),
         stderr: descriptors.stderr.as_raw_fd(),
+        terminal: terminal.map(|(size, socket)| PlannedTerminal { socket: socket.as_raw_fd(), size }),
         mounts,
         hostname,
         arguments,

@@ -65,6 +65,7 @@ pub struct Running {
     received: Received,
     reaped: bool,
     pid: u32,
+    terminal: Option<OwnedFd>,
     /// The sandbox ends itself when every copy of this is closed, as happens when this process dies.
     _lifeline: OwnedFd,
 }
@@ -110,6 +111,7 @@ impl Running {
             received: Received::default(),
             reaped: false,
             pid: child.pid,
+            terminal: None,
             _lifeline: lifeline,
         }
     }
@@ -126,6 +128,18 @@ impl Running {
 
     pub(crate) fn status(&self) -> BorrowedFd<'_> {
         self.status.as_fd()
+    }
+
+    /// The master of the step's terminal, if it has one: what is written there is typed. Its output comes from
+    /// [`Running::wait`], as standard output.
+    pub fn terminal(&self) -> Option<BorrowedFd<'_>> {
+        self.terminal.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(crate) fn set_terminal(&mut self, master: OwnedFd) -> Result<(), SandboxError> {
+        self.stdout = master.try_clone().map_err(|source| SandboxError::host("duplicating the terminal", source))?;
+        self.terminal = Some(master);
+        Ok(())
     }
 
     pub(crate) fn set_received(&mut self, received: Received) {
@@ -247,6 +261,8 @@ impl Running {
                 let length = match rustix::io::read(descriptor, &mut buffer) {
                     Ok(length) => length,
                     Err(Errno::INTR | Errno::AGAIN) => continue,
+                    // What a terminal says when nobody has it open any more.
+                    Err(Errno::IO) if index == 0 && self.terminal.is_some() => 0,
                     Err(errno) => return Err(SandboxError::host("reading the step's output", errno)),
                 };
                 let bytes = buffer.get(..length).unwrap_or_default();

@@ -12,6 +12,7 @@ use bake_sys::descriptor::{MemoryKind, sealed_memory};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes};
 use bake_sys::process::{ChildProcess, CloneAndExecute, Namespaces, StartStage, clone_and_execute};
 use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 
 use crate::error::SandboxError;
@@ -22,7 +23,8 @@ use crate::message::{Message, Received, Report};
 use crate::plan::{PlanDescriptors, encode};
 use crate::running::Running;
 use crate::runtime_init::RUNTIME_NAME;
-use crate::step::{CgroupDirectory, Network, Step};
+use crate::step::{CgroupDirectory, Network, Stdin, Step};
+use crate::terminal::receive_descriptor;
 
 /// Sets the sandbox of a step up and starts its command.
 ///
@@ -64,6 +66,10 @@ fn spawn_here(mut step: Step) -> Result<Running, SandboxError> {
     let (stderr, stderr_writer) = pipe("standard error")?;
     let (status, status_writer) = pipe("reports")?;
     let (lifeline_reader, lifeline) = pipe("the lifeline")?;
+    let (terminal, terminal_socket) = terminal_sockets(&step)?.unzip();
+    if let Stdin::Pipe(pipe) = &step.stdin {
+        give_to_step(pipe, &id_map, owner);
+    }
     for writer in [&stdout_writer, &stderr_writer] {
         give_to_step(writer, &id_map, owner);
     }
@@ -80,6 +86,7 @@ fn spawn_here(mut step: Step) -> Result<Running, SandboxError> {
             lifeline: lifeline_reader.as_fd(),
             stdout: stdout_writer.as_fd(),
             stderr: stderr_writer.as_fd(),
+            terminal: terminal_socket.as_ref().map(AsFd::as_fd),
         },
     )?;
     let null = open_null()?;
@@ -91,6 +98,7 @@ fn spawn_here(mut step: Step) -> Result<Running, SandboxError> {
         stdout_writer.as_fd(),
         stderr_writer.as_fd(),
     ]);
+    inherited.extend(terminal_socket.as_ref().map(AsFd::as_fd));
     let argument = CString::new(plan.file.as_raw_fd().to_string())
         .map_err(|_| SandboxError::InvalidStep { reason: "a descriptor has no number".to_owned() })?;
     let child = start(&Start {
@@ -104,9 +112,25 @@ fn spawn_here(mut step: Step) -> Result<Running, SandboxError> {
     })?;
     drop(inherited);
     // Only the sandbox may hold the writing ends: their closing says that it has ended.
-    drop((stdout_writer, stderr_writer, status_writer, lifeline_reader, plan));
-    let running = Running::new(child, stdout, stderr, status, lifeline);
-    wait_until_ready(running)
+    drop((stdout_writer, stderr_writer, status_writer, lifeline_reader, plan, terminal_socket));
+    let mut running = wait_until_ready(Running::new(child, stdout, stderr, status, lifeline))?;
+    if let Some(socket) = terminal {
+        let master = receive_descriptor(&socket)
+            .map_err(|errno| SandboxError::host("taking the step's terminal over", errno))?;
+        running.set_terminal(master)?;
+    }
+    Ok(running)
+}
+
+/// The two ends of the way that the master of a terminal takes, where there is to be one; the second is the sandbox's.
+fn terminal_sockets(step: &Step) -> Result<Option<(OwnedFd, OwnedFd)>, SandboxError> {
+    if step.terminal.is_none() {
+        return Ok(None);
+    }
+    let flags = SocketFlags::CLOEXEC;
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map(Some)
+        .map_err(|errno| SandboxError::host("making a socket for the terminal", errno))
 }
 
 /// The namespaces that a step gets for itself.

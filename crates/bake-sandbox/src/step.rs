@@ -31,10 +31,14 @@ pub struct Step {
     pub fake_ids: FakeIds,
     /// Where `/proc` comes from.
     pub proc: ProcSource,
+    /// Whether system calls are filtered; [`SecurityMode::Insecure`] means that they are not.
+    pub filtered: bool,
     /// What 32-bit programs may do on a 64-bit x86 machine.
     pub thirty_two_bit: ThirtyTwoBit,
     /// What the process reads from its standard input.
     pub stdin: Stdin,
+    /// A terminal of its own instead of the standard streams; `stdin` must be [`Stdin::Empty`] then.
+    pub terminal: Option<WindowSize>,
     /// Cgroups the step starts in; with none it stays in the caller's.
     pub cgroups: Vec<CgroupDirectory>,
     /// The program that runs the process instead of the built-in sandbox.
@@ -53,8 +57,10 @@ impl Step {
             security: SecurityMode::Sandbox,
             fake_ids: FakeIds::Off,
             proc: ProcSource::New,
+            filtered: true,
             thirty_two_bit: ThirtyTwoBit::Restricted,
             stdin: Stdin::Empty,
+            terminal: None,
             cgroups: Vec::new(),
             runtime: None,
         }
@@ -189,6 +195,23 @@ pub enum Stdin {
     Empty,
     /// These bytes.
     Bytes(Vec<u8>),
+    /// What comes out of this pipe, whose other end the caller writes to.
+    Pipe(OwnedFd),
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WindowSize {
+    /// Its height.
+    pub rows: u16,
+    /// Its width.
+    pub columns: u16,
+}
+
+impl Default for WindowSize {
+    fn default() -> Self {
+        Self { rows: 24, columns: 80 }
+    }
 }
 
 /// A cgroup directory in which a step starts.

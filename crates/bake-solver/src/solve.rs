@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use bake_graph::{BuildGraph, VertexId};
+use bake_oci::DefinitionDigest;
 
 use crate::cache::CacheStore;
 use crate::event::{BuildEvent, EventSink, Outcome, StepInfo};
@@ -46,6 +47,10 @@ pub struct SolveOptions<'a> {
     pub parallelism: Parallelism,
     /// Whether a step without a result from before is an error: nothing is carried out then.
     pub require_cached: bool,
+    /// In a build that goes on from a failure, the steps whose results are of that build only: they are carried out whatever
+    /// is known, and nobody finds them later. All other results from before count there, also where the cache was to be
+    /// ignored when the build began.
+    pub continued: Option<&'a [DefinitionDigest]>,
     /// Set from outside to end the build soon.
     pub cancelled: &'a AtomicBool,
 }

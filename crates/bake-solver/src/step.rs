@@ -73,6 +73,19 @@ impl<'a> Context<'a> {
     fn is_wanted(&self) -> bool {
         !self.stopped.load(Ordering::SeqCst) && !self.options.cancelled.load(Ordering::SeqCst)
     }
+
+    /// Whether results from before are of no use for a vertex.
+    fn ignores_cache(&self, vertex: &Vertex) -> bool {
+        match self.options.continued {
+            Some(_) => self.is_continued(vertex),
+            None => vertex.ignore_cache,
+        }
+    }
+
+    fn is_continued(&self, vertex: &Vertex) -> bool {
+        self.options.continued.is_some_and(|steps| steps.contains(&vertex.definition))
+    }
+
     fn vertex(&self, id: VertexId) -> &Vertex {
         self.graph.vertex(id)
     }
@@ -100,7 +113,7 @@ impl<'a> Context<'a> {
             }
             Op::Diff => Ok(Some(Done { output: difference(inputs)?, outcome: None })),
             Op::Exec(_) | Op::File(_) => {
-                if vertex.ignore_cache {
+                if self.ignores_cache(vertex) {
                     return Ok(None);
                 }
                 let Some(quick) = step_key(vertex, &inputs.iter().collect::<Vec<_>>(), &[]) else { return Ok(None) };
@@ -160,6 +173,9 @@ impl<'a> Context<'a> {
         let keys: Vec<CacheKey> = [Some(full.key), quick.map(|quick| quick.key)].into_iter().flatten().collect();
         let missed = Missed { graph: self.graph, id, key: &full, selections: &selections };
         let recorded = |layer: &Layer| {
+            if self.is_continued(vertex) {
+                return Ok(());
+            }
             let record = NewRecord {
                 keys: &keys,
                 definition: vertex.definition,
@@ -179,7 +195,7 @@ impl<'a> Context<'a> {
             Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Cached) })
         };
 
-        if !vertex.ignore_cache
+        if !self.ignores_cache(vertex)
             && let Some(layer) = self.lookup(&full.key)?
         {
             return found(layer);
@@ -192,7 +208,7 @@ impl<'a> Context<'a> {
         }
         // Whoever holds the key makes the result; everybody else who wants it waits and then finds it.
         let guard = self.lock(id, &full.key)?;
-        if !vertex.ignore_cache
+        if !self.ignores_cache(vertex)
             && let Some(layer) = self.lookup(&full.key)?
         {
             return found(layer);
@@ -206,7 +222,7 @@ impl<'a> Context<'a> {
     }
 
     fn explain(&self, missed: &Missed<'_>) -> Explanation {
-        if self.vertex(missed.id).ignore_cache {
+        if self.ignores_cache(self.vertex(missed.id)) {
             let explanation = Explanation::cache_ignored();
             self.explanations.remember(missed.id, explanation.clone());
             return explanation;

@@ -13,6 +13,7 @@
 //!   snapshots/ID/contents      hashes of its files, for layers of large copies
 //!   snapshots/ID/synced        exists once the layer directory is known to be on the disk
 //!   active/RANDOM/{fs,work,lock}  a layer directory being made; `lock` is held by its maker
+//!   failed/ID/{fs,lock,kept.json}  the root of a failed step; made with the first of them
 //!   tags/HEX                   a tag, named by the SHA-256 of the reference: the same line of JSON twice
 //!   cache-mounts/HEX.N/{id,lock,ready,data}  cache mounts, named by the SHA-256 of their ID
 //!   file-hashes/HEX            remembered content hashes of one build context

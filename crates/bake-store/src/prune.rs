@@ -21,6 +21,7 @@ use crate::StoreError;
 use crate::cache_mounts::remove_slot;
 use crate::error::AtPath;
 use crate::layout::{RESERVE_BYTES, make_reserve, now_unix_s};
+use crate::lease::is_locked;
 use crate::ledger::Ledger;
 use crate::lock::GcLock;
 use crate::past::{evict_all_records, evict_record};
@@ -128,7 +129,24 @@ impl PruneOptions {
 
 impl Store {
     /// Removes cached things as the options say.
+    ///
+    /// Without a size goal, roots of failed steps go first: what they stand on may go then too.
     pub fn prune(&self, options: &PruneOptions) -> Result<PruneReport, StoreError> {
+        let has_goal = options.max_used_bytes.or(options.min_free_bytes).or(options.reserved_bytes).is_some();
+        if has_goal || options.dry_run || self.kept_roots()?.is_empty() {
+            return self.prune_once(options);
+        }
+        let mut first = options.clone();
+        first.filters.push(PruneFilter::kinds(vec![ItemKind::FailedStep]));
+        let first = self.prune_once(&first)?;
+        let mut report = self.prune_once(options)?;
+        report.removed.splice(0..0, first.removed);
+        report.freed_bytes += first.freed_bytes;
+        report.leftover_bytes += first.leftover_bytes;
+        Ok(report)
+    }
+
+    fn prune_once(&self, options: &PruneOptions) -> Result<PruneReport, StoreError> {
         let mut report = PruneReport::default();
         if !options.dry_run {
             if options.all {
@@ -259,6 +277,7 @@ impl Store {
                 Target::Path(path) if item.kind == ItemKind::CacheMount => {
                     remove_slot(self.layout(), path, bin, &alone)?
                 }
+                Target::Path(path) if item.kind == ItemKind::FailedStep && is_locked(&path.join("lock"))? => false,
                 Target::Path(path) => bin.take(self.layout(), path)?,
             });
         }

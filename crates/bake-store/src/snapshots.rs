@@ -87,10 +87,35 @@ pub struct ActiveSnapshot {
     work: PathBuf,
     _lock: File,
     published: bool,
+    /// Whether it is the root of a failed step, which stays when this is dropped.
+    kept: bool,
     content: Option<TreeDigest>,
 }
 
 impl ActiveSnapshot {
+    /// The root of a failed step at `path`, opened again.
+    pub(crate) fn of_kept(store: &Store, path: PathBuf, lock: File) -> Self {
+        let (fs, work) = (path.join("fs"), path.join("work"));
+        Self { store: store.clone(), path, fs, work, _lock: lock, published: false, kept: true, content: None }
+    }
+
+    /// Whether it stays when it is dropped.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// The directory that holds everything of it.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.path
+    }
+
+    /// Says that its directory was renamed, and stays when this is dropped.
+    pub(crate) fn moved_to(&mut self, path: PathBuf) {
+        (self.fs, self.work) = (path.join("fs"), path.join("work"));
+        self.path = path;
+        self.kept = true;
+    }
+
     /// The directory that becomes the layer (overlay's upper directory); empty at first, mode 0755.
     pub fn fs(&self) -> &Path {
         &self.fs
@@ -111,6 +136,7 @@ impl ActiveSnapshot {
 impl Drop for ActiveSnapshot {
     fn drop(&mut self) {
         if !self.published
+            && !self.kept
             && let Err(error) = self.store.layout().move_to_trash(&self.path)
         {
             tracing::debug!(%error, "could not discard a layer directory");
@@ -268,6 +294,7 @@ impl Store {
             work,
             _lock: file,
             published: false,
+            kept: false,
             content: None,
         };
         make_directory(&active.fs)?;
@@ -287,6 +314,9 @@ impl Store {
         }
         let mut active = active;
         self.layout().move_to_trash(&active.work)?;
+        if std::mem::take(&mut active.kept) {
+            crate::kept::unmark(&active.path)?;
+        }
         let now = now_unix_s();
         let file = RecordFile {
             record,

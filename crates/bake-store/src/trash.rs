@@ -120,6 +120,7 @@ impl Store {
             }
         }
         self.collect_unfinished_publications(&alone)?;
+        crate::kept::collect_unfinished(layout, &alone)?;
         collect_ingests(layout, &alone, PARTIAL_KEEP)?;
         remove_stale_key_locks(layout)?;
         held_by_anyone(layout, &alone)?;

@@ -13,6 +13,7 @@ use crate::disk_use::{Extent, measure};
 use crate::error::AtPath;
 use crate::file_hashes::tables;
 use crate::image::Closure;
+use crate::kept;
 use crate::layout::{ALGORITHMS, Layout};
 use crate::lease::{Held, held_by_anyone, is_locked};
 use crate::ledger::Ledger;
@@ -34,6 +35,8 @@ pub enum ItemKind {
     CacheMount,
     /// The remembered file hashes of one build context.
     FileHashes,
+    /// What a failed step left in its root.
+    FailedStep,
 }
 
 impl ItemKind {
@@ -45,6 +48,7 @@ impl ItemKind {
             Self::CacheRecord => "record",
             Self::CacheMount => "cachemount",
             Self::FileHashes => "filehashes",
+            Self::FailedStep => "failedstep",
         }
     }
 }
@@ -193,6 +197,18 @@ impl Store {
                 ..StoreItem::unmeasured(Target::Path(path))
             });
         }
+        for path in kept::directories(self.layout())? {
+            let Some(root) = kept::read(&path)? else { continue };
+            inventory.items.push(StoreItem {
+                kind: ItemKind::FailedStep,
+                id: root.id,
+                description: root.description,
+                created_unix_s: root.failed_unix_ms.div_euclid(1000),
+                used_unix_s: root.failed_unix_ms.div_euclid(1000),
+                need: if is_locked(&path.join("lock"))? { Need::InUse } else { Need::Cache },
+                ..StoreItem::unmeasured(Target::Path(path))
+            });
+        }
         // Of things used at one time, what was made last goes first: it depends on what was made before it.
         inventory.items.sort_by(|a, b| {
             (a.used_unix_s, std::cmp::Reverse(a.created_unix_s), a.kind, &a.id).cmp(&(
@@ -245,9 +261,10 @@ impl Store {
         let _alone = GcLock::exclusive(layout)?;
         let mut other = vec![Extent::Entry(layout.root().to_path_buf())];
         let mut leftover = Vec::new();
-        let mut holders: Vec<PathBuf> = ["snapshots", "cache-mounts", "file-hashes", "blobs"]
+        let mut holders: Vec<PathBuf> = ["snapshots", "cache-mounts", "file-hashes", "blobs", kept::DIRECTORY]
             .iter()
             .map(|name| layout.directory(name))
+            .filter(|directory| directory.exists())
             .chain(ALGORITHMS.iter().map(|algorithm| layout.blobs(*algorithm)))
             .collect();
         for path in list(layout.root())? {
@@ -389,14 +406,19 @@ pub(crate) struct Roots {
     pub(crate) tags: Vec<Tag>,
     closure: Closure,
     held: HashSet<Held>,
+    /// What the roots of failed steps stand on.
+    kept: HashSet<SnapshotId>,
 }
 
 impl Roots {
     /// Walks all images before it takes the lock: nothing is removed on this reading alone.
     pub(crate) fn read(layout: &Layout) -> Result<Self, StoreError> {
-        let mut roots = Self { tags: Vec::new(), closure: Closure::default(), held: HashSet::new() };
+        let mut roots =
+            Self { tags: Vec::new(), closure: Closure::default(), held: HashSet::new(), kept: HashSet::new() };
         roots.refresh_images(layout)?;
-        roots.held = held_by_anyone(layout, &GcLock::exclusive(layout)?)?;
+        let alone = GcLock::exclusive(layout)?;
+        roots.held = held_by_anyone(layout, &alone)?;
+        roots.kept = below_kept_roots(layout)?;
         Ok(roots)
     }
 
@@ -404,6 +426,7 @@ impl Roots {
     /// the tags changed.
     pub(crate) fn refresh(&mut self, layout: &Layout, alone: &GcLock) -> Result<(), StoreError> {
         self.held = held_by_anyone(layout, alone)?;
+        self.kept = below_kept_roots(layout)?;
         self.refresh_images(layout)
     }
 
@@ -431,7 +454,7 @@ impl Roots {
     }
 
     pub(crate) fn need_of_snapshot(&self, id: &SnapshotId, diff_id: Option<&DiffId>) -> Need {
-        if self.held.contains(&Held::Snapshot(id.clone())) {
+        if self.held.contains(&Held::Snapshot(id.clone())) || self.kept.contains(id) {
             return Need::InUse;
         }
         match diff_id {
@@ -440,6 +463,14 @@ impl Roots {
             _ => Need::Cache,
         }
     }
+}
+
+fn below_kept_roots(layout: &Layout) -> Result<HashSet<SnapshotId>, StoreError> {
+    let mut below = HashSet::new();
+    for path in kept::directories(layout)? {
+        below.extend(kept::read(&path)?.into_iter().flat_map(|root| root.layers));
+    }
+    Ok(below)
 }
 
 /// The paths in a directory of the store.

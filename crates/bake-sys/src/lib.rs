@@ -2,7 +2,7 @@
 //!
 //! Entry points are the modules: [`path`] (file names inside an untrusted root), [`mount`] (the mount API by file
 //! descriptor), [`xattr`], [`process`] (clone3, pidfd, waiting), [`credentials`], [`capability`], [`seccomp`],
-//! [`signal`], [`descriptor`], [`keyring`] and [`namespace`]. What `rustix` already offers safely (pipes, rlimits,
+//! [`signal`], [`descriptor`], [`keyring`], [`namespace`] and [`terminal`]. What `rustix` already offers safely (pipes, rlimits,
 //! `syncfs`, `prctl` settings, device numbers) is used from there.
 //!
 //! Invariant: this is the only crate of the workspace that contains `unsafe`. Each wrapper does one thing, checks what
@@ -26,6 +26,7 @@ pub mod path;
 pub mod process;
 pub mod seccomp;
 pub mod signal;
+pub mod terminal;
 pub mod xattr;
 
 pub use rustix::fs::{AtFlags, Mode, OFlags};

@@ -1,5 +1,7 @@
 //! Exec ops: RUN.
 
+mod failed;
+mod privileges;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::time::Duration;
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_oci::Platform;
 use bake_sandbox::{CgroupDirectory, ExecuteFailureKind, Exit, ProcSource, SandboxError, Step, StepCgroup};
-use bake_snapshot::{Active, Contents, MergedView};
+use bake_snapshot::{Active, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, StepUsage, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
 use rustix::fs::Mode;
@@ -22,20 +24,36 @@ use crate::step_network::HostNames;
 use crate::users::Identity;
 use crate::worker::{LinuxWorker, accounts, open_directory, snapshot_failed, store_failed};
 
-pub use run::{Bind, ImageRun};
+pub(crate) use failed::Failures;
+pub use failed::{Continuation, ContinuedStep, DebugSession, FailedInput, FailedRoot, FailedStep, Missing};
+pub use privileges::{CapabilityError, Privileges, SystemCalls, capabilities};
+pub use run::{Bind, ImageRun, Started, Streams, TmpfsMount};
 
 /// Output of one step beyond this is dropped with a notice, so that a flood cannot fill memory or logs.
 const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 
 impl LinuxWorker {
     pub(crate) fn exec(&self, op: &ExecOp, task: &Task<'_>) -> Result<Layer, StepError> {
+        if let Some(layer) = self.layer_from_before(task) {
+            return Ok(layer);
+        }
         let base = task.inputs.first().ok_or_else(|| StepError::input("a process needs a root file system"))?;
         let lowers = self.directories(base, task)?;
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
-        let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
+        let beginning = self.beginning(task, base)?;
+        let continued = beginning.is_some();
+        let snapshot = match beginning {
+            None => self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?,
+            Some(beginning) if !beginning.accept => beginning.root,
+            Some(beginning) => {
+                let layer = self.commit(&lowers, beginning.root, None, task)?;
+                self.note_continued(task, &layer);
+                return Ok(layer);
+            }
+        };
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let identity = self.working_directory(op, &lowers, active)?;
-        let used = {
+        let ran = {
             let isolation = self.options.isolation.steps()?;
             let notice = |message| task.events.send(BuildEvent::Notice { step: task.id, message });
             // It comes to be while the rest is prepared, and goes back when nothing of the step is left.
@@ -64,17 +82,20 @@ impl LinuxWorker {
                 SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
             };
             let limits = Effective::new(&self.options.limits, op.limits.as_deref())?;
-            self.run_step(step, &limits, active.upper, op, task)?
+            self.run_step(step, &limits, active.upper, op, task)
         };
-        let committed = self
-            .options
-            .isolation
-            .files
-            .commit(&lowers, active, &Contents::new())
-            .map_err(|error| snapshot_failed(&error))?;
-        let usage = StepUsage { written_bytes: Some(committed.size_bytes), ..used };
-        task.events.send(BuildEvent::Used { step: task.id, usage });
-        self.publish(snapshot, &committed, task)
+        let usage = match ran {
+            Ok(usage) => usage,
+            Err(error) => {
+                self.set_aside(snapshot, op, task, &error);
+                return Err(error);
+            }
+        };
+        let layer = self.commit(&lowers, snapshot, Some(usage), task)?;
+        if continued {
+            self.note_continued(task, &layer);
+        }
+        Ok(layer)
     }
 
     /// Finds the user, and makes the working directory where the image lacks it.

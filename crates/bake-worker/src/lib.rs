@@ -39,7 +39,10 @@ mod worker;
 
 pub use cache::StoreCache;
 pub use context::{BuildContext, ContextDirectory, FetchedContext, TEXT_BYTES_MAX};
-pub use exec::{Bind, ImageRun};
+pub use exec::{
+    Bind, CapabilityError, Continuation, ContinuedStep, DebugSession, FailedInput, FailedRoot, FailedStep, ImageRun,
+    Missing, Privileges, Started, Streams, SystemCalls, TmpfsMount, capabilities,
+};
 pub use git::FetchedCommit;
 pub use images::{ImageError, Images, PinnedImage, Pulled};
 pub use imported::{ImportError, ImportProgress, ImportedLayers, ImportedMounts, MountContent};

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::Activities;
 use crate::context::BuildContext;
+use crate::exec::Failures;
 use crate::images::{ImageError, Images, chain_of};
 use crate::imported::ImportedMounts;
 use crate::layers::LayerDigests;
@@ -158,6 +159,7 @@ pub struct LinuxWorker {
     pub(crate) activities: Activities,
     pub(crate) step_networks: StepNetworks,
     selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Selections>>>,
+    pub(crate) failures: Failures,
 }
 
 impl LinuxWorker {
@@ -178,6 +180,7 @@ impl LinuxWorker {
             activities: Activities::default(),
             step_networks,
             selections: Mutex::default(),
+            failures: Failures::default(),
         }
     }
 

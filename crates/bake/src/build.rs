@@ -19,11 +19,13 @@ mod assemble;
 mod cache;
 pub(crate) mod call;
 mod export;
+pub(crate) mod failure;
 pub(crate) mod journal;
 pub(crate) mod plan;
 mod read;
 mod ssh;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -37,8 +39,9 @@ use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
 use bake_frontend::{Plan, PlanOptions};
 use bake_graph::VertexId;
+use bake_oci::DefinitionDigest;
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
-use bake_worker::{BuildContext, Images, LinuxWorker, WorkerOptions};
+use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
 
 use self::journal::{BuildResult, Journal};
 use crate::settings::{BuildRequest, NamedSource};
@@ -48,7 +51,14 @@ use crate::wiring::{Host, Resolver, store_failed};
 use self::export::Exported;
 
 /// Builds, exports, and returns what is to be written to standard output.
-pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Result<Option<String>, CommandError> {
+///
+/// With a `continuation` it goes on from a step that failed in an earlier build of the same request.
+pub(crate) fn build(
+    request: &BuildRequest,
+    host: &Host,
+    colour: Colour,
+    continuation: Option<Continuation>,
+) -> Result<Option<String>, CommandError> {
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -91,7 +101,17 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         return Err(violation(&plan.violated));
     }
 
-    let worker = Arc::new(worker.with_contexts(input.contexts));
+    let contexts = failure::contexts(request, &input.contexts);
+    let mut worker = worker.with_contexts(input.contexts);
+    let continued = continuation.as_ref().map(|continuation| continued_steps(continuation, &plan)).transpose()?;
+    if let Some(continuation) = continuation {
+        progress.print(format!(
+            "{} what comes of the step that failed is used by this build only, and does not get into the cache",
+            colour.warning("note:")
+        ));
+        worker = worker.with_continuation(continuation);
+    }
+    let worker = Arc::new(worker);
     // Nobody else sets it.
     let _ = running.set(Arc::downgrade(&worker));
     let epoch = input.source_date_epoch;
@@ -107,6 +127,7 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
         request,
         epoch,
         journal: &journal,
+        continued: continued.as_deref(),
     };
     let carried_out = loop {
         match build.carry_out(&progress, &cancelled) {
@@ -139,7 +160,20 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
             }));
             return Ok(exported.digest.map(|digest| digest.to_string()));
         }
-        Err(Failure::Step(error)) => failed_build(&error, &plan, &dockerfile, &progress),
+        Err(Failure::Step(error)) => {
+            let failed = failed_build(&error, &plan, &dockerfile, &progress);
+            match &error {
+                SolveError::Step { step, error } if !cancelled.load(Ordering::SeqCst) => {
+                    let location = plan.graph.vertex(*step).origin.map(|origin| {
+                        format!("{}:{}", dockerfile.source.name(), dockerfile.source.position(origin.start).line)
+                    });
+                    let (step, error, contexts) = (*step, error.message.as_str(), &contexts);
+                    let failure = failure::Failed { request, host, worker: &worker, contexts, step, error, location };
+                    failed.hints(failure.handle())
+                }
+                _ => failed,
+            }
+        }
         Err(Failure::Other(_)) if cancelled.load(Ordering::SeqCst) => {
             progress.finish(None);
             CommandError::interrupted()
@@ -191,17 +225,23 @@ struct Build<'a> {
     request: &'a BuildRequest,
     epoch: Option<i64>,
     journal: &'a Journal<'a>,
+    /// The steps that only this build has results of, if it goes on from a failure.
+    continued: Option<&'a [DefinitionDigest]>,
 }
 
 impl Build<'_> {
     /// Steps 5 to 9.
     fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Exported), Failure> {
-        let Self { plan, targets, worker, images, imported, host, request, epoch, journal } = *self;
+        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued } = *self;
         let (told, imports) = (imported.told(), &imported.steps);
         let waiting = || cache::Imported::tell(told, imports, progress);
         let cache = imported.cache(host, &waiting);
-        let options =
-            SolveOptions { parallelism: request.parallelism, require_cached: request.require_cached, cancelled };
+        let options = SolveOptions {
+            parallelism: request.parallelism,
+            require_cached: request.require_cached,
+            continued,
+            cancelled,
+        };
         let solved =
             bake_solver::solve(&plan.graph, targets, &**worker, &cache, journal, &options).map_err(Failure::Step)?;
 
@@ -224,6 +264,27 @@ impl Build<'_> {
         export.mounts(plan, &solved)?;
         Ok((solved, outcome))
     }
+}
+
+/// The steps that only a build which goes on from a failure has results of. The failed one must be among those of the plan.
+fn continued_steps(continuation: &Continuation, plan: &Plan) -> Result<Vec<DefinitionDigest>, CommandError> {
+    let mut steps: Vec<DefinitionDigest> = continuation.layers.keys().copied().collect();
+    let Some(step) = &continuation.step else { return Ok(steps) };
+    let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
+    let needed = plan.graph.needed(&targets);
+    if !needed.iter().any(|id| plan.graph.vertex(*id).definition == step.definition) {
+        return Err(CommandError::input("the step that failed is not a step of this build any more")
+            .hint("the Dockerfile, its arguments or a base image changed since; start the build anew"));
+    }
+    steps.push(step.definition);
+    Ok(steps)
+}
+
+/// Finds or starts SSH agents.
+pub(crate) fn agents(
+    sources: &BTreeMap<String, crate::settings::SshSource>,
+) -> Result<BTreeMap<String, Arc<bake_worker::SshAgent>>, CommandError> {
+    ssh::agents(sources)
 }
 
 /// The images of this build, those of named layouts among them.

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod call;
+mod failure;
 mod image;
 mod limits;
 mod lint;
@@ -20,16 +21,17 @@ mod why;
 
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
+pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
 pub use image::{
-    HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PushArguments,
-    RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
+    HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
+    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
 pub use run_network::RunNetworkArguments;
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
-pub use value::{Assignment, Comparison, Space, StoreFilter, duration, space};
+pub use value::{Assignment, Comparison, Space, StoreFilter, duration, size_bytes, space};
 pub use why::{PlanArguments, WhyArguments};
 
 /// Compiles Dockerfiles into OCI images, without a daemon.
@@ -103,6 +105,10 @@ pub enum Command {
     Save(SaveArguments),
     /// Read images from an archive.
     Load(LoadArguments),
+    /// Open a shell where a step failed.
+    Debug(DebugArguments),
+    /// Go on with a build where a step failed.
+    Resume(ResumeArguments),
     /// Show which steps of a build ran, and why each was not cached.
     Why(WhyArguments),
     /// Show what a build would run and what is cached, without building.

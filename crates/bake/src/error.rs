@@ -193,6 +193,7 @@ pub fn chain_text(error: &dyn Error) -> String {
 /// happens. Called once, at the start of the process.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
+        crate::ui::terminal::restore();
         let backtrace = std::backtrace::Backtrace::capture();
         let thread = std::thread::current();
         let mut text = panic_text(

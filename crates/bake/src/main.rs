@@ -4,6 +4,7 @@
 mod build;
 mod commands;
 mod configuration;
+mod console;
 mod limits;
 mod settings;
 mod signals;
@@ -61,7 +62,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     match &arguments.command {
         Command::Build(build) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
-            let request = settings::BuildRequest::new(build)?;
+            let mut request = settings::BuildRequest::new(build)?;
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
             }
@@ -69,7 +70,9 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             let host = host.with_runtime(build.runtime.as_deref(), configuration.runtime.as_deref())?;
             let host = host.with_insecure_registries(request.cache.insecure_registries());
             signals::block();
-            if let Some(digest) = build::build(&request, &host, colour)?
+            request.failure.typed =
+                Some(build::failure::typed(std::env::args_os().skip(1), settings::variable("SOURCE_DATE_EPOCH")));
+            if let Some(digest) = build::build(&request, &host, colour, None)?
                 && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)
             {
                 print(&format!("{digest}\n"))?;
@@ -94,6 +97,19 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         }
         Command::Save(save) => commands::save::run(save, &host)?,
         Command::Load(load) => commands::load::run(load, &host)?,
+        Command::Debug(debug) => {
+            let configuration = configuration::Configuration::read(host.privilege.is_root())?;
+            return commands::debug::debug(debug, &host.with_step_network(&configuration.network));
+        }
+        Command::Resume(resume) => {
+            signals::block();
+            let resumed = commands::resume::prepare(resume, &host)?;
+            let configuration = configuration::Configuration::read(host.privilege.is_root())?;
+            let host = host.with_step_network(&configuration.network);
+            if let Some(digest) = commands::resume::run(resumed, host, colour)? {
+                print(&format!("{digest}\n"))?;
+            }
+        }
         Command::Why(why) => commands::why::run(why, &host)?,
         Command::Plan(plan) => {
             let request = settings::BuildRequest::new(&plan.build)?;

@@ -19,6 +19,7 @@ use bake_solver::Parallelism;
 use bake_worker::{SecretValue, StepLimits};
 use std::sync::Arc;
 
+use crate::build::failure::FailureRequest;
 use crate::limits::step_limits;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
@@ -210,6 +211,7 @@ pub(crate) struct BuildRequest {
     pub(crate) cache: CacheRequest,
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
+    pub(crate) failure: FailureRequest,
 }
 
 /// The caches outside of the store that a build reads and writes.
@@ -329,6 +331,7 @@ impl BuildRequest {
             cache: CacheRequest::new(arguments, truth(&build_args, "BUILDKIT_INLINE_CACHE")?)?,
             display: display(arguments)?,
             call: arguments.called(),
+            failure: FailureRequest::new(arguments),
             plan: PlanOptions {
                 main_context: MainContext::Directory,
                 target: arguments.target.clone(),
@@ -371,9 +374,14 @@ impl BuildRequest {
 
 /// The build arguments that have values; one without takes that of the environment.
 fn build_args(arguments: &BuildArguments) -> BTreeMap<String, String> {
+    given(&arguments.build_arg)
+}
+
+/// The assignments that have values; one without takes that of the environment.
+pub(crate) fn given(assignments: &[bake::cli::Assignment]) -> BTreeMap<String, String> {
     let value =
         |argument: &bake::cli::Assignment| argument.value.clone().or_else(|| std::env::var(&argument.name).ok());
-    arguments.build_arg.iter().filter_map(|argument| Some((argument.name.clone(), value(argument)?))).collect()
+    assignments.iter().filter_map(|argument| Some((argument.name.clone(), value(argument)?))).collect()
 }
 
 /// The truth value of a build argument that bake itself obeys; one that is not given means no.
@@ -564,7 +572,7 @@ fn layout_source(text: &str) -> NamedSource {
 }
 
 /// `id=NAME[,src=FILE|,env=VARIABLE]`; without either, the variable of that name, else the file.
-fn secrets(specs: &[String]) -> Result<BTreeMap<String, SecretValue>, CommandError> {
+pub(crate) fn secrets(specs: &[String]) -> Result<BTreeMap<String, SecretValue>, CommandError> {
     let mut secrets = BTreeMap::new();
     for spec in specs {
         let refuse = |problem: String| CommandError::usage(format!("invalid secret `{spec}`: {problem}"));
@@ -600,7 +608,7 @@ fn secrets(specs: &[String]) -> Result<BTreeMap<String, SecretValue>, CommandErr
 }
 
 /// `ID[=SOCKET|KEY[,KEY]...]`; the ID alone means the agent of the environment.
-fn ssh_sources(specs: &[String]) -> Result<BTreeMap<String, SshSource>, CommandError> {
+pub(crate) fn ssh_sources(specs: &[String]) -> Result<BTreeMap<String, SshSource>, CommandError> {
     use std::os::unix::fs::FileTypeExt as _;
     let mut sources = BTreeMap::new();
     for spec in specs {

@@ -15,5 +15,6 @@ pub mod sanitize;
 pub mod snippet;
 mod step;
 mod tail;
+pub mod terminal;
 mod tty;
 pub mod why;

@@ -145,7 +145,12 @@ impl Workshop {
         target: VertexId,
         parallelism: Parallelism,
     ) -> Result<Solved, SolveError> {
-        let options = SolveOptions { parallelism, require_cached: self.require_cached, cancelled: &self.cancelled };
+        let options = SolveOptions {
+            parallelism,
+            require_cached: self.require_cached,
+            continued: None,
+            cancelled: &self.cancelled,
+        };
         solve(graph, &[target], &self.worker, &self.cache, &self.sink, &options)
     }
 

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_sandbox::{
     Exit, Killer, MountAccess, MountSource, PublishedPort, SandboxError, SetIdFiles, Stdin, Step, StepCgroup,
-    StepMount, Stream,
+    StepMount, Stream, WindowSize,
 };
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{StepError, StepErrorKind};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
 use rustix::fs::{FileType, Mode, OFlags};
 
+use super::privileges::{self, Privileges, SystemCalls};
 use super::{cgroup_directories, sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
@@ -46,10 +47,43 @@ pub struct ImageRun {
     pub read_only: bool,
     /// Directories and files of this machine.
     pub binds: Vec<Bind>,
-    /// What is on standard input.
-    pub stdin: Vec<u8>,
+    /// File systems in memory.
+    pub tmpfs: Vec<TmpfsMount>,
+    /// What it may do.
+    pub privileges: Privileges,
     /// The platform of the image, `os/architecture[/variant]`.
     pub platform: String,
+}
+
+/// An empty file system in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TmpfsMount {
+    /// Its path inside, absolute.
+    pub target: String,
+    /// The most that fits into it, in bytes; `None` for half of the memory.
+    pub size_bytes: Option<u64>,
+    /// Permission bits of its root directory.
+    pub mode: u32,
+    /// Whether it cannot be written inside.
+    pub read_only: bool,
+}
+
+/// What a command reads and writes.
+#[derive(Debug, Default)]
+pub struct Streams {
+    /// The reading end of a pipe with its standard input; without one, and without a terminal, there is nothing to read.
+    pub stdin: Option<OwnedFd>,
+    /// Its terminal, in place of the standard streams.
+    pub terminal: Option<WindowSize>,
+}
+
+/// A command that was started.
+#[derive(Debug)]
+pub struct Started {
+    /// Ends it early.
+    pub killer: Killer,
+    /// The master of its terminal, if it has one: what is written there is typed.
+    pub terminal: Option<OwnedFd>,
 }
 
 /// A directory or file of this machine that is seen inside.
@@ -74,7 +108,8 @@ impl LinuxWorker {
         &self,
         run: &ImageRun,
         notice: &dyn Fn(String),
-        started: impl FnOnce(Killer),
+        streams: Streams,
+        started: impl FnOnce(Started),
         output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Exit, StepError> {
         let op = operation(run);
@@ -102,14 +137,19 @@ impl LinuxWorker {
         }
         let mut prepared = Prepared::default();
         prepared.mounts.extend(self.shared_memory());
-        let mut step = Step::new(spec(&op, &identity, &prepared, &self.options.limits), root, isolation.id_map.clone());
+        let mut process = spec(&op, &identity, &prepared, &self.options.limits);
+        privileges::apply(&run.privileges, &mut process);
+        let mut step = Step::new(process, root, isolation.id_map.clone());
+        step.filtered = run.privileges.system_calls == SystemCalls::Usual;
+        if run.privileges.insecure {
+            step.security = bake_sandbox::SecurityMode::Insecure;
+        }
         step.fake_ids = isolation.fake_ids;
         step.proc = isolation.proc;
         let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
         let ready = network.ready(&names, notice)?;
         step.network = ready.network;
         step.runtime.clone_from(&self.options.runtime);
-        step.stdin = if run.stdin.is_empty() { Stdin::Empty } else { Stdin::Bytes(run.stdin.clone()) };
         step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
         step.mounts.extend(run.binds.iter().zip(binds).map(|(bind, tree)| StepMount {
             target: bind.target.clone().into_bytes(),
@@ -117,22 +157,13 @@ impl LinuxWorker {
             access: if bind.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
             set_id: SetIdFiles::Ignored,
         }));
-        let limits = Effective::new(&self.options.limits, op.limits.as_deref())?;
-        // Removed after everything of the command has ended.
-        let cgroup = limits.cgroup(self.options.limits.cgroup_parent.as_deref())?;
-        step.cgroups = cgroup_directories(cgroup.as_ref())?;
-        let running = bake_sandbox::spawn(step).map_err(|error| not_run(&error, &op))?;
-        let killer = running.killer();
-        started(killer.clone());
-        let mut watch = limits.watch(active.upper, killer.clone());
-        let report = self
-            .while_running(&killer, || running.wait_and_look(output, Some((LOOK_INTERVAL, &mut || watch.look()))))
-            .map_err(|error| not_run(&error, &op))?;
-        if let Some(why) = watch.stopped() {
-            return Err(limits.stopped(&op.args.join(" "), why));
-        }
-        limits.hints(&cgroup.as_ref().map(StepCgroup::usage).unwrap_or_default()).into_iter().for_each(notice);
-        Ok(report.exit)
+        step.mounts.extend(run.tmpfs.iter().map(|tmpfs| StepMount {
+            target: tmpfs.target.clone().into_bytes(),
+            source: MountSource::Tmpfs { size_bytes: tmpfs.size_bytes, mode: tmpfs.mode },
+            access: if tmpfs.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
+            set_id: SetIdFiles::Ignored,
+        }));
+        run_to_end(self, step, streams, &Watched { op: &op, layer: active.upper }, notice, started, output)
     }
 
     /// A detached mount of what is bound, with what is mounted below it where that can be had, through the step's ID map.
@@ -179,6 +210,7 @@ impl LinuxWorker {
             })?;
             targets.push((&bind.target, FileType::from_raw_mode(status.st_mode) == FileType::Directory));
         }
+        targets.extend(run.tmpfs.iter().map(|tmpfs| (tmpfs.target.as_str(), true)));
         let files = &self.options.isolation.files;
         let view = MergedView::open(&**files, lowers).map_err(|error| snapshot_failed(&error))?;
         let destination = self.prepared_layer(active, lowers, "work-of-targets")?;
@@ -191,6 +223,48 @@ impl LinuxWorker {
         }
         Ok(())
     }
+}
+
+/// A step that somebody looks at, for the messages, and the directory it writes to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched<'a> {
+    pub(super) op: &'a ExecOp,
+    pub(super) layer: &'a Path,
+}
+
+/// Runs a step that somebody looks at, and passes its output on.
+pub(super) fn run_to_end(
+    worker: &LinuxWorker,
+    mut step: Step,
+    streams: Streams,
+    what: &Watched<'_>,
+    notice: &dyn Fn(String),
+    started: impl FnOnce(Started),
+    output: &mut dyn FnMut(Stream, &[u8]),
+) -> Result<Exit, StepError> {
+    let Watched { op, layer } = *what;
+    step.terminal = streams.terminal;
+    if let (Some(pipe), None) = (streams.stdin, streams.terminal) {
+        step.stdin = Stdin::Pipe(pipe);
+    }
+    let options = &worker.options.limits;
+    let limits = Effective::new(options, op.limits.as_deref())?;
+    // Removed after everything of the command has ended.
+    let cgroup = limits.cgroup(options.cgroup_parent.as_deref())?;
+    step.cgroups = cgroup_directories(cgroup.as_ref())?;
+    let running = bake_sandbox::spawn(step).map_err(|error| not_run(&error, op))?;
+    let killer = running.killer();
+    let terminal = running.terminal().map(|master| crate::worker::duplicate(&master)).transpose()?;
+    started(Started { killer: killer.clone(), terminal });
+    let mut watch = limits.watch(layer, killer.clone());
+    let report = worker
+        .while_running(&killer, || running.wait_and_look(output, Some((LOOK_INTERVAL, &mut || watch.look()))))
+        .map_err(|error| not_run(&error, op))?;
+    if let Some(why) = watch.stopped() {
+        return Err(limits.stopped(&op.args.join(" "), why));
+    }
+    limits.hints(&cgroup.as_ref().map(StepCgroup::usage).unwrap_or_default()).into_iter().for_each(notice);
+    Ok(report.exit)
 }
 
 fn make_target(destination: &Destination, path: &str, is_directory: bool) -> Result<(), DestinationError> {

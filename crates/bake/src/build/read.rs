@@ -176,7 +176,7 @@ fn main_of(fetched: FetchedContext, name: String, remote: bool) -> Main {
     }
 }
 
-fn directory_context(path: &Path, dockerfile: Option<&Path>) -> Result<BuildContext, CommandError> {
+pub(super) fn directory_context(path: &Path, dockerfile: Option<&Path>) -> Result<BuildContext, CommandError> {
     let ignore = ignore_patterns(dockerfile, path)?;
     Ok(BuildContext::Directory(ContextDirectory { path: directory_of(path), ignore }))
 }

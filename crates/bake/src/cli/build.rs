@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::call::{Call, CallMethod, call};
+use super::failure::FailureArguments;
 use super::limits::LimitArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
@@ -171,6 +172,10 @@ pub struct BuildArguments {
     /// What steps may use.
     #[command(flatten)]
     pub limits: LimitArguments,
+
+    /// What is done when a step fails.
+    #[command(flatten)]
+    pub failure: FailureArguments,
 
     /// Flags that are known and refused.
     #[command(flatten)]

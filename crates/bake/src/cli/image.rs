@@ -133,8 +133,11 @@ pub struct PushArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
         bake run --rm myapp:1.0\n  \
+        bake run -it --rm myapp:1.0 sh\n  \
         bake run --rm -e DEBUG=1 -v $PWD:/src -w /src golang go test ./...\n\n\
-        Options stand before the image; everything after it is the command and its arguments.")]
+        Options stand before the image; everything after it is the command and its arguments.\n\n\
+        Exit codes: that of the command, or 128 and the number of the signal that ended it; 126 it cannot be executed, 127 it was \
+        not found, 125 bake could not start it, 2 usage.")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RunArguments {
     /// Set an environment variable; with the name alone, to the value it has here.
@@ -173,11 +176,48 @@ pub struct RunArguments {
     #[arg(long)]
     pub read_only: bool,
 
+    /// Set the environment variables of this file, one `NAME=VALUE` in a line; with the name alone, to the value it has here.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+
+    /// Mount something: `type=bind,src=PATH,target=PATH[,readonly]` or `type=tmpfs,target=PATH[,tmpfs-size=SIZE][,tmpfs-mode=MODE]`.
+    #[arg(long, value_name = "SPEC")]
+    pub mount: Vec<String>,
+
+    /// Mount an empty file system in memory, for example `/run:size=64m,mode=755`.
+    #[arg(long, value_name = "TARGET[:OPTIONS]")]
+    pub tmpfs: Vec<String>,
+
+    /// Give the command a capability, or `ALL` that have a meaning in a user namespace.
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    pub cap_add: Vec<String>,
+
+    /// Take a capability from the command, or `ALL`.
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    pub cap_drop: Vec<String>,
+
+    /// Isolate by namespaces only: all capabilities of a user namespace, no filter of system calls, nothing hidden. Devices of
+    /// this machine stay out of reach.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, action = ArgAction::Set, value_parser = truth)]
+    pub privileged: bool,
+
+    /// `no-new-privileges`, or `seccomp=unconfined` for no filter of system calls.
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+
+    /// When to fetch the image: `always`, where it is `missing`, or `never`.
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub pull: PullPolicy,
+
+    /// The platform that is run of an image for several. Without it, that of this machine.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+
     /// Let the command read standard input.
     #[arg(short, long)]
     pub interactive: bool,
 
-    /// Give the command the terminal, where there is one.
+    /// Give the command a terminal of its own; with `--interactive`, what is typed in this one goes there.
     #[arg(short, long)]
     pub tty: bool,
 
@@ -200,6 +240,17 @@ pub struct RunArguments {
     /// Flags that are known and refused.
     #[command(flatten)]
     pub unsupported: UnsupportedRunFlags,
+}
+
+/// When an image is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PullPolicy {
+    /// Each time.
+    Always,
+    /// When it is not in the store.
+    Missing,
+    /// Not at all.
+    Never,
 }
 
 /// Arguments of `bake save`.

@@ -61,21 +61,12 @@ const BUILD: &[Flag] = &[
 
 /// Flags of `docker run` that people are likely to type and `bake run` does not have.
 const RUN: &[Flag] = &[
-    flag("cap-add", Value::Required, &[]),
-    flag("cap-drop", Value::Required, &[]),
     short("detach", 'd', Value::None, FALSE),
     flag("device", Value::Required, &[]),
-    flag("env-file", Value::Required, &[]),
     flag("init", Value::None, ANY_TRUTH),
-    flag("mount", Value::Required, &[]),
     flag("name", Value::Required, &[]),
-    flag("platform", Value::Required, &[]),
-    flag("privileged", Value::None, FALSE),
     short("publish-all", 'P', Value::None, FALSE),
-    flag("pull", Value::Required, &["missing"]),
     flag("restart", Value::Required, &["no"]),
-    flag("security-opt", Value::Required, &[]),
-    flag("tmpfs", Value::Required, &[]),
 ];
 
 /// Adds the flags of `table` to `command`, hidden.

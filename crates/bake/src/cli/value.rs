@@ -82,7 +82,7 @@ pub(super) fn truth(text: &str) -> Result<bool, String> {
 
 /// Parses a size as Docker writes it: digits and perhaps a unit of `b`, `k`, `m`, `g`, `t` (powers of 1024), with `b`
 /// or `ib` after it if one likes. Returns bytes.
-pub(super) fn size_bytes(text: &str) -> Result<u64, String> {
+pub fn size_bytes(text: &str) -> Result<u64, String> {
     let invalid = || "expected a size such as `64m` or `10GB`".to_owned();
     let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits_end);

@@ -21,12 +21,13 @@ const DESCRIPTION_LENGTH: usize = 60;
 const ID_LENGTH: usize = 19;
 
 /// The kinds of things with the names people know them by.
-const KINDS: [(&str, ItemKind); 5] = [
+const KINDS: [(&str, ItemKind); 6] = [
     ("Image blobs", ItemKind::Blob),
     ("Layers", ItemKind::Snapshot),
     (RECORDS, ItemKind::CacheRecord),
     ("Cache mounts", ItemKind::CacheMount),
     ("File hashes", ItemKind::FileHashes),
+    ("Failed steps", ItemKind::FailedStep),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -19,8 +19,14 @@ const RECENT: Duration = Duration::from_hours(48);
 /// How much of a description fits into the table.
 const DESCRIPTION_LENGTH: usize = 60;
 
-const KINDS: [ItemKind; 5] =
-    [ItemKind::Blob, ItemKind::Snapshot, ItemKind::CacheRecord, ItemKind::CacheMount, ItemKind::FileHashes];
+const KINDS: [ItemKind; 6] = [
+    ItemKind::Blob,
+    ItemKind::Snapshot,
+    ItemKind::CacheRecord,
+    ItemKind::CacheMount,
+    ItemKind::FileHashes,
+    ItemKind::FailedStep,
+];
 
 /// The filters that mean something here.
 const FILTERS: [&str; 10] =
@@ -91,10 +97,10 @@ fn passes(arguments: &PruneArguments, store: &Store) -> Result<Vec<PruneOptions>
     if arguments.all || says_what {
         return Ok(vec![options]);
     }
-    let cache = [ItemKind::Snapshot, ItemKind::CacheRecord, ItemKind::CacheMount, ItemKind::FileHashes];
+    let cache: Vec<ItemKind> = KINDS.into_iter().filter(|kind| *kind != ItemKind::Blob).collect();
     Ok(vec![
         PruneOptions { filters: vec![PruneFilter::kinds(vec![ItemKind::Blob])], ..options.clone() },
-        PruneOptions { filters: vec![PruneFilter::kinds(cache.to_vec())], keep_duration: Some(RECENT), ..options },
+        PruneOptions { filters: vec![PruneFilter::kinds(cache)], keep_duration: Some(RECENT), ..options },
     ])
 }
 

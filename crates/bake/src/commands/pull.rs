@@ -14,6 +14,12 @@ use super::{age, transfer};
 use crate::wiring::{Host, store_failed};
 
 pub(crate) fn run(arguments: &PullArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
+    let pulled = fetch(arguments, host, colour)?;
+    crate::print(&format!("{}\n", pulled.descriptor.digest))
+}
+
+/// Fetches an image into the store, and writes nothing to standard output.
+pub(super) fn fetch(arguments: &PullArguments, host: &Host, colour: Colour) -> Result<Pulled, CommandError> {
     let reference = Reference::parse(&arguments.image).map_err(|error| CommandError::input(error.to_string()))?;
     let reference = reference.or_latest();
     let platform = match &arguments.platform {
@@ -45,7 +51,7 @@ pub(crate) fn run(arguments: &PullArguments, host: &Host, colour: Colour) -> Res
             size(bytes)
         ));
     }
-    crate::print(&format!("{}\n", pulled.descriptor.digest))
+    Ok(pulled)
 }
 
 /// An image that is no index may be for another platform. Who asked for one gets that one or an error.

@@ -1,42 +1,55 @@
 //! `bake run`: tries an image out. Isolated as `RUN` is; what the command writes into the image's files is thrown away.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bake::cli::{NetworkMode, RunArguments};
-use bake::error::CommandError;
+use bake::cli::{NetworkMode, PullArguments, PullPolicy, RunArguments};
+use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake_graph::{StepLabel, VertexId};
-use bake_oci::{ImageConfig, SnapshotId, TreeDigest};
-use bake_sandbox::{Exit, Killer, PublishedPort, Stream};
+use bake_oci::{ImageConfig, Platform, Reference, SnapshotId, TreeDigest};
+use bake_sandbox::{Exit, PublishedPort};
 use bake_solver::{Layer, LayerBlob, StepError, StepErrorKind};
-use bake_worker::{Bind, ImageRun, Images, LinuxWorker, WorkerOptions};
+use bake_worker::{
+    CapabilityError, ImageRun, Images, LinuxWorker, Privileges, SystemCalls, WorkerOptions, capabilities,
+};
 
 use super::stored::{self, StoredImage};
-use super::{complete, publish, transfer};
+use super::{complete, publish, pull, run_environment, run_mounts, transfer};
+use crate::console::{Console, Terminal};
 use crate::limits::step_limits;
-use crate::settings::{self, variable};
+use crate::settings;
 use crate::signals;
 use crate::wiring::{Host, store_failed};
 
-/// The most that is taken from standard input: it is read before the command starts, so it must fit into memory.
-const STDIN_BYTES_MAX: u64 = 64 << 20;
+/// What docker ends with where it could not start anything.
+const NOT_STARTED_EXIT: u8 = 125;
 /// What shells and docker add to the number of the signal that ended a process.
 const SIGNAL_EXIT: i32 = 128;
 
 pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, CommandError> {
-    refuse_unsupported(arguments)?;
+    match run_image(arguments, host) {
+        // As of docker: what did not come from the command is told apart from what did.
+        Err(error) if matches!(error.kind(), ErrorKind::Build | ErrorKind::Input) => {
+            let _ = std::io::stderr().write_all(error.render(settings::colour()).as_bytes());
+            Ok(ExitCode::from(NOT_STARTED_EXIT))
+        }
+        other => other,
+    }
+}
+
+fn run_image(arguments: &RunArguments, host: &Host) -> Result<ExitCode, CommandError> {
+    let terminal = terminal(arguments)?;
+    // A command line that makes no sense fetches nothing.
+    let mounts = run_mounts::mounts(arguments)?;
+    let privileges = privileges(arguments)?;
     signals::block();
-    let killer: Arc<Mutex<Option<Killer>>> = Arc::default();
-    let _signals = signals::on_interrupt({
-        let killer = Arc::clone(&killer);
-        move || interrupt(&killer)
-    });
-    let image = stored::find(&host.store, &arguments.image)
-        .map_err(|error| error.hint(format!("`bake pull {}` fetches it from its registry", arguments.image)))?;
+    // Before there is a command, an interrupt ends bake; after that it is passed on.
+    let mut console = Console::open(arguments.interactive, terminal)?;
+    let image = image(arguments, host)?;
     image.hold(&host.store)?;
 
     let images = Arc::new(host.images(BTreeMap::new()));
@@ -45,7 +58,8 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
     let label = StepLabel { internal: true, ..transfer::label(format!("unpacking {}", image.name())) };
     let layers = transfer::shown(&progress, label, |step| directories(&image, host, &images, &progress, step))?;
     progress.finish(None);
-    let what = image_run(arguments, &image.image().config, layers)?;
+    let process = process(arguments, &image.image().config, terminal)?;
+    let what = ImageRun { layers, binds: mounts.binds, tmpfs: mounts.tmpfs, privileges, ..process };
     let worker = LinuxWorker::new(WorkerOptions {
         store: host.store.clone(),
         images,
@@ -60,62 +74,74 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
         imported_mounts: None,
         git_environment: Vec::new(),
     });
-    let started = |running: Killer| *killer.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
-    let notice = |message: String| {
-        let warning = settings::colour().warning("warning:");
-        let _ = std::io::stderr().write_all(format!("{warning} {message}\n").as_bytes());
+    let streams = console.streams();
+    let result = {
+        let (started, mut output) = console.parts();
+        worker.run_image(&what, &warn, streams, started, &mut output)
     };
-    let ended = worker.run_image(&what, &notice, started, &mut |stream, bytes| pass_on(stream, bytes, &killer));
+    // The terminal is given back before anything is said.
+    drop(console);
     drop(worker);
     if let Err(error) = host.store.empty_trash() {
         tracing::debug!(%error, "could not empty the trash");
     }
-    match ended {
+    ended(result)
+}
+
+/// Tells what somebody has to know of a command that is run for them.
+pub(super) fn warn(message: String) {
+    let warning = settings::colour().warning("warning:");
+    let _ = std::io::stderr().write_all(format!("{warning} {message}\n").as_bytes());
+}
+
+/// The exit code of a command that was run for somebody.
+pub(super) fn ended(result: Result<Exit, StepError>) -> Result<ExitCode, CommandError> {
+    match result {
         Ok(Exit::Code(code)) => Ok(exit_code(code)),
         Ok(Exit::Signal(signal)) => Ok(exit_code(SIGNAL_EXIT + signal)),
         Err(error) => not_run(error),
     }
 }
 
-/// There is no terminal to hand over, and what would be ignored is refused.
-fn refuse_unsupported(arguments: &RunArguments) -> Result<(), CommandError> {
-    if arguments.tty {
-        return Err(CommandError::usage("`--tty` is not supported yet: the command gets no terminal")
-            .hint("leave it out; output is passed on as it comes"));
-    }
+/// Whether the command gets a terminal; what would be ignored is refused.
+fn terminal(arguments: &RunArguments) -> Result<Terminal, CommandError> {
     if !arguments.rm {
         return Err(CommandError::usage("`--rm=false` is not supported: what the command wrote is always thrown away")
             .hint("bind a directory with `--volume` to keep files"));
     }
-    if arguments.interactive && std::io::stdin().is_terminal() {
-        return Err(CommandError::usage("`--interactive` is not supported yet where standard input is a terminal")
-            .hint("redirect standard input from a file or a pipe"));
+    if arguments.tty && arguments.interactive && !std::io::stdin().is_terminal() {
+        return Err(CommandError::usage("standard input is no terminal, so there is none to be typed in")
+            .hint("leave out `--tty` where input comes from a file or a pipe"));
     }
-    Ok(())
+    Ok(if arguments.tty { Terminal::Given } else { Terminal::None })
 }
 
-/// Asks the command to end. Before there is one, nothing is worth waiting for.
-#[expect(clippy::exit, reason = "nothing has been started, and the store is safe against that")]
-fn interrupt(killer: &Mutex<Option<Killer>>) {
-    match &*killer.lock().unwrap_or_else(PoisonError::into_inner) {
-        Some(killer) => killer.terminate(),
-        None => std::process::exit(130),
-    }
-}
-
-/// Writes output where the command wrote it. Where nobody reads any more, the command has nothing left to do.
-fn pass_on(stream: Stream, bytes: &[u8], killer: &Mutex<Option<Killer>>) {
-    let written = match stream {
-        Stream::Stdout => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(bytes).and_then(|()| out.flush())
-        }
-        Stream::Stderr => std::io::stderr().write_all(bytes),
+/// Finds the image, and fetches it where that is wanted.
+fn image(arguments: &RunArguments, host: &Host) -> Result<StoredImage, CommandError> {
+    let platform = arguments.platform.as_deref().map(Platform::parse).transpose();
+    let platform = platform.map_err(|error| CommandError::usage(error.to_string()))?;
+    let find = || stored::find(&host.store, &arguments.image)?.for_platform(platform.as_ref());
+    let fetch = || {
+        let (image, platform) = (arguments.image.clone(), arguments.platform.clone());
+        pull::fetch(&PullArguments { platform, quiet: false, image }, host, settings::colour()).map(drop)
     };
-    if written.is_err()
-        && let Some(killer) = &*killer.lock().unwrap_or_else(PoisonError::into_inner)
-    {
-        killer.kill();
+    match (arguments.pull, find()) {
+        (PullPolicy::Always, _) => {
+            fetch()?;
+            find()
+        }
+        (_, Ok(image)) => Ok(image),
+        (PullPolicy::Never, Err(error)) => {
+            Err(error.hint(format!("`bake pull {}` fetches it from its registry", arguments.image)))
+        }
+        // What is no reference has no registry.
+        (PullPolicy::Missing, Err(error)) => match Reference::parse(&arguments.image) {
+            Err(_) => Err(error),
+            Ok(_) => {
+                fetch().map_err(|fetching| error.hint(format!("it cannot be fetched: {}", fetching.message())))?;
+                find()
+            }
+        },
     }
 }
 
@@ -169,31 +195,19 @@ fn is_there(host: &Host, snapshot: &SnapshotId, blob: &LayerBlob) -> Result<bool
     Ok(unpacked.is_some() || size.is_some())
 }
 
-/// The image's config with what was typed on top.
-fn image_run(arguments: &RunArguments, config: &ImageConfig, layers: Vec<PathBuf>) -> Result<ImageRun, CommandError> {
+/// The process: the image's config with what was typed on top. It has no layers and no mounts yet.
+fn process(arguments: &RunArguments, config: &ImageConfig, terminal: Terminal) -> Result<ImageRun, CommandError> {
     let start = &config.config;
     let args = command(arguments, &start.entrypoint, &start.cmd)?;
-    let mut env: Vec<(String, String)> = start
-        .env
-        .iter()
-        .filter_map(|entry| entry.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
-        .collect();
-    for assignment in &arguments.env {
-        let Some(value) = assignment.value.clone().or_else(|| variable(&assignment.name)) else { continue };
-        match env.iter_mut().find(|(name, _)| *name == assignment.name) {
-            Some((_, old)) => *old = value,
-            None => env.push((assignment.name.clone(), value)),
-        }
-    }
     let cwd = arguments.workdir.clone().unwrap_or_else(|| start.working_dir.clone());
     let cwd = if cwd.is_empty() { "/".to_owned() } else { cwd };
     if !cwd.starts_with('/') {
         return Err(CommandError::usage(format!("the working directory `{cwd}` is not absolute")));
     }
     Ok(ImageRun {
-        layers,
+        layers: Vec::new(),
         args,
-        env,
+        env: run_environment::environment(arguments, &start.env, terminal)?,
         user: arguments.user.clone().unwrap_or_else(|| start.user.clone()),
         cwd,
         published: published(arguments)?,
@@ -205,8 +219,9 @@ fn image_run(arguments: &RunArguments, config: &ImageConfig, layers: Vec<PathBuf
             NetworkMode::Host => bake_graph::NetworkMode::Host,
         },
         read_only: arguments.read_only,
-        binds: arguments.volume.iter().map(|text| bind(text)).collect::<Result<_, _>>()?,
-        stdin: if arguments.interactive { standard_input()? } else { Vec::new() },
+        binds: Vec::new(),
+        tmpfs: Vec::new(),
+        privileges: Privileges::default(),
         platform: config.platform().to_string(),
     })
 }
@@ -228,6 +243,32 @@ fn published(arguments: &RunArguments) -> Result<Vec<PublishedPort>, CommandErro
     Ok(ports.concat())
 }
 
+/// What the command may do.
+fn privileges(arguments: &RunArguments) -> Result<Privileges, CommandError> {
+    let capabilities = capabilities(&arguments.cap_add, &arguments.cap_drop).map_err(|error| {
+        let told = CommandError::usage(error.to_string());
+        match error {
+            CapabilityError::Unknown(_) => told.hint("names are those of `capabilities(7)`, with or without `CAP_`"),
+            CapabilityError::Meaningless(_) => told,
+        }
+    })?;
+    let mut privileges = Privileges { capabilities, insecure: arguments.privileged, ..Privileges::default() };
+    for option in &arguments.security_opt {
+        // Docker takes `:` for `=` too.
+        match option.replacen(':', "=", 1).as_str() {
+            "no-new-privileges" | "no-new-privileges=true" => privileges.no_new_privileges = true,
+            "no-new-privileges=false" => privileges.no_new_privileges = false,
+            "seccomp=unconfined" => privileges.system_calls = SystemCalls::All,
+            "seccomp=builtin" => privileges.system_calls = SystemCalls::Usual,
+            _ => {
+                return Err(CommandError::usage(format!("the security option `{option}` is not supported"))
+                    .hint("the options are no-new-privileges, seccomp=unconfined and seccomp=builtin"));
+            }
+        }
+    }
+    Ok(privileges)
+}
+
 /// Program and arguments, by docker's rules: an entry point given here also replaces the image's default arguments.
 fn command(arguments: &RunArguments, entrypoint: &[String], cmd: &[String]) -> Result<Vec<String>, CommandError> {
     let mut args: Vec<String> = match &arguments.entrypoint {
@@ -245,53 +286,6 @@ fn command(arguments: &RunArguments, entrypoint: &[String], cmd: &[String]) -> R
             .hint("write the command after the image"));
     }
     Ok(args)
-}
-
-/// `SOURCE:TARGET[:OPTIONS]`.
-fn bind(text: &str) -> Result<Bind, CommandError> {
-    let invalid = |problem: &str| {
-        CommandError::usage(format!("the volume `{text}` cannot be used: {problem}"))
-            .hint("it is written SOURCE:TARGET or SOURCE:TARGET:ro")
-    };
-    let mut fields = text.split(':');
-    let (Some(source), Some(target), options, None) = (fields.next(), fields.next(), fields.next(), fields.next())
-    else {
-        return Err(invalid("it needs a source and a target"));
-    };
-    if !source.starts_with(['/', '.']) {
-        return Err(invalid(
-            "only directories and files of this machine can be shown, by paths beginning with `/` or `.`",
-        ));
-    }
-    if !target.starts_with('/') || target.trim_matches('/').is_empty() {
-        return Err(invalid("its target is not an absolute path below `/`"));
-    }
-    let mut read_only = false;
-    for option in options.unwrap_or_default().split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            // The last three say how fast changes must show on other systems than Linux.
-            "rw" | "consistent" | "cached" | "delegated" => {}
-            other => return Err(invalid(&format!("the option `{other}` is not supported"))),
-        }
-    }
-    let source = std::fs::canonicalize(source)
-        .map_err(|error| CommandError::input(format!("cannot find `{source}` for the volume: {error}")))?;
-    Ok(Bind { source, target: target.to_owned(), read_only })
-}
-
-fn standard_input() -> Result<Vec<u8>, CommandError> {
-    let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .take(STDIN_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| CommandError::input(format!("cannot read standard input: {error}")))?;
-    if bytes.len() as u64 > STDIN_BYTES_MAX {
-        return Err(CommandError::input(format!("standard input has more than {} MiB", STDIN_BYTES_MAX >> 20))
-            .hint("show the command a file with `--volume` instead"));
-    }
-    Ok(bytes)
 }
 
 fn exit_code(code: i32) -> ExitCode {
@@ -336,7 +330,7 @@ mod tests {
     }
 
     fn args(typed: &[&str]) -> Vec<String> {
-        image_run(&arguments(typed), &config(), Vec::new()).unwrap().args
+        process(&arguments(typed), &config(), Terminal::None).unwrap().args
     }
 
     #[test]
@@ -346,37 +340,30 @@ mod tests {
         assert_eq!(args(&["--entrypoint", "sh", "i"]), ["sh"]);
         assert_eq!(args(&["--entrypoint", "sh", "i", "-c", "ls"]), ["sh", "-c", "ls"]);
         assert_eq!(args(&["--entrypoint", "", "i", "ls"]), ["ls"]);
-        assert!(image_run(&arguments(&["--entrypoint", "", "i"]), &config(), Vec::new()).is_err());
-        assert!(image_run(&arguments(&["i"]), &ImageConfig::default(), Vec::new()).is_err());
+        assert!(process(&arguments(&["--entrypoint", "", "i"]), &config(), Terminal::None).is_err());
+        assert!(process(&arguments(&["i"]), &ImageConfig::default(), Terminal::None).is_err());
     }
 
     #[test]
     fn what_was_typed_wins_over_the_config() {
-        let run = image_run(&arguments(&["-e", "A=2", "-e", "B=3", "-u", "0", "-w", "/w", "i"]), &config(), Vec::new());
+        let run =
+            process(&arguments(&["-e", "A=2", "-e", "B=3", "-u", "0", "-w", "/w", "i"]), &config(), Terminal::None);
         let run = run.unwrap();
         let env: Vec<String> = run.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(env, ["PATH=/bin", "A=2", "B=3"]);
         assert_eq!((run.user.as_str(), run.cwd.as_str()), ("0", "/w"));
-        let plain = image_run(&arguments(&["i"]), &config(), Vec::new()).unwrap();
+        let plain = process(&arguments(&["i"]), &config(), Terminal::None).unwrap();
         assert_eq!((plain.user.as_str(), plain.cwd.as_str()), ("app", "/"));
-        assert!(image_run(&arguments(&["-w", "w", "i"]), &config(), Vec::new()).is_err());
-    }
-
-    #[test]
-    fn volumes_are_binds_of_this_machine() {
-        let directory = tempfile::tempdir().unwrap();
-        let source = directory.path().to_str().unwrap();
-        let found = bind(&format!("{source}:/src:ro")).unwrap();
-        assert!(found.read_only && found.target == "/src");
-        for wrong in ["/src", "name:/src", "/:src", "/:/", "/:/x:shared", "/:/x:ro:y", "/no/such/place:/x"] {
-            assert!(bind(wrong).is_err(), "{wrong}");
-        }
+        assert!(process(&arguments(&["-w", "w", "i"]), &config(), Terminal::None).is_err());
     }
 
     #[test]
     fn what_is_not_supported_is_refused() {
-        assert!(refuse_unsupported(&arguments(&["-t", "i"])).is_err());
-        assert!(refuse_unsupported(&arguments(&["--rm=false", "i"])).is_err());
-        assert!(refuse_unsupported(&arguments(&["--rm", "i"])).is_ok());
+        assert!(terminal(&arguments(&["--rm=false", "i"])).is_err());
+        assert_eq!(terminal(&arguments(&["--rm", "i"])).unwrap(), Terminal::None);
+        assert_eq!(terminal(&arguments(&["-t", "i"])).unwrap(), Terminal::Given);
+        assert!(privileges(&arguments(&["--security-opt", "label=disable", "i"])).is_err());
+        let option = privileges(&arguments(&["--security-opt", "no-new-privileges:true", "i"])).unwrap();
+        assert!(option.no_new_privileges);
     }
 }

@@ -52,6 +52,16 @@ impl StoredImage {
         &self.platforms[self.chosen]
     }
 
+    /// The same image, with the one for `platform` as the one that is meant.
+    pub(super) fn for_platform(mut self, platform: Option<&Platform>) -> Result<Self, CommandError> {
+        let Some(wanted) = platform else { return Ok(self) };
+        let found = self.platforms.iter().position(|image| wanted.matches(&image.config.platform()));
+        self.chosen = found.ok_or_else(|| {
+            CommandError::input(format!("the image `{}` is not in the store for {wanted}", self.name()))
+        })?;
+        Ok(self)
+    }
+
     /// How messages call it.
     pub(super) fn name(&self) -> String {
         self.references.first().map_or_else(|| self.target.digest.to_string(), Reference::familiar)
