@@ -192,6 +192,7 @@ fn events(case: &Case, environment: &Environment) -> Result<String, String> {
         let options = SolveOptions {
             parallelism: Parallelism::Fixed(NonZeroUsize::MIN),
             require_cached: false,
+            continued: None,
             cancelled: &AtomicBool::new(false),
         };
         let solved = solve(&plan.graph, &targets, &worker, &cache, &sink, &options)

@@ -431,11 +431,12 @@ mod tests {
             user: String::new(),
             mounts: Vec::new(),
             secret_env: Vec::new(),
-            network: NetworkMode::Default,
+            network: bake_graph::NetworkMode::Default,
             security: SecurityMode::Sandbox,
             extra_hosts: Vec::new(),
             hostname: None,
             platform: "linux/amd64".into(),
+            limits: None,
         }
     }
 
