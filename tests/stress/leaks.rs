@@ -56,11 +56,8 @@ fn run(environment: &Environment, effort: Effort, tally: &mut Tally) -> Outcome 
     check(looks.len() >= 20, || format!("the builder could be looked at {} times only", looks.len()))?;
     let fifth = looks.len() / 5;
     let (first, last) = (&looks[..fifth], &looks[looks.len() - fifth..]);
-    let figures: [(&str, fn(&Held) -> usize); 3] = [
-        ("descriptors", |held| held.descriptors),
-        ("mounts", |held| held.mounts),
-        ("threads", |held| held.threads),
-    ];
+    let figures: [(&str, fn(&Held) -> usize); 3] =
+        [("descriptors", |held| held.descriptors), ("mounts", |held| held.mounts), ("threads", |held| held.threads)];
     for (what, figure) in figures {
         let (before, after) = (middle(first, figure), middle(last, figure));
         tally.add(&format!("{what} of the builder at the beginning"), before);

@@ -42,15 +42,8 @@ pub(crate) struct Kind {
     run: fn(&Environment, Effort, &mut Tally) -> Outcome,
 }
 
-const KINDS: [&Kind; 7] = [
-    &kill::KIND,
-    &random_kill::KIND,
-    &space::KIND,
-    &parallel::KIND,
-    &flips::KIND,
-    &interrupt::KIND,
-    &leaks::KIND,
-];
+const KINDS: [&Kind; 7] =
+    [&kill::KIND, &random_kill::KIND, &space::KIND, &parallel::KIND, &flips::KIND, &interrupt::KIND, &leaks::KIND];
 
 /// How much is tried, and where.
 #[derive(Debug, Clone, Copy)]
