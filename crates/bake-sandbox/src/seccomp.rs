@@ -20,8 +20,8 @@ const EAFNOSUPPORT: u16 = 97;
 const CLONE_NEW_NAMESPACES: u32 = 0x7e02_0000;
 const AF_NETLINK: u32 = 16;
 const AF_PACKET: u32 = 17;
-/// Socket families that have had kernel bugs and that nothing in a step needs, or that no longer exist: DECnet, Econet, ATM,
-/// IrDA, WANPIPE, IUCV, CAIF, the kernel's ciphers (`AF_ALG`), and virtual machines (`AF_VSOCK`).
+/// Socket families that have had kernel bugs and that nothing in a step needs, or that no longer exist: `AF_DECnet`,
+/// `AF_ECONET`, `AF_ATMSVC`, `AF_IRDA`, `AF_WANPIPE`, `AF_IUCV`, `AF_CAIF`, `AF_ALG` (the kernel's ciphers), `AF_VSOCK`.
 const FAMILIES_ABSENT: [u32; 9] = [12, 19, 20, 23, 25, 34, 37, 38, 40];
 /// The families from 46 on, which the kernels this was written for do not have: 46 and 47, 48 to 63, all others.
 const FAMILIES_UNKNOWN: [Condition; 3] = [

@@ -133,13 +133,13 @@ pub(crate) const BLOCKED: &[Call] = &[
 
 /// The numbers below [`KNOWN_END`] that no call of an ABI has. They are answered as calls of the future are.
 pub(crate) fn unassigned(architecture: u32) -> impl Iterator<Item = u32> {
-    let ranges: &[std::ops::Range<u32>] = match architecture {
-        ARCHITECTURE_X86_64 => &[337..424],
-        ARCHITECTURE_I386 => &[222..224, 251..252, 285..286, 387..393, 415..416],
+    let ranges: &[(u32, u32)] = match architecture {
+        ARCHITECTURE_X86_64 => &[(337, 423)],
+        ARCHITECTURE_I386 => &[(222, 223), (251, 251), (285, 285), (387, 392), (415, 415)],
         // 244 to 259 belong to other machines with this table, 403 to 423 to 32-bit ones.
-        _ => &[244..260, 295..424],
+        _ => &[(244, 259), (295, 423)],
     };
-    ranges.iter().cloned().flatten()
+    ranges.iter().flat_map(|(first, last)| *first..=*last)
 }
 
 /// Calls that change the identity of a process.

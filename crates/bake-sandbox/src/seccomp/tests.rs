@@ -133,7 +133,7 @@ fn docker_allows(name: &str, first: u64) -> bool {
 /// What is tried as the first argument of calls that are decided by it.
 fn first_arguments() -> Vec<u64> {
     let bits = (0..64).map(|bit| 1_u64 << bit);
-    let more = [0x2_0008, 0xffff_ffff, 0xffff_ffff_ffff_ffff, 0x1_0000_0002, 0x1_0000_0026, 0x3d0f00, 0x7e02_0000];
+    let more = [0x2_0008, 0xffff_ffff, 0xffff_ffff_ffff_ffff, 0x1_0000_0002, 0x1_0000_0026, 0x003d_0f00, 0x7e02_0000];
     (0..300).chain(bits).chain(more).collect()
 }
 
