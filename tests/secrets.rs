@@ -41,17 +41,13 @@ impl Canary {
         let mut random = File::open("/dev/urandom").map_err(|error| error.to_string())?;
         random.read_exact(&mut bytes).map_err(|error| error.to_string())?;
         let text: String = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect();
-        let hex = |upper: bool| {
-            let digit = |byte: u8| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") };
-            text.bytes().map(digit).collect::<String>()
-        };
-        let percent: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let each = |shown: fn(u8) -> String| text.bytes().map(shown).collect::<Vec<String>>().concat();
         let reversed: String = text.chars().rev().collect();
         let mut forms = vec![
             ("as it is", text.clone()),
-            ("in hex", hex(false)),
-            ("in HEX", hex(true)),
-            ("URL-encoded", percent),
+            ("in hex", each(|byte| format!("{byte:02x}"))),
+            ("in HEX", each(|byte| format!("{byte:02X}"))),
+            ("URL-encoded", each(|byte| format!("%{byte:02X}"))),
             ("backwards", reversed),
         ];
         // Base64 depends on where in the encoded text the secret begins; what depends on its neighbours is left out.

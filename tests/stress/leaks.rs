@@ -1,5 +1,6 @@
 //! Many steps in one build: neither the builder nor the machine may hold more at the end than at the beginning.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ const TOLERANCE: usize = 4;
 
 /// How long the control groups of other tests, and of steps that have just ended, may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One of the things that are counted.
+type Figure = fn(&Held) -> usize;
 
 /// What the builder holds at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +60,7 @@ fn run(environment: &Environment, effort: Effort, tally: &mut Tally) -> Outcome 
     check(looks.len() >= 20, || format!("the builder could be looked at {} times only", looks.len()))?;
     let fifth = looks.len() / 5;
     let (first, last) = (&looks[..fifth], &looks[looks.len() - fifth..]);
-    let figures: [(&str, fn(&Held) -> usize); 3] =
+    let figures: [(&str, Figure); 3] =
         [("descriptors", |held| held.descriptors), ("mounts", |held| held.mounts), ("threads", |held| held.threads)];
     for (what, figure) in figures {
         let (before, after) = (middle(first, figure), middle(last, figure));
@@ -89,7 +93,8 @@ fn dockerfile(steps: usize) -> String {
     let mut text = String::new();
     for number in 0..steps {
         let before = if number == 0 { "busybox".to_owned() } else { format!("s{}", number - 1) };
-        text += &format!(
+        let _ = write!(
+            text,
             "FROM busybox AS s{number}\n\
              RUN --mount=type=bind,from={before},target=/before --mount=type=cache,target=/cache --mount=type=tmpfs,target=/t \
              --mount=type=secret,id=s --network=none test -s /run/secrets/s && echo {number} > /number\n"
@@ -108,7 +113,7 @@ impl Held {
 }
 
 /// The middle of a figure in several looks.
-fn middle(looks: &[Held], figure: fn(&Held) -> usize) -> usize {
+fn middle(looks: &[Held], figure: Figure) -> usize {
     let mut values: Vec<usize> = looks.iter().map(figure).collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or(0)
