@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
     ("docker-registry", "docker-registry"),
@@ -17,6 +17,7 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("htpasswd", "apache2-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
+    ("perl", "perl-base"),
     ("podman", "podman"),
     ("python3", "python3"),
     ("setcap", "libcap2-bin"),
