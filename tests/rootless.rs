@@ -16,7 +16,11 @@ use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure,
 
 const TESTS: &[Test] = &[
     ("an_ordinary_user_builds_what_root_builds", &["root", "setpriv"], same_as_root),
-    ("without_subordinate_ids_every_user_is_the_same", &["root", "setpriv"], other_users),
+    ("without_subordinate_ids_users_and_owners_are_emulated", &["root", "setpriv"], other_users),
+    ("all_who_build_give_files_the_same_owners", &["root", "setpriv", "unshare", "newuidmap"], same_owners),
+    ("root_that_may_not_mount_builds_what_root_builds", &["root", "setpriv"], restricted_root),
+    ("root_that_may_not_mount_and_sees_half_of_proc_builds_too", &["root", "setpriv", "unshare"], restricted_pod),
+    ("doctor_says_whether_builds_can_run", &["root", "setpriv", "unshare"], doctor),
     ("files_of_an_ordinary_user_go_to_a_directory", &["root", "setpriv"], local_output),
     ("the_default_store_is_the_users", &["root", "setpriv"], default_store),
 ];
@@ -33,13 +37,19 @@ fn main() -> ExitCode {
     };
     let mut trials = support::trials(TESTS, &environment);
     for case in cases.into_iter().filter(|case| case.expectations.contains(&Expectation::Image)) {
-        let needs = case.settings.needs.iter().map(String::as_str);
-        let needs: Vec<&str> = ["root", "setpriv", "unshare", "newuidmap"].into_iter().chain(needs).collect();
-        let obstacle = environment.obstacle(&needs).or_else(no_place_for_ranges);
-        let environment = Arc::clone(&environment);
-        trials.push(support::trial(&format!("case {}", case.name), obstacle, move || {
-            case_with_ranges(&case, &environment)
-        }));
+        let case = Arc::new(case);
+        for (ids, word, programs) in [
+            (Ids::Ranges, "case", &["root", "setpriv", "unshare", "newuidmap"][..]),
+            (Ids::Single, "case with one ID", &["root", "setpriv"]),
+        ] {
+            let needs = case.settings.needs.iter().map(String::as_str);
+            let needs: Vec<&str> = programs.iter().copied().chain(needs).collect();
+            let obstacle = environment.obstacle(&needs).or_else(|| ids.obstacle());
+            let (environment, case) = (Arc::clone(&environment), Arc::clone(&case));
+            trials.push(support::trial(&format!("{word} {}", case.name), obstacle, move || {
+                case_as_user(&case, &environment, ids)
+            }));
+        }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -47,10 +57,21 @@ fn main() -> ExitCode {
 /// Where the cases are.
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/cases");
 
-/// Why a test cannot have subordinate IDs of its own: there is nothing to mount its files over.
-fn no_place_for_ranges() -> Option<String> {
-    let absent = ["/etc/subuid", "/etc/subgid"].into_iter().find(|path| !Path::new(path).exists());
-    absent.map(|path| format!("there is no {path}"))
+/// Which IDs the user has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ids {
+    /// Its own.
+    Single,
+    /// Subordinate ones as well.
+    Ranges,
+}
+
+impl Ids {
+    /// Why a test cannot have subordinate IDs of its own: there is nothing to mount its files over.
+    fn obstacle(self) -> Option<String> {
+        let absent = ["/etc/subuid", "/etc/subgid"].into_iter().find(|path| !Path::new(path).exists());
+        absent.filter(|_| self == Self::Ranges).map(|path| format!("there is no {path}"))
+    }
 }
 
 /// The user who builds: `nobody`, who owns nothing.
@@ -97,6 +118,22 @@ impl UsersPlace {
         command
     }
 
+    /// The program as the user with these IDs.
+    fn bake_with(&self, ids: Ids) -> Result<Command, String> {
+        if ids == Ids::Single {
+            return Ok(self.as_user(&self.bake));
+        }
+        self.scratch.write("subordinate", format!("{USER}:200000:65536\n"))?;
+        // Files in /etc that only this process sees.
+        let script = "set -e; for f in subuid subgid; do mount --bind \"$1\" /etc/$f; done; shift; \
+                      exec setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(self.scratch.path().join("subordinate"));
+        command.arg(&self.bake);
+        self.prepare(&mut command);
+        Ok(command)
+    }
+
     fn prepare(&self, command: &mut Command) {
         command
             .env_clear()
@@ -131,7 +168,16 @@ impl UsersPlace {
 }
 
 fn same_text(actual: &str, expected: &str) -> Outcome {
-    check(actual == expected, || format!("the user built\n{actual}\nand root\n{expected}"))
+    let only = |these: &str, those: &str| -> Vec<String> {
+        these.lines().filter(|line| !those.lines().any(|other| other == *line)).map(str::to_owned).collect()
+    };
+    check(actual == expected, || {
+        format!(
+            "the user's image has\n{}\nand root's\n{}\nthe user built\n{actual}",
+            only(actual, expected).join("\n"),
+            only(expected, actual).join("\n")
+        )
+    })
 }
 
 fn same_as_root(environment: &Environment) -> Outcome {
@@ -144,8 +190,8 @@ fn same_as_root(environment: &Environment) -> Outcome {
     equal(&place.image("again.tar")?, &place.image("user.tar")?, "image from the cache")
 }
 
-/// With subordinate IDs, an ordinary user builds the image that is expected of root.
-fn case_with_ranges(case: &Case, environment: &Environment) -> Outcome {
+/// An ordinary user builds the image that is expected of root.
+fn case_as_user(case: &Case, environment: &Environment, ids: Ids) -> Outcome {
     let place = UsersPlace::new(environment)?;
     let directory = place.scratch.path().join("case");
     fs::create_dir(&directory).map_err(|error| error.to_string())?;
@@ -155,13 +201,8 @@ fn case_with_ranges(case: &Case, environment: &Environment) -> Outcome {
     let mut find = Command::new("find");
     find.arg(&directory).args(["-exec", "sh", "-c", give, "sh", &USER.to_string(), "{}", ";"]);
     succeed(&mut find)?;
-    place.scratch.write("subordinate", format!("{USER}:200000:65536\n"))?;
-    // Files in /etc that only this test sees.
-    let script = "set -e; for f in subuid subgid; do mount --bind \"$1\" /etc/$f; done; shift; \
-                  exec setpriv --reuid=65534 --regid=65534 --clear-groups -- \"$@\"";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", script, "sh"]).arg(place.scratch.path().join("subordinate"));
-    command.arg(&place.bake).args(["--root", &place.scratch.at("user-store"), "build", "--progress", "plain"]);
+    let mut command = place.bake_with(ids)?;
+    command.args(["--root", &place.scratch.at("user-store"), "build", "--progress", "plain"]);
     command.args(&place.bases).args(&case.settings.args);
     for argument in &case.settings.build_arg {
         command.args(["--build-arg", argument]);
@@ -171,7 +212,6 @@ fn case_with_ranges(case: &Case, environment: &Environment) -> Outcome {
     }
     let archive = place.scratch.at("user.tar");
     command.args(["--output", &format!("type=oci,dest={archive}"), "--file"]).arg(&prepared.dockerfile);
-    place.prepare(&mut command);
     succeed(command.arg(&prepared.context).current_dir(&prepared.context))?;
     let file = File::open(&archive).map_err(|error| format!("{archive}: {error}"))?;
     let image =
@@ -181,13 +221,112 @@ fn case_with_ranges(case: &Case, environment: &Environment) -> Outcome {
 
 fn other_users(environment: &Environment) -> Outcome {
     let place = UsersPlace::new(environment)?;
-    place.scratch.write("context/Dockerfile", "FROM busybox\nUSER app\nRUN echo \"I am $(id -u)\"\n")?;
+    let text = "FROM busybox\n\
+        RUN test \"$(su app -c 'id -u; id -g')\" = \"$(printf '1000\\n1000')\" && test $(id -u) = 0\n\
+        RUN touch /file && chown 7:8 /file && test \"$(stat -c %u:%g /file)\" = 7:8 && chown :9 /file && \
+            test \"$(stat -c %u:%g /file)\" = 7:9 && touch /other && chmod 6755 /other && chown app /other && \
+            test $(stat -c %a /other) = 755\n\
+        USER app\n\
+        RUN test \"$(id -un)\" = app && ! chown 0 /file && ! chown app /file && touch /mine && \
+            test \"$(stat -c %U /mine)\" = app && ! chown 0:0 /mine && echo \"I am $(id -u)\"\n\
+        RUN ! su -c true </dev/null || test -u /bin/busybox\n";
+    place.scratch.write("context/Dockerfile", text)?;
     let finished = succeed(place.as_user(&place.bake).args(place.flags("type=cacheonly")))?;
-    check(finished.stderr.contains("I am 0"), || finished.stderr.clone())?;
-    // A step that minds is told what would help.
-    place.scratch.write("context/Dockerfile", "FROM busybox\nUSER app\nRUN test $(id -u) = 1000\n")?;
-    let finished = finish(place.as_user(&place.bake).args(place.flags("type=cacheonly")))?;
-    expect_failure(&finished, 1, &["hint:", "subordinate IDs", "uidmap"])
+    check(finished.stderr.contains("I am 1000"), || finished.stderr.clone())
+}
+
+/// Owners of every type of file, set in every way: by COPY, ADD, chown, tar, programs that became somebody else, and
+/// directories that hand their group on; read back by a COPY of another stage and by a second build from the cache.
+const OWNERS: &str = "FROM busybox AS first\n\
+    RUN mkdir -p /srv/app/below && echo text > /srv/app/file && ln -s file /srv/app/link && mkfifo /srv/app/fifo && \
+        ln /srv/app/file /srv/app/hard && chown -hR app:staff /srv/app && chown -h 12:13 /srv/app/link\n\
+    RUN mkdir -m 2775 /shared && chgrp staff /shared && mkdir /shared/by-root && echo x > /shared/by-root/file\n\
+    RUN mkdir -m 777 /open && su app -c 'cd /open; mkdir -p a/b; echo x > a/file; ln -s x a/link; \
+        mkfifo a/fifo; echo y > a/moved; mv a/moved a/here; cp a/file a/copy; mv a/b a/c; touch a/gone; rm a/gone'\n\
+    RUN tar -C /srv -cf /archive.tar app && mkdir /unpacked && tar -C /unpacked -xf /archive.tar && rm /archive.tar\n\
+    RUN cp -a /srv/app /copied && touch -h /copied/link && mv /copied/link /copied/renamed\n\
+    COPY --chown=app:staff file /with-owner\n\
+    USER app\n\
+    RUN echo mine > /open/mine && chown app:staff /open/mine\n\
+    FROM busybox\n\
+    COPY --from=first /srv /open /shared /taken/\n\
+    COPY --from=first /copied /copied\n\
+    RUN chown -h 0:0 /copied/renamed && mv /taken/app /taken/moved\n\
+    FROM first\n\
+    COPY --from=1 / /second\n";
+
+fn same_owners(environment: &Environment) -> Outcome {
+    if let Some(obstacle) = Ids::Ranges.obstacle() {
+        return Err(obstacle);
+    }
+    let place = UsersPlace::new(environment)?;
+    place.scratch.write("context/Dockerfile", OWNERS)?;
+    let expected = place.build_as_root(environment)?;
+    check(expected.contains("12:13"), || format!("there are no owners in\n{expected}"))?;
+    for ids in [Ids::Single, Ids::Ranges] {
+        for round in 0..2 {
+            let store = place.scratch.at(&format!("store-{ids:?}"));
+            let archive = format!("{ids:?}-{round}.tar");
+            let mut command = place.bake_with(ids)?;
+            command.args(["--root", &store, "build", "--progress", "plain"]);
+            command.args(["--output", &format!("type=oci,dest={archive}")]).args(&place.bases);
+            succeed(command.arg(place.scratch.at("context")))?;
+            same_text(&place.image(&archive)?, &expected).map_err(|problem| format!("{ids:?}: {problem}"))?;
+        }
+        // What is written down must not have changed while it was used.
+        let store = place.scratch.at(&format!("store-{ids:?}"));
+        succeed(place.bake_with(ids)?.args(["--root", &store, "fsck"]))?;
+    }
+    Ok(())
+}
+
+/// As in a container of Docker: IDs may be changed and mapped, nothing may be mounted.
+const WITHOUT_MOUNTING: &str = "exec setpriv --bounding-set=-sys_admin --inh-caps=-all -- \"$@\"";
+/// As containers hide parts of `/proc`, for one process.
+const HIDE: &str = "mount --bind /dev/null /proc/keys && ";
+
+fn restricted(environment: &Environment, script: &str) -> Result<(UsersPlace, String), String> {
+    let place = UsersPlace::new(environment)?;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(&place.bake).args(place.flags("type=oci,dest=user.tar"));
+    place.prepare(&mut command);
+    let finished = succeed(&mut command)?;
+    same_text(&place.image("user.tar")?, &place.build_as_root(environment)?)?;
+    Ok((place, finished.stderr))
+}
+
+fn restricted_root(environment: &Environment) -> Outcome {
+    let (_, output) = restricted(environment, WITHOUT_MOUNTING)?;
+    check(!output.contains("are hidden here"), || output.clone())
+}
+
+fn restricted_pod(environment: &Environment) -> Outcome {
+    let (_, output) = restricted(environment, &format!("{HIDE}{WITHOUT_MOUNTING}"))?;
+    check(output.contains("parts of `/proc` are hidden here"), || output.clone())
+}
+
+fn doctor(environment: &Environment) -> Outcome {
+    let place = UsersPlace::new(environment)?;
+    let store = place.scratch.at("user-store");
+    let finished = succeed(place.as_user(&place.bake).args(["--root", &store, "doctor"]))?;
+    check(finished.text().contains("builds can run here"), || finished.text())?;
+    check(finished.text().contains("limited  subordinate IDs"), || finished.text())?;
+    check(!Path::new(&store).exists(), || "asking has made a store".into())?;
+    // With `/proc` hidden this user cannot build, and is told so by both.
+    let script = format!("{HIDE}exec setpriv --reuid={USER} --regid={USER} --clear-groups -- \"$@\"");
+    let hidden = |arguments: &[String]| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh"]).arg(&place.bake).args(arguments);
+        place.prepare(&mut command);
+        finish(&mut command)
+    };
+    let arguments = ["--root", &store, "doctor", "--format", "json"].map(str::to_owned);
+    let finished = hidden(&arguments)?;
+    equal(&finished.code, &Some(1), "exit code")?;
+    let text = finished.text();
+    let line = text.lines().find(|line| line.contains("\"Name\":\"/proc\"")).ok_or("nothing is said of /proc")?;
+    check(line.contains("\"State\":\"missing\"") && line.contains("systempaths"), || line.to_owned())?;
+    expect_failure(&hidden(&place.flags("type=cacheonly"))?, 1, &["hint:", "systempaths", "bake doctor"])
 }
 
 fn local_output(environment: &Environment) -> Outcome {

@@ -12,10 +12,11 @@ use bake_sys::capability;
 use bake_sys::credentials::{set_group, set_supplementary_groups, set_user};
 use bake_sys::path::open_in_root;
 use bake_sys::process::{execute, exit_now};
-use bake_sys::seccomp::{Program, install};
+use bake_sys::seccomp::{Program, install, install_with_listener};
 use bake_sys::{descriptor, signal};
 use rustix::fs::{Mode, OFlags, open};
 
+use crate::emulation::Handover;
 use crate::error::{ExecuteFailure, ExecuteFailureKind};
 use crate::init::Descriptors;
 use crate::message::{Message, SetupFailure, Stage, cut, send};
@@ -26,8 +27,16 @@ use crate::step::{DEFAULT_PATH, FakeIds, SecurityMode};
 const STATUS_REPORTED: u8 = 127;
 
 /// Becomes the command, or reports why not.
-pub(crate) fn run(plan: &Plan, contents: &[u8], descriptors: &Descriptors, null: BorrowedFd<'_>) -> ! {
-    let message = if let Err(failure) = prepare(plan, contents, descriptors, null) {
+///
+/// `handover` is there for a step whose users and owners are emulated.
+pub(crate) fn run(
+    plan: &Plan,
+    contents: &[u8],
+    descriptors: &Descriptors,
+    null: BorrowedFd<'_>,
+    handover: Option<&Handover>,
+) -> ! {
+    let message = if let Err(failure) = prepare(plan, contents, descriptors, null, handover) {
         Message::SetupFailed(failure)
     } else {
         let program = plan.arguments.first().cloned().unwrap_or_default();
@@ -38,7 +47,13 @@ pub(crate) fn run(plan: &Plan, contents: &[u8], descriptors: &Descriptors, null:
     exit_now(STATUS_REPORTED)
 }
 
-fn prepare(plan: &Plan, contents: &[u8], descriptors: &Descriptors, null: BorrowedFd<'_>) -> Result<(), SetupFailure> {
+fn prepare(
+    plan: &Plan,
+    contents: &[u8],
+    descriptors: &Descriptors,
+    null: BorrowedFd<'_>,
+    handover: Option<&Handover>,
+) -> Result<(), SetupFailure> {
     // The session of the first process has no terminal; a session of its own keeps signals to process groups apart.
     rustix::process::setsid().stage(|| "making a session".to_owned())?;
     rustix::process::umask(Mode::from_raw_mode(plan.umask));
@@ -57,7 +72,7 @@ fn prepare(plan: &Plan, contents: &[u8], descriptors: &Descriptors, null: Borrow
     if plan.no_new_privileges {
         rustix::thread::set_no_new_privs(true).stage(|| "setting `no_new_privs`".to_owned())?;
     }
-    restrict(plan, contents)?;
+    restrict(plan, contents, handover)?;
     signal::reset_handlers();
     signal::unblock_all().stage(|| "unblocking signals".to_owned())
 }
@@ -119,14 +134,21 @@ fn switch_identity(plan: &Plan) -> Result<(), SetupFailure> {
 }
 
 /// Installs the filter and sets the final capabilities.
-fn restrict(plan: &Plan, contents: &[u8]) -> Result<(), SetupFailure> {
+fn restrict(plan: &Plan, contents: &[u8], handover: Option<&Handover>) -> Result<(), SetupFailure> {
     let permitted = capability::permitted().stage(|| "reading capabilities".to_owned())?;
     if let Some(filter) = plan.filter {
         let stage = || "installing the system call filter".to_owned();
         let program = Program::from_bytes(filter.of(contents)).map_err(|_| Errno::INVAL).stage(stage)?;
         // Without `no_new_privs` only this capability allows it; it became ineffective when the user changed.
         capability::set(permitted, permitted & (1 << capability::SYS_ADMIN)).stage(stage)?;
-        install(&program).stage(stage)?;
+        match handover {
+            None => install(&program).stage(stage)?,
+            // The descriptor is closed here; the first process has a copy then.
+            Some(handover) => {
+                let listener = install_with_listener(&program).stage(stage)?;
+                handover.offer(listener.as_fd()).stage(|| "handing over the system call filter".to_owned())?;
+            }
+        }
     }
     let runs_as_root = plan.user == 0 || plan.id_map.outside_user(plan.user).is_none();
     let kept = if runs_as_root { permitted & plan.capabilities } else { 0 };

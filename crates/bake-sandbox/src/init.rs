@@ -28,10 +28,12 @@ use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior};
 
 use crate::command;
+use crate::emulation::{Emulation, Handover, Identity};
 use crate::kernel_mounts;
 use crate::message::{CommandEnd, Message, SetupFailure, Stage, send};
 use crate::plan::{Plan, PlannedRlimit, decode};
 use crate::running::microseconds;
+use crate::step::FakeIds;
 use crate::step_mounts;
 use crate::target::{PROC_SUPER_MAGIC, Stubs, file_system_type};
 
@@ -39,7 +41,7 @@ use crate::target::{PROC_SUPER_MAGIC, Stubs, file_system_type};
 pub(crate) const INIT_NAME: &std::ffi::CStr = c"bake-sandbox-init";
 
 /// The exit status when there is nobody to report to, or everything was reported.
-const STATUS_FAILED: u8 = 1;
+pub(crate) const STATUS_FAILED: u8 = 1;
 
 /// The descriptors of the first process.
 pub(crate) struct Descriptors {
@@ -71,7 +73,7 @@ pub(crate) fn run(plan: RawFd) -> ! {
     }
 }
 
-fn take_descriptors(plan: &Plan) -> bake_sys::Result<Descriptors> {
+pub(crate) fn take_descriptors(plan: &Plan) -> bake_sys::Result<Descriptors> {
     Ok(Descriptors {
         status: take_inherited(plan.status)?,
         lifeline: take_inherited(plan.lifeline)?,
@@ -160,8 +162,23 @@ fn allow_echo_requests(plan: &Plan, root: BorrowedFd<'_>) {
 
 /// Sets a limit as far as this process may: never above the hard limit it already has.
 fn set_rlimit(limit: &PlannedRlimit) {
+    let (soft, hard) = possible(limit);
+    let finite = |value: u64| if value == u64::MAX { None } else { Some(value) };
+    let wanted = Rlimit { current: finite(soft), maximum: finite(hard) };
+    // Lowering is always allowed; should the kernel refuse, the limits of the host stay.
+    let _ = rustix::process::setrlimit(resource(limit), wanted);
+}
+
+/// What of a limit this process may set, soft and hard.
+pub(crate) fn possible(limit: &PlannedRlimit) -> (u64, u64) {
+    let present = rustix::process::getrlimit(resource(limit)).maximum.unwrap_or(u64::MAX);
+    let hard = limit.hard.min(present);
+    (limit.soft.min(hard), hard)
+}
+
+fn resource(limit: &PlannedRlimit) -> Resource {
     use oci_spec::runtime::PosixRlimitType as Kind;
-    let resource = match limit.kind {
+    match limit.kind {
         Kind::RlimitCpu => Resource::Cpu,
         Kind::RlimitFsize => Resource::Fsize,
         Kind::RlimitData => Resource::Data,
@@ -178,14 +195,7 @@ fn set_rlimit(limit: &PlannedRlimit) {
         Kind::RlimitNice => Resource::Nice,
         Kind::RlimitRtprio => Resource::Rtprio,
         Kind::RlimitRttime => Resource::Rttime,
-    };
-    let present = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    let hard = limit.hard.min(present);
-    let soft = limit.soft.min(hard);
-    let finite = |value: u64| if value == u64::MAX { None } else { Some(value) };
-    let wanted = Rlimit { current: finite(soft), maximum: finite(hard) };
-    // Lowering is always allowed; should the kernel refuse, the limits of the host stay.
-    let _ = rustix::process::setrlimit(resource, wanted);
+    }
 }
 
 /// Steps 8 to 10, but for the stubs.
@@ -202,28 +212,61 @@ fn supervise(
     rustix::process::set_parent_process_death_signal(None).stage(|| "keeping the sandbox alive".to_owned())?;
     send(descriptors.status.as_fd(), &Message::Ready);
     let started = Instant::now();
+    let handover = match plan.fake_ids {
+        FakeIds::On => Some(Handover::new().stage(|| "making pipes for the system call filter".to_owned())?),
+        FakeIds::Off => None,
+    };
     match fork().stage(|| "making the process of the command".to_owned())? {
-        Fork::Child => command::run(plan, contents, descriptors, null.as_fd()),
+        Fork::Child => command::run(plan, contents, descriptors, null.as_fd(), handover.as_ref()),
         Fork::Parent { child } => {
-            let ended = watch(child, &signals, descriptors.lifeline.as_fd());
+            let listener = match handover {
+                Some(handover) => handover.take(child).stage(|| "taking the system call filter over".to_owned())?,
+                None => None,
+            };
+            let mut emulation = listener.map(|listener| {
+                Emulation::new(listener, Identity::new(plan.user, plan.group, &plan.supplementary_groups))
+            });
+            let ended = watch(child, &signals, descriptors.lifeline.as_fd(), emulation.as_mut());
             let wall = started.elapsed();
             kill_the_rest();
+            if let Some(emulation) = &mut emulation {
+                emulation.finish();
+            }
             Ok(end_of(ended, wall))
         }
     }
 }
 
-/// Waits until the command ends.
-fn watch(command: u32, signals: &SignalDescriptor, lifeline: BorrowedFd<'_>) -> Ended {
+/// Waits until the command ends, and answers calls meanwhile where they are emulated.
+pub(crate) fn watch(
+    command: u32,
+    signals: &SignalDescriptor,
+    lifeline: BorrowedFd<'_>,
+    mut emulation: Option<&mut Emulation>,
+) -> Ended {
     loop {
-        let mut polled = [PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(lifeline, PollFlags::IN)];
+        let mut polled = vec![PollFd::new(signals, PollFlags::IN), PollFd::from_borrowed_fd(lifeline, PollFlags::IN)];
+        if let Some(emulation) = &emulation {
+            polled.push(PollFd::from_borrowed_fd(emulation.listener(), PollFlags::IN));
+        }
         // An interrupted wait is as good as a finished one: both are followed by a look at everything.
         let _ = poll(&mut polled, None);
-        let [_, lifeline_state] = &polled;
-        if !lifeline_state.revents().is_empty() {
+        let states: Vec<PollFlags> = polled.iter().map(PollFd::revents).collect();
+        drop(polled);
+        if states.get(1).is_some_and(|state| !state.is_empty()) {
             // The other side is gone: there is nobody to report to.
             let _ = kill_namespace();
             exit_now(STATUS_FAILED)
+        }
+        match (states.get(2), &mut emulation) {
+            (Some(state), Some(emulation)) if state.contains(PollFlags::IN) => emulation.answer_next(),
+            // Nobody is left who could ask; the command's end is about to be reported.
+            (Some(state), _) if state.contains(PollFlags::HUP) => {
+                if let Some(emulation) = emulation.take() {
+                    emulation.finish();
+                }
+            }
+            _ => {}
         }
         while let Ok(Some(number)) = signals.next() {
             if number == Signal::CHILD.as_raw() {
@@ -253,13 +296,13 @@ fn reap(command: u32) -> Option<Ended> {
 }
 
 /// Kills and reaps everything else in this pid namespace.
-fn kill_the_rest() {
+pub(crate) fn kill_the_rest() {
     let _ = kill_namespace();
     // Ends with ECHILD: orphans become children of this process, so none is left then.
     while let Ok(Some(_)) = wait_any(WaitMode::Block) {}
 }
 
-fn end_of(ended: Ended, wall: Duration) -> CommandEnd {
+pub(crate) fn end_of(ended: Ended, wall: Duration) -> CommandEnd {
     let usage = children_usage().unwrap_or_default();
     let (exit_code, signal) = match ended {
         Ended::Exited(code) => (Some(code), None),

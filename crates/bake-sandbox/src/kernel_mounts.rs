@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bake_sys::Errno;
+use bake_sys::descriptor::take_inherited;
 use bake_sys::mount::{
     AttributeChange, FsContext, MountAttrFlags, Recursion, attach_at, clone_tree, new_tmpfs, set_attributes,
 };
@@ -14,6 +15,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, mkdirat, open, ope
 
 use crate::message::{SetupFailure, Stage};
 use crate::plan::Plan;
+use crate::step::ProcSource;
 use crate::target::{PROC_SUPER_MAGIC, SYSFS_MAGIC, Stubs, file_system_type, root_directory};
 
 /// The devices of a step, with the numbers they must have: a name alone proves nothing.
@@ -63,7 +65,10 @@ pub(crate) fn prepare(plan: &Plan) -> Result<KernelMounts, SetupFailure> {
     let cgroup_cover =
         if cover_needed { Some(empty_directory().stage(|| "hiding the host's cgroups".to_owned())?) } else { None };
     Ok(KernelMounts {
-        proc: new_proc()?,
+        proc: match plan.proc {
+            ProcSource::New => new_proc()?,
+            ProcSource::Callers => callers_proc()?,
+        },
         sys,
         cgroup,
         cgroup_cover,
@@ -121,33 +126,58 @@ fn new_simple(name: &std::ffi::CStr, attributes: MountAttrFlags) -> Result<Owned
     context.mount(attributes)
 }
 
-fn new_proc() -> Result<OwnedFd, SetupFailure> {
+/// A sysfs of the network namespace that the calling thread is in.
+pub(crate) fn sysfs() -> Result<OwnedFd, Errno> {
+    new_simple(c"sysfs", LOCKED_READ_ONLY)
+}
+
+pub(crate) fn new_proc() -> Result<OwnedFd, SetupFailure> {
     let stage = || "making a new `/proc`".to_owned();
     let proc = new_simple(c"proc", LOCKED_DOWN).map_err(|errno| {
         let failure = SetupFailure::new(stage(), errno);
         if errno == Errno::PERM {
             failure.with_hint(
                 "parts of this machine's `/proc` are hidden, as in a container without `--security-opt \
-                 systempaths=unconfined`; the kernel then allows no new one",
+                 systempaths=unconfined` (in Kubernetes `procMount: Unmasked`); the kernel then allows no new one. \
+                 Builds without RUN work, and with subordinate IDs for this user all do; `bake doctor` tells more",
             )
         } else {
             failure
         }
     })?;
-    // Everything written below /proc later must really be procfs.
-    let root_inode = fstat(&proc).stage(stage)?.st_ino;
-    if file_system_type(proc.as_fd()).stage(stage)? != PROC_SUPER_MAGIC || root_inode != PROC_ROOT_INODE {
-        return Err(SetupFailure::new("checking that the new `/proc` is procfs", Errno::NODEV));
-    }
+    check_proc(&proc)?;
     Ok(proc)
+}
+
+/// The caller's procfs with what hides parts of it, read-only.
+fn callers_proc() -> Result<OwnedFd, SetupFailure> {
+    let stage = || "taking `/proc` from the caller".to_owned();
+    let proc = clone_tree(CWD, c"/proc", Recursion::Recursive).stage(stage)?;
+    set_attributes(&proc, c"", Recursion::Recursive, AttributeChange::setting(LOCKED_READ_ONLY)).stage(stage)?;
+    check_proc(&proc)?;
+    Ok(proc)
+}
+
+/// Everything looked for below `/proc` later must really be procfs.
+fn check_proc(proc: &OwnedFd) -> Result<(), SetupFailure> {
+    let stage = || "checking that `/proc` is procfs".to_owned();
+    let root_inode = fstat(proc).stage(stage)?.st_ino;
+    if file_system_type(proc.as_fd()).stage(stage)? != PROC_SUPER_MAGIC || root_inode != PROC_ROOT_INODE {
+        return Err(SetupFailure::new(stage(), Errno::NODEV));
+    }
+    Ok(())
 }
 
 /// A new sysfs where the step has its own network; otherwise the caller's, read-only; in need an empty directory.
 ///
 /// The second value says whether it is the caller's.
-fn new_sys(plan: &Plan) -> Result<(OwnedFd, bool), SetupFailure> {
+pub(crate) fn new_sys(plan: &Plan) -> Result<(OwnedFd, bool), SetupFailure> {
+    if let Some(sys) = plan.sys {
+        let sys = take_inherited(sys).stage(|| "taking `/sys` over".to_owned())?;
+        return Ok((sys, false));
+    }
     if plan.own_network
-        && let Ok(sys) = new_simple(c"sysfs", LOCKED_READ_ONLY)
+        && let Ok(sys) = sysfs()
     {
         return Ok((sys, false));
     }

@@ -14,14 +14,20 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod emulation;
 mod error;
 mod id_map;
 mod init;
 mod kernel_mounts;
 mod message;
+mod network;
+mod network_init;
 mod plan;
 pub mod probe;
 mod running;
+mod runtime;
+mod runtime_config;
+mod runtime_init;
 mod seccomp;
 mod spawn;
 mod step;
@@ -34,24 +40,33 @@ use std::os::unix::ffi::OsStrExt;
 
 pub use error::{ExecuteFailure, ExecuteFailureKind, SandboxError};
 pub use id_map::{IdMap, IdRange};
+pub use network::{NetworkOptions, PortProtocol, PublishedPort, RESOLVER_ADDRESS, StepNetwork};
 pub use running::{Exit, ExitReport, Killer, Running, Stream, Usage};
+pub use runtime::ExternalRuntime;
 pub use spawn::spawn;
 pub use step::{
-    CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles,
-    Stdin, Step, StepMount, ThirtyTwoBit, default_spec,
+    CgroupDirectory, DEFAULT_PATH, FakeIds, HOST_NAME, MountAccess, MountSource, Network, ProcSource, SecurityMode,
+    SetIdFiles, Stdin, Step, StepMount, ThirtyTwoBit, default_spec,
 };
 
-/// Becomes the first process of a sandbox if that is what this process was executed for, and then never returns.
+/// Becomes the first process of a sandbox or of its network if that is what this process was executed for, and then never returns.
 ///
 /// Call it first in `main`, before anything starts a thread or opens a file. The check costs nothing.
 pub fn maybe_enter() {
     let mut arguments = std::env::args_os();
-    if arguments.next().is_none_or(|name| name.as_bytes() != init::INIT_NAME.to_bytes()) {
+    let Some(name) = arguments.next() else { return };
+    let enter: fn(std::os::fd::RawFd) -> ! = if name.as_bytes() == init::INIT_NAME.to_bytes() {
+        init::run
+    } else if name.as_bytes() == network_init::NETWORK_NAME.to_bytes() {
+        network_init::run
+    } else if name.as_bytes() == runtime_init::RUNTIME_NAME.to_bytes() {
+        runtime_init::run
+    } else {
         return;
-    }
+    };
     if let (Some(number), None) = (arguments.next(), arguments.next())
         && let Some(plan) = number.to_str().and_then(|number| number.parse().ok())
     {
-        init::run(plan);
+        enter(plan);
     }
 }

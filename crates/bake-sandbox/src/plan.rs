@@ -15,8 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::SandboxError;
 use crate::id_map::IdMap;
+use crate::runtime::{ExternalRuntime, seccomp};
 use crate::seccomp::{FilterChoice, program};
-use crate::step::{FakeIds, HOST_NAME, MountAccess, MountSource, Network, SecurityMode, SetIdFiles, Stdin, Step};
+use crate::step::{
+    FakeIds, HOST_NAME, MountAccess, MountSource, Network, ProcSource, SecurityMode, SetIdFiles, Stdin, Step,
+};
 
 /// The largest plan that is read, in bytes; far above the kernel's own limit on arguments and environment (6 MiB) and
 /// the memory-only files a build has reason to mount.
@@ -50,8 +53,15 @@ pub(crate) struct Plan {
     pub(crate) filter: Option<Span>,
     pub(crate) id_map: IdMap,
     pub(crate) own_network: bool,
+    /// A sysfs of the network that the step starts in, where that was made by somebody else.
+    pub(crate) sys: Option<RawFd>,
     pub(crate) security: SecurityMode,
     pub(crate) fake_ids: FakeIds,
+    /// The program that runs the command instead of this one.
+    pub(crate) runtime: Option<ExternalRuntime>,
+    /// The filter as that program takes it.
+    pub(crate) filter_for_runtimes: Option<serde_json::Value>,
+    pub(crate) proc: ProcSource,
 }
 
 /// A mount with its source reduced to what can be sent.
@@ -106,10 +116,17 @@ pub(crate) struct EncodedPlan {
 }
 
 /// Checks a step and makes its plan.
-pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<EncodedPlan, SandboxError> {
+pub(crate) fn encode(
+    step: Step,
+    sys: Option<OwnedFd>,
+    descriptors: &PlanDescriptors<'_>,
+) -> Result<EncodedPlan, SandboxError> {
     let invalid = |reason: &str| SandboxError::InvalidStep { reason: reason.to_owned() };
     if let Some(problem) = step.id_map.problem() {
         return Err(invalid(problem));
+    }
+    if step.fake_ids == FakeIds::On && step.proc == ProcSource::Callers {
+        return Err(invalid("emulated users need a `/proc` of the step's own"));
     }
     let process = step.spec.process().as_ref().ok_or_else(|| invalid("`process` is missing"))?;
     let arguments = process.args().clone().unwrap_or_default();
@@ -131,6 +148,12 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
     let linux = step.spec.linux().as_ref();
     if linux.is_some_and(|linux| linux.seccomp().is_some()) {
         return Err(invalid("`linux.seccomp` is set, but the filter is built in"));
+    }
+    if step.runtime.is_some() && step.fake_ids == FakeIds::On {
+        return Err(invalid(
+            "other IDs than root's exist only with ranges in `/etc/subuid` and the package `uidmap`, and no OCI runtime pretends that \
+             they do",
+        ));
     }
     let mut contents = Vec::new();
     let mut inherited = vec![step.rootfs];
@@ -192,9 +215,17 @@ pub(crate) fn encode(step: Step, descriptors: &PlanDescriptors<'_>) -> Result<En
         filter,
         id_map: step.id_map,
         own_network: matches!(step.network, Network::None),
+        sys: sys.as_ref().map(AsRawFd::as_raw_fd),
         security: step.security,
         fake_ids: step.fake_ids,
+        filter_for_runtimes: match &step.runtime {
+            Some(_) => seccomp(step.security, step.thirty_two_bit),
+            None => None,
+        },
+        runtime: step.runtime,
+        proc: step.proc,
     };
+    inherited.extend(sys);
     let text = serde_json::to_vec(&plan)
         .map_err(|error| invalid(&format!("it cannot be serialised (paths must be UTF-8): {error}")))?;
     let mut bytes = Vec::with_capacity(8 + text.len() + contents.len());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bake_sys::Errno;
 use bake_sys::mount::{Recursion, clone_tree, set_id_map};
-use bake_sys::process::{Namespaces, try_mount_in_user_namespace, try_namespaces};
+use bake_sys::process::{Namespaces, try_mount_in_user_namespace, try_mount_proc_in_user_namespace, try_namespaces};
 use rustix::fs::{Mode, OFlags, open};
 
 use crate::id_map::IdMap;
@@ -67,6 +67,14 @@ pub fn host() -> Host {
 pub fn namespaces() -> Result<(), Errno> {
     let all = [Namespaces::MOUNT, Namespaces::PID, Namespaces::IPC, Namespaces::UTS, Namespaces::CGROUP];
     try_namespaces(all.into_iter().fold(Namespaces::USER, Namespaces::with).with(Namespaces::NETWORK))
+}
+
+/// Whether a sandbox can have a `/proc` of its own.
+///
+/// # Errors
+/// `EPERM`: parts of this process's `/proc` are hidden by mounts, as in most containers; otherwise as [`namespaces`].
+pub fn new_proc() -> Result<(), Errno> {
+    try_mount_proc_in_user_namespace()
 }
 
 /// Whether mounts of the file system that holds `directory` can be id-mapped by this process.

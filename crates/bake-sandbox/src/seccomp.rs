@@ -6,10 +6,9 @@ use std::sync::OnceLock;
 use bake_sys::seccomp::{ARCHITECTURE_AARCH64, ARCHITECTURE_I386, ARCHITECTURE_X86_64};
 use bake_sys::seccomp::{AbiTable, Action, Check, Condition, Program, ProgramError, Verdict};
 
+use crate::emulation::{EMULATED, verdict};
 use crate::step::{FakeIds, SecurityMode, ThirtyTwoBit};
-use crate::syscall_table::{
-    BLOCKED, CLONE, CLONE3, Call, IDENTITY, KNOWN_END, PERSONALITY, SOCKET, SOCKETCALL, unassigned,
-};
+use crate::syscall_table::{BLOCKED, CLONE, CLONE3, Call, KNOWN_END, PERSONALITY, SOCKET, SOCKETCALL, unassigned};
 
 const EPERM: u16 = 1;
 const ENOSYS: u16 = 38;
@@ -32,9 +31,6 @@ const FAMILIES_UNKNOWN: [Condition; 3] = [
 const NETLINK_AUDIT: u32 = 9;
 /// Linux, 32-bit Linux, both with the uname of 2.6, and the question which one it is.
 const PERSONALITIES: [u32; 5] = [0, 0x8, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
-/// "Leave this id as it is".
-const ID_UNCHANGED: u32 = 0xffff_ffff;
-
 /// Which filter a step gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FilterChoice {
@@ -81,8 +77,8 @@ fn table(architecture: u32, number_of: NumberOf, choice: FilterChoice) -> AbiTab
         }
     };
     if choice.fake_ids == FakeIds::On {
-        for call in IDENTITY {
-            add(call, faked_identity(call.name));
+        for (call, operation) in EMULATED {
+            add(call, verdict(*operation));
         }
     }
     if choice.security == SecurityMode::Insecure {
@@ -132,24 +128,6 @@ fn socket() -> Verdict {
     checks.push(deny(&[Condition::equal(0, AF_PACKET)], EPERM));
     checks.push(deny(&[Condition::equal(0, AF_NETLINK), Condition::equal(2, NETLINK_AUDIT)], EPROTONOSUPPORT));
     Verdict { checks, otherwise: Action::Allow }
-}
-
-/// Really runs for id 0, the only mapped one, and otherwise pretends to have worked.
-fn faked_identity(name: &str) -> Verdict {
-    let arguments = match name.trim_end_matches("32") {
-        "setresuid" | "setresgid" => 3,
-        "setreuid" | "setregid" => 2,
-        "setuid" | "setgid" | "setfsuid" | "setfsgid" => 1,
-        // setgroups: its list is in memory, and a namespace with a single id may not set it anyway.
-        _ => 0,
-    };
-    let checks = (0..arguments)
-        .map(|argument| Check {
-            conditions: vec![Condition::not_equal(argument, 0), Condition::not_equal(argument, ID_UNCHANGED)],
-            action: Action::Errno(0),
-        })
-        .collect();
-    Verdict { checks, otherwise: if arguments == 0 { Action::Errno(0) } else { Action::Allow } }
 }
 
 #[cfg(test)]

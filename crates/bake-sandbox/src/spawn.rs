@@ -17,9 +17,11 @@ use rustix::pipe::PipeFlags;
 use crate::error::SandboxError;
 use crate::id_map::IdMap;
 use crate::init::INIT_NAME;
+use crate::kernel_mounts::sysfs;
 use crate::message::{Message, Received, Report};
 use crate::plan::{PlanDescriptors, encode};
 use crate::running::Running;
+use crate::runtime_init::RUNTIME_NAME;
 use crate::step::{CgroupDirectory, Network, Step};
 
 /// Sets the sandbox of a step up and starts its command.
@@ -30,8 +32,28 @@ use crate::step::{CgroupDirectory, Network, Step};
 /// # Errors
 /// [`SandboxError::InvalidStep`], [`SandboxError::Host`], [`SandboxError::Setup`], [`SandboxError::Died`]. That the
 /// command cannot be executed is reported by [`Running::wait`].
-pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
+pub fn spawn(step: Step) -> Result<Running, SandboxError> {
+    let namespace = match &step.network {
+        Network::Namespace(namespace) => {
+            namespace.try_clone().map_err(|error| SandboxError::host("duplicating a descriptor", error))?
+        }
+        Network::Host | Network::None => return spawn_here(step),
+    };
+    // On a thread of its own, which ends with this call: an ordinary user's thread cannot return to the host's network.
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(move || {
+            bake_sys::namespace::enter_network(namespace.as_fd())
+                .map_err(|errno| SandboxError::host("entering the step's network namespace", errno))?;
+            spawn_here(step)
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Starts the step from a thread that is in the network the step is to have.
+fn spawn_here(mut step: Step) -> Result<Running, SandboxError> {
     let id_map = step.id_map.clone();
+    let name = if step.runtime.is_some() { RUNTIME_NAME } else { INIT_NAME };
     let owner = step.spec.process().as_ref().map_or((0, 0), |process| (process.user().uid(), process.user().gid()));
     let cgroups = std::mem::take(&mut step.cgroups);
     let pipe = |what: &str| {
@@ -45,8 +67,14 @@ pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
     for writer in [&stdout_writer, &stderr_writer] {
         give_to_step(writer, &id_map, owner);
     }
+    let sys = match &step.network {
+        // Only who owns the network namespace may mount its sysfs, which no step does.
+        Network::Namespace(_) => sysfs().ok(),
+        Network::Host | Network::None => None,
+    };
     let plan = encode(
         step,
+        sys,
         &PlanDescriptors {
             status: status_writer.as_fd(),
             lifeline: lifeline_reader.as_fd(),
@@ -66,8 +94,8 @@ pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
     let argument = CString::new(plan.file.as_raw_fd().to_string())
         .map_err(|_| SandboxError::InvalidStep { reason: "a descriptor has no number".to_owned() })?;
     let child = start(&Start {
-        arguments: &[INIT_NAME.to_owned(), argument],
-        network: &plan.network,
+        arguments: &[name.to_owned(), argument],
+        namespaces: namespaces_of(&plan.network),
         cgroups: &cgroups,
         id_map: &id_map,
         null: null.as_fd(),
@@ -81,31 +109,37 @@ pub fn spawn(mut step: Step) -> Result<Running, SandboxError> {
     wait_until_ready(running)
 }
 
+/// The namespaces that a step gets for itself.
+fn namespaces_of(network: &Network) -> Namespaces {
+    let namespaces = Namespaces::USER
+        .with(Namespaces::MOUNT)
+        .with(Namespaces::PID)
+        .with(Namespaces::IPC)
+        .with(Namespaces::UTS)
+        .with(Namespaces::CGROUP);
+    match network {
+        Network::None => namespaces.with(Namespaces::NETWORK),
+        Network::Host | Network::Namespace(_) => namespaces,
+    }
+}
+
 /// What [`start`] needs.
-struct Start<'a> {
-    arguments: &'a [CString],
-    network: &'a Network,
-    cgroups: &'a [CgroupDirectory],
-    id_map: &'a IdMap,
-    null: BorrowedFd<'a>,
-    inherited: &'a [BorrowedFd<'a>],
-    status: BorrowedFd<'a>,
+pub(crate) struct Start<'a> {
+    pub(crate) arguments: &'a [CString],
+    pub(crate) namespaces: Namespaces,
+    pub(crate) cgroups: &'a [CgroupDirectory],
+    pub(crate) id_map: &'a IdMap,
+    pub(crate) null: BorrowedFd<'a>,
+    pub(crate) inherited: &'a [BorrowedFd<'a>],
+    pub(crate) status: BorrowedFd<'a>,
 }
 
 /// Held between the clone and the go of one child. Two children that wait at the same time would each hold the
 /// writing end of the other's pipe, and wait for ever if this process was killed just then.
 static START: Mutex<()> = Mutex::new(());
 
-fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
-    let mut namespaces = Namespaces::USER
-        .with(Namespaces::MOUNT)
-        .with(Namespaces::PID)
-        .with(Namespaces::IPC)
-        .with(Namespaces::UTS)
-        .with(Namespaces::CGROUP);
-    if matches!(start.network, Network::None) {
-        namespaces = namespaces.with(Namespaces::NETWORK);
-    }
+/// Starts this program again in new namespaces.
+pub(crate) fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
     let unified = start.cgroups.iter().find_map(|cgroup| match cgroup {
         CgroupDirectory::Unified(directory) => Some(directory.as_fd()),
         CgroupDirectory::Legacy(_) => None,
@@ -114,23 +148,17 @@ fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
     let _guard = START.lock().unwrap_or_else(PoisonError::into_inner);
     let (go_reader, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
         .map_err(|errno| SandboxError::host("making a pipe for the start", errno))?;
-    let clone = || {
-        clone_and_execute(&CloneAndExecute {
-            namespaces,
-            cgroup: unified,
-            executable: executable.as_fd(),
-            arguments: start.arguments,
-            standard_streams: start.null,
-            inherited: start.inherited,
-            go: go_reader.as_fd(),
-            go_writer: go.as_fd(),
-            failure: start.status,
-        })
-    };
-    let child = match start.network {
-        Network::Namespace(namespace) => inside_network(namespace.as_fd(), clone)?,
-        Network::Host | Network::None => clone(),
-    }
+    let child = clone_and_execute(&CloneAndExecute {
+        namespaces: start.namespaces,
+        cgroup: unified,
+        executable: executable.as_fd(),
+        arguments: start.arguments,
+        standard_streams: start.null,
+        inherited: start.inherited,
+        go: go_reader.as_fd(),
+        go_writer: go.as_fd(),
+        failure: start.status,
+    })
     .map_err(clone_error)?;
     drop(go_reader);
     let prepared = write_maps(child.pid, start.id_map).and_then(|()| join_legacy_cgroups(child.pid, start.cgroups));
@@ -147,18 +175,6 @@ fn start(start: &Start<'_>) -> Result<ChildProcess, SandboxError> {
             Err(error)
         }
     }
-}
-
-/// Runs `clone` on this thread inside another network namespace, which the clone inherits.
-fn inside_network<T>(namespace: BorrowedFd<'_>, clone: impl FnOnce() -> T) -> Result<T, SandboxError> {
-    let own = rustix::fs::open("/proc/thread-self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| SandboxError::host("opening this thread's network namespace", errno))?;
-    bake_sys::namespace::enter_network(namespace)
-        .map_err(|errno| SandboxError::host("entering the step's network namespace", errno))?;
-    let result = clone();
-    bake_sys::namespace::enter_network(own.as_fd())
-        .map_err(|errno| SandboxError::host("returning to this thread's network namespace", errno))?;
-    Ok(result)
 }
 
 fn clone_error(errno: Errno) -> SandboxError {
@@ -227,7 +243,7 @@ fn give_to_step(pipe: &OwnedFd, map: &IdMap, (user, group): (u32, u32)) {
         rustix::fs::fchown(pipe, user.map(rustix::process::Uid::from_raw), group.map(rustix::process::Gid::from_raw));
 }
 
-fn open_null() -> Result<OwnedFd, SandboxError> {
+pub(crate) fn open_null() -> Result<OwnedFd, SandboxError> {
     rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| SandboxError::host("opening `/dev/null`", errno))
 }

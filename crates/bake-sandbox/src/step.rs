@@ -8,6 +8,7 @@ use oci_spec::runtime::{
 };
 
 use crate::id_map::IdMap;
+use crate::runtime::ExternalRuntime;
 
 /// Everything there is to know about one process and the sandbox it runs in.
 #[derive(Debug)]
@@ -26,14 +27,18 @@ pub struct Step {
     pub network: Network,
     /// How much the step may do.
     pub security: SecurityMode,
-    /// Whether changing to ids that are not mapped pretends to work.
+    /// Whether ids that are not mapped are emulated.
     pub fake_ids: FakeIds,
+    /// Where `/proc` comes from.
+    pub proc: ProcSource,
     /// What 32-bit programs may do on a 64-bit x86 machine.
     pub thirty_two_bit: ThirtyTwoBit,
     /// What the process reads from its standard input.
     pub stdin: Stdin,
     /// Cgroups the step starts in; with none it stays in the caller's.
     pub cgroups: Vec<CgroupDirectory>,
+    /// The program that runs the process instead of the built-in sandbox.
+    pub runtime: Option<ExternalRuntime>,
 }
 
 impl Step {
@@ -47,9 +52,11 @@ impl Step {
             network: Network::None,
             security: SecurityMode::Sandbox,
             fake_ids: FakeIds::Off,
+            proc: ProcSource::New,
             thirty_two_bit: ThirtyTwoBit::Restricted,
             stdin: Stdin::Empty,
             cgroups: Vec::new(),
+            runtime: None,
         }
     }
 }
@@ -144,14 +151,26 @@ pub enum SecurityMode {
     Insecure,
 }
 
-/// Whether changing to ids that are not mapped pretends to work.
+/// Whether ids that are not mapped are emulated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum FakeIds {
     /// It fails, as the kernel has it.
     Off,
-    /// `setuid` and its relatives do nothing and return success. For namespaces in which only id 0 is mapped, where
-    /// programs that give up privileges could not run otherwise.
+    /// What processes are told of their identity and of the owners of files is kept beside the kernel: `setuid`, `chown`,
+    /// `stat` and their relatives are answered by the sandbox's first process, and owners are recorded in the form of
+    /// [`bake_sys::owner_record`]. For namespaces in which only id 0 is mapped.
     On,
+}
+
+/// Where the `/proc` of a step comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ProcSource {
+    /// It is the step's own and shows its processes only.
+    New,
+    /// It is the caller's, read-only and with everything hidden that is hidden there: for containers in which the kernel
+    /// allows no new one ([`crate::probe::new_proc`]). The step sees the names of the caller's processes, under numbers by
+    /// which it can reach none of them, and not its own by theirs. Not together with [`FakeIds::On`].
+    Callers,
 }
 
 /// What 32-bit programs may do on a 64-bit x86 machine.

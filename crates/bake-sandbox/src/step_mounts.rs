@@ -67,7 +67,7 @@ fn attach_one(
 }
 
 /// Makes the memory-only files of the plan, one detached mount for each, in order.
-fn memory_files(plan: &Plan, contents: &[u8]) -> Result<Vec<OwnedFd>, SetupFailure> {
+pub(crate) fn memory_files(plan: &Plan, contents: &[u8]) -> Result<Vec<OwnedFd>, SetupFailure> {
     let make = || -> Result<Vec<OwnedFd>, Errno> {
         let files: Vec<_> = plan
             .mounts
@@ -104,7 +104,7 @@ fn memory_files(plan: &Plan, contents: &[u8]) -> Result<Vec<OwnedFd>, SetupFailu
     make().stage(|| "making files in memory".to_owned())
 }
 
-fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+pub(crate) fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
         match rustix::io::write(file, bytes) {
             Ok(0) => return Err(Errno::NOSPC),

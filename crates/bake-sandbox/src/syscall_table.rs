@@ -13,7 +13,7 @@ pub(crate) const KNOWN_END: u32 = 467;
 /// One call with its numbers; `None` where an ABI does not have it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call {
-    /// As in the manual.
+    /// As in the manual; what a reader and the tests know it by.
     pub(crate) name: &'static str,
     /// On 64-bit x86.
     pub(crate) x86_64: Option<u32>,
@@ -23,7 +23,7 @@ pub(crate) struct Call {
     pub(crate) aarch64: Option<u32>,
 }
 
-const fn call(name: &'static str, x86_64: Option<u32>, i386: Option<u32>, aarch64: Option<u32>) -> Call {
+pub(crate) const fn call(name: &'static str, x86_64: Option<u32>, i386: Option<u32>, aarch64: Option<u32>) -> Call {
     Call { name, x86_64, i386, aarch64 }
 }
 
@@ -141,28 +141,6 @@ pub(crate) fn unassigned(architecture: u32) -> impl Iterator<Item = u32> {
     };
     ranges.iter().flat_map(|(first, last)| *first..=*last)
 }
-
-/// Calls that change the identity of a process.
-pub(crate) const IDENTITY: &[Call] = &[
-    call("setuid", Some(105), Some(23), Some(146)),
-    call("setuid32", None, Some(213), None),
-    call("setgid", Some(106), Some(46), Some(144)),
-    call("setgid32", None, Some(214), None),
-    call("setreuid", Some(113), Some(70), Some(145)),
-    call("setreuid32", None, Some(203), None),
-    call("setregid", Some(114), Some(71), Some(143)),
-    call("setregid32", None, Some(204), None),
-    call("setresuid", Some(117), Some(164), Some(147)),
-    call("setresuid32", None, Some(208), None),
-    call("setresgid", Some(119), Some(170), Some(149)),
-    call("setresgid32", None, Some(210), None),
-    call("setgroups", Some(116), Some(81), Some(159)),
-    call("setgroups32", None, Some(206), None),
-    call("setfsuid", Some(122), Some(138), Some(151)),
-    call("setfsuid32", None, Some(215), None),
-    call("setfsgid", Some(123), Some(139), Some(152)),
-    call("setfsgid32", None, Some(216), None),
-];
 
 /// `clone`: allowed without new namespaces.
 pub(crate) const CLONE: Call = call("clone", Some(56), Some(120), Some(220));

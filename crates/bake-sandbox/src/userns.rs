@@ -25,6 +25,8 @@ const COMPLAINT_BYTES_MAX: u64 = 4096;
 pub enum RootlessMap {
     /// Id 0 is the user and group of the caller; there are no others.
     Single,
+    /// Every id of the caller's namespace is itself. For root of a container that may change ids and yet not mount.
+    All,
     /// Id 0 is the caller, and ids from 1 on are subordinate ids, mapped by the setuid programs of the `uidmap`
     /// package.
     Ranges {
@@ -66,11 +68,28 @@ pub fn enter_rootless(map: &RootlessMap) -> Result<(), SandboxError> {
             unshare()?;
             write_maps(std::process::id(), &IdMap::single(user, group))?;
         }
+        RootlessMap::All => {
+            let ids =
+                IdMap::identity().map_err(|source| SandboxError::host("reading the ID map of this process", source))?;
+            let helper = RangeHelper::start(|target| {
+                write_maps(target, &ids).map_err(|error| match std::error::Error::source(&error) {
+                    Some(source) => format!("{error}: {source}"),
+                    None => error.to_string(),
+                })
+            })?;
+            unshare()?;
+            helper.finish()?;
+        }
         RootlessMap::Ranges { users, groups, newuidmap, newgidmap } => {
-            let helper = RangeHelper::start(&[
+            let calls = [
                 HelperCall { program: newuidmap, own: user, range: *users },
                 HelperCall { program: newgidmap, own: group, range: *groups },
-            ])?;
+            ];
+            if let Some(call) = calls.iter().find(|call| !call.program.is_absolute()) {
+                let source = io::Error::from(io::ErrorKind::InvalidInput);
+                return Err(SandboxError::host(format!("calling `{}`", call.program.display()), source));
+            }
+            let helper = RangeHelper::start(|target| calls.iter().try_for_each(|call| call.run(target)))?;
             unshare()?;
             helper.finish()?;
         }
@@ -112,7 +131,7 @@ struct HelperCall<'a> {
     range: (u32, u32),
 }
 
-/// A process that stays in the old user namespace, where the setuid programs have their privileges.
+/// A process that stays in the old user namespace, where it and the setuid programs have their privileges.
 struct RangeHelper {
     child: u32,
     go: OwnedFd,
@@ -120,14 +139,9 @@ struct RangeHelper {
 }
 
 impl RangeHelper {
-    fn start(calls: &[HelperCall<'_>]) -> Result<Self, SandboxError> {
-        let failed = |errno: Errno| SandboxError::host("starting a process to map subordinate ids", errno);
-        for call in calls {
-            if !call.program.is_absolute() {
-                let source = io::Error::from(io::ErrorKind::InvalidInput);
-                return Err(SandboxError::host(format!("calling `{}`", call.program.display()), source));
-            }
-        }
+    /// The helper calls `map` with this process's number once this process is in the new namespace.
+    fn start(map: impl FnOnce(u32) -> Result<(), String>) -> Result<Self, SandboxError> {
+        let failed = |errno: Errno| SandboxError::host("starting a process to map ids", errno);
         let target = std::process::id();
         let (go_reader, go) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
         let (complaint, complaint_writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
@@ -139,11 +153,9 @@ impl RangeHelper {
                 if File::from(go_reader).read_exact(&mut byte).is_err() {
                     exit_now(1);
                 }
-                for call in calls {
-                    if let Err(complaint) = call.run(target) {
-                        let _ = File::from(complaint_writer).write_all(complaint.as_bytes());
-                        exit_now(1);
-                    }
+                if let Err(complaint) = map(target) {
+                    let _ = File::from(complaint_writer).write_all(complaint.as_bytes());
+                    exit_now(1);
                 }
                 exit_now(0)
             }
@@ -152,7 +164,7 @@ impl RangeHelper {
 
     /// Lets the helper map the ids of this process, which is now in the new namespace.
     fn finish(self) -> Result<(), SandboxError> {
-        let failed = |source: io::Error| SandboxError::host("mapping subordinate ids", source);
+        let failed = |source: io::Error| SandboxError::host("mapping ids", source);
         File::from(self.go).write_all(b"g").map_err(failed)?;
         let mut complaint = String::new();
         let waited = wait_child(self.child).map_err(|errno| failed(errno.into()))?;
@@ -211,6 +223,7 @@ impl RootlessMap {
             |count: u32| vec![IdRange { inside: 0, outside: 0, count: 1 }, IdRange { inside: 1, outside: 1, count }];
         match self {
             Self::Single => IdMap::single(0, 0),
+            Self::All => IdMap { users: ranges(u32::MAX - 1), groups: ranges(u32::MAX - 1) },
             Self::Ranges { users, groups, .. } => IdMap { users: ranges(users.1), groups: ranges(groups.1) },
         }
     }

@@ -17,11 +17,12 @@
 pub enum Ownership {
     /// On disk, as the file's real owner. Needs the privilege to change owners to any id.
     Native,
-    /// On disk where the user namespace maps the id; otherwise the file belongs to the namespace's root and the
-    /// attribute `user.bake.owner` holds the intended owner (and for devices, which are empty files then, the number).
+    /// On disk where the user namespace maps the id; otherwise the file belongs to the namespace's root and the intended
+    /// owner is written down in the form that [`bake_sys::owner_record`] describes (and for devices, which are empty files
+    /// then, the number): in an attribute, or for links and FIFOs, which can have none, in the access time.
     ///
-    /// Symbolic links, FIFOs and real devices cannot carry `user.*` attributes: their owner falls back to 0:0 when
-    /// the id is not mapped.
+    /// The owner of a link or FIFO falls back to 0:0 when an ID is 2^31 or more, the file system's times end before the year
+    /// 2369, or it is mounted with `strictatime`.
     Recorded,
 }
 
@@ -81,8 +82,6 @@ impl LayerFormat {
     pub const USER_NAMESPACE: Self = Self { ownership: Ownership::Recorded, overlay_xattrs: OverlayXattrs::User };
 }
 
-/// The attribute that holds a recorded owner: `UID:GID` or `UID:GID:c:MAJOR:MINOR` (`b` for block devices).
-pub(crate) const OWNER_XATTR: &[u8] = b"user.bake.owner";
 /// The attribute on a layer's root directory that makes its metadata part of the layer.
 pub(crate) const ROOT_XATTR: &[u8] = b"user.bake.root";
 /// Prefix of attributes that could not be set under their own name ([`Ownership::Recorded`]).

@@ -7,13 +7,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use bake_oci::Timestamp;
+use bake_sys::owner_record::{OWNER_XATTR, OwnerRecord, RecordedDevice};
 use bake_sys::{AtFlags, Errno, xattr};
 use rustix::fs::{FileType, Statx, StatxFlags};
 
-use crate::format::{
-    LayerFormat, OWNER_XATTR, OverlayXattrs, Ownership, RECORDED_XATTR_PREFIX, ROOT_XATTR, enters_layer,
-};
-use crate::ownership::RecordedOwner;
+use crate::format::{LayerFormat, OverlayXattrs, Ownership, RECORDED_XATTR_PREFIX, ROOT_XATTR, enters_layer};
 
 /// A file type, with overlay's deletions as a type of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +89,7 @@ impl NodeReader {
             node.kind = Kind::Whiteout;
             return Ok(node);
         }
+        self.resolve_link_owner(&status, &mut node);
         if self.with_xattrs || (self.ownership == Ownership::Recorded && carries_user_xattrs(node.kind)) {
             self.read_xattrs(&XattrSource::Named(proc_path(directory, name)), &mut node)?;
         }
@@ -99,11 +98,22 @@ impl NodeReader {
 
     /// Reads the file that is open as `file`, also with `O_PATH`.
     pub(crate) fn read_pinned(self, file: BorrowedFd<'_>) -> Result<Node, Errno> {
-        let mut node = from_status(&stat(file, b"")?);
+        let status = stat(file, b"")?;
+        let mut node = from_status(&status);
+        self.resolve_link_owner(&status, &mut node);
         if self.with_xattrs || (self.ownership == Ownership::Recorded && carries_user_xattrs(node.kind)) {
             self.read_xattrs(&XattrSource::Pinned(file), &mut node)?;
         }
         Ok(node)
+    }
+
+    /// Links and FIFOs have their owner in a place that needs no further call.
+    fn resolve_link_owner(self, status: &Statx, node: &mut Node) {
+        if self.ownership == Ownership::Recorded
+            && let Some(owner) = OwnerRecord::of_link(status)
+        {
+            (node.uid, node.gid) = (owner.uid, owner.gid);
+        }
     }
 
     fn read_xattrs(self, source: &XattrSource<'_>, node: &mut Node) -> Result<(), Errno> {
@@ -130,11 +140,17 @@ impl NodeReader {
             }
             if self.ownership == Ownership::Recorded {
                 if name == OWNER_XATTR {
-                    let owner = source.get(&name)?.as_deref().and_then(RecordedOwner::parse);
+                    let owner = source.get(&name)?.as_deref().and_then(OwnerRecord::parse);
                     // A file that was really given to somebody after it was recorded belongs to that one.
                     if let (Some(owner), (0, 0)) = (owner, (node.uid, node.gid)) {
                         (node.uid, node.gid) = (owner.uid, owner.gid);
-                        node.kind = owner.device.unwrap_or(node.kind);
+                        if let Some(RecordedDevice { block, major, minor }) = owner.device {
+                            node.kind = if block {
+                                Kind::BlockDevice { major, minor }
+                            } else {
+                                Kind::CharacterDevice { major, minor }
+                            };
+                        }
                     }
                     continue;
                 }

@@ -6,52 +6,15 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use bake_oci::Timestamp;
+use bake_sys::owner_record::{
+    OWNER_XATTR, OwnerRecord, RecordedDevice, Written, set_times, status_of, take_privileges,
+};
 use bake_sys::{AtFlags, Errno, Mode, OFlags, xattr};
 use rustix::fs::{FileType, Gid, Timespec, Timestamps, Uid};
 
 use crate::error::{At, Result, SnapshotError, display};
-use crate::format::{LayerFormat, OWNER_XATTR, Ownership, RECORDED_XATTR_PREFIX, enters_layer};
+use crate::format::{LayerFormat, Ownership, RECORDED_XATTR_PREFIX, enters_layer};
 use crate::node::{Kind, Node, NodeReader, carries_user_xattrs};
-
-/// An owner that is written down because the file cannot really have it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RecordedOwner {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    /// The device that the file stands for.
-    pub(crate) device: Option<Kind>,
-}
-
-impl RecordedOwner {
-    pub(crate) fn parse(value: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(value).ok()?;
-        let mut parts = text.split(':');
-        let number = |part: Option<&str>| part?.parse::<u32>().ok();
-        let (uid, gid) = (number(parts.next())?, number(parts.next())?);
-        let device = match parts.next() {
-            None => None,
-            Some(letter) => {
-                let (major, minor) = (number(parts.next())?, number(parts.next())?);
-                match letter {
-                    "c" => Some(Kind::CharacterDevice { major, minor }),
-                    "b" => Some(Kind::BlockDevice { major, minor }),
-                    _ => return None,
-                }
-            }
-        };
-        parts.next().is_none().then_some(Self { uid, gid, device })
-    }
-
-    fn to_value(self) -> Vec<u8> {
-        let Self { uid, gid, device } = self;
-        match device {
-            Some(Kind::CharacterDevice { major, minor }) => format!("{uid}:{gid}:c:{major}:{minor}"),
-            Some(Kind::BlockDevice { major, minor }) => format!("{uid}:{gid}:b:{major}:{minor}"),
-            _ => format!("{uid}:{gid}"),
-        }
-        .into_bytes()
-    }
-}
 
 /// How a file got the owner it was to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +23,7 @@ pub enum OwnerKept {
     OnDisk,
     /// It is written down beside the file.
     Recorded,
-    /// The file's type cannot carry a record: it belongs to 0:0 ([`Ownership::Recorded`] says which types).
+    /// The file cannot carry a record of it: it belongs to 0:0 ([`Ownership::Recorded`] says when).
     Lost,
 }
 
@@ -83,28 +46,23 @@ pub fn set_owner(ownership: Ownership, file: impl AsFd, path: &[u8], uid: u32, g
         return changed.map(|()| OwnerKept::OnDisk).at("set the owner of", path);
     }
     let record = || -> std::result::Result<OwnerKept, Errno> {
-        let kind = crate::node::from_status(&crate::node::stat(file, b"")?).kind;
-        if !carries_user_xattrs(kind) {
-            return Ok(if changed.is_ok() { OwnerKept::OnDisk } else { OwnerKept::Lost });
-        }
-        let earlier = xattr::get_pinned(file, OWNER_XATTR)?.as_deref().and_then(RecordedOwner::parse);
+        let status = status_of(file)?;
+        let earlier = OwnerRecord::read(file, &status)?;
         let device = earlier.and_then(|owner| owner.device);
         if changed.is_ok() && device.is_none() {
             if earlier.is_some() {
-                xattr::remove_pinned(file, OWNER_XATTR)?;
+                OwnerRecord::default().write(file, &status)?;
             }
             return Ok(OwnerKept::OnDisk);
         }
         // A record counts only on a file of 0:0, so a file given away earlier is taken back first.
-        rustix::fs::chownat(
-            file,
-            c"",
-            Some(Uid::ROOT),
-            Some(Gid::ROOT),
-            AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW,
-        )?;
-        xattr::set_pinned(file, OWNER_XATTR, &RecordedOwner { uid, gid, device }.to_value())?;
-        Ok(OwnerKept::Recorded)
+        take_privileges(file)?;
+        match (OwnerRecord { uid, gid, device }).write(file, &status_of(file)?)? {
+            Written::Kept => Ok(OwnerKept::Recorded),
+            // A directory or file on a file system without attributes must not seem to have the owner.
+            Written::Lost if FileType::from_raw_mode(status.stx_mode.into()).is_file() => Err(Errno::OPNOTSUPP),
+            Written::Lost => Ok(OwnerKept::Lost),
+        }
     };
     match changed {
         Ok(()) | Err(Errno::INVAL | Errno::PERM | Errno::OVERFLOW) => record().at("record the owner of", path),
@@ -160,11 +118,8 @@ pub fn make_device(
     match rustix::fs::mknodat(directory, name, file_type, Mode::RUSR | Mode::WUSR, number) {
         Err(Errno::PERM) if ownership == Ownership::Recorded => {
             let file = create_file(directory, name).at("create", path)?;
-            let device = Some(match kind {
-                DeviceKind::Character => Kind::CharacterDevice { major, minor },
-                DeviceKind::Block => Kind::BlockDevice { major, minor },
-            });
-            let record = RecordedOwner { uid: 0, gid: 0, device };
+            let device = Some(RecordedDevice { block: kind == DeviceKind::Block, major, minor });
+            let record = OwnerRecord { uid: 0, gid: 0, device };
             xattr::set_open(&file, OWNER_XATTR, &record.to_value()).at("record the device of", path)
         }
         other => other.at("make the device", path),
@@ -252,26 +207,5 @@ fn set_xattr(
 /// Sets the modification time of an open file; the access time is set to the same, so that nothing depends on now.
 pub(crate) fn set_mtime(file: BorrowedFd<'_>, mtime: Timestamp) -> std::result::Result<(), Errno> {
     let time = Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanoseconds) };
-    let times = Timestamps { last_access: time, last_modification: time };
-    rustix::fs::utimensat(file, c"", &times, AtFlags::EMPTY_PATH | AtFlags::SYMLINK_NOFOLLOW)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_round_trip() {
-        for device in [
-            None,
-            Some(Kind::CharacterDevice { major: 1, minor: 3 }),
-            Some(Kind::BlockDevice { major: 4095, minor: 1_048_575 }),
-        ] {
-            let owner = RecordedOwner { uid: 33, gid: u32::MAX - 1, device };
-            assert_eq!(RecordedOwner::parse(&owner.to_value()), Some(owner));
-        }
-        for bad in ["", "1", "1:", "1:2:", "1:2:c", "1:2:x:1:1", "1:2:c:1:1:1", "-1:2", "1:2:c:1"] {
-            assert_eq!(RecordedOwner::parse(bad.as_bytes()), None, "{bad}");
-        }
-    }
+    set_times(file, &Timestamps { last_access: time, last_modification: time })
 }

@@ -5,6 +5,12 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::{Result, check};
 
+/// The number of `CAP_SETGID`.
+pub const SETGID: u32 = 6;
+/// The number of `CAP_SETUID`.
+pub const SETUID: u32 = 7;
+/// The number of `CAP_SETFCAP`.
+pub const SETFCAP: u32 = 31;
 /// The number of `CAP_SYS_ADMIN`.
 pub const SYS_ADMIN: u32 = 21;
 /// No kernel has a capability with this number or above: the sets have 64 bits.

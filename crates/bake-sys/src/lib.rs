@@ -20,6 +20,8 @@ pub mod descriptor;
 pub mod keyring;
 pub mod mount;
 pub mod namespace;
+pub mod notification;
+pub mod owner_record;
 pub mod path;
 pub mod process;
 pub mod seccomp;

@@ -204,6 +204,19 @@ pub fn try_mount_in_user_namespace(name: &CStr) -> Result<()> {
     })
 }
 
+/// Whether a process that is privileged in new user, pid and mount namespaces only may mount a new procfs.
+///
+/// # Errors
+/// `EPERM`: something is mounted over parts of the `/proc` there is, so a new one would reveal what is hidden; otherwise as
+/// [`clone_and_execute`].
+pub fn try_mount_proc_in_user_namespace() -> Result<()> {
+    in_namespaces(Namespaces::USER.with(Namespaces::MOUNT).with(Namespaces::PID), || {
+        let context = crate::mount::FsContext::open(c"proc")?;
+        context.create()?;
+        context.mount(rustix::mount::MountAttrFlags::empty()).map(drop)
+    })
+}
+
 /// Makes a process in new namespaces that waits until it is killed, so that they can be opened through it.
 ///
 /// It holds no descriptor of the caller but its standard streams, and is killed when the calling thread ends.

@@ -251,7 +251,13 @@ pub fn install(program: &Program) -> Result<()> {
 /// # Errors
 /// As [`install`]; `EBUSY`: the thread has a filter with a listener already.
 pub fn install_with_listener(program: &Program) -> Result<OwnedFd> {
-    let number = set_filter(program, libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)?;
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    // A call that is being answered is then interrupted by deadly signals only, so none is carried out twice.
+    let number = match set_filter(program, listener | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        // Before Linux 5.19.
+        Err(Errno::INVAL) => set_filter(program, listener)?,
+        other => other?,
+    };
     let number = libc::c_int::try_from(number).map_err(|_| Errno::BADF)?;
     // SAFETY: the kernel returned a new descriptor that nothing else owns; it is close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })

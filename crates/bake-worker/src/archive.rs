@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bake_oci::Timestamp;
 use bake_oci::{Entry, EntryKind, LayerReadError, LayerReader, ReadLimits};
-use rustix::fs::{FileType, Mode, Timespec, makedev, mknodat, symlinkat};
+use rustix::fs::{FileType, Mode, Timespec, symlinkat};
 
 use crate::destination::{Attributes, Destination, DestinationError, Directory, Target, failed};
 use crate::source_tree::{components, shown, split};
@@ -255,7 +255,7 @@ fn make_node(
         .into());
     }
     let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
-    mknodat(parent.fd(), name, kind, mode, makedev(major, minor)).map_err(failed("make the device or FIFO", &path))?;
+    into.make_node(parent, name, kind, (major, minor))?;
     into.set_link_attributes(parent, name, attributes)?;
     rustix::fs::chmodat(parent.fd(), name, mode, rustix::fs::AtFlags::empty())
         .map_err(failed("set the mode of", &path))?;

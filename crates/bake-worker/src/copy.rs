@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use bake_graph::ModeChange;
-use rustix::fs::{FileType, Mode, Stat, Timespec, makedev, mknodat, symlinkat};
+use rustix::fs::{FileType, Mode, Stat, Timespec, symlinkat};
 
 use crate::chmod::changed_mode;
 use crate::destination::{Attributes, Destination, DestinationError, Directory, Target, failed};
@@ -238,9 +238,9 @@ impl Copier<'_> {
                 self.into.set_link_attributes(parent, name, attributes)?;
             }
             kind @ (FileType::Fifo | FileType::CharacterDevice | FileType::BlockDevice) => {
-                let device = makedev(rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+                let device = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
                 let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
-                mknodat(parent.fd(), name, kind, mode, device).map_err(failed("make the device or FIFO", &path))?;
+                self.into.make_node(parent, name, kind, device)?;
                 rustix::fs::chmodat(parent.fd(), name, mode, rustix::fs::AtFlags::empty())
                     .map_err(failed("set the mode of", &path))?;
                 self.into.set_link_attributes(parent, name, attributes)?;

@@ -6,9 +6,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use bake_snapshot::Ownership;
+use bake_snapshot::{DeviceKind, Ownership};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, mkdirat, openat, readlinkat, statat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, mkdirat, openat, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -98,14 +98,6 @@ impl Directory {
     /// Its descriptor.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-
-    /// Sets the modification time of `name` in it, which may be anything, if there is one to be set.
-    fn set_time(&self, name: &[u8], time: Option<Timespec>) -> Result<(), DestinationError> {
-        let Some(time) = time else { return Ok(()) };
-        let times = Timestamps { last_access: time, last_modification: time };
-        utimensat(&self.fd, name, &times, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| failed("set the time of", &join(&self.path, name))(error))
     }
 
     /// The directory `name` in it, which must be there and no link.
@@ -314,6 +306,26 @@ impl Destination {
         Ok(())
     }
 
+    /// Makes a device or FIFO; a device that cannot be made, where its number can be recorded, is an empty file then.
+    pub(crate) fn make_node(
+        &self,
+        parent: &Directory,
+        name: &[u8],
+        kind: FileType,
+        (major, minor): (u32, u32),
+    ) -> Result<(), DestinationError> {
+        let path = join(&parent.path, name);
+        let device = match kind {
+            FileType::CharacterDevice => DeviceKind::Character,
+            FileType::BlockDevice => DeviceKind::Block,
+            _ => {
+                return rustix::fs::mknodat(&parent.fd, name, kind, Mode::RUSR | Mode::WUSR, 0)
+                    .map_err(failed("make the FIFO", &path));
+            }
+        };
+        Ok(bake_snapshot::make_device(self.ownership, &parent.fd, name, &path, device, (major, minor))?)
+    }
+
     /// Sets owner and time of something that cannot be opened: a link, FIFO or device.
     pub(crate) fn set_link_attributes(
         &self,
@@ -326,7 +338,7 @@ impl Destination {
             .map_err(failed("open", &path))?;
         let (uid, gid) = attributes.owner;
         bake_snapshot::set_owner(self.ownership, &pinned, &path, uid, gid)?;
-        parent.set_time(name, attributes.mtime)
+        set_link_time(&pinned, &path, attributes.mtime)
     }
 
     /// Gives the file `name` in `parent`, which may be anything, what it has not got yet: a change of owner that changes
@@ -348,7 +360,9 @@ impl Destination {
             let mode = Mode::from_raw_mode(attributes.mode & 0o7777);
             rustix::fs::chmodat(&parent.fd, name, mode, AtFlags::empty()).map_err(failed("set the mode of", &path))?;
         }
-        parent.set_time(name, attributes.mtime)
+        let pinned = openat(&parent.fd, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .map_err(failed("open", &path))?;
+        set_link_time(&pinned, &path, attributes.mtime)
     }
 
     /// Makes `name` in `parent` a further name of the file at `existing`.
@@ -411,4 +425,11 @@ fn remove_below(parent: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<bool
     }
     unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(failed("remove", path))?;
     Ok(true)
+}
+
+/// Sets the modification time of something that need not be openable, if there is one to be set.
+fn set_link_time(pinned: impl AsFd, path: &[u8], time: Option<Timespec>) -> Result<(), DestinationError> {
+    let Some(time) = time else { return Ok(()) };
+    let times = Timestamps { last_access: time, last_modification: time };
+    bake_sys::owner_record::set_times(pinned, &times).map_err(failed("set the time of", path))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_oci::Platform;
-use bake_sandbox::{ExecuteFailureKind, Exit, FakeIds, MountSource, Network, SandboxError, Step, StepMount};
+use bake_sandbox::{ExecuteFailureKind, Exit, ProcSource, SandboxError, Step};
 use bake_snapshot::{Active, Contents, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
@@ -16,8 +16,9 @@ use rustix::fs::Mode;
 use crate::destination::{Attributes, Destination};
 use crate::images::chain_of;
 use crate::mounts::Prepared;
+use crate::step_network::HostNames;
 use crate::users::Identity;
-use crate::worker::{LinuxWorker, accounts, duplicate, open_directory, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, accounts, open_directory, snapshot_failed, store_failed};
 
 pub use run::{Bind, ImageRun};
 
@@ -34,26 +35,27 @@ impl LinuxWorker {
         let identity = self.working_directory(op, &lowers, active)?;
         {
             let isolation = self.options.isolation.steps()?;
+            let notice = |message| task.events.send(BuildEvent::Notice { step: task.id, message });
+            // It comes to be while the rest is prepared, and goes back when nothing of the step is left.
+            let mut network = self.step_networks.lease(op.network, &isolation.id_map, &[], &notice)?;
             let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
             let mut prepared = Prepared::default();
             self.prepare_mounts(op, task, &mut prepared)?;
-            if isolation.fake_ids == FakeIds::On {
-                keep_apt_root(&root, self.format.ownership, &mut prepared)?;
-                if identity.uid != 0 {
-                    let message = format!(
-                        "`USER {}` has no ID of its own here, so this step runs as root of its sandbox",
-                        op.user
-                    );
-                    task.events.send(BuildEvent::Notice { step: task.id, message });
-                }
-            }
             let mut step = Step::new(spec(op, &identity, &prepared), root, isolation.id_map.clone());
-            step.mounts = std::mem::take(&mut prepared.mounts);
+            let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
+            let ready = network.ready(&names, &notice)?;
+            step.network = ready.network;
+            step.runtime.clone_from(&self.options.runtime);
+            step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
             step.fake_ids = isolation.fake_ids;
-            step.network = match op.network {
-                NetworkMode::None => Network::None,
-                NetworkMode::Default | NetworkMode::Host => Network::Host,
-            };
+            step.proc = isolation.proc;
+            if isolation.proc == ProcSource::Callers {
+                let message =
+                    "parts of `/proc` are hidden here, so this step sees the surrounding container's, and the \
+                               names of its processes"
+                        .to_owned();
+                task.events.send(BuildEvent::Notice { step: task.id, message });
+            }
             step.security = match op.security {
                 SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
                 SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
@@ -172,26 +174,6 @@ impl LinuxWorker {
         }
         Ok(tree)
     }
-}
-
-/// Where apt looks for settings.
-const APT_SETTINGS: &str = "etc/apt/apt.conf.d";
-
-/// Tells apt not to give up its privileges, for steps in which no other ID than root exists: apt checks that it has become
-/// `_apt` and gives up otherwise. The file is seen by the step only.
-fn keep_apt_root(
-    root: &std::os::fd::OwnedFd,
-    ownership: bake_snapshot::Ownership,
-    prepared: &mut Prepared,
-) -> Result<(), StepError> {
-    let view = MergedView::of_directory(duplicate(root)?, ownership);
-    let settings = view.stat(APT_SETTINGS.as_bytes()).map_err(|error| snapshot_failed(&error))?;
-    if settings.is_some_and(|status| status.kind == bake_snapshot::FileKind::Directory) {
-        let content = b"APT::Sandbox::User \"root\";\n".to_vec();
-        let source = MountSource::File { content, mode: 0o644, uid: 0, gid: 0 };
-        prepared.mounts.push(StepMount::read_only(format!("/{APT_SETTINGS}/99-bake-single-id"), source));
-    }
-    Ok(())
 }
 
 /// A step with a network of its own may use raw sockets there (`ping`): nobody else is on it.

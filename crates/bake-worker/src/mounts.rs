@@ -1,4 +1,4 @@
-//! The additional mounts of a RUN, and the files every RUN gets.
+//! The additional mounts of a RUN.
 
 use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,9 +53,6 @@ impl LinuxWorker {
         task: &Task<'_>,
         prepared: &mut Prepared,
     ) -> Result<(), StepError> {
-        let file = |content: Vec<u8>| MountSource::File { content, mode: 0o644, uid: 0, gid: 0 };
-        prepared.mounts.push(StepMount::read_only("/etc/resolv.conf", file(self.options.resolv_conf.clone())));
-        prepared.mounts.push(StepMount::read_only("/etc/hosts", file(hosts(op).into_bytes())));
         if let Some(size_bytes) = self.options.shm_size_bytes {
             let source = MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: TMPFS_MODE };
             prepared.mounts.push(StepMount::read_write("/dev/shm", source));
@@ -368,16 +365,6 @@ pub fn cache_mount_id(cache: &CacheMount, inputs: &[&Output]) -> String {
 fn secret_missing(id: &str) -> StepError {
     StepError::input(format!("secret {id}: not found"))
         .hint(format!("pass it with `--secret id={id},src=FILE` or `--secret id={id},env=NAME`"))
-}
-
-/// The content of a step's `/etc/hosts`.
-fn hosts(op: &ExecOp) -> String {
-    let name = op.hostname.as_deref().unwrap_or(bake_sandbox::HOST_NAME);
-    let mut text = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (host, address) in &op.extra_hosts {
-        let _ = writeln!(text, "{address}\t{host}");
-    }
-    text
 }
 
 /// A detached mount of what is at `path` in the detached mount `root`.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bake_graph::{FileAction, MountKind, Op, SourceOp, StepLabel, Vertex, VertexId};
 use bake_oci::DefinitionDigest;
-use bake_sandbox::{FakeIds, IdMap, Killer};
+use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, Killer, ProcSource};
 use bake_snapshot::{Active, Contents, FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
 use bake_solver::{ContentDigest, EventSink, Layer, Output, PathList, StepError, Task, Worker};
 use bake_store::Store;
@@ -25,6 +25,7 @@ use crate::network::Network;
 use crate::select::{Selections, select, select_path};
 use crate::source_tree::{SourceTree, TreeError};
 use crate::ssh::SshAgent;
+use crate::step_network::{StepNetworkOptions, StepNetworks};
 use crate::users::Accounts;
 use crate::{content, layers};
 
@@ -42,6 +43,8 @@ pub struct StepIsolation {
     pub user_namespace: Option<OwnedFd>,
     /// Whether changes to IDs that do not exist in the step pretend to succeed.
     pub fake_ids: FakeIds,
+    /// Where steps have their `/proc` from.
+    pub proc: ProcSource,
 }
 
 /// How layers are mounted: for file operations at once, for steps when the first one runs.
@@ -108,8 +111,10 @@ pub struct WorkerOptions {
     pub secrets: BTreeMap<String, SecretValue>,
     /// SSH agents, by ID.
     pub agents: BTreeMap<String, Arc<SshAgent>>,
-    /// The content of steps' `/etc/resolv.conf`.
-    pub resolv_conf: Vec<u8>,
+    /// The OCI runtime that runs steps instead of the built-in sandbox.
+    pub runtime: Option<ExternalRuntime>,
+    /// The networks of steps.
+    pub step_network: StepNetworkOptions,
     /// The size of steps' `/dev/shm` in bytes.
     pub shm_size_bytes: Option<u64>,
     /// What cache mounts held where they were exported.
@@ -148,6 +153,7 @@ pub struct LinuxWorker {
     /// Shared with what unpacks layers.
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) activities: Activities,
+    pub(crate) step_networks: StepNetworks,
     selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Selections>>>,
 }
 
@@ -157,6 +163,7 @@ impl LinuxWorker {
         let format = options.isolation.files.format();
         let cancelled = options.images.cancelled();
         let digests = LayerDigests::new(options.store.clone(), format);
+        let step_networks = StepNetworks::new(options.step_network.clone());
         Self {
             options,
             contexts: BTreeMap::new(),
@@ -166,6 +173,7 @@ impl LinuxWorker {
             next_killer: AtomicU64::new(0),
             cancelled,
             activities: Activities::default(),
+            step_networks,
             selections: Mutex::default(),
         }
     }

@@ -139,7 +139,7 @@ pub(crate) fn build(request: &BuildRequest, host: &Host, colour: Colour) -> Resu
             }));
             return Ok(exported.digest.map(|digest| digest.to_string()));
         }
-        Err(Failure::Step(error)) => failed_build(&error, &plan, &dockerfile, &progress, host),
+        Err(Failure::Step(error)) => failed_build(&error, &plan, &dockerfile, &progress),
         Err(Failure::Other(_)) if cancelled.load(Ordering::SeqCst) => {
             progress.finish(None);
             CommandError::interrupted()
@@ -253,7 +253,8 @@ fn worker(
         isolation: host.isolation(),
         secrets: request.secrets.clone(),
         agents: ssh::agents(&request.ssh)?,
-        resolv_conf: read::resolv_conf(),
+        step_network: host.step_network.clone(),
+        runtime: host.runtime.clone(),
         shm_size_bytes: request.shm_size_bytes,
         imported_mounts: imported
             .filter(|imported| !imported.mounts.is_empty())
@@ -334,13 +335,7 @@ fn problems(dockerfile: &Dockerfile, diagnostics: &[Diagnostic], colour: Colour)
 }
 
 /// A failed step with its output and its lines.
-fn failed_build(
-    error: &SolveError,
-    plan: &Plan,
-    dockerfile: &Dockerfile,
-    progress: &Progress,
-    host: &Host,
-) -> CommandError {
+fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progress: &Progress) -> CommandError {
     let SolveError::Step { step, error } = error else {
         progress.finish(None);
         return CommandError::interrupted();
@@ -367,14 +362,6 @@ fn failed_build(
         .hints(error.hints.clone());
     if is_store_full(error) {
         failed = failed.hint("`bake prune` frees space in the store");
-    }
-    if let crate::wiring::Privilege::Rootless(bake_sandbox::userns::RootlessMap::Single) = &host.privilege
-        && matches!(error.kind, StepErrorKind::Exit(code) if !(126..=127).contains(&code))
-    {
-        failed = failed.hint(
-            "this user has no subordinate IDs, so files cannot get other owners than root in this step; \
-             install `uidmap` and add the user to /etc/subuid and /etc/subgid if the step needs that",
-        );
     }
     failed
 }

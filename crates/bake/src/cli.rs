@@ -11,6 +11,7 @@ mod build;
 mod call;
 mod image;
 mod lint;
+mod run_network;
 mod store;
 mod unsupported;
 mod value;
@@ -23,7 +24,8 @@ pub use image::{
     RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
 pub use lint::{LintArguments, LintFormat};
-pub use store::{DiskUsageArguments, FsckArguments, PruneArguments, VersionArguments};
+pub use run_network::RunNetworkArguments;
+pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, space};
 pub use why::{PlanArguments, WhyArguments};
@@ -110,6 +112,10 @@ pub enum Command {
     DiskUsage(DiskUsageArguments),
     /// Check the store, and repair it.
     Fsck(FsckArguments),
+    /// Show what this host offers for builds, and how to get the rest.
+    ///
+    /// Ends with 0 when builds can run here, and with 1 when they cannot.
+    Doctor(DoctorArguments),
     /// Show the version of bake and of what it is made of.
     Version(VersionArguments),
 }

@@ -3,12 +3,14 @@
 
 mod age;
 mod complete;
+mod publish;
 mod stored;
 pub(crate) mod table;
 mod transfer;
 
 pub(crate) mod collect;
 pub(crate) mod df;
+pub(crate) mod doctor;
 pub(crate) mod fsck;
 pub(crate) mod history;
 pub(crate) mod images;

@@ -1,17 +1,23 @@
 //! The configuration file: what holds for every build of a user or machine.
 //!
 //! ```toml
+//! runtime = "crun"          # an OCI runtime for steps instead of the built-in sandbox
+//!
 //! [gc]
 //! enabled = true            # look after the store's size after builds
 //! max-used-space = "60%"    # of the file system, or a size such as "20GB"
 //! min-free-space = "10%"
 //! reserved-space = "10GB"   # this much cache stays in any case
 //! keep-duration = "48h"     # what was used within this time stays in any case
+//!
+//! [network]
+//! require-isolation = false     # fail where steps could only share the machine's network
+//! pasta = "/usr/bin/pasta"      # the program that leads steps to the outside
 //! ```
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bake::cli::{duration, space};
 use bake::error::CommandError;
@@ -19,24 +25,30 @@ use bake_store::Budget;
 use toml::{Table, Value};
 
 use crate::settings::{self, Presence};
+use crate::step_network::NetworkConfiguration;
 
 /// Far more than a configuration needs.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The sections and their keys.
-const SECTIONS: [&str; 1] = ["gc"];
+const SECTIONS: [&str; 3] = ["gc", "network", "runtime"];
+const NETWORK_KEYS: [&str; 2] = ["require-isolation", "pasta"];
 const GC_KEYS: [&str; 5] = ["enabled", "max-used-space", "min-free-space", "reserved-space", "keep-duration"];
 
 /// What the configuration says, with defaults for what it does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Configuration {
     /// What the store may take; `None` if nobody is to look.
     pub(crate) budget: Option<Budget>,
+    /// The networks of steps.
+    pub(crate) network: NetworkConfiguration,
+    /// The OCI runtime of steps, by name or absolute path.
+    pub(crate) runtime: Option<String>,
 }
 
 impl Default for Configuration {
     fn default() -> Self {
-        Self { budget: Some(Budget::default()) }
+        Self { budget: Some(Budget::default()), network: NetworkConfiguration::default(), runtime: None }
     }
 }
 
@@ -72,6 +84,10 @@ impl Configuration {
         for (name, value) in &table {
             match (name.as_str(), value) {
                 ("gc", Value::Table(section)) => configuration.budget = budget(section)?,
+                ("network", Value::Table(section)) => configuration.network = network(section)?,
+                ("network", _) => return Err(Problem::new("`network` is a section, written `[network]`")),
+                ("runtime", Value::String(name)) => configuration.runtime = Some(name.clone()),
+                ("runtime", _) => return Err(Problem::new("`runtime`: expected a text in quotes")),
                 ("gc", _) => return Err(Problem::new("`gc` is a section, written `[gc]`")),
                 (other, _) => return Err(Problem::unknown("section", other, &SECTIONS)),
             }
@@ -99,6 +115,24 @@ fn budget(section: &Table) -> Result<Option<Budget>, Problem> {
         }
     }
     Ok(enabled.then_some(budget))
+}
+
+fn network(section: &Table) -> Result<NetworkConfiguration, Problem> {
+    let mut network = NetworkConfiguration::default();
+    for (key, value) in section {
+        let wrong = |problem: &str| Problem::new(format!("`network.{key}`: {problem}"));
+        match key.as_str() {
+            "require-isolation" => {
+                network.isolation_required = value.as_bool().ok_or_else(|| wrong("expected `true` or `false`"))?;
+            }
+            "pasta" => {
+                let path = value.as_str().map(PathBuf::from).filter(|path| path.is_absolute());
+                network.pasta = Some(path.ok_or_else(|| wrong("expected an absolute path in quotes"))?);
+            }
+            other => return Err(Problem::unknown("key in section `network`", other, &NETWORK_KEYS)),
+        }
+    }
+    Ok(network)
 }
 
 /// What is wrong with a configuration.
@@ -152,6 +186,8 @@ mod tests {
             ("[gc]\nmax-used-space = 20", "`gc.max-used-space`: expected a text in quotes", ""),
             ("[gc]\nmin-free-space = \"101%\"", "`gc.min-free-space`: expected a share", ""),
             ("\n[gc\n", "line 2: ", ""),
+            ("[network]\npasta = \"pasta\"", "`network.pasta`: expected an absolute path", ""),
+            ("[network]\nisolated = true", "there is no key in section `network` `isolated`", "require-isolation"),
             ("gc = 1", "`gc` is a section", ""),
         ] {
             let found = Configuration::parse(text).unwrap_err();

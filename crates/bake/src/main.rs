@@ -6,6 +6,7 @@ mod commands;
 mod configuration;
 mod settings;
 mod signals;
+mod step_network;
 mod wiring;
 
 use std::io::Write as _;
@@ -47,6 +48,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, colour),
         Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
+        // Before namespaces are entered: it tells whether they can be.
+        Command::Doctor(doctor) => return commands::doctor::run(doctor, arguments.global.root.as_deref()),
         _ => {}
     }
     // Before there is a second thread: namespaces are entered by the whole process, and signals are blocked for all.
@@ -61,6 +64,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
             }
+            let host = host.with_step_network(&configuration.network);
+            let host = host.with_runtime(build.runtime.as_deref(), configuration.runtime.as_deref())?;
             let host = host.with_insecure_registries(request.cache.insecure_registries());
             signals::block();
             if let Some(digest) = build::build(&request, &host, colour)?
@@ -80,7 +85,12 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,
         Command::Pull(pull) => commands::pull::run(pull, &host, colour)?,
         Command::Push(push) => commands::push::run(push, &host, colour)?,
-        Command::Run(run) => return commands::run::run(run, &host),
+        Command::Run(run) => {
+            let configuration = configuration::Configuration::read(host.privilege.is_root())?;
+            let host = host.with_step_network(&configuration.network);
+            let host = host.with_runtime(run.runtime.as_deref(), configuration.runtime.as_deref())?;
+            return commands::run::run(run, &host);
+        }
         Command::Save(save) => commands::save::run(save, &host)?,
         Command::Load(load) => commands::load::run(load, &host)?,
         Command::Why(why) => commands::why::run(why, &host)?,
@@ -94,7 +104,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Prune(prune) => commands::prune::run(prune, &host)?,
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
-        Command::Lint(_) | Command::Version(_) => {}
+        Command::Lint(_) | Command::Version(_) | Command::Doctor(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -455,19 +455,16 @@ fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, CommandErro
     Ok(annotations)
 }
 
-fn extra_hosts(texts: &[String]) -> Result<Vec<(String, String)>, CommandError> {
+/// `HOST:IP`, where the address of this machine can be written `host-gateway`.
+pub(crate) fn extra_hosts(texts: &[String]) -> Result<Vec<(String, String)>, CommandError> {
     let mut hosts = Vec::with_capacity(texts.len());
     for text in texts {
         let split = text.split_once('=').or_else(|| text.split_once(':'));
         let (host, address) =
             split.ok_or_else(|| CommandError::usage(format!("invalid host `{text}`: expected HOST:IP")))?;
         let address = address.trim_start_matches('[').trim_end_matches(']');
-        if address == "host-gateway" {
-            return Err(CommandError::usage(
-                "`host-gateway` is not supported: steps share the host's network or have none",
-            ));
-        }
-        if host.is_empty() || address.parse::<std::net::IpAddr>().is_err() {
+        let known = address == bake_worker::HOST_GATEWAY || address.parse::<std::net::IpAddr>().is_ok();
+        if host.is_empty() || !known {
             return Err(CommandError::usage(format!("invalid host `{text}`: `{address}` is no IP address")));
         }
         hosts.push((host.to_owned(), address.to_owned()));

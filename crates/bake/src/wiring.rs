@@ -10,13 +10,16 @@ use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 use bake_oci::{Platform, Reference};
 use bake_registry::{Credentials, HelperRunner, Options, Proxies};
 use bake_sandbox::userns::{RootlessMap, enter_rootless, namespace_for};
-use bake_sandbox::{FakeIds, IdMap, IdRange, probe};
+use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, IdRange, ProcSource, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
 use bake_solver::StepError;
 use bake_store::{OpenOptions, Store, StoreError};
-use bake_worker::{ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation};
+use bake_worker::{
+    ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation, StepNetworkOptions,
+};
 
 use crate::settings::{NamedSource, variable};
+use crate::step_network::NetworkConfiguration;
 
 /// The first host ID of steps that root starts, and how many there are: half of all IDs, so that every ID that images use
 /// exists, and none of them is one of the host's.
@@ -36,13 +39,27 @@ pub(crate) enum Privilege {
 impl Privilege {
     /// Finds out, and for ordinary users enters a user namespace. Must be called while the process has a single thread.
     pub(crate) fn acquire() -> Result<Self, CommandError> {
-        if rustix::process::geteuid().is_root() {
-            return Ok(if owns_all_ids() { Self::Root } else { Self::NamespaceRoot });
-        }
-        let map = probe::subordinate_ids().unwrap_or(RootlessMap::Single);
-        enter_rootless(&map).map_err(|error| {
-            CommandError::from_error(ErrorKind::Build, &error).hints(error.hint().map(str::to_owned))
-        })?;
+        let enter = |map: &RootlessMap| {
+            enter_rootless(map).map_err(|error| {
+                CommandError::from_error(ErrorKind::Build, &error)
+                    .hints(error.hint().map(str::to_owned))
+                    .hint("`bake doctor` tells what this host offers, and how to get the rest")
+            })
+        };
+        let map = match root_privilege() {
+            // What `unshare --map-root-user` makes: like an ordinary user's own namespace.
+            Some(RootPrivilege::Mounting) if has_single_id() => RootlessMap::Single,
+            Some(RootPrivilege::Mounting) => {
+                return Ok(if owns_all_ids() { Self::Root } else { Self::NamespaceRoot });
+            }
+            Some(RootPrivilege::Ids) => {
+                enter(&RootlessMap::All)?;
+                return Ok(Self::NamespaceRoot);
+            }
+            Some(RootPrivilege::None) => RootlessMap::Single,
+            None => probe::subordinate_ids().unwrap_or(RootlessMap::Single),
+        };
+        enter(&map)?;
         Ok(Self::Rootless(map))
     }
 
@@ -54,7 +71,7 @@ impl Privilege {
     fn format(&self) -> LayerFormat {
         match self {
             Self::Root => LayerFormat::ROOT,
-            Self::NamespaceRoot | Self::Rootless(RootlessMap::Ranges { .. }) => {
+            Self::NamespaceRoot | Self::Rootless(RootlessMap::All | RootlessMap::Ranges { .. }) => {
                 LayerFormat { ownership: Ownership::Native, overlay_xattrs: OverlayXattrs::User }
             }
             Self::Rootless(RootlessMap::Single) => LayerFormat::USER_NAMESPACE,
@@ -62,10 +79,42 @@ impl Privilege {
     }
 }
 
+/// What root may do: in a container, not everything.
+enum RootPrivilege {
+    /// Mount file systems.
+    Mounting,
+    /// Map all of its IDs in a user namespace, in which it may then mount.
+    Ids,
+    /// Neither.
+    None,
+}
+
+/// `None` for every other user.
+fn root_privilege() -> Option<RootPrivilege> {
+    use bake_sys::capability::{SETFCAP, SETGID, SETUID, SYS_ADMIN, permitted};
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let held = permitted().unwrap_or_default();
+    let has = |number: u32| held & (1 << number) != 0;
+    Some(if has(SYS_ADMIN) {
+        RootPrivilege::Mounting
+    } else if has(SETUID) && has(SETGID) && has(SETFCAP) {
+        RootPrivilege::Ids
+    } else {
+        RootPrivilege::None
+    })
+}
+
 /// Whether every ID is mapped to itself: this is the machine's own user namespace.
 fn owns_all_ids() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Whether the user namespace of this process has one user only.
+fn has_single_id() -> bool {
+    IdMap::identity().is_ok_and(|map| map.users.iter().map(|range| u64::from(range.count)).sum::<u64>() == 1)
 }
 
 /// The store and how layers are mounted from it.
@@ -75,6 +124,10 @@ pub(crate) struct Host {
     pub(crate) store: Store,
     pub(crate) format: LayerFormat,
     pub(crate) network: Arc<Network>,
+    /// The networks of steps.
+    pub(crate) step_network: StepNetworkOptions,
+    /// The OCI runtime that runs steps instead of the built-in sandbox.
+    pub(crate) runtime: Option<ExternalRuntime>,
 }
 
 impl Host {
@@ -86,7 +139,23 @@ impl Host {
             Ownership::Recorded => bake_store::Ownership::Recorded,
         };
         let store = Store::open(root, OpenOptions { ownership, create: true }).map_err(|error| store_failed(&error))?;
-        Ok(Self { privilege, store, format, network: Arc::new(Network::new(|| registry_options(Vec::new()))) })
+        let network = Arc::new(Network::new(|| registry_options(Vec::new())));
+        Ok(Self { privilege, store, format, network, step_network: StepNetworkOptions::default(), runtime: None })
+    }
+
+    /// The same, giving steps networks as the configuration says.
+    pub(crate) fn with_step_network(self, configuration: &NetworkConfiguration) -> Self {
+        Self { step_network: crate::step_network::options(configuration), ..self }
+    }
+
+    /// The same, with the OCI runtime that was asked for by name or path, or else the one of the configuration.
+    pub(crate) fn with_runtime(self, asked: Option<&str>, configured: Option<&str>) -> Result<Self, CommandError> {
+        let Some(name) = asked.or(configured) else { return Ok(self) };
+        let runtime = ExternalRuntime::find(name).ok_or_else(|| {
+            CommandError::usage(format!("the OCI runtime `{name}` is not installed"))
+                .hint("name a program such as `runc` or `crun`, or give its absolute path")
+        })?;
+        Ok(Self { runtime: Some(runtime), ..self })
     }
 
     /// The same, speaking to these registries also without a certificate that somebody vouches for.
@@ -163,7 +232,12 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
         ),
         None => None,
     };
-    Ok(StepIsolation { snapshotter: Box::new(snapshotter), id_map, user_namespace, fake_ids })
+    // Emulation finds processes by their numbers in a `/proc` of the step's own.
+    let hidden = fake_ids == FakeIds::Off
+        && !matches!(privilege, Privilege::Root)
+        && probe::new_proc() == Err(rustix::io::Errno::PERM);
+    let proc = if hidden { ProcSource::Callers } else { ProcSource::New };
+    Ok(StepIsolation { snapshotter: Box::new(snapshotter), id_map, user_namespace, fake_ids, proc })
 }
 
 /// What registries are talked to with: the credentials of docker's config, proxies of the environment.

@@ -9,17 +9,20 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
+    ("crun", "crun"),
     ("docker-registry", "docker-registry"),
     ("git", "git"),
     ("htpasswd", "apache2-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
+    ("pasta", "passt"),
     ("perl", "perl-base"),
     ("podman", "podman"),
     ("python3", "python3"),
+    ("runc", "runc"),
     ("setcap", "libcap2-bin"),
     ("setfattr", "attr"),
     ("setpriv", "util-linux"),

@@ -197,3 +197,25 @@ fn audit_messages_are_denied() {
     assert!(allows(&filter, ARCHITECTURE_X86_64, 41, &[u64::from(AF_NETLINK), 3, 0]));
     assert!(!allows(&filter, ARCHITECTURE_X86_64, 41, &[u64::from(AF_NETLINK), 3, u64::from(NETLINK_AUDIT)]));
 }
+
+#[test]
+fn emulated_ids_open_no_other_calls() {
+    for (architecture, column) in [
+        (ARCHITECTURE_X86_64, (|call| call.x86_64) as NumberOf),
+        (ARCHITECTURE_I386, |call| call.i386),
+        (ARCHITECTURE_AARCH64, |call| call.aarch64),
+    ] {
+        let choice = FilterChoice { fake_ids: FakeIds::On, ..DEFAULT };
+        let emulating = Program::compile(&[table(architecture, column, choice)]).unwrap().to_bytes();
+        let plain = filter_of(architecture, ThirtyTwoBit::Restricted);
+        for number in 0..NUMBERS_END {
+            let answer = decide(&emulating, architecture, number, [0; 6]);
+            let same = answer == decide(&plain, architecture, number, [0; 6]);
+            assert!(same || answer == libc::SECCOMP_RET_USER_NOTIF, "{architecture:#x}: {number} is {answer:#x}");
+            // The supervisor is asked only for calls that Docker allows.
+            let known = dockers(architecture);
+            let allowed = known.get(&number).is_some_and(|(_, verdict)| *verdict == "allow");
+            assert!(same || allowed, "{architecture:#x}: {number} is emulated");
+        }
+    }
+}

@@ -40,7 +40,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("isolation::own_program_cannot_be_reached", isolation::own_program_cannot_be_reached),
     ("isolation::limits_are_set", isolation::limits_are_set),
     ("isolation::insecure_has_all_capabilities", isolation::insecure_has_all_capabilities),
-    ("isolation::fake_ids_pretend", isolation::fake_ids_pretend),
+    ("isolation::ids_are_emulated", isolation::ids_are_emulated),
     ("mounts::memory_file_leaves_no_stub", mounts::memory_file_leaves_no_stub),
     ("mounts::overlay_takes_the_changes", mounts::overlay_takes_the_changes),
     ("mounts::stub_times_are_restored", mounts::stub_times_are_restored),

@@ -98,7 +98,7 @@ pub(crate) fn run_as_ordinary_user() -> ExitCode {
     assert!(run(step).err().unwrap().hint().unwrap().contains("newuidmap"));
     let mut step = with_fake_ids(rootfs.step("id -u; grep -c . /proc/net/dev"));
     run_as(&mut step, 33, 33, &[33]);
-    assert_eq!(run(step).unwrap().text(), "0\n3");
+    assert_eq!(run(step).unwrap().text(), "33\n3");
     let changes = tempfile::tempdir().unwrap();
     let mut step = rootfs.step("rm -r /work && echo x > /etc/new && id -u");
     step.rootfs = rootfs.overlay(changes.path());

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_sandbox::{
-    Exit, FakeIds, Killer, MountAccess, MountSource, Network, SandboxError, SetIdFiles, Stdin, Step, StepMount, Stream,
+    Exit, Killer, MountAccess, MountSource, PublishedPort, SandboxError, SetIdFiles, Stdin, Step, StepMount, Stream,
 };
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{StepError, StepErrorKind};
 use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, set_attributes, set_id_map};
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::{keep_apt_root, sandbox_failed, spec};
+use super::{sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
 use crate::mounts::Prepared;
+use crate::step_network::HostNames;
 use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
 
 /// What is to be run, and what it sees.
@@ -33,6 +34,12 @@ pub struct ImageRun {
     pub cwd: String,
     /// The network.
     pub network: NetworkMode,
+    /// Ports of this machine that lead inside; only with a network of its own.
+    pub published: Vec<PublishedPort>,
+    /// Names in `/etc/hosts` and their addresses, or [`crate::HOST_GATEWAY`].
+    pub extra_hosts: Vec<(String, String)>,
+    /// The host name; `None` is that of every step.
+    pub hostname: Option<String>,
     /// Whether the image's files cannot be written.
     pub read_only: bool,
     /// Directories and files of this machine.
@@ -55,7 +62,8 @@ pub struct Bind {
 }
 
 impl LinuxWorker {
-    /// Runs a command in an image and passes its output on. `started` gets what ends it early.
+    /// Runs a command in an image and passes its output on. `notice` is told what the user has to
+    /// know, `started` gets what ends it early.
     ///
     /// # Errors
     /// Of kind [`StepErrorKind::Exit`] when the command could not be executed, with the code that shells give; of another
@@ -63,6 +71,7 @@ impl LinuxWorker {
     pub fn run_image(
         &self,
         run: &ImageRun,
+        notice: &dyn Fn(String),
         started: impl FnOnce(Killer),
         output: &mut dyn FnMut(Stream, &[u8]),
     ) -> Result<Exit, StepError> {
@@ -77,6 +86,11 @@ impl LinuxWorker {
             self.make_targets(run, &binds, &lowers, active)?;
         }
         let isolation = self.options.isolation.steps()?;
+        let mut network = self.step_networks.lease(run.network, &isolation.id_map, &run.published, notice)?;
+        if !run.published.is_empty() && !network.takes_published() {
+            return Err(StepError::input("ports cannot be published: the command has no network of its own")
+                .hint("leave `--network` out, and install `pasta` (Debian's package `passt`) where it is missing"));
+        }
         let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
         if run.read_only {
             let change = AttributeChange::setting(MountAttrFlags::MOUNT_ATTR_RDONLY);
@@ -85,18 +99,15 @@ impl LinuxWorker {
             })?;
         }
         let mut prepared = Prepared::default();
-        prepared.mounts = self.own_files();
-        if isolation.fake_ids == FakeIds::On {
-            keep_apt_root(&root, self.format.ownership, &mut prepared)?;
-        }
         let mut step = Step::new(spec(&op, &identity, &prepared), root, isolation.id_map.clone());
         step.fake_ids = isolation.fake_ids;
-        step.network = match run.network {
-            NetworkMode::None => Network::None,
-            NetworkMode::Default | NetworkMode::Host => Network::Host,
-        };
+        step.proc = isolation.proc;
+        let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
+        let ready = network.ready(&names, notice)?;
+        step.network = ready.network;
+        step.runtime.clone_from(&self.options.runtime);
         step.stdin = if run.stdin.is_empty() { Stdin::Empty } else { Stdin::Bytes(run.stdin.clone()) };
-        step.mounts = std::mem::take(&mut prepared.mounts);
+        step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
         step.mounts.extend(run.binds.iter().zip(binds).map(|(bind, tree)| StepMount {
             target: bind.target.clone().into_bytes(),
             source: MountSource::Tree(tree),
@@ -108,17 +119,6 @@ impl LinuxWorker {
         started(killer.clone());
         let report = self.while_running(&killer, || running.wait(output)).map_err(|error| not_run(&error, &op))?;
         Ok(report.exit)
-    }
-
-    /// The files that every container gets.
-    fn own_files(&self) -> Vec<StepMount> {
-        let name = bake_sandbox::HOST_NAME;
-        let hosts = format!("127.0.0.1\tlocalhost {name}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-        let file = |content: Vec<u8>| MountSource::File { content, mode: 0o644, uid: 0, gid: 0 };
-        vec![
-            StepMount::read_only("/etc/resolv.conf", file(self.options.resolv_conf.clone())),
-            StepMount::read_only("/etc/hosts", file(hosts.into_bytes())),
-        ]
     }
 
     /// A detached mount of what is bound, with what is mounted below it where that can be had, through the step's ID map.
@@ -205,7 +205,7 @@ fn operation(run: &ImageRun) -> ExecOp {
         network: run.network,
         security: SecurityMode::Sandbox,
         extra_hosts: Vec::new(),
-        hostname: None,
+        hostname: run.hostname.clone(),
         platform: run.platform.clone(),
     }
 }

@@ -17,8 +17,6 @@ use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec, NamedSource, So
 
 /// The largest ignore file.
 const IGNORE_BYTES_MAX: u64 = 5 << 20;
-/// The largest `/etc/resolv.conf` that steps are given.
-const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
 /// The names under which a Dockerfile is found in a context.
 const NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
 
@@ -350,10 +348,4 @@ fn ignore_patterns(dockerfile: Option<&Path>, directory: &Path) -> Result<Ignore
         }
     }
     Ok(IgnorePatterns::default())
-}
-
-/// The resolver settings that steps get: the host's. Where only a local stub is named, what stands behind it.
-pub(super) fn resolv_conf() -> Vec<u8> {
-    let read = |path: &str| read_file(Path::new(path), RESOLV_CONF_BYTES_MAX).unwrap_or_default();
-    read("/etc/resolv.conf")
 }

@@ -129,7 +129,7 @@ pub struct BuildArguments {
     #[arg(long, value_name = "MODE", default_value = "default", help_heading = "RUN steps")]
     pub network: NetworkMode,
 
-    /// Add a line to `/etc/hosts` of `RUN` steps.
+    /// Add a line to `/etc/hosts` of `RUN` steps; the address `host-gateway` is that of this machine.
     #[arg(long, value_name = "HOST:IP", help_heading = "RUN steps")]
     pub add_host: Vec<String>,
 
@@ -144,6 +144,10 @@ pub struct BuildArguments {
     /// Allow steps what they may not do by themselves.
     #[arg(long, value_name = "ENTITLEMENT", value_delimiter = ',', help_heading = "RUN steps")]
     pub allow: Vec<Entitlement>,
+
+    /// Run steps by this OCI runtime instead of the built-in sandbox: `runc`, `crun`, or a path.
+    #[arg(long, value_name = "RUNTIME", help_heading = "RUN steps")]
+    pub runtime: Option<String>,
 
     /// The size of `/dev/shm`, for example `64m`.
     #[arg(long, value_name = "SIZE", value_parser = size_bytes, help_heading = "RUN steps")]

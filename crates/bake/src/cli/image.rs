@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::build::NetworkMode;
+use super::run_network::RunNetworkArguments;
 use super::unsupported::UnsupportedRunFlags;
 use super::value::{Assignment, assignment, truth};
 
@@ -152,13 +152,17 @@ pub struct RunArguments {
     #[arg(short, long, value_name = "SOURCE:TARGET[:OPTIONS]")]
     pub volume: Vec<String>,
 
-    /// The network that is seen inside.
-    #[arg(long, value_name = "MODE", default_value = "default")]
-    pub network: NetworkMode,
+    /// The network.
+    #[command(flatten)]
+    pub network: RunNetworkArguments,
 
     /// Remove what was written when the command ends; that is always done.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", hide_default_value = true, action = ArgAction::Set, value_parser = truth)]
     pub rm: bool,
+
+    /// Run the command by this OCI runtime instead of the built-in sandbox: `runc`, `crun`, or a path.
+    #[arg(long, value_name = "RUNTIME")]
+    pub runtime: Option<String>,
 
     /// Run this instead of the image's entry point; an empty value removes that.
     #[arg(long, value_name = "COMMAND")]

@@ -74,6 +74,14 @@ pub struct FsckArguments {
     pub rebuild: bool,
 }
 
+/// Arguments of `bake doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// How it is written: `table` or `json`.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ListFormat,
+}
+
 /// Arguments of `bake version`.
 #[derive(Debug, Args)]
 pub struct VersionArguments {

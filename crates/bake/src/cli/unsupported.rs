@@ -70,22 +70,18 @@ const BUILD: &[Flag] = &[
 
 /// Flags of `docker run` that people are likely to type and `bake run` does not have.
 const RUN: &[Flag] = &[
-    flag("add-host", Value::Required, &[]),
     flag("cap-add", Value::Required, &[]),
     flag("cap-drop", Value::Required, &[]),
     flag("cpus", Value::Required, &["0"]),
     short("detach", 'd', Value::None, FALSE),
     flag("device", Value::Required, &[]),
     flag("env-file", Value::Required, &[]),
-    // Its short form is taken by the help.
-    flag("hostname", Value::Required, &[]),
     flag("init", Value::None, ANY_TRUTH),
     short("memory", 'm', Value::Required, &["0"]),
     flag("mount", Value::Required, &[]),
     flag("name", Value::Required, &[]),
     flag("platform", Value::Required, &[]),
     flag("privileged", Value::None, FALSE),
-    short("publish", 'p', Value::Required, &[]),
     short("publish-all", 'P', Value::None, FALSE),
     flag("pull", Value::Required, &["missing"]),
     flag("restart", Value::Required, &["no"]),

@@ -1,9 +1,8 @@
 //! `bake run`: tries an image out. Isolated as `RUN` is; what the command writes into the image's files is thrown away.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{IsTerminal as _, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,20 +11,18 @@ use bake::error::CommandError;
 use bake::ui::progress::Progress;
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::{ImageConfig, SnapshotId, TreeDigest};
-use bake_sandbox::{Exit, Killer, Stream};
+use bake_sandbox::{Exit, Killer, PublishedPort, Stream};
 use bake_solver::{Layer, LayerBlob, StepError, StepErrorKind};
 use bake_worker::{Bind, ImageRun, Images, LinuxWorker, WorkerOptions};
 
 use super::stored::{self, StoredImage};
-use super::{complete, transfer};
+use super::{complete, publish, transfer};
 use crate::settings::{self, variable};
 use crate::signals;
 use crate::wiring::{Host, store_failed};
 
 /// The most that is taken from standard input: it is read before the command starts, so it must fit into memory.
 const STDIN_BYTES_MAX: u64 = 64 << 20;
-/// The largest resolver settings that are handed on.
-const RESOLV_CONF_BYTES_MAX: u64 = 64 << 10;
 /// What shells and docker add to the number of the signal that ended a process.
 const SIGNAL_EXIT: i32 = 128;
 
@@ -55,13 +52,18 @@ pub(crate) fn run(arguments: &RunArguments, host: &Host) -> Result<ExitCode, Com
         isolation: host.isolation(),
         secrets: BTreeMap::new(),
         agents: BTreeMap::new(),
-        resolv_conf: resolv_conf(),
+        step_network: host.step_network.clone(),
+        runtime: host.runtime.clone(),
         shm_size_bytes: None,
         imported_mounts: None,
         git_environment: Vec::new(),
     });
     let started = |running: Killer| *killer.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
-    let ended = worker.run_image(&what, started, &mut |stream, bytes| pass_on(stream, bytes, &killer));
+    let notice = |message: String| {
+        let warning = settings::colour().warning("warning:");
+        let _ = std::io::stderr().write_all(format!("{warning} {message}\n").as_bytes());
+    };
+    let ended = worker.run_image(&what, &notice, started, &mut |stream, bytes| pass_on(stream, bytes, &killer));
     drop(worker);
     if let Err(error) = host.store.empty_trash() {
         tracing::debug!(%error, "could not empty the trash");
@@ -192,7 +194,10 @@ fn image_run(arguments: &RunArguments, config: &ImageConfig, layers: Vec<PathBuf
         env,
         user: arguments.user.clone().unwrap_or_else(|| start.user.clone()),
         cwd,
-        network: match arguments.network {
+        published: published(arguments)?,
+        extra_hosts: settings::extra_hosts(&arguments.network.add_host)?,
+        hostname: arguments.network.hostname.clone(),
+        network: match arguments.network.network {
             NetworkMode::Default => bake_graph::NetworkMode::Default,
             NetworkMode::None => bake_graph::NetworkMode::None,
             NetworkMode::Host => bake_graph::NetworkMode::Host,
@@ -202,6 +207,23 @@ fn image_run(arguments: &RunArguments, config: &ImageConfig, layers: Vec<PathBuf
         stdin: if arguments.interactive { standard_input()? } else { Vec::new() },
         platform: config.platform().to_string(),
     })
+}
+
+/// The ports that lead inside, of which there can be none without a network that is neither the machine's nor closed.
+fn published(arguments: &RunArguments) -> Result<Vec<PublishedPort>, CommandError> {
+    let network = &arguments.network;
+    if let Some(port) = network.publish.first() {
+        let problem = match network.network {
+            NetworkMode::Default => None,
+            NetworkMode::None => Some("with `--network=none` nothing leads inside"),
+            NetworkMode::Host => Some("with `--network=host` the command listens on this machine's ports itself"),
+        };
+        if let Some(problem) = problem {
+            return Err(CommandError::usage(format!("the port `{port}` cannot be published: {problem}")));
+        }
+    }
+    let ports = network.publish.iter().map(|text| publish::ports(text)).collect::<Result<Vec<_>, _>>()?;
+    Ok(ports.concat())
 }
 
 /// Program and arguments, by docker's rules: an entry point given here also replaces the image's default arguments.
@@ -268,16 +290,6 @@ fn standard_input() -> Result<Vec<u8>, CommandError> {
             .hint("show the command a file with `--volume` instead"));
     }
     Ok(bytes)
-}
-
-/// The host's resolver settings.
-fn resolv_conf() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // Without the file there is no way to resolve names, here as inside.
-    if let Ok(file) = File::open(Path::new("/etc/resolv.conf")) {
-        let _ = file.take(RESOLV_CONF_BYTES_MAX).read_to_end(&mut bytes);
-    }
-    bytes
 }
 
 fn exit_code(code: i32) -> ExitCode {

@@ -373,26 +373,39 @@ pub(crate) fn insecure_has_all_capabilities() {
     assert!(text.contains("CapEff:\t000001ffffffffff") || text.contains("CapEff:\t000000ffffffffff"), "{text}");
 }
 
-pub(crate) fn fake_ids_pretend() {
+pub(crate) fn ids_are_emulated() {
     let mut rootfs = Rootfs::new();
     rootfs.id_map = bake_sandbox::IdMap::single(crate::rootfs::OUTSIDE, crate::rootfs::OUTSIDE);
     if !std::path::Path::new("/usr/bin/perl").exists() {
         return;
     }
-    let script = "use POSIX; my @r = (syscall(%d, 42, 42, 42), syscall(%d, 1, 0), syscall(%d, 7)); print \"@r $< $>\";"
+    let script = "use POSIX; my @r = (syscall(%d, 42, 42, 42), syscall(%d, 0, 0), syscall(%d, 7)); \
+                  push @r, syscall(%d, 0), syscall(%d, 1, 0); print \"@r $< $>\";"
         .replacen("%d", &libc::SYS_setresgid.to_string(), 1)
         .replacen("%d", &libc::SYS_setgroups.to_string(), 1)
-        .replacen("%d", &libc::SYS_setuid.to_string(), 1);
+        .replacen("%d", &libc::SYS_setuid.to_string(), 1)
+        .replacen("%d", &libc::SYS_setuid.to_string(), 1)
+        .replacen("%d", &libc::SYS_setgroups.to_string(), 1);
     let step = |fake: FakeIds| {
         let mut step = rootfs.step("");
         step.spec = crate::rootfs::spec(&["/usr/bin/perl", "-e", &script]);
         step.fake_ids = fake;
         step
     };
-    assert_eq!(run(step(FakeIds::On)).unwrap().text(), "0 0 0 0 0");
-    assert!(run(step(FakeIds::Off)).unwrap().text().starts_with("-1 -1 -1"));
-    // Running as a user that does not exist here pretends too.
-    let mut faked = with_fake_ids(rootfs.step("id -u"));
-    run_as(&mut faked, 1000, 1000, &[1000]);
-    assert_eq!(run(faked).unwrap().text(), "0");
+    // Privileges that were given up do not come back.
+    assert_eq!(run(step(FakeIds::On)).unwrap().text(), "0 0 0 -1 -1 7 7");
+    assert!(run(step(FakeIds::Off)).unwrap().text().starts_with("-1 0 -1"));
+    // A process that was started as another user believes so, and so do its children and what it leaves behind.
+    let mut faked = with_fake_ids(
+        rootfs.step("id -u; id -G; (sleep 0.1; id -g >/tmp/later) & sh -c 'id -un 2>&1'; wait; cat /tmp/later"),
+    );
+    run_as(&mut faked, 1000, 1001, &[1001, 7]);
+    let text = run(faked).unwrap().stdout;
+    assert!(text.starts_with("1000\n1001 7\n") && text.ends_with("1001\n"), "{text}");
+    // Thousands of changes, each seen by the child that is made after it.
+    let script = "use POSIX; my $bad = 0; for my $i (1 .. 2000) { my $p = fork; if (!$p) { setuid($i); \
+                  POSIX::_exit(getuid() == $i ? 0 : 1) } waitpid($p, 0); $bad++ if $? } print \"$bad $<\";";
+    let mut many = rootfs.step("");
+    many.spec = crate::rootfs::spec(&["/usr/bin/perl", "-e", script]);
+    assert_eq!(run(with_fake_ids(many)).unwrap().text(), "0 0");
 }
