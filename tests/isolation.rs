@@ -304,7 +304,9 @@ fn nothing_of_the_builder(environment: &Environment) -> Outcome {
 
 fn devices(environment: &Environment) -> Outcome {
     let step = "RUN ! mknod /disk b 8 0 && ! mknod /zero c 1 5 && mkfifo /fifo && mknod /pipe p && test -p /pipe\n";
-    builds(environment, &format!("FROM busybox\n{step}"))
+    builds(environment, &format!("FROM busybox\n{step}"))?;
+    let finished = build(environment, &environment.scratch()?, "FROM busybox\nRUN mknod /disk b 8 0\n")?;
+    expect_failure(&finished, 1, &["hint:", "`mknod`", "ADD"])
 }
 
 fn file_capabilities(environment: &Environment) -> Outcome {
