@@ -7,6 +7,7 @@ mod flips;
 mod ground;
 mod interrupt;
 mod kill;
+mod leaks;
 mod parallel;
 mod random;
 mod random_kill;
@@ -28,6 +29,7 @@ const TESTS: &[Test] = &[
     ("many_builds_and_prunes_at_once", &[], |environment| small(environment, &parallel::KIND, 2)),
     ("damage_is_noticed_or_harmless", &[], |environment| small(environment, &flips::KIND, 20)),
     ("interrupted_it_leaves_nothing", &[], |environment| small(environment, &interrupt::KIND, 5)),
+    ("many_steps_leak_nothing", &[], |environment| small(environment, &leaks::KIND, 60)),
 ];
 
 /// A kind of attack.
@@ -40,8 +42,8 @@ pub(crate) struct Kind {
     run: fn(&Environment, Effort, &mut Tally) -> Outcome,
 }
 
-const KINDS: [&Kind; 6] =
-    [&kill::KIND, &random_kill::KIND, &space::KIND, &parallel::KIND, &flips::KIND, &interrupt::KIND];
+const KINDS: [&Kind; 7] =
+    [&kill::KIND, &random_kill::KIND, &space::KIND, &parallel::KIND, &flips::KIND, &interrupt::KIND, &leaks::KIND];
 
 /// How much is tried, and where.
 #[derive(Debug, Clone, Copy)]

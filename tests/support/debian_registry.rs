@@ -14,8 +14,13 @@ pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Writes docker's config for `host` into a scratch directory.
 pub(crate) fn log_in(scratch: &Scratch, host: &str, password: &str) -> Outcome {
+    log_in_as(scratch, host, USER, password)
+}
+
+/// The same for any user.
+pub(crate) fn log_in_as(scratch: &Scratch, host: &str, user: &str, password: &str) -> Outcome {
     use base64::Engine as _;
-    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{password}"));
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     scratch.write("config.json", format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"{auth}\"}}}}}}"))
 }
 

@@ -71,30 +71,60 @@ pub(crate) fn reachable(
         if std::mem::replace(&mut seen[index], true) {
             continue;
         }
-        let stage = &dockerfile.stages[index];
-        if let Some(base) = expand_from(stage) {
-            open.extend(stage_before(dockerfile, &base, index));
-        }
-        for instruction in dockerfile.stage_instructions(stage) {
-            let mut froms: Vec<&str> = Vec::new();
-            match &instruction.kind {
-                InstructionKind::Copy(copy) => froms.extend(copy.from.iter().map(|from| from.value.as_str())),
-                InstructionKind::Run(run) => froms.extend(
-                    run.mounts
-                        .iter()
-                        .filter(|m| matches!(m.kind, MountKind::Bind | MountKind::Cache))
-                        .filter_map(|m| m.from.as_ref())
-                        .map(|from| from.value.as_str()),
-                ),
-                _ => {}
-            }
-            for from in froms {
-                let by_number = from.parse::<usize>().ok().filter(|n| *n < dockerfile.stages.len());
-                open.extend(stage_anywhere(dockerfile, from).or(by_number));
-            }
-        }
+        open.extend(stages_named_in(dockerfile, index, expand_from));
     }
     (0..seen.len()).filter(|index| seen[*index]).collect()
+}
+
+/// The stages that `target` needs and that stand before the one that needs them (others are errors), in the order of the
+/// file. What a stage that `is_replaced` by a named context would need is not among them.
+pub(crate) fn needed_before(
+    dockerfile: &Dockerfile,
+    target: usize,
+    expand_from: &dyn Fn(&Stage) -> Option<String>,
+    is_replaced: &dyn Fn(&Stage) -> bool,
+) -> Vec<usize> {
+    let mut seen = vec![false; dockerfile.stages.len()];
+    let mut open = vec![target];
+    while let Some(index) = open.pop() {
+        if std::mem::replace(&mut seen[index], true) || is_replaced(&dockerfile.stages[index]) {
+            continue;
+        }
+        open.extend(stages_named_in(dockerfile, index, expand_from).into_iter().filter(|named| *named < index));
+    }
+    (0..seen.len()).filter(|index| seen[*index]).collect()
+}
+
+/// The stages that the stage `index` names: its base, and what it copies from or mounts.
+fn stages_named_in(
+    dockerfile: &Dockerfile,
+    index: usize,
+    expand_from: &dyn Fn(&Stage) -> Option<String>,
+) -> Vec<usize> {
+    let stage = &dockerfile.stages[index];
+    let mut named = Vec::new();
+    if let Some(base) = expand_from(stage) {
+        named.extend(stage_before(dockerfile, &base, index));
+    }
+    for instruction in dockerfile.stage_instructions(stage) {
+        let mut froms: Vec<&str> = Vec::new();
+        match &instruction.kind {
+            InstructionKind::Copy(copy) => froms.extend(copy.from.iter().map(|from| from.value.as_str())),
+            InstructionKind::Run(run) => froms.extend(
+                run.mounts
+                    .iter()
+                    .filter(|m| matches!(m.kind, MountKind::Bind | MountKind::Cache))
+                    .filter_map(|m| m.from.as_ref())
+                    .map(|from| from.value.as_str()),
+            ),
+            _ => {}
+        }
+        for from in froms {
+            let by_number = from.parse::<usize>().ok().filter(|n| *n < dockerfile.stages.len());
+            named.extend(stage_anywhere(dockerfile, from).or(by_number));
+        }
+    }
+    named
 }
 
 /// An error without a rule name.

@@ -38,6 +38,11 @@ impl Component {
     }
 }
 
+/// Whether the value of a part is a digest that [`Component::masked`] put there.
+pub fn is_masked(value: &str) -> bool {
+    value.starts_with(MASK)
+}
+
 /// What the value of a masked part begins with.
 const MASK: &str = "blake3:";
 

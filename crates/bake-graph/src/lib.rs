@@ -15,7 +15,7 @@ mod graph;
 mod op;
 
 pub use address::without_credentials;
-pub use components::{Component, InputView, command_words};
+pub use components::{Component, InputView, command_words, is_masked};
 pub use graph::{BuildGraph, Origin, StepLabel, Vertex, VertexId};
 pub use op::{
     CacheMount, CacheSharing, CopyAction, ExecMount, ExecOp, FileAction, FileOp, GitSource, GitTimes, HttpSource,

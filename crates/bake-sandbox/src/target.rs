@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     /// How often the attacker is given the chance to swap at the right moment.
-    const ROUNDS: usize = 5000;
+    const ROUNDS: usize = 10_000;
 
     fn open_directory(path: &Path) -> OwnedFd {
         rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()

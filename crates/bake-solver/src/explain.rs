@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bake_graph::{BuildGraph, Component, Op, SourceOp, StepLabel, Vertex, VertexId, without_credentials};
+use bake_graph::{BuildGraph, Component, Op, SourceOp, StepLabel, Vertex, VertexId, is_masked, without_credentials};
 use bake_oci::{CacheKey, DefinitionDigest, Reference, TreeDigest};
 use serde::{Deserialize, Serialize};
 
@@ -516,7 +516,9 @@ fn compare<'a>(before: &'a [Component], now: &'a [Component]) -> Vec<Pair<'a>> {
     let mut pairs = Vec::new();
     for component in now {
         let from = old.get_mut(component.name.as_str()).and_then(std::collections::VecDeque::pop_front);
-        if from != Some(component.value.as_str()) {
+        // Of some parts the record holds a digest only.
+        let same = from.is_some_and(|from| Component::new(component.name.as_str(), from).says_the_same(component));
+        if !same {
             pairs.push(Pair { name: &component.name, from, to: Some(&component.value) });
         }
     }
@@ -531,7 +533,8 @@ fn compare<'a>(before: &'a [Component], now: &'a [Component]) -> Vec<Pair<'a>> {
 /// A difference of what the instruction says.
 fn of_definition(pair: &Pair<'_>, vertex: &Vertex) -> Difference {
     if let Some(variable) = pair.name.strip_prefix("env ") {
-        let shown = if is_secret_name(variable) { Shown::No } else { Shown::Yes };
+        let hidden = is_secret_name(variable) || [pair.from, pair.to].into_iter().flatten().any(is_masked);
+        let shown = if hidden { Shown::No } else { Shown::Yes };
         let change = pair.change(variable, shown);
         let is_arg = matches!(&vertex.op, Op::Exec(exec) if exec.build_args.iter().any(|name| name == variable));
         return if is_arg { Difference::BuildArg(change) } else { Difference::Variable(change) };
@@ -591,6 +594,21 @@ fn is_secret_name(name: &str) -> bool {
     ];
     let name = name.to_ascii_lowercase();
     name == "key" || name.ends_with("_key") || name.ends_with("_pat") || PARTS.iter().any(|part| name.contains(part))
+}
+
+/// A build argument of more bytes than this may be a credential, whatever it is called: versions and names are shorter.
+const ARGUMENT_BYTES_MAX: usize = 20;
+
+/// The parts of a key as they are recorded: of variables that may hold what nobody should see, a digest.
+pub(crate) fn kept(components: &[Component], op: &Op) -> Vec<Component> {
+    let arguments: &[String] = if let Op::Exec(exec) = op { &exec.build_args } else { &[] };
+    let confidential = |component: &Component| {
+        component.name.strip_prefix("env ").is_some_and(|variable| {
+            let is_argument = arguments.iter().any(|name| name == variable);
+            is_secret_name(variable) || (is_argument && component.value.len() > ARGUMENT_BYTES_MAX)
+        })
+    };
+    components.iter().map(|part| if confidential(part) { part.masked() } else { part.clone() }).collect()
 }
 
 /// Which files of a selection differ.

@@ -172,6 +172,7 @@ impl<'a> Context<'a> {
         let quick = step_key(vertex, &borrowed, &[]);
         let keys: Vec<CacheKey> = [Some(full.key), quick.map(|quick| quick.key)].into_iter().flatten().collect();
         let missed = Missed { graph: self.graph, id, key: &full, selections: &selections };
+        let components = crate::explain::kept(&full.components, &vertex.op);
         let recorded = |layer: &Layer| {
             if self.is_continued(vertex) {
                 return Ok(());
@@ -180,7 +181,7 @@ impl<'a> Context<'a> {
                 keys: &keys,
                 definition: vertex.definition,
                 description: vertex.label.to_string(),
-                components: &full.components,
+                components: &components,
                 notes: missed.notes(),
                 layer,
             };

@@ -199,7 +199,11 @@ impl LinuxWorker {
             Exit::Code(code) => Err(StepError {
                 kind: StepErrorKind::Exit(code),
                 message: format!("process {command:?} did not complete successfully: exit code: {code}"),
-                hints: if limited.is_empty() { exit_hints(code) } else { limited },
+                hints: if limited.is_empty() {
+                    exit_hints(code).into_iter().chain(device_hint(&command)).collect()
+                } else {
+                    limited
+                },
                 source: None,
             }),
             Exit::Signal(signal) => Err(StepError {
@@ -306,6 +310,20 @@ fn exit_hints(code: i32) -> Vec<String> {
     }
 }
 
+/// What to do where a step wanted to make a device, which the kernel allows to the machine's own root only.
+fn device_hint(command: &str) -> Option<String> {
+    let mut words = command.split(|character: char| character.is_whitespace() || "\"';&|()".contains(character));
+    let wants_device = words.any(|word| word.rsplit('/').next() == Some("mknod")) && {
+        let is_kind = |word: &str| matches!(word, "b" | "c" | "u");
+        words.any(is_kind)
+    };
+    wants_device.then(|| {
+        "a step never has the machine's root, so `mknod` makes no devices in it (FIFOs it does), and no `--allow` changes that; \
+         put the device into an archive and ADD that"
+            .to_owned()
+    })
+}
+
 /// What to do where a step is for a platform whose programs this machine cannot run by itself.
 fn foreign_platform(op: &ExecOp) -> Option<String> {
     let (wanted, host) = (Platform::parse(&op.platform).ok()?, Platform::host());
@@ -352,4 +370,19 @@ fn sandbox_failed(error: &SandboxError, op: &ExecOp) -> StepError {
         failed = failed.hint("`bake prune` frees space in the store");
     }
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::device_hint;
+
+    #[test]
+    fn who_makes_devices_is_told_what_to_do() {
+        for command in ["/bin/sh -c mknod /dev/x c 1 3", "mknod -m 666 x b 8 0", "sh -c 'set -e;/bin/mknod x u 1 2'"] {
+            assert!(device_hint(command).is_some(), "{command}");
+        }
+        for command in ["mknod pipe p", "gcc -c mknod.c", "echo b; c"] {
+            assert_eq!(device_hint(command), None, "{command}");
+        }
+    }
 }

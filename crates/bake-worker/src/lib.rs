@@ -13,6 +13,7 @@
 mod activity;
 mod archive;
 mod cache;
+mod cache_mounts;
 mod chmod;
 mod content;
 mod context;

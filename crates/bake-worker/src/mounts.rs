@@ -5,15 +5,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use bake_graph::{CacheMount, CacheSharing, ExecOp, MountKind};
+use bake_graph::{CacheMount, ExecOp, MountKind};
 use bake_oci::{ExpansionLimits, LayerReader};
 use bake_sandbox::{MountAccess, MountSource, SetIdFiles, StepMount};
 use bake_snapshot::{Active, Ownership, UnpackLimits};
 use bake_solver::{BuildEvent, Output, StepError, Task};
 use rustix::fs::{Mode, OFlags};
 
+use crate::cache_mounts::CacheMounts;
 use crate::copy::{CopyOptions, copy};
 use crate::destination::{Attributes, Destination};
 use crate::images::chain_of;
@@ -42,7 +42,7 @@ pub(crate) struct Prepared {
 #[expect(dead_code, reason = "held for their Drop")]
 enum Held {
     Snapshot(bake_store::ActiveSnapshot),
-    Cache(bake_store::CacheMount),
+    Caches(CacheMounts),
     Agent(ForwardedAgent),
 }
 
@@ -54,6 +54,7 @@ impl LinuxWorker {
         prepared: &mut Prepared,
     ) -> Result<(), StepError> {
         prepared.mounts.extend(self.shared_memory());
+        let caches = self.take_cache_mounts(op, task)?;
         let mut binds = std::collections::HashMap::new();
         for mount in &op.mounts {
             match &mount.kind {
@@ -63,7 +64,7 @@ impl LinuxWorker {
                     *number += 1;
                     self.bind(&mount.target, *input, position, source, *read_only, task, prepared)?;
                 }
-                MountKind::Cache(cache) => self.cache_mount(&mount.target, cache, task, prepared)?,
+                MountKind::Cache(cache) => self.cache_mount(&mount.target, cache, &caches, task, prepared)?,
                 MountKind::Tmpfs { size_bytes } => {
                     let source = MountSource::Tmpfs { size_bytes: *size_bytes, mode: TMPFS_MODE };
                     prepared.mounts.push(StepMount::read_write(mount.target.clone(), source));
@@ -96,6 +97,7 @@ impl LinuxWorker {
                 }
             }
         }
+        prepared.held.push(Held::Caches(caches));
         for secret in &op.secret_env {
             match self.options.secrets.get(&secret.id) {
                 Some(value) => {
@@ -212,40 +214,11 @@ impl LinuxWorker {
         &self,
         target: &str,
         cache: &CacheMount,
+        taken: &CacheMounts,
         task: &Task<'_>,
         prepared: &mut Prepared,
     ) -> Result<(), StepError> {
-        let sharing = match cache.sharing {
-            CacheSharing::Shared => bake_store::CacheSharing::Shared,
-            CacheSharing::Private => bake_store::CacheSharing::Private,
-            CacheSharing::Locked => bake_store::CacheSharing::Locked,
-        };
-        let id = cache_mount_id(cache, &task.inputs);
-        let fill = |directory: &Path| -> std::io::Result<()> {
-            if self.fill_from_import(directory, &id, task) {
-                return Ok(());
-            }
-            if let Some((input, path)) = &cache.from
-                && let Some(output) = task.inputs.get(*input)
-            {
-                // Owner and mode are those of what it is filled from.
-                return self.fill(directory, output, path, task).map_err(|error| std::io::Error::other(error.message));
-            }
-            chown(directory, Some(cache.uid), Some(cache.gid))
-                .or_else(|error| if cache.uid == 0 && cache.gid == 0 { Ok(()) } else { Err(error) })?;
-            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(cache.mode))
-        };
-        let mut waiting = None;
-        let mount = self
-            .options
-            .store
-            .cache_mount_while(&id, sharing, fill, || {
-                waiting.get_or_insert_with(|| self.activities.wait(task.id));
-                !self.cancelled.load(Ordering::SeqCst)
-            })
-            .map_err(|error| store_failed(&error))?
-            .ok_or_else(StepError::cancelled)?;
-        drop(waiting);
+        let mount = taken.of(&cache_mount_id(cache, &task.inputs))?;
         let directory = open_directory(mount.path(), "cannot open a cache mount")?;
         let tree = self.mapped_tree(&directory)?;
         prepared.mounts.push(StepMount {
@@ -254,8 +227,29 @@ impl LinuxWorker {
             access: if cache.read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
             set_id: SetIdFiles::Effective,
         });
-        prepared.held.push(Held::Cache(mount));
         Ok(())
+    }
+
+    /// Gives a new cache mount its first content, owner and mode.
+    pub(crate) fn fill_cache_mount(
+        &self,
+        directory: &Path,
+        id: &str,
+        cache: &CacheMount,
+        task: &Task<'_>,
+    ) -> std::io::Result<()> {
+        if self.fill_from_import(directory, id, task) {
+            return Ok(());
+        }
+        if let Some((input, path)) = &cache.from
+            && let Some(output) = task.inputs.get(*input)
+        {
+            // Owner and mode are those of what it is filled from.
+            return self.fill(directory, output, path, task).map_err(|error| std::io::Error::other(error.message));
+        }
+        chown(directory, Some(cache.uid), Some(cache.gid))
+            .or_else(|error| if cache.uid == 0 && cache.gid == 0 { Ok(()) } else { Err(error) })?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(cache.mode))
     }
 
     /// Fills a new cache mount with what it held where it was exported. A cache that cannot be had is only slow.

@@ -275,7 +275,7 @@ impl LinuxWorker {
     /// A layer that was remembered as `name` in `space`, if it is still there.
     pub(crate) fn recall_layer(&self, space: &str, name: &str) -> Result<Option<(Layer, Vec<u8>)>, StepError> {
         let store = &self.options.store;
-        let known = store.recall(space, name, Duration::MAX).map_err(|error| store_failed(&error))?;
+        let known = store.recall(space, &hidden(name), Duration::MAX).map_err(|error| store_failed(&error))?;
         let Some(known) = known else { return Ok(None) };
         let Ok(remembered) = serde_json::from_slice::<RememberedLayer>(&known.value) else { return Ok(None) };
         let there = store.snapshot(&remembered.layer.snapshot).map_err(|error| store_failed(&error))?.is_some();
@@ -285,7 +285,9 @@ impl LinuxWorker {
     /// Remembers something that holds a [`RememberedLayer`]'s fields. It is only a help, but a store that cannot take it is broken.
     pub(crate) fn remember_layer(&self, space: &str, name: &str, value: &impl Serialize) -> Result<(), StepError> {
         match serde_json::to_vec(value) {
-            Ok(bytes) => self.options.store.remember(space, name, &bytes).map_err(|error| store_failed(&error)),
+            Ok(bytes) => {
+                self.options.store.remember(space, &hidden(name), &bytes).map_err(|error| store_failed(&error))
+            }
             Err(_) => Ok(()),
         }
     }
@@ -441,6 +443,11 @@ fn empty_directory(store: &Store) -> Result<OwnedFd, StepError> {
 /// Opens a directory that the store made; `problem` is what the error says.
 pub(crate) fn open_directory(path: &Path, problem: &'static str) -> Result<OwnedFd, StepError> {
     crate::context::open(path).map_err(|error| StepError::environment(problem, error))
+}
+
+/// What the store is told of a name: an address can hold a password, or be a secret itself.
+fn hidden(name: &str) -> String {
+    bake_oci::Digest::of(name.as_bytes()).to_string()
 }
 
 /// What is remembered of anything that was fetched; there may be more beside it.

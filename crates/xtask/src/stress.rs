@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Flips,
     /// SIGINT at random times
     Interrupt,
+    /// A build of very many steps: what it and the machine hold must not grow
+    Leaks,
 }
 
 impl Kind {
@@ -32,6 +34,7 @@ impl Kind {
             Self::Parallel => "parallel",
             Self::Flips => "flips",
             Self::Interrupt => "interrupt",
+            Self::Leaks => "leaks",
         }
     }
 }
@@ -42,7 +45,7 @@ pub(crate) struct Options {
     /// Decides the places; without it, another one every time, which is printed
     #[arg(long)]
     seed: Option<u64>,
-    /// How many places (for `parallel`, builds of each process)
+    /// How many places (for `parallel`, builds of each process; for `leaks`, steps)
     #[arg(long)]
     count: Option<usize>,
     /// Try this program instead of a release build of the workspace

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 20] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
     ("crun", "crun"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 20] = [
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("pasta", "passt"),
+    ("perl", "perl-base"),
     ("podman", "podman"),
     ("python3", "python3"),
     ("runc", "runc"),

@@ -26,13 +26,16 @@ use crate::history::{ImagePlan, PlannedHistory};
 use crate::meta::{MetaResolver, ResolvedImage};
 use crate::outline::{Capture, Outline};
 use crate::plan::PlanOptions;
-use crate::stages::{error, find_target, name_of, reachable};
+use crate::stages::{error, find_target, name_of, needed_before, reachable};
 
 /// The search path of an image that sets none (BuildKit's default for Linux).
 pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The name of the main build context.
 pub const MAIN_CONTEXT: &str = "context";
+
+/// How many stages may be lowered inside each other, each for the one that needs it: a few kilobytes of stack each.
+const NESTED_STAGES_MAX: usize = 100;
 
 /// Everything that lowering one platform needs and makes.
 pub(crate) struct Lowering<'a> {
@@ -241,12 +244,35 @@ impl<'a> Lowering<'a> {
                 self.stage(index);
             }
         }
+        self.long_chain();
         self.stage(self.target);
         for index in 0..self.stages.len() {
             if matches!(self.stages[index], Progress::Untouched) {
                 self.check_unused_stage(&self.dockerfile.stages[index]);
             }
         }
+    }
+
+    /// Lowers what the target needs from the first stage on where that is a lot. A stage lowers those it needs when it comes
+    /// to them, and a file of thousands that each need the one before would use the stack up; from the first on, what
+    /// a stage needs is there already.
+    fn long_chain(&mut self) {
+        if self.dockerfile.stages.len() <= NESTED_STAGES_MAX {
+            return;
+        }
+        let expand = |stage: &Stage| self.expanded_base(stage);
+        let replaced = |stage: &Stage| name_of(stage).is_some_and(|name| self.is_named_context(&name));
+        let needed = needed_before(self.dockerfile, self.target, &expand, &replaced);
+        for index in needed {
+            self.stage(index);
+        }
+    }
+
+    /// The base of a stage, if its variables can be expanded.
+    fn expanded_base(&self, stage: &Stage) -> Option<String> {
+        let InstructionKind::From(from) = &self.dockerfile.instructions[stage.from].kind else { return None };
+        let expander = Expander::new(self.dockerfile.directives.escape);
+        expander.expand(&from.image.value, &|name| self.globals.get(name).map(str::to_owned)).ok().map(|e| e.text)
     }
 
     /// Evaluates the ARGs before the first FROM.
@@ -298,11 +324,7 @@ impl<'a> Lowering<'a> {
     /// Finds out about all base images at once, so that the round trips overlap. Failures are left to whoever needs the
     /// image in the end.
     fn resolve_images_ahead(&mut self) {
-        let expand = |stage: &Stage| {
-            let InstructionKind::From(from) = &self.dockerfile.instructions[stage.from].kind else { return None };
-            let expander = Expander::new(self.dockerfile.directives.escape);
-            expander.expand(&from.image.value, &|name| self.globals.get(name).map(str::to_owned)).ok().map(|e| e.text)
-        };
+        let expand = |stage: &Stage| self.expanded_base(stage);
         let mut wanted = BTreeSet::new();
         for index in reachable(self.dockerfile, self.target, &expand) {
             let stage = &self.dockerfile.stages[index];

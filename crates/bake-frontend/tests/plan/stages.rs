@@ -159,3 +159,16 @@ fn several_errors_are_told_together() {
     }
     assert_eq!(problems.len(), 4);
 }
+
+#[test]
+fn chains_of_very_many_stages_are_planned() {
+    use std::fmt::Write as _;
+    // The thread of a test has a stack of 2 MiB: a stage inside a stage inside a stage would not fit.
+    const STAGES: usize = 2_000;
+    let mut text = "FROM busybox AS s0\nRUN first\n".to_owned();
+    for number in 1..STAGES {
+        let base = if number % 2 == 0 { "busybox".to_owned() } else { format!("s{}", number - 1) };
+        let _ = write!(text, "FROM {base} AS s{number}\nRUN --mount=type=bind,from=s{},target=/m step\n", number - 1);
+    }
+    assert_eq!(runs(&planned(&text)).len(), STAGES);
+}

@@ -89,6 +89,7 @@ fn run_image(arguments: &RunArguments, host: &Host) -> Result<ExitCode, CommandE
 }
 
 /// Tells what somebody has to know of a command that is run for them.
+#[expect(clippy::needless_pass_by_value, reason = "notices are handed over")]
 pub(super) fn warn(message: String) {
     let warning = settings::colour().warning("warning:");
     let _ = std::io::stderr().write_all(format!("{warning} {message}\n").as_bytes());
@@ -135,13 +136,11 @@ fn image(arguments: &RunArguments, host: &Host) -> Result<StoredImage, CommandEr
             Err(error.hint(format!("`bake pull {}` fetches it from its registry", arguments.image)))
         }
         // What is no reference has no registry.
-        (PullPolicy::Missing, Err(error)) => match Reference::parse(&arguments.image) {
-            Err(_) => Err(error),
-            Ok(_) => {
-                fetch().map_err(|fetching| error.hint(format!("it cannot be fetched: {}", fetching.message())))?;
-                find()
-            }
-        },
+        (PullPolicy::Missing, Err(error)) if Reference::parse(&arguments.image).is_ok() => {
+            fetch().map_err(|fetching| error.hint(format!("it cannot be fetched: {}", fetching.message())))?;
+            find()
+        }
+        (PullPolicy::Missing, Err(error)) => Err(error),
     }
 }
 
