@@ -61,6 +61,6 @@ mod tests {
         let mut buffer = [0; 16];
         let length = rustix::io::read(&slave, &mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"typed\n");
-        assert!(number(&rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()).unwrap()).is_err());
+        assert!(number(rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()).unwrap()).is_err());
     }
 }
