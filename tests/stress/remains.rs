@@ -18,9 +18,10 @@ const CGROUP_DEPTH: usize = 3;
 const EMPTY: [&str; 4] = ["active", "ingest", "leases", "trash"];
 
 /// Everything else that is in a store.
-const LASTING: [&str; 11] = [
+const LASTING: [&str; 12] = [
     "blobs",
     "cache-mounts",
+    "failed",
     "file-hashes",
     "format",
     "index.sqlite",
@@ -100,6 +101,10 @@ pub(crate) fn leftovers(store: &Path) -> Vec<String> {
     let locks = names("locks").into_iter().filter(|name| !LOCKS.contains(&name.as_str()));
     let passing =
         EMPTY.iter().flat_map(|directory| names(directory).into_iter().map(move |name| format!("{directory}/{name}")));
+    // The root of a step that failed is kept on purpose, one that is not complete is not.
+    let unfinished =
+        names("failed").into_iter().filter(|name| !store.join("failed").join(name).join("kept.json").exists());
+    let passing = passing.chain(unfinished.map(|name| format!("failed/{name}")));
     in_root.chain(locks.map(|name| format!("locks/{name}"))).chain(passing).collect()
 }
 

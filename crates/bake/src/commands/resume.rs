@@ -1,6 +1,7 @@
 //! `bake resume`: goes on with a build where a step failed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use bake::cli::{Arguments, BuildArguments, Command, ResumeArguments};
 use bake::error::CommandError;
@@ -31,7 +32,7 @@ pub(crate) fn prepare(arguments: &ResumeArguments, host: &Host) -> Result<Resume
             .hint("start the build anew; `bake debug` still opens the failed step")
     })?;
     let build = build_arguments(arguments, &record, &typed)?;
-    std::env::set_current_dir(&typed.directory).map_err(|error| {
+    go_to(&typed.directory).map_err(|error| {
         CommandError::input(format!(
             "cannot go to `{}`, where the build was started: {error}",
             typed.directory.display()
@@ -53,6 +54,15 @@ pub(crate) fn prepare(arguments: &ResumeArguments, host: &Host) -> Result<Resume
     };
     let layers = record.layers.into_iter().collect();
     Ok(Resumed { request, continuation: Continuation { layers, step: Some(step) } })
+}
+
+/// Enters the directory that the paths of what was typed begin at.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is one thread yet, and every path of the build is meant from there"
+)]
+fn go_to(directory: &Path) -> std::io::Result<()> {
+    std::env::set_current_dir(directory)
 }
 
 /// What was typed then, with what is given again.

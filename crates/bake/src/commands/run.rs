@@ -136,11 +136,11 @@ fn image(arguments: &RunArguments, host: &Host) -> Result<StoredImage, CommandEr
             Err(error.hint(format!("`bake pull {}` fetches it from its registry", arguments.image)))
         }
         // What is no reference has no registry.
-        (PullPolicy::Missing, Err(error)) if Reference::parse(&arguments.image).is_ok() => {
+        (PullPolicy::Missing, Err(error)) if Reference::parse(&arguments.image).is_err() => Err(error),
+        (PullPolicy::Missing, Err(error)) => {
             fetch().map_err(|fetching| error.hint(format!("it cannot be fetched: {}", fetching.message())))?;
             find()
         }
-        (PullPolicy::Missing, Err(error)) => Err(error),
     }
 }
 

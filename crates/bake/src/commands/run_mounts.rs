@@ -173,7 +173,7 @@ mod tests {
         mount("type=tmpfs,target=/run,tmpfs-size=1m,tmpfs-mode=755", &mut mounts).unwrap();
         assert!(mounts.binds[0].read_only && mounts.binds[0].target == "/host");
         let expected = TmpfsMount { target: "/run".into(), size_bytes: Some(1 << 20), mode: 0o755, read_only: false };
-        assert_eq!(mounts.tmpfs, std::slice::from_ref(&expected));
+        assert_eq!(mounts.tmpfs.as_slice(), std::slice::from_ref(&expected));
         assert_eq!(tmpfs("/run:size=1m,mode=755,nosuid").unwrap(), expected);
         for wrong in [
             "type=volume,dst=/a",
