@@ -20,7 +20,7 @@ use crate::lock::{GcLock, open_lock_file, try_lock};
 use crate::snapshots::ActiveSnapshot;
 use crate::store::Store;
 
-/// The directory of the store that they are in; made with the first of them.
+/// The directory of the store that they are in. Stores of earlier versions get it with the first of them.
 pub(crate) const DIRECTORY: &str = "failed";
 /// The file whose presence says that the rest is complete.
 const NOTE: &str = "kept.json";

@@ -13,7 +13,7 @@
 //!   snapshots/ID/contents      hashes of its files, for layers of large copies
 //!   snapshots/ID/synced        exists once the layer directory is known to be on the disk
 //!   active/RANDOM/{fs,work,lock}  a layer directory being made; `lock` is held by its maker
-//!   failed/ID/{fs,lock,kept.json}  the root of a failed step; made with the first of them
+//!   failed/ID/{fs,lock,kept.json}  the root of a failed step
 //!   tags/HEX                   a tag, named by the SHA-256 of the reference: the same line of JSON twice
 //!   cache-mounts/HEX.N/{id,lock,ready,data}  cache mounts, named by the SHA-256 of their ID
 //!   file-hashes/HEX            remembered content hashes of one build context
@@ -53,13 +53,14 @@ const FORMAT_SIZE_MAX: u64 = 4096;
 pub(crate) const RESERVE_BYTES: u64 = 1 << 20;
 
 /// The directories of an empty store, parents first.
-const DIRECTORIES: [&str; 12] = [
+const DIRECTORIES: [&str; 13] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
     "ingest",
     "snapshots",
     "active",
+    "failed",
     "tags",
     "cache-mounts",
     "file-hashes",
