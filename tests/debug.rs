@@ -387,8 +387,11 @@ fn run_terminal(environment: &Environment) -> Outcome {
     typist.wait_for("got-word")?;
     check(!typist.is_cooked(), || "bake's own terminal edits lines too".into())?;
     // However it ends, the terminal is given back.
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", typist.child.id()));
-    let own = children.ok().and_then(|text| text.split_whitespace().next()?.parse().ok());
+    // `setsid` becomes the program, or where it could not, starts it.
+    let starter = typist.child.id();
+    let became = std::fs::read_to_string(format!("/proc/{starter}/comm")).is_ok_and(|name| name.trim() != "setsid");
+    let children = std::fs::read_to_string(format!("/proc/{starter}/task/{starter}/children"));
+    let own = children.ok().filter(|_| !became).and_then(|text| text.split_whitespace().next()?.parse().ok());
     let bake_process = own.or_else(|| i32::try_from(typist.child.id()).ok()).and_then(rustix::process::Pid::from_raw);
     let bake_process = bake_process.ok_or("a process has an ID")?;
     rustix::process::kill_process(bake_process, rustix::process::Signal::TERM).map_err(|error| error.to_string())?;

@@ -384,7 +384,7 @@ fn no_ports(environment: &Environment) -> Outcome {
     expect_failure(&finish(&mut run(&["-p", "80"]))?, 2, &["cannot be published", "8080:80"])?;
     scratch.write("config.toml", "[network]\npasta = \"/nowhere/pasta\"\n")?;
     let finished = finish(run(&["-p", "8080:80"]).env("BAKE_CONFIG", scratch.at("config.toml")))?;
-    expect_failure(&finished, 1, &["no network of its own", "`passt`"])
+    expect_failure(&finished, 125, &["no network of its own", "`passt`"])
 }
 
 fn names(environment: &Environment) -> Outcome {

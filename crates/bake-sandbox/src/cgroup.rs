@@ -331,6 +331,15 @@ fn start_time(pid: u32) -> Option<u64> {
     stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// Removes the cgroups that bake processes left which were killed, where this process makes its own.
+pub fn remove_left_cgroups() {
+    for controller in Controller::ALL {
+        if let Some(hierarchy) = hierarchies().with(controller) {
+            remove_leftovers(&hierarchy.place);
+        }
+    }
+}
+
 /// Removes what processes that are gone left in `place`, once per process and place.
 fn remove_leftovers(place: &Path) {
     static LOOKED: std::sync::Mutex<Vec<PathBuf>> = std::sync::Mutex::new(Vec::new());

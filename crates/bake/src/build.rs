@@ -356,8 +356,10 @@ fn violation(checks: &[&str]) -> CommandError {
     CommandError::build(format!("lint violation found for rules: {}", checks.join(", ")))
 }
 
-/// Deletes what the build threw away. That is nobody's concern but the disk's, so it cannot fail a build.
+/// Deletes what the build threw away, and what builds that were killed left behind. That is nobody's concern but the
+/// machine's, so it cannot fail a build.
 fn empty_trash(host: &Host) {
+    bake_sandbox::remove_left_cgroups();
     if let Err(error) = host.store.empty_trash() {
         tracing::debug!(%error, "could not empty the trash");
     }

@@ -208,7 +208,7 @@ mod tests {
             (&["build", "--provenance=mode=max", "."][..], "`--provenance` is not supported yet"),
             (&["build", "--sbom", "true", "."][..], "`--sbom` is not supported yet; only `--sbom=false` is"),
             (&["build", "--builder", "remote", "."][..], "`--builder` is not supported yet"),
-            (&["build", "-m", "1g", "."][..], "`--memory` is not supported yet"),
+            (&["build", "--security-opt", "label=off", "."][..], "`--security-opt` is not supported yet"),
             (&["build", "--print", "outline", "."][..], "`--print` is not supported yet"),
             (&["run", "-d", "alpine"][..], "`--detach` is not supported yet"),
         ] {
@@ -237,8 +237,8 @@ mod tests {
         else {
             panic!("not a run command")
         };
-        assert_eq!(run.image, "alpine");
-        assert_eq!(run.command, ["ls", "--rm", "-D"]);
+        assert_eq!(run.image(), "alpine");
+        assert_eq!(run.command(), ["ls", "--rm", "-D"]);
         assert_eq!(run.env[0], Assignment { name: "A".into(), value: Some("1".into()) });
     }
 

@@ -221,13 +221,10 @@ pub struct RunArguments {
     #[arg(short, long)]
     pub tty: bool,
 
-    /// A reference, image ID or digest.
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
-
-    /// The command and its arguments, instead of the image's.
-    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
+    /// A reference, image ID or digest, and what is run instead of the image's own command. Everything after the image belongs
+    /// to the command, also what looks like a flag of bake.
+    #[arg(value_names = ["IMAGE", "COMMAND"], required = true, num_args = 1.., trailing_var_arg = true)]
+    pub image_and_command: Vec<String>,
 
     /// The size of `/dev/shm`, for example `64m`.
     #[arg(long, value_name = "SIZE", value_parser = size_bytes, help_heading = "Limits")]
@@ -240,6 +237,18 @@ pub struct RunArguments {
     /// Flags that are known and refused.
     #[command(flatten)]
     pub unsupported: UnsupportedRunFlags,
+}
+
+impl RunArguments {
+    /// A reference, image ID or digest.
+    pub fn image(&self) -> &str {
+        self.image_and_command.first().map(String::as_str).unwrap_or_default()
+    }
+
+    /// The command and its arguments, instead of the image's.
+    pub fn command(&self) -> &[String] {
+        self.image_and_command.get(1..).unwrap_or_default()
+    }
 }
 
 /// When an image is fetched.

@@ -121,9 +121,9 @@ fn terminal(arguments: &RunArguments) -> Result<Terminal, CommandError> {
 fn image(arguments: &RunArguments, host: &Host) -> Result<StoredImage, CommandError> {
     let platform = arguments.platform.as_deref().map(Platform::parse).transpose();
     let platform = platform.map_err(|error| CommandError::usage(error.to_string()))?;
-    let find = || stored::find(&host.store, &arguments.image)?.for_platform(platform.as_ref());
+    let find = || stored::find(&host.store, arguments.image())?.for_platform(platform.as_ref());
     let fetch = || {
-        let (image, platform) = (arguments.image.clone(), arguments.platform.clone());
+        let (image, platform) = (arguments.image().to_owned(), arguments.platform.clone());
         pull::fetch(&PullArguments { platform, quiet: false, image }, host, settings::colour()).map(drop)
     };
     match (arguments.pull, find()) {
@@ -133,10 +133,10 @@ fn image(arguments: &RunArguments, host: &Host) -> Result<StoredImage, CommandEr
         }
         (_, Ok(image)) => Ok(image),
         (PullPolicy::Never, Err(error)) => {
-            Err(error.hint(format!("`bake pull {}` fetches it from its registry", arguments.image)))
+            Err(error.hint(format!("`bake pull {}` fetches it from its registry", arguments.image())))
         }
         // What is no reference has no registry.
-        (PullPolicy::Missing, Err(error)) if Reference::parse(&arguments.image).is_err() => Err(error),
+        (PullPolicy::Missing, Err(error)) if Reference::parse(arguments.image()).is_err() => Err(error),
         (PullPolicy::Missing, Err(error)) => {
             fetch().map_err(|fetching| error.hint(format!("it cannot be fetched: {}", fetching.message())))?;
             find()
@@ -275,13 +275,13 @@ fn command(arguments: &RunArguments, entrypoint: &[String], cmd: &[String]) -> R
         Some(program) => vec![program.clone()],
         None => entrypoint.to_vec(),
     };
-    if !arguments.command.is_empty() {
-        args.extend_from_slice(&arguments.command);
+    if !arguments.command().is_empty() {
+        args.extend_from_slice(arguments.command());
     } else if arguments.entrypoint.is_none() {
         args.extend_from_slice(cmd);
     }
     if args.is_empty() {
-        return Err(CommandError::usage(format!("the image `{}` has no command of its own", arguments.image))
+        return Err(CommandError::usage(format!("the image `{}` has no command of its own", arguments.image()))
             .hint("write the command after the image"));
     }
     Ok(args)
@@ -338,6 +338,7 @@ mod tests {
         assert_eq!(args(&["i", "test", "-v"]), ["/entry", "test", "-v"]);
         assert_eq!(args(&["--entrypoint", "sh", "i"]), ["sh"]);
         assert_eq!(args(&["--entrypoint", "sh", "i", "-c", "ls"]), ["sh", "-c", "ls"]);
+        assert_eq!(args(&["i", "-m", "1g", "--rm", "-x"]), ["/entry", "-m", "1g", "--rm", "-x"]);
         assert_eq!(args(&["--entrypoint", "", "i", "ls"]), ["ls"]);
         assert!(process(&arguments(&["--entrypoint", "", "i"]), &config(), Terminal::None).is_err());
         assert!(process(&arguments(&["i"]), &ImageConfig::default(), Terminal::None).is_err());
