@@ -157,7 +157,6 @@ impl StepCgroup {
             directory.controllers.push(controller);
             return Ok(());
         }
-        remove_leftovers(&place);
         let path = place.join(own_name());
         std::fs::create_dir(&path).map_err(|source| CgroupError::Directory { path: path.clone(), source })?;
         self.directories.push(Directory { path, version: hierarchy.version, controllers: vec![controller] });
@@ -331,7 +330,8 @@ fn start_time(pid: u32) -> Option<u64> {
     stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// Removes the cgroups that bake processes left which were killed, where this process makes its own.
+/// Removes the cgroups that bake processes left which were killed, where this process makes its own. Call it when the work
+/// is done: a moment after such a process was killed, what it ran may still be on its way out.
 pub fn remove_left_cgroups() {
     for controller in Controller::ALL {
         if let Some(hierarchy) = hierarchies().with(controller) {
@@ -340,16 +340,7 @@ pub fn remove_left_cgroups() {
     }
 }
 
-/// Removes what processes that are gone left in `place`, once per process and place.
 fn remove_leftovers(place: &Path) {
-    static LOOKED: std::sync::Mutex<Vec<PathBuf>> = std::sync::Mutex::new(Vec::new());
-    {
-        let mut looked = LOOKED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if looked.iter().any(|known| known == place) {
-            return;
-        }
-        looked.push(place.to_owned());
-    }
     let Ok(entries) = std::fs::read_dir(place) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_str().is_some_and(is_left_over) {

@@ -21,10 +21,6 @@ pub(crate) struct Resumed {
 }
 
 /// Finds the failed step and makes the request of its build again.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "there is only one thread yet, and what was typed means paths from there"
-)]
 pub(crate) fn prepare(arguments: &ResumeArguments, host: &Host) -> Result<Resumed, CommandError> {
     let Kept { root, record } = failure::find(&host.store, arguments.id.as_deref())?;
     let typed = record.build.clone().map_err(|reason| {
