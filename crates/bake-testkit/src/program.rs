@@ -63,6 +63,7 @@ pub fn start(command: &mut Command) -> io::Result<Running> {
 /// A port that was free may be somebody else's a moment later, so a server that ends is started again at another one.
 pub fn start_server(mut prepare: impl FnMut(SocketAddr) -> io::Result<Command>) -> io::Result<(Running, SocketAddr)> {
     let deadline = Instant::now() + TIME_LIMIT;
+    let mut said = String::new();
     for _ in 0..PORTS_MAX {
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let mut server = start(&mut prepare(address)?)?;
@@ -78,11 +79,9 @@ pub fn start_server(mut prepare: impl FnMut(SocketAddr) -> io::Result<Command>) 
             }
             std::thread::sleep(PAUSE);
         }
-        if let Err(said) = server.wait(TIME_LIMIT)?.success() {
-            eprintln!("a server that was to listen at {address} ended: {said}");
-        }
+        said = server.wait(TIME_LIMIT)?.success().err().unwrap_or_default();
     }
-    Err(io::Error::other(format!("a server ended at each of {PORTS_MAX} ports")))
+    Err(io::Error::other(format!("a server ended at each of {PORTS_MAX} ports: {said}")))
 }
 
 /// Whether somebody answers there. A connection from a port to itself, which loopback allows, is nobody.

@@ -1,6 +1,7 @@
 //! S3 as `moto_server` speaks it, with signatures and permissions checked.
 
 use std::process::Command;
+use std::time::Duration;
 
 use bake_cache::{Backend, S3Backend, S3Credentials, S3Options};
 use bake_registry::http::{Call, HttpClient, Payload};
