@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
+use bake_oci::layer::sparse::Fragment;
 use bake_oci::layer::whiteout::{self, Whiteout};
 use bake_oci::{Entry, EntryKind, LayerReader, Timestamp};
 use bake_sys::{AtFlags, Errno, Mode, OFlags, xattr};
@@ -112,7 +113,8 @@ pub fn unpack(
     let mut unpacker = Unpacker::new(into, format, limits)?;
     while let Some(mut read) = archive.next_entry().map_err(|source| SnapshotError::ReadLayer { source })? {
         let entry = std::mem::replace(&mut read.entry, Entry::new(Vec::new(), EntryKind::Directory, 0));
-        unpacker.apply(&entry, &mut read)?;
+        let pieces = read.take_sparse_map();
+        unpacker.apply_content(&entry, &mut Content { pieces: pieces.as_deref(), reader: &mut read })?;
     }
     unpacker.finish()
 }
@@ -198,6 +200,10 @@ impl Unpacker {
     /// [`SnapshotError::RefusedEntry`], [`SnapshotError::Limit`], [`SnapshotError::TooDeep`], [`SnapshotError::Io`].
     /// The directory is then to be thrown away.
     pub fn apply(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<()> {
+        self.apply_content(entry, &mut Content { pieces: None, reader: content })
+    }
+
+    fn apply_content(&mut self, entry: &Entry, content: &mut Content<'_>) -> Result<()> {
         self.result.entries += 1;
         if self.result.entries > self.limits.entries_max {
             return Err(SnapshotError::Limit { what: "entries", limit: self.limits.entries_max });
@@ -283,7 +289,13 @@ impl Unpacker {
         mark_root(self.root.as_fd(), true)
     }
 
-    fn apply_file(&mut self, parent: &Rc<Directory>, name: &[u8], entry: &Entry, content: &mut dyn Read) -> Result<()> {
+    fn apply_file(
+        &mut self,
+        parent: &Rc<Directory>,
+        name: &[u8],
+        entry: &Entry,
+        content: &mut Content<'_>,
+    ) -> Result<()> {
         let path = parent.join(name);
         match &entry.kind {
             EntryKind::Directory => return self.apply_directory(parent, name, entry),
@@ -582,31 +594,54 @@ impl Unpacker {
         Ok(directory)
     }
 
-    /// Copies exactly `size` bytes; pieces of zeros become holes.
-    fn write_content(&mut self, file: &mut File, size: u64, content: &mut dyn Read, path: &[u8]) -> Result<()> {
+    /// Writes a file of `size` bytes, without its holes.
+    fn write_content(&mut self, file: &mut File, size: u64, content: &mut Content<'_>, path: &[u8]) -> Result<()> {
         self.result.size_bytes = self.result.size_bytes.saturating_add(size);
         if self.result.size_bytes > self.limits.bytes_max {
             return Err(SnapshotError::Limit { what: "bytes of file content", limit: self.limits.bytes_max });
         }
-        let mut left = size;
-        let mut ends_with_hole = false;
-        while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let piece = self.buffer.get_mut(..wanted).unwrap_or_default();
-            content.read_exact(piece).at("read the content of", path)?;
-            ends_with_hole = wanted == BUFFER_BYTES && piece.iter().all(|byte| *byte == 0);
-            if ends_with_hole {
-                file.seek(SeekFrom::Current(BUFFER_BYTES_I64)).at("write", path)?;
-            } else {
-                file.write_all(piece).at("write", path)?;
+        let whole = [Fragment { offset: 0, length: size }];
+        let pieces = content.pieces.unwrap_or(&whole);
+        let mut written_to = 0;
+        for piece in pieces {
+            if piece.offset != written_to {
+                file.seek(SeekFrom::Start(piece.offset)).at("write", path)?;
             }
-            left -= wanted as u64;
+            let ends_with_hole = self.write_piece(file, piece.length, content.reader, path)?;
+            written_to = if ends_with_hole { u64::MAX } else { piece.offset + piece.length };
         }
-        if ends_with_hole {
+        if written_to != size {
             file.set_len(size).at("write", path)?;
         }
         Ok(())
     }
+
+    /// Copies exactly `length` bytes; parts of zeros become holes. Whether there is one at the end.
+    fn write_piece(&mut self, file: &mut File, length: u64, reader: &mut dyn Read, path: &[u8]) -> Result<bool> {
+        let mut left = length;
+        let mut ends_with_hole = false;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let part = self.buffer.get_mut(..wanted).unwrap_or_default();
+            reader.read_exact(part).at("read the content of", path)?;
+            ends_with_hole = wanted == BUFFER_BYTES && part.iter().all(|byte| *byte == 0);
+            if ends_with_hole {
+                file.seek(SeekFrom::Current(BUFFER_BYTES_I64)).at("write", path)?;
+            } else {
+                file.write_all(part).at("write", path)?;
+            }
+            left -= wanted as u64;
+        }
+        Ok(ends_with_hole)
+    }
+}
+
+/// The bytes of a file.
+struct Content<'a> {
+    /// Where in the file they go; `None` when they are all of it.
+    pieces: Option<&'a [Fragment]>,
+    /// The pieces, one after the other.
+    reader: &'a mut dyn Read,
 }
 
 fn attributes(entry: &Entry) -> Attributes<'_> {
