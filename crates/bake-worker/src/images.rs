@@ -240,7 +240,7 @@ impl Images {
         let bytes = read_limited(&path, MANIFEST_BYTES_MAX)?;
         let shown = directory.display().to_string();
         let invalid = |problem: String| ImageError::Invalid { reference: shown.clone(), problem };
-        let document = Document::parse(&bytes, None).map_err(|problem| invalid(problem.to_string()))?;
+        let document = Document::parse(&bytes, None).map_err(|problem| invalid(chain_of(&problem)))?;
         let Document::Index(index) = document else { return Err(invalid("its index.json is no index".into())) };
         let named = |descriptor: &bake_oci::manifest::Descriptor| {
             let annotations = descriptor.annotations().clone().unwrap_or_default();
@@ -257,15 +257,15 @@ impl Images {
             None => match manifests.as_slice() {
                 [only] if name.is_none_or(|name| name == "latest") => only,
                 _ if name.is_none_or(|name| name == "latest") => {
-                    select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?
+                    select_manifest(&index, platform).map_err(|problem| invalid(chain_of(&problem)))?
                 }
                 _ => return Err(invalid(format!("it has no image called `{}`", name.unwrap_or("latest")))),
             },
         };
-        let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
+        let digest = descriptor_digest(chosen).map_err(|problem| invalid(chain_of(&problem)))?;
         let origin = ImageOrigin::Layout { name: context.to_owned() };
         let bytes = self.layout_blob(directory, &digest, MANIFEST_BYTES_MAX)?;
-        let document = Document::parse(&bytes, None).map_err(|problem| invalid(problem.to_string()))?;
+        let document = Document::parse(&bytes, None).map_err(|problem| invalid(chain_of(&problem)))?;
         let reference = Reference::parse(context)
             .or_else(|_| Reference::parse("oci-layout"))
             .map_err(|e| invalid(e.to_string()))?;
@@ -297,9 +297,9 @@ impl Images {
         let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
         let stored = |digest: &Digest| self.store_blob(digest, MANIFEST_BYTES_MAX, reference);
         let (manifest, digest) = manifest_for(reference, platform, document, digest, stored)?;
-        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(problem.to_string()))?;
+        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(chain_of(&problem)))?;
         let bytes = self.store_blob(&config, CONFIG_BYTES_MAX, reference)?;
-        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(problem.to_string()))?;
+        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(chain_of(&problem)))?;
         if !platform.matches(&config.platform()) {
             return Ok(None);
         }
@@ -327,7 +327,7 @@ impl Images {
         };
         let (manifest, digest) = manifest_for(reference, platform, document, digest, bring)?;
         let config = manifest.config();
-        let config_digest = descriptor_digest(config).map_err(|problem| invalid(problem.to_string()))?;
+        let config_digest = descriptor_digest(config).map_err(|problem| invalid(chain_of(&problem)))?;
         let bytes = match self.store.read_small_blob(&config_digest, CONFIG_BYTES_MAX)? {
             Some(bytes) => bytes,
             None => match &origin {
@@ -342,7 +342,7 @@ impl Images {
                 ImageOrigin::Store => self.store_blob(&config_digest, CONFIG_BYTES_MAX, reference)?,
             },
         };
-        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(problem.to_string()))?;
+        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(chain_of(&problem)))?;
         Ok(PinnedImage { reference: pinned(reference, &digest), manifest: digest, origin, config })
     }
 
@@ -354,21 +354,21 @@ impl Images {
     /// The layers of a pinned image. Nothing is fetched but the manifest and the config, which pinning brought.
     pub fn layers(&self, image: &ImageSource) -> Result<Vec<Arc<Layer>>, ImageError> {
         let invalid = |problem: String| ImageError::Invalid { reference: image.reference.clone(), problem };
-        let reference = Reference::parse(&image.reference).map_err(|problem| invalid(problem.to_string()))?;
+        let reference = Reference::parse(&image.reference).map_err(|problem| invalid(chain_of(&problem)))?;
         let bytes = self.store_blob(&image.manifest, MANIFEST_BYTES_MAX, &reference)?;
         let Document::Manifest(manifest) = parse_document(&reference, &bytes)? else {
             return Err(invalid("an index stands where a manifest is expected".into()));
         };
-        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(problem.to_string()))?;
+        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(chain_of(&problem)))?;
         let config = ImageConfig::parse(&self.store_blob(&config, CONFIG_BYTES_MAX, &reference)?)
-            .map_err(|problem| invalid(problem.to_string()))?;
+            .map_err(|problem| invalid(chain_of(&problem)))?;
         if config.rootfs.diff_ids.len() != manifest.layers().len() {
             let (ids, layers) = (config.rootfs.diff_ids.len(), manifest.layers().len());
             return Err(invalid(format!("its config has {ids} diff IDs, but its manifest {layers} layers")));
         }
         let mut layers = Vec::with_capacity(manifest.layers().len());
         for (descriptor, diff_id) in manifest.layers().iter().zip(&config.rootfs.diff_ids) {
-            let digest = descriptor_digest(descriptor).map_err(|problem| invalid(problem.to_string()))?;
+            let digest = descriptor_digest(descriptor).map_err(|problem| invalid(chain_of(&problem)))?;
             self.origins
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -397,7 +397,7 @@ impl Images {
     fn copy_from_layout(&self, name: &str, blob: &LayerBlob) -> Result<(), ImageError> {
         let directory = self.layout(name)?;
         let path = directory.join("blobs").join(blob.digest.algorithm().name()).join(blob.digest.hex());
-        let file = File::open(&path).map_err(|source| ImageError::Layout { path, source })?;
+        let file = open_file(&path).map_err(|source| ImageError::Layout { path, source })?;
         self.store.put_blob(Some(&blob.digest), &mut file.take(blob.size + 1))?;
         Ok(())
     }
@@ -687,8 +687,8 @@ fn manifest_for(
         Document::Index(index) => index,
     };
     let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
-    let chosen = select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?;
-    let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
+    let chosen = select_manifest(&index, platform).map_err(|problem| invalid(chain_of(&problem)))?;
+    let digest = descriptor_digest(chosen).map_err(|problem| invalid(chain_of(&problem)))?;
     match parse_document(reference, &read(&digest)?)? {
         Document::Manifest(manifest) => Ok((manifest, digest)),
         Document::Index(_) => Err(invalid("an index stands where a manifest is expected".into())),
@@ -697,7 +697,7 @@ fn manifest_for(
 
 fn parse_document(reference: &Reference, bytes: &[u8]) -> Result<Document, ImageError> {
     Document::parse(bytes, None)
-        .map_err(|problem| ImageError::Invalid { reference: reference.familiar(), problem: problem.to_string() })
+        .map_err(|problem| ImageError::Invalid { reference: reference.familiar(), problem: chain_of(&problem) })
 }
 
 /// The identity of an image's layer for cache keys. The archive says what it holds, so nothing has to be unpacked for it.
@@ -732,11 +732,20 @@ pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
 fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, ImageError> {
     let failed = |source| ImageError::Layout { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    open_file(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
         return Err(failed(std::io::Error::other(format!("it is larger than {limit} bytes"))));
     }
     Ok(bytes)
+}
+
+/// Opens a file of a layout, also behind links: its digest says whether it is the right one. Anything else that might keep
+/// a reader waiting, or never end, is an error.
+fn open_file(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let not_blocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(not_blocking).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
 }
 
 /// Digests what is read through it, until that is cancelled.
