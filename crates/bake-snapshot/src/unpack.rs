@@ -24,6 +24,7 @@ use crate::commit::{make_whiteout, mark_root};
 use crate::content::BUFFER_BYTES;
 use crate::error::{At, Result, SnapshotError, display};
 use crate::format::LayerFormat;
+use crate::layer_digest::Contents;
 use crate::node::{Kind, NodeReader, from_status, stat};
 use crate::ownership::{Attributes, DeviceKind, create_file, make_device, pin, set_mtime};
 use crate::stack::{LINKS_MAX, components, default_directory};
@@ -93,6 +94,9 @@ pub struct Unpacked {
     pub size_bytes: u64,
     /// Owners and attributes that could not be kept, see [`crate::Ownership::Recorded`].
     pub lost_attributes: u64,
+    /// Hashes of the content of regular files, taken while they were written. Files with several names may be here under
+    /// any of them.
+    pub contents: Contents,
     /// What [`crate::complete`] has to do before the layer is mounted.
     pub pending: Pending,
 }
@@ -303,9 +307,10 @@ impl Unpacker {
             EntryKind::File { size } => {
                 let file = self.replace(parent, name, &path, |directory| create_file(directory, name))?;
                 let mut file = File::from(file);
-                self.write_content(&mut file, *size, content, &path)?;
+                let blake3 = self.write_content(&mut file, *size, content, &path)?;
                 let attributes = attributes(entry);
                 self.result.lost_attributes += attributes.apply(self.format, file.as_fd(), Kind::File, &path)?;
+                self.result.contents.insert(path, blake3);
                 return Ok(());
             }
             EntryKind::Symlink { target } => {
@@ -470,12 +475,14 @@ impl Unpacker {
             self.open.clear();
         }
         if kind != Kind::Directory {
+            self.result.contents.remove(path);
             return rustix::fs::unlinkat(parent.as_fd(), name, AtFlags::empty()).at("replace", path);
         }
         let below = [path, b"/"].concat();
         self.implicit.retain(|directory| directory != path && !directory.starts_with(&below));
         self.opaque.retain(|directory| directory != path && !directory.starts_with(&below));
         self.times.retain(|directory, _| directory != path && !directory.starts_with(&below));
+        self.result.contents.retain(|file, _| !file.starts_with(&below));
         self.links.retain(|link| !link.path.starts_with(&below));
         remove_tree(parent.as_fd(), name, path)
     }
@@ -594,36 +601,55 @@ impl Unpacker {
         Ok(directory)
     }
 
-    /// Writes a file of `size` bytes, without its holes.
-    fn write_content(&mut self, file: &mut File, size: u64, content: &mut Content<'_>, path: &[u8]) -> Result<()> {
+    /// Writes a file of `size` bytes, without its holes; gives the hash of all of it.
+    fn write_content(
+        &mut self,
+        file: &mut File,
+        size: u64,
+        content: &mut Content<'_>,
+        path: &[u8],
+    ) -> Result<[u8; 32]> {
         self.result.size_bytes = self.result.size_bytes.saturating_add(size);
         if self.result.size_bytes > self.limits.bytes_max {
             return Err(SnapshotError::Limit { what: "bytes of file content", limit: self.limits.bytes_max });
         }
         let whole = [Fragment { offset: 0, length: size }];
         let pieces = content.pieces.unwrap_or(&whole);
+        let mut hasher = blake3::Hasher::new();
         let mut written_to = 0;
+        let mut hashed_to = 0;
         for piece in pieces {
             if piece.offset != written_to {
                 file.seek(SeekFrom::Start(piece.offset)).at("write", path)?;
             }
-            let ends_with_hole = self.write_piece(file, piece.length, content.reader, path)?;
-            written_to = if ends_with_hole { u64::MAX } else { piece.offset + piece.length };
+            hash_zeros(&mut hasher, piece.offset - hashed_to);
+            let ends_with_hole = self.write_piece(file, piece.length, content.reader, &mut hasher, path)?;
+            hashed_to = piece.offset + piece.length;
+            written_to = if ends_with_hole { u64::MAX } else { hashed_to };
         }
+        hash_zeros(&mut hasher, size - hashed_to);
         if written_to != size {
             file.set_len(size).at("write", path)?;
         }
-        Ok(())
+        Ok(*hasher.finalize().as_bytes())
     }
 
     /// Copies exactly `length` bytes; parts of zeros become holes. Whether there is one at the end.
-    fn write_piece(&mut self, file: &mut File, length: u64, reader: &mut dyn Read, path: &[u8]) -> Result<bool> {
+    fn write_piece(
+        &mut self,
+        file: &mut File,
+        length: u64,
+        reader: &mut dyn Read,
+        hasher: &mut blake3::Hasher,
+        path: &[u8],
+    ) -> Result<bool> {
         let mut left = length;
         let mut ends_with_hole = false;
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             let part = self.buffer.get_mut(..wanted).unwrap_or_default();
             reader.read_exact(part).at("read the content of", path)?;
+            hasher.update(part);
             ends_with_hole = wanted == BUFFER_BYTES && part.iter().all(|byte| *byte == 0);
             if ends_with_hole {
                 file.seek(SeekFrom::Current(BUFFER_BYTES_I64)).at("write", path)?;
@@ -633,6 +659,16 @@ impl Unpacker {
             left -= wanted as u64;
         }
         Ok(ends_with_hole)
+    }
+}
+
+/// Adds a hole to the hash of a file.
+fn hash_zeros(hasher: &mut blake3::Hasher, mut count: u64) {
+    static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
+    while count > 0 {
+        let part = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+        hasher.update(ZEROS.get(..part).unwrap_or_default());
+        count -= part as u64;
     }
 }
 
