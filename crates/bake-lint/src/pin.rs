@@ -3,7 +3,7 @@
 use bake_dockerfile::instruction::{Instruction, InstructionKind, Word};
 use bake_dockerfile::{Dockerfile, Span};
 
-use crate::context::{Base, FromReference, Located, LintContext, from_words};
+use crate::context::{Base, FromReference, LintContext, Located, from_words};
 use crate::finding::TextEdit;
 use crate::image::ImageName;
 use crate::options::LintOptions;
@@ -253,14 +253,20 @@ mod tests {
             ("FROM debian\n", "FROM debian:latest@sha256:0123\n"),
             ("FROM debian:12 AS a\nFROM a\n", "FROM debian:12@sha256:0123 AS a\nFROM a\n"),
             ("FROM h:5000/a/b\r\nRUN x\r\n", "FROM h:5000/a/b:latest@sha256:0123\r\nRUN x\r\n"),
-            ("from --platform=linux/amd64 \\\n  # why\n  a:1\n", "from --platform=linux/amd64 \\\n  # why\n  a:1@sha256:0123\n"),
+            (
+                "from --platform=linux/amd64 \\\n  # why\n  a:1\n",
+                "from --platform=linux/amd64 \\\n  # why\n  a:1@sha256:0123\n",
+            ),
             ("FROM scratch\nCOPY --from=a:1 /x /\n", "FROM scratch\nCOPY --from=a:1@sha256:0123 /x /\n"),
             (
                 "FROM a:1@sha256:9\nRUN --mount=type=bind,from=b,target=/b --mount=from=0,target=/c true\n",
                 "FROM a:1@sha256:9\nRUN --mount=type=bind,from=b:latest@sha256:0123,target=/b --mount=from=0,target=/c true\n",
             ),
             ("FROM scratch\nONBUILD COPY --from=a:1 / /\n", "FROM scratch\nONBUILD COPY --from=a:1@sha256:0123 / /\n"),
-            ("FROM scratch\nRUN <<E\nFROM debian\nE\nCOPY --from=b / /", "FROM scratch\nRUN <<E\nFROM debian\nE\nCOPY --from=b:latest@sha256:0123 / /"),
+            (
+                "FROM scratch\nRUN <<E\nFROM debian\nE\nCOPY --from=b / /",
+                "FROM scratch\nRUN <<E\nFROM debian\nE\nCOPY --from=b:latest@sha256:0123 / /",
+            ),
         ] {
             assert_eq!(pinned(before), after);
             assert_eq!(pinned(after), after, "pinning twice changes nothing");

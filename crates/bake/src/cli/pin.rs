@@ -11,7 +11,7 @@ use clap::Args;
         bake pin --diff services/*/Dockerfile\n  \
         bake pin --update\n  \
         bake pin --check\n\n\
-        Exit codes: 0 every image has a digest, 1 some have none, 2 a file could not be read.")]
+        Exit codes: 0 every image has its digest, 1 some have none, 2 a file could not be read.")]
 pub struct PinArguments {
     /// The Dockerfiles; `-` for standard input. Without any, `Dockerfile` in the current directory.
     #[arg(value_name = "FILE")]

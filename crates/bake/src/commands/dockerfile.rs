@@ -61,8 +61,7 @@ pub(super) fn write(path: &Path, before: &str, after: &str) -> Result<(), Comman
     if before == after {
         return Ok(());
     }
-    let cannot =
-        |error: std::io::Error| CommandError::input(format!("cannot write `{}`: {error}", path.display()));
+    let cannot = |error: std::io::Error| CommandError::input(format!("cannot write `{}`: {error}", path.display()));
     // A link stays a link: what it leads to is replaced.
     let target = std::fs::canonicalize(path).map_err(cannot)?;
     let permissions = std::fs::metadata(&target).map_err(cannot)?.permissions();

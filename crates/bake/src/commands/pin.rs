@@ -48,7 +48,8 @@ pub(crate) fn run(arguments: &PinArguments, colour: Colour) -> Result<ExitCode, 
         report(file, &problems, colour);
     }
     outcome.summarise(arguments);
-    let unfinished = outcome.unpinned > 0 || (arguments.diff || arguments.check) && outcome.changed > 0;
+    let unfinished =
+        outcome.unpinned > 0 || outcome.not_renewed > 0 || (arguments.diff || arguments.check) && outcome.changed > 0;
     Ok(if unfinished { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -104,6 +105,8 @@ struct Outcome {
     changed: usize,
     /// Those that have none.
     unpinned: usize,
+    /// Those that keep an old digest, since nobody tells a newer one.
+    not_renewed: usize,
 }
 
 /// The text of a file with digests, and what is to be said of it.
@@ -134,7 +137,7 @@ fn pinned(
                 }
             }
             (Some(Err(problem)), _) if reference.is_pinned() => {
-                outcome.kept += 1;
+                outcome.not_renewed += 1;
                 format!("the digest of `{}` is not renewed: {problem}", reference.name)
             }
             (Some(Err(problem)), _) => {
@@ -156,7 +159,8 @@ fn pinned(
         };
         let mut diagnostic = Diagnostic::warning(Code("unpinned"), reference.span, problem);
         if asked.is_none() && reference.place.is_err() {
-            diagnostic = diagnostic.with_help("write the image as one plain word, or its digest by hand: NAME:TAG@sha256:...");
+            diagnostic =
+                diagnostic.with_help("write the image as one plain word, or its digest by hand: NAME:TAG@sha256:...");
         }
         problems.push(diagnostic);
     }
@@ -172,7 +176,8 @@ fn report(file: &File, problems: &[Diagnostic], colour: Colour) {
 
 impl Outcome {
     fn summarise(&self, arguments: &PinArguments) {
-        let images = |count: usize| format!("{count} image{}", if count == 1 { "" } else { "s" });
+        let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        let images = |count: usize| counted(count, "image");
         if self.changed > 0 {
             let done = if arguments.diff || arguments.check { "would be pinned" } else { "pinned" };
             say(&format!("{} {done}", images(self.changed)));
@@ -181,7 +186,10 @@ impl Outcome {
             let hint = if arguments.check && !arguments.update { "; `bake pin` looks digests up" } else { "" };
             say(&format!("{} without a digest{hint}", images(self.unpinned)));
         }
-        if self.changed == 0 && self.unpinned == 0 {
+        if self.not_renewed > 0 {
+            say(&format!("{} not renewed", counted(self.not_renewed, "digest")));
+        }
+        if self.changed + self.unpinned + self.not_renewed == 0 {
             say(&format!("{}, nothing to pin", images(self.kept)));
         }
     }
@@ -225,13 +233,16 @@ mod tests {
         ]);
         let mut outcome = Outcome::default();
         let (text, problems) = pinned(&file, &digests, &arguments(&[]), &mut outcome);
-        assert_eq!(text, "FROM a:1@sha256:9\nCOPY --from=b:1@sha256:6 / /\nCOPY --from=\"c\" / /\nCOPY --from=e:1 / /\n");
-        assert_eq!(outcome, Outcome { kept: 1, changed: 1, unpinned: 2 });
+        assert_eq!(
+            text,
+            "FROM a:1@sha256:9\nCOPY --from=b:1@sha256:6 / /\nCOPY --from=\"c\" / /\nCOPY --from=e:1 / /\n"
+        );
+        assert_eq!(outcome, Outcome { kept: 1, changed: 1, unpinned: 2, not_renewed: 0 });
         assert_eq!(problems.len(), 2);
         let mut outcome = Outcome::default();
         let (text, _) = pinned(&file, &digests, &arguments(&["--update"]), &mut outcome);
         assert!(text.starts_with("FROM a:1@sha256:7\n"), "{text}");
-        assert_eq!(outcome, Outcome { kept: 0, changed: 2, unpinned: 2 });
+        assert_eq!(outcome, Outcome { kept: 0, changed: 2, unpinned: 2, not_renewed: 0 });
         let (_, problems) = pinned(&file, &digests, &arguments(&["--update", "--check"]), &mut Outcome::default());
         assert!(problems[0].message.contains("means `sha256:7` now"), "{problems:?}");
     }
