@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod build;
 mod call;
 mod failure;
+mod format;
 mod image;
 mod limits;
 mod lint;
@@ -22,9 +23,10 @@ mod why;
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
+pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
-    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
+    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, SaveFormat, TagArguments,
 };
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
