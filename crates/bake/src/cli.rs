@@ -26,7 +26,7 @@ pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArgumen
 pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
-    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, SaveFormat, TagArguments,
+    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};

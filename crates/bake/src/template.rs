@@ -48,6 +48,16 @@ pub struct Template {
     nodes: Vec<parse::Node>,
 }
 
+/// What templates may ask for although it is not there.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Absent<'a> {
+    /// Fields that may be missing.
+    pub optional: &'a [&'a str],
+    /// How some fields print that are missing or `null`, as Go prints an empty list (`[]`) or map (`map[]`) of the type
+    /// that the field has there. All others print as `<no value>`.
+    pub printed: &'a [(&'a str, &'a str)],
+}
+
 /// A problem at a byte of the source.
 #[derive(Debug, Clone, PartialEq)]
 struct Fault {
@@ -81,11 +91,11 @@ impl Template {
         Ok(Self { source: source.to_owned(), nodes })
     }
 
-    /// Evaluates the template with `.` being `value`. Fields named in `optional` may be absent.
+    /// Evaluates the template with `.` being `value`.
     ///
     /// The output is at most 64 MiB.
-    pub fn render(&self, value: &Value, optional: &[&str]) -> Result<String, TemplateError> {
-        evaluate::render(&self.nodes, value, optional).map_err(|fault| fault.place(&self.source))
+    pub fn render(&self, value: &Value, absent: &Absent<'_>) -> Result<String, TemplateError> {
+        evaluate::render(&self.nodes, value, absent).map_err(|fault| fault.place(&self.source))
     }
 }
 

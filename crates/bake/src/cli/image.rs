@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::format::{row_format, template, RowFormat};
+use super::format::{RowFormat, row_format, template};
 use super::limits::LimitArguments;
 use super::run_network::RunNetworkArguments;
 use super::unsupported::UnsupportedRunFlags;
@@ -129,7 +129,9 @@ pub struct TagArguments {
 
 /// Arguments of `bake rmi`.
 #[derive(Debug, Args)]
-#[command(after_help = "A name is removed; with the last one, the image. Layers that the build cache needs stay until `bake prune`.")]
+#[command(
+    after_help = "A name is removed; with the last one, the image. Layers that the build cache needs stay until `bake prune`."
+)]
 pub struct RemoveImageArguments {
     /// Remove also images with several names, and do not mind those that are not there.
     #[arg(short, long)]
@@ -147,10 +149,6 @@ pub struct RemoveImageArguments {
 /// Arguments of `bake pull`.
 #[derive(Debug, Args)]
 pub struct PullArguments {
-    /// Fetch all tags of the repository.
-    #[arg(short, long)]
-    pub all_tags: bool,
-
     /// The platform whose image is fetched. Without it, that of this machine.
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
@@ -167,14 +165,6 @@ pub struct PullArguments {
 /// Arguments of `bake push`.
 #[derive(Debug, Args)]
 pub struct PushArguments {
-    /// Push all tags that the repository has here.
-    #[arg(short, long)]
-    pub all_tags: bool,
-
-    /// Push only the image for this platform, of an image with several.
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
-
     /// Show no progress.
     #[arg(short, long)]
     pub quiet: bool,
@@ -317,35 +307,13 @@ pub enum PullPolicy {
     Never,
 }
 
-/// What `bake save` writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SaveFormat {
-    /// For `docker load` and everything that reads OCI layouts.
-    #[value(alias = "docker-archive")]
-    Docker,
-    /// An OCI layout in an archive.
-    #[value(alias = "oci-archive")]
-    Oci,
-    /// An OCI layout in a directory.
-    OciDir,
-}
-
 /// Arguments of `bake save`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bake save -o myapp.tar myapp:1.0\n  bake save myapp:1.0 alpine | zstd > images.tar.zst\n  \
-        bake save --format oci-dir -o layout myapp:1.0")]
+#[command(after_help = "Example:\n  bake save -o myapp.tar myapp:1.0")]
 pub struct SaveArguments {
-    /// Write to this file (or directory) instead of standard output.
+    /// Write to this file instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-
-    /// What is written.
-    #[arg(long, value_name = "FORMAT", default_value = "docker")]
-    pub format: SaveFormat,
-
-    /// Write only the image for this platform, of images with several.
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
 
     /// References, image IDs or digests.
     #[arg(value_name = "IMAGE", required = true)]
@@ -354,16 +322,10 @@ pub struct SaveArguments {
 
 /// Arguments of `bake load`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bake load -i myapp.tar\n  zcat myapp.tar.gz | bake load\n  bake load -i layout/")]
 pub struct LoadArguments {
-    /// Read this file instead of standard input: a docker archive or an OCI layout in a tar, compressed by gzip or zstd
-    /// or not; or the directory of an OCI layout.
+    /// Read this file instead of standard input: a docker archive or an OCI layout in a tar, compressed or not.
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-
-    /// Load only the image for this platform, of images with several.
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
 
     /// Show no progress.
     #[arg(short, long)]

@@ -25,11 +25,7 @@ pub(super) struct ImageFilter {
 
 impl ImageFilter {
     /// The filter of a command line. Images that filters name must be in the store.
-    pub(super) fn new(
-        repository: Option<&str>,
-        filters: &[Assignment],
-        store: &Store,
-    ) -> Result<Self, CommandError> {
+    pub(super) fn new(repository: Option<&str>, filters: &[Assignment], store: &Store) -> Result<Self, CommandError> {
         let mut filter = Self::default();
         filter.references.extend(repository.map(str::to_owned));
         for Assignment { name, value } in filters {

@@ -129,7 +129,8 @@ impl SharedLayers {
     fn of(images: &[StoredImage]) -> Self {
         let mut users = HashMap::new();
         for platform in images.iter().flat_map(|image| &image.platforms) {
-            let layers: HashSet<&str> = platform.layers.iter().map(|layer| layer.descriptor.digest().as_ref()).collect();
+            let layers: HashSet<&str> =
+                platform.layers.iter().map(|layer| layer.descriptor.digest().as_ref()).collect();
             for layer in layers {
                 *users.entry(layer.to_owned()).or_insert(0) += 1;
             }

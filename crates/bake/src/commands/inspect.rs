@@ -2,6 +2,7 @@
 
 use bake::cli::InspectArguments;
 use bake::error::CommandError;
+use bake::template::Absent;
 use bake_oci::{Reference, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -9,11 +10,46 @@ use super::stored::{self, StoredImage};
 use super::{age, listing, transfer};
 use crate::wiring::{Host, store_failed};
 
-/// Fields that only some images have. Templates may ask for them anywhere.
+/// Fields that only some images have: templates may ask for them anywhere. The others print as docker prints them, whose
+/// fields have types.
+const ABSENT: Absent<'static> = Absent {
+    optional: OPTIONAL,
+    printed: &[
+        ("Cmd", "[]"),
+        ("Entrypoint", "[]"),
+        ("Env", "[]"),
+        ("ExposedPorts", "map[]"),
+        ("Healthcheck", "<nil>"),
+        ("Labels", "map[]"),
+        ("OnBuild", "[]"),
+        ("Shell", "[]"),
+        ("StopSignal", ""),
+        ("Variant", ""),
+        ("Volumes", "map[]"),
+    ],
+};
+
 const OPTIONAL: &[&str] = &[
-    "Annotations", "ArgsEscaped", "ArtifactType", "ExposedPorts", "Healthcheck", "Interval", "MacAddress", "OnBuild",
-    "OsVersion", "Platform", "Platforms", "Retries", "Shell", "StartInterval", "StartPeriod", "StopSignal", "StopTimeout",
-    "Subject", "Timeout", "Variant",
+    "Annotations",
+    "ArgsEscaped",
+    "ArtifactType",
+    "ExposedPorts",
+    "Healthcheck",
+    "Interval",
+    "MacAddress",
+    "OnBuild",
+    "OsVersion",
+    "Platform",
+    "Platforms",
+    "Retries",
+    "Shell",
+    "StartInterval",
+    "StartPeriod",
+    "StopSignal",
+    "StopTimeout",
+    "Subject",
+    "Timeout",
+    "Variant",
 ];
 
 pub(crate) fn run(arguments: &InspectArguments, host: &Host) -> Result<(), CommandError> {
@@ -31,7 +67,7 @@ pub(crate) fn run(arguments: &InspectArguments, host: &Host) -> Result<(), Comma
     match &arguments.format {
         Some(template) => {
             for description in &described {
-                text.push_str(&listing::evaluate(template, description, OPTIONAL)?);
+                text.push_str(&listing::evaluate(template, description, &ABSENT)?);
                 text.push('\n');
             }
         }

@@ -2,7 +2,7 @@
 
 use bake::cli::RowFormat;
 use bake::error::CommandError;
-use bake::template::{Template, TemplateError};
+use bake::template::{Absent, Template, TemplateError};
 use bake::ui::sanitize::sanitize_line;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,7 +23,7 @@ pub(super) fn render<T: Serialize>(
         RowFormat::Each(template) => {
             let mut text = String::new();
             for row in rows {
-                text.push_str(&evaluate(template, &value(row)?, &[])?);
+                text.push_str(&evaluate(template, &value(row)?, &Absent::default())?);
                 text.push('\n');
             }
             Ok(text)
@@ -32,10 +32,12 @@ pub(super) fn render<T: Serialize>(
             let heading: Map<String, Value> =
                 headings.iter().map(|(field, heading)| ((*field).to_owned(), (*heading).into())).collect();
             let cells = |text: String| text.split('\t').map(str::to_owned).collect::<Vec<_>>();
-            let heading = cells(evaluate(template, &Value::Object(heading), &[])?);
+            let heading = cells(evaluate(template, &Value::Object(heading), &Absent::default())?);
             let mut table = Table::new(&heading.iter().map(String::as_str).collect::<Vec<_>>());
             for row in rows {
-                table.row(cells(evaluate(template, &value(row)?, &[])?).iter().map(|cell| sanitize_line(cell)));
+                table.row(
+                    cells(evaluate(template, &value(row)?, &Absent::default())?).iter().map(|cell| sanitize_line(cell)),
+                );
             }
             Ok(table.render())
         }
@@ -43,8 +45,8 @@ pub(super) fn render<T: Serialize>(
 }
 
 /// The output of a template; a mistake in it is one of the command line.
-pub(super) fn evaluate(template: &Template, value: &Value, optional: &[&str]) -> Result<String, CommandError> {
-    template.render(value, optional).map_err(|error| template_failed(&error))
+pub(super) fn evaluate(template: &Template, value: &Value, absent: &Absent<'_>) -> Result<String, CommandError> {
+    template.render(value, absent).map_err(|error| template_failed(&error))
 }
 
 fn template_failed(error: &TemplateError) -> CommandError {

@@ -91,7 +91,8 @@ impl Removal<'_> {
     /// What becomes of an image that lost `names`.
     fn lost_names(&mut self, image: StoredImage, names: &[Reference]) {
         let left: Vec<&Reference> = image.references.iter().filter(|name| !names.contains(name)).collect();
-        let same_repository = |pinned: &String| left.iter().any(|name| pinned.starts_with(&(name.familiar_name() + "@")));
+        let same_repository =
+            |pinned: &String| left.iter().any(|name| pinned.starts_with(&(name.familiar_name() + "@")));
         let gone = image.pinned_names().into_iter().filter(|pinned| !same_repository(pinned));
         let lost = names.iter().map(Reference::familiar_name).collect::<BTreeSet<_>>();
         let gone = gone.filter(|pinned| pinned.split_once('@').is_some_and(|(name, _)| lost.contains(name)));

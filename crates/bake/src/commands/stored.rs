@@ -116,7 +116,9 @@ pub(super) fn nameless(store: &Store) -> Result<Vec<StoredImage>, CommandError> 
     let documents = documents(store)?;
     let tagged: Vec<Digest> = known.iter().cloned().collect();
     let children = |digest: &Digest| match documents.get(digest) {
-        Some(Document::Index(index)) => index.manifests().iter().filter_map(|child| descriptor_digest(child).ok()).collect(),
+        Some(Document::Index(index)) => {
+            index.manifests().iter().filter_map(|child| descriptor_digest(child).ok()).collect()
+        }
         _ => Vec::new(),
     };
     known.extend(tagged.iter().chain(documents.keys()).flat_map(children));

@@ -4,17 +4,16 @@ use serde_json::Value;
 
 use super::functions::{self, Function};
 use super::parse::{Base, Node, Operand, Pipeline};
-use super::{Fault, OUTPUT_BYTES_MAX};
+use super::{Absent, Fault, OUTPUT_BYTES_MAX};
 
-pub(super) fn render(nodes: &[Node], value: &Value, optional: &[&str]) -> Result<String, Fault> {
-    let mut evaluation =
-        Evaluation { optional, variables: vec![(String::new(), value.clone())], output: String::new() };
+pub(super) fn render(nodes: &[Node], value: &Value, absent: &Absent<'_>) -> Result<String, Fault> {
+    let mut evaluation = Evaluation { absent, variables: vec![(String::new(), value.clone())], output: String::new() };
     evaluation.nodes(nodes, value)?;
     Ok(evaluation.output)
 }
 
 struct Evaluation<'a> {
-    optional: &'a [&'a str],
+    absent: &'a Absent<'a>,
     /// The innermost comes last.
     variables: Vec<(String, Value)>,
     output: String,
@@ -28,7 +27,8 @@ impl Evaluation<'_> {
                 Node::Print(pipeline) => {
                     let value = self.pipeline(pipeline, dot)?;
                     if pipeline.variables.is_empty() {
-                        self.output.push_str(&functions::shown(&value));
+                        let text = if value.is_null() { self.nothing(pipeline) } else { functions::shown(&value) };
+                        self.output.push_str(&text);
                     }
                     if self.output.len() > OUTPUT_BYTES_MAX {
                         let problem = format!("the output is longer than {OUTPUT_BYTES_MAX} bytes");
@@ -55,6 +55,20 @@ impl Evaluation<'_> {
             }
         }
         Ok(())
+    }
+
+    /// How a pipeline whose value is nothing prints.
+    fn nothing(&self, pipeline: &Pipeline) -> String {
+        let operand = match pipeline.commands.as_slice() {
+            [command] => command.as_slice(),
+            _ => &[],
+        };
+        let field = match operand {
+            [operand] => operand.fields.last(),
+            _ => None,
+        };
+        let printed = field.and_then(|(_, name)| self.absent.printed.iter().find(|(known, _)| known == name));
+        printed.map_or_else(|| functions::shown(&Value::Null), |(_, text)| (*text).to_owned())
     }
 
     fn range(&mut self, pipeline: &Pipeline, body: &[Node], otherwise: &[Node], dot: &Value) -> Result<(), Fault> {
@@ -114,7 +128,7 @@ impl Evaluation<'_> {
             piped = Some(match &first.base {
                 Base::Function(function) => {
                     let result = self.call(*function, first, arguments, piped, dot)?;
-                    self.fields(result, &first.fields)?
+                    self.fields(&result, &first.fields)?
                 }
                 _ => self.operand(first, dot)?,
             });
@@ -158,23 +172,23 @@ impl Evaluation<'_> {
             Base::Literal(value) => value,
             Base::Function(function) => {
                 let value = self.call(*function, operand, &[], None, dot)?;
-                return self.fields(value, &operand.fields);
+                return self.fields(&value, &operand.fields);
             }
-            Base::Parenthesised(pipeline) => return self.fields(self.commands(pipeline, dot)?, &operand.fields),
+            Base::Parenthesised(pipeline) => return self.fields(&self.commands(pipeline, dot)?, &operand.fields),
         };
         // Only what is picked is copied, not all of what it is picked from.
         let mut picked = base;
         for field in &operand.fields {
             match self.field(picked, field)? {
                 Some(value) => picked = value,
-                None => return self.absent(operand, field),
+                None => return absent(operand, field),
             }
         }
         Ok(picked.clone())
     }
 
-    fn fields(&self, value: Value, fields: &[(usize, String)]) -> Result<Value, Fault> {
-        let mut picked = &value;
+    fn fields(&self, value: &Value, fields: &[(usize, String)]) -> Result<Value, Fault> {
+        let mut picked = value;
         for field in fields {
             match self.field(picked, field)? {
                 Some(value) => picked = value,
@@ -182,16 +196,6 @@ impl Evaluation<'_> {
             }
         }
         Ok(picked.clone())
-    }
-
-    /// What an absent field means: nothing, as long as it is the last.
-    fn absent(&self, operand: &Operand, field: &(usize, String)) -> Result<Value, Fault> {
-        match operand.fields.last() {
-            Some(last) if last != field => {
-                Err(Fault::new(field.0, format!("`.{}` is not there, so nothing can be picked from it", field.1)))
-            }
-            _ => Ok(Value::Null),
-        }
     }
 
     /// A field of `value`; `None` if it may be absent and is.
@@ -208,7 +212,7 @@ impl Evaluation<'_> {
             let other = || map.iter().find(|(key, _)| is_spelling(key, name)).map(|(_, value)| value);
             if is_field { other() } else { None }
         });
-        if found.is_none() && is_field && !self.optional.contains(&name.as_str()) {
+        if found.is_none() && is_field && !self.absent.optional.contains(&name.as_str()) {
             let mut known: Vec<&str> = map.keys().map(String::as_str).collect();
             known.sort_unstable();
             let near = bake_dockerfile::suggest(name, known.iter().copied(), true);
@@ -223,8 +227,19 @@ impl Evaluation<'_> {
     }
 }
 
+/// What an absent field means: nothing, as long as it is the last.
+fn absent(operand: &Operand, field: &(usize, String)) -> Result<Value, Fault> {
+    match operand.fields.last() {
+        Some(last) if last != field => {
+            Err(Fault::new(field.0, format!("`.{}` is not there, so nothing can be picked from it", field.1)))
+        }
+        _ => Ok(Value::Null),
+    }
+}
+
 /// Whether `key` is how JSON spells the field `name`: letters and digits count, case does not.
 fn is_spelling(key: &str, name: &str) -> bool {
-    let letters = |text: &str| text.chars().filter(|c| *c != '_' && *c != '.').flat_map(char::to_lowercase).collect::<String>();
+    let letters =
+        |text: &str| text.chars().filter(|c| *c != '_' && *c != '.').flat_map(char::to_lowercase).collect::<String>();
     letters(key) == letters(name)
 }

@@ -115,10 +115,9 @@ pub(super) fn call(function: Function, mut values: Vec<Value>) -> Result<Value, 
         Function::Split => {
             count(2..=2, "a text and a separator")?;
             let (whole, separator) = (text(&values[0], name)?, text(&values[1], name)?);
-            Ok(Value::Array(match separator.is_empty() {
-                true => whole.chars().map(|character| character.to_string().into()).collect(),
-                false => whole.split(&separator).map(Value::from).collect(),
-            }))
+            let characters = || whole.chars().map(|character| character.to_string().into()).collect();
+            let parts = || whole.split(&separator).map(Value::from).collect();
+            Ok(Value::Array(if separator.is_empty() { characters() } else { parts() }))
         }
         Function::Lower => count(1..=1, "a text").and_then(|()| Ok(text(&values[0], name)?.to_lowercase().into())),
         Function::Upper => count(1..=1, "a text").and_then(|()| Ok(text(&values[0], name)?.to_uppercase().into())),
@@ -254,7 +253,8 @@ fn index(value: &Value, key: &Value) -> Result<Value, String> {
         (Value::Array(items), key) => {
             let position = number(key, "index")?;
             let found = items.get(position).cloned();
-            found.ok_or_else(|| format!("`index`: the list has {} entries, so there is none at {position}", items.len()))
+            found
+                .ok_or_else(|| format!("`index`: the list has {} entries, so there is none at {position}", items.len()))
         }
         (value, key) => Err(format!("`index`: {} cannot be asked for {}", kind(value), shown(key))),
     }

@@ -139,7 +139,9 @@ impl Parser {
                 TokenKind::Word(word) if word == keyword && keyword != "range" => {
                     otherwise.push(self.block(keyword, position, rest)?);
                 }
-                _ => return Err(Fault::new(rest[0].position, format!("`else` of `{keyword}` takes nothing like this"))),
+                _ => {
+                    return Err(Fault::new(rest[0].position, format!("`else` of `{keyword}` takes nothing like this")));
+                }
             },
         }
         self.variables.truncate(scope);
@@ -160,12 +162,7 @@ impl Parser {
     }
 
     /// A pipeline that takes all tokens, with up to `variables_max` variables before it.
-    fn whole_pipeline(
-        &mut self,
-        position: usize,
-        tokens: Vec<Token>,
-        variables_max: usize,
-    ) -> Result<Pipeline, Fault> {
+    fn whole_pipeline(&mut self, position: usize, tokens: Vec<Token>, variables_max: usize) -> Result<Pipeline, Fault> {
         let (variables, declares, count) = assignment(&tokens);
         if variables.len() > variables_max {
             return Err(Fault::new(tokens[0].position, "two variables are for `range` only"));
@@ -229,15 +226,12 @@ impl Parser {
                 Base::Variable(name)
             }
             TokenKind::Literal(value) => Base::Literal(value),
-            TokenKind::Word(name) => match functions::find(&name) {
-                Some(function) => Base::Function(function),
-                None => {
-                    let known = functions::NAMES.iter().map(|(name, _)| *name);
-                    let near = bake_dockerfile::suggest(&name, known, true);
-                    let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-                    return Err(Fault::new(position, format!("there is no function `{name}`{near}")));
-                }
-            },
+            TokenKind::Word(name) => Base::Function(functions::find(&name).ok_or_else(|| {
+                let known = functions::NAMES.iter().map(|(name, _)| *name);
+                let near = bake_dockerfile::suggest(&name, known, true);
+                let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                Fault::new(position, format!("there is no function `{name}`{near}"))
+            })?),
             TokenKind::Open => {
                 let inner = self.pipeline(position, tokens)?;
                 if tokens.next().is_none() {

@@ -200,8 +200,9 @@ fn quoted(rest: &str, position: usize) -> Result<(TokenKind, usize), Fault> {
                     _ if digits > 0 => {
                         let hex: String = characters.by_ref().take(digits).map(|(_, digit)| digit).collect();
                         let code = u32::from_str_radix(&hex, 16).ok().filter(|_| hex.len() == digits);
-                        code.and_then(char::from_u32)
-                            .ok_or_else(|| Fault::new(position + offset, format!("`\\{escape}{hex}` is no character")))?
+                        code.and_then(char::from_u32).ok_or_else(|| {
+                            Fault::new(position + offset, format!("`\\{escape}{hex}` is no character"))
+                        })?
                     }
                     other => return Err(Fault::new(position + offset, format!("the escape `\\{other}` is not known"))),
                 });

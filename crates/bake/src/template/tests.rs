@@ -22,14 +22,18 @@ fn example() -> Value {
 }
 
 fn rendered(template: &str) -> String {
-    match Template::parse(template).and_then(|template| template.render(&example(), &["Healthcheck"])) {
+    let absent = Absent { optional: &["Healthcheck"], printed: &[("Entrypoint", "[]"), ("Healthcheck", "<nil>")] };
+    match Template::parse(template).and_then(|template| template.render(&example(), &absent)) {
         Ok(text) => text,
         Err(error) => panic!("{template}: {error}"),
     }
 }
 
 fn problem(template: &str) -> String {
-    Template::parse(template).and_then(|template| template.render(&example(), &[])).unwrap_err().to_string()
+    Template::parse(template)
+        .and_then(|template| template.render(&example(), &Absent::default()))
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -40,6 +44,7 @@ fn what_dockers_users_write() {
         ("{{ .Config.User }}|", "|"),
         ("{{json .RepoTags}}", r#"["app:1","app:latest"]"#),
         ("{{json .Config.Entrypoint}}", "null"),
+        ("{{.Config.Entrypoint}} {{.Config.Healthcheck}}", "[] <nil>"),
         ("{{.RepoTags}}", "[app:1 app:latest]"),
         ("{{.Config.Labels}}", "map[a.b:dotted maintainer:someone]"),
         ("{{index .RepoTags 0}}", "app:1"),
@@ -52,7 +57,10 @@ fn what_dockers_users_write() {
         ("{{.Config.Env | join \",\"}}", "PATH=/bin,A=b"),
         ("{{range .RepoTags}}{{.}} {{end}}", "app:1 app:latest "),
         ("{{range $i, $t := .RepoTags}}{{$i}}={{$t}};{{end}}", "0=app:1;1=app:latest;"),
-        ("{{range $k, $v := .Config.Labels}}{{$k}}:{{$v}} {{$.Size}} {{end}}", "a.b:dotted 1234 maintainer:someone 1234 "),
+        (
+            "{{range $k, $v := .Config.Labels}}{{$k}}:{{$v}} {{$.Size}} {{end}}",
+            "a.b:dotted 1234 maintainer:someone 1234 ",
+        ),
         ("{{range .Config.Entrypoint}}x{{else}}none{{end}}", "none"),
         ("{{if .Config.User}}user{{else if .Config.Cmd}}cmd{{else}}nothing{{end}}", "cmd"),
         ("{{if .Config.Healthcheck}}yes{{else}}no{{end}}", "no"),
@@ -66,7 +74,10 @@ fn what_dockers_users_write() {
         ("{{.Id | printf \"%.6s\" | upper}}", "SHA256"),
         ("{{title \"hello world\"}} {{truncate .Id 6}} {{pad \"x\" 1 2}}.", "Hello World sha256  x  ."),
         ("{{split \"a/b\" \"/\"}}{{println \"x\" 1}}", "[a b]x 1\n"),
-        ("{{eq .Size 1234}} {{ne \"a\" \"b\"}} {{and .Size .Config.User}}{{or .Config.User \"x\"}} {{not true}}", "true true x false"),
+        (
+            "{{eq .Size 1234}} {{ne \"a\" \"b\"}} {{and .Size .Config.User}}{{or .Config.User \"x\"}} {{not true}}",
+            "true true x false",
+        ),
         ("{{(index .RepoTags 1) | len}}{{(.Config).User}}", "10"),
         ("{{.MediaType}} {{.RootFS.DiffIDs}}", "m [sha256:aa]"),
         ("{{eq .Size 1 2 1234}}{{`raw \\n`}}{{\"\\u00e4\\t\"}}", "trueraw \\n\u{e4}\t"),
@@ -119,6 +130,6 @@ fn hostile_templates_have_limits() {
     assert!(problem(&format!("{{{{{}1}}}}", "(".repeat(200))).contains("nested more than 64 deep"));
     let many = json!(vec!["x".repeat(1000); 300]);
     let text = "{{range .}}{{range $}}{{json $}}{{end}}{{end}}";
-    let error = Template::parse(text).unwrap().render(&many, &[]).unwrap_err();
+    let error = Template::parse(text).unwrap().render(&many, &Absent::default()).unwrap_err();
     assert!(error.problem.contains("the output is longer"), "{error}");
 }
