@@ -6,7 +6,7 @@ use bake::cli::RemoveImageArguments;
 use bake::error::CommandError;
 use bake_oci::manifest::descriptor_digest;
 use bake_oci::{Digest, Reference};
-use bake_store::{ItemKind, PruneFilter, PruneOptions};
+use bake_store::{ItemKind, PruneFilter, PruneOptions, Store};
 
 use super::stored::{self, StoredImage};
 use super::{table, transfer};
@@ -15,26 +15,29 @@ use crate::wiring::{Host, store_failed};
 /// Removes names, and images without any: their manifests, configs and layer blobs, as far as nothing else needs them.
 /// Unpacked layers and what else the build cache needs stay.
 pub(crate) fn run(arguments: &RemoveImageArguments, host: &Host) -> Result<(), CommandError> {
-    let mut removal = Removal { host, force: arguments.force, lines: Vec::new(), nameless: Vec::new() };
+    // With a lease that ends before anything is deleted: what is only looked at must not count as being in use.
+    let store = host.store.with_new_lease();
+    let mut removal = Removal { store, force: arguments.force, lines: Vec::new(), nameless: Vec::new() };
     let mut failure = None;
     for name in &arguments.images {
         if let Err(error) = removal.remove(name) {
             failure = failure.or(Some(error));
         }
     }
-    let nameless = std::mem::take(&mut removal.nameless);
-    if !arguments.no_prune
-        && !nameless.is_empty()
-        && let Err(error) = removal.delete(&nameless)
-    {
-        failure = failure.or(Some(error));
+    let Removal { store, mut lines, nameless, .. } = removal;
+    drop(store);
+    if !arguments.no_prune && !nameless.is_empty() {
+        match delete(&nameless, &host.store) {
+            Ok(deleted) => lines.extend(deleted),
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
-    crate::print(&table::lines(&removal.lines))?;
+    crate::print(&table::lines(&lines))?;
     failure.map_or(Ok(()), Err)
 }
 
-struct Removal<'a> {
-    host: &'a Host,
+struct Removal {
+    store: Store,
     force: bool,
     /// What is told, in docker's words.
     lines: Vec<String>,
@@ -42,10 +45,10 @@ struct Removal<'a> {
     nameless: Vec<StoredImage>,
 }
 
-impl Removal<'_> {
+impl Removal {
     fn remove(&mut self, name: &str) -> Result<(), CommandError> {
         // Before the name goes, for afterwards the image can only be found by looking at every manifest.
-        let found = stored::find(&self.host.store, name);
+        let found = stored::find(&self.store, name);
         // A name is removed even where what it names is damaged.
         if let Ok(reference) = Reference::parse(name)
             && self.untag(&reference.or_latest())?
@@ -81,7 +84,7 @@ impl Removal<'_> {
     }
 
     fn untag(&mut self, reference: &Reference) -> Result<bool, CommandError> {
-        let there = self.host.store.untag(&reference.to_string()).map_err(|error| store_failed(&error))?.is_some();
+        let there = self.store.untag(&reference.to_string()).map_err(|error| store_failed(&error))?.is_some();
         if there {
             self.lines.push(format!("Untagged: {}", reference.familiar()));
         }
@@ -101,28 +104,25 @@ impl Removal<'_> {
             self.nameless.push(image);
         }
     }
+}
 
-    fn delete(&mut self, images: &[StoredImage]) -> Result<(), CommandError> {
-        let mut wanted: BTreeSet<String> = BTreeSet::new();
-        let mut ids: BTreeSet<String> = BTreeSet::new();
-        for image in images {
-            wanted.insert(image.target.digest.to_string());
-            for platform in &image.platforms {
-                let layers = platform.layers.iter().filter_map(|layer| descriptor_digest(&layer.descriptor).ok());
-                let documents = [platform.config_digest.clone(), platform.descriptor.digest.clone()];
-                wanted.extend(layers.chain(documents).map(|digest: Digest| digest.to_string()));
-                ids.insert(platform.config_digest.to_string());
-            }
+/// Deletes what nothing needs any more of the manifests, configs and layer blobs of `images`; the lines that tell of it.
+fn delete(images: &[StoredImage], store: &Store) -> Result<Vec<String>, CommandError> {
+    let mut wanted: BTreeSet<String> = BTreeSet::new();
+    let mut ids: BTreeSet<String> = BTreeSet::new();
+    for image in images {
+        wanted.insert(image.target.digest.to_string());
+        for platform in &image.platforms {
+            let layers = platform.layers.iter().filter_map(|layer| descriptor_digest(&layer.descriptor).ok());
+            let documents = [platform.config_digest.clone(), platform.descriptor.digest.clone()];
+            wanted.extend(layers.chain(documents).map(|digest: Digest| digest.to_string()));
+            ids.insert(platform.config_digest.to_string());
         }
-        let filter = PruneFilter::new(move |item| item.kind == ItemKind::Blob && wanted.contains(&item.id));
-        let options = PruneOptions { all: true, filters: vec![filter], ..PruneOptions::default() };
-        // With a lease of its own: what this process read is not in use any more.
-        let store = self.host.store.with_new_lease();
-        self.host.store.flush_uses().map_err(|error| store_failed(&error))?;
-        let report = store.prune(&options).map_err(|error| store_failed(&error))?;
-        let deleted: Vec<&str> = report.removed.iter().map(|item| item.id.as_str()).collect();
-        let (images, blobs): (Vec<&str>, Vec<&str>) = deleted.into_iter().partition(|id| ids.contains(*id));
-        self.lines.extend(images.into_iter().chain(blobs).map(|id| format!("Deleted: {id}")));
-        Ok(())
     }
+    let filter = PruneFilter::new(move |item| item.kind == ItemKind::Blob && wanted.contains(&item.id));
+    let options = PruneOptions { filters: vec![filter], ..PruneOptions::default() };
+    let report = store.prune(&options).map_err(|error| store_failed(&error))?;
+    let deleted: Vec<&str> = report.removed.iter().map(|item| item.id.as_str()).collect();
+    let (images, blobs): (Vec<&str>, Vec<&str>) = deleted.into_iter().partition(|id| ids.contains(*id));
+    Ok(images.into_iter().chain(blobs).map(|id| format!("Deleted: {id}")).collect())
 }
