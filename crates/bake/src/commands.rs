@@ -3,6 +3,8 @@
 
 mod age;
 mod complete;
+mod image_filter;
+mod listing;
 mod publish;
 mod stored;
 pub(crate) mod table;
