@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod build;
 mod call;
 mod failure;
+mod format;
 mod image;
 mod limits;
 mod lint;
@@ -23,6 +24,7 @@ mod why;
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
+pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
     PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,

@@ -5,6 +5,8 @@ mod age;
 mod complete;
 mod difference;
 mod dockerfile;
+mod image_filter;
+mod listing;
 mod publish;
 mod stored;
 pub(crate) mod table;
