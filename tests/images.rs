@@ -13,6 +13,7 @@ const TESTS: &[Test] = &[
     ("inspect_answers_templates_as_docker_does", &[], inspect),
     ("history_tells_sizes_and_instructions", &[], history),
     ("removing_names_and_images", &[], remove),
+    ("diff_tells_what_differs", &[], diff),
 ];
 
 fn main() -> ExitCode {
@@ -181,4 +182,51 @@ fn remove(environment: &Environment) -> Outcome {
     let again = environment.build(&scratch.store()).args(["--require-cached", &scratch.at("context")]).output();
     let again = again.map_err(|error| error.to_string())?;
     check(again.status.success(), || String::from_utf8_lossy(&again.stderr).into_owned())
+}
+
+fn diff(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/file", "same\n")?;
+    let one = "FROM busybox\nRUN mkdir /d && echo old > /d/changed && echo x > /gone && echo same > /mode && ln -s a /link\n\
+        COPY file /same\nENV A=1 B=2\nLABEL only=before\n";
+    let two = "FROM busybox\nRUN mkdir /d && echo new > /d/changed && echo same > /mode && chmod 600 /mode && ln -s b /link\n\
+        RUN echo added > /d/added\nCOPY file /same\nENV A=1 B=3\n";
+    build(environment, &scratch, one, &["-t", "one"])?;
+    build(environment, &scratch, two, &["-t", "two"])?;
+    // The same files in other layers.
+    let moved = two.replace(" \n", "\n").replace("\nRUN echo added", " && echo added");
+    build(environment, &scratch, &moved, &["-t", "moved"])?;
+
+    let text = said(environment, &scratch, &["diff", "one", "two"])?;
+    for line in [
+        "Env B         2        3",
+        "Labels only   before   -",
+        "A   6B     /d/added",
+        "C   4B     /d/changed   content",
+        "D   -2B    /gone",
+        "C   0B     /link        target a → b",
+        "C   5B     /mode        mode 0644 → 0600",
+        "Files: 1 added (+6B), 3 changed (+0B), 1 deleted (-2B)",
+    ] {
+        check(text.lines().any(|told| told.trim_end() == line), || format!("`{line}` is not in\n{text}"))?;
+    }
+    check(!text.contains("/same") && !text.contains("Env A"), || text.clone())?;
+
+    let json = json(&said(environment, &scratch, &["diff", "--json", "two", "one"])?)?;
+    let files = json["Files"].as_array().ok_or("no files")?;
+    let added = files.iter().find(|file| file["Path"] == "/d/added").ok_or("no /d/added")?;
+    equal(&(added["Change"].as_str(), added["Before"]["Size"].as_u64()), &(Some("deleted"), Some(6)), "JSON")?;
+    equal(&json["Config"][0]["Field"].as_str(), &Some("Env B"), "config in JSON")?;
+
+    let code = |words: &[&str]| finish(&mut bake(environment, &scratch, words)).map(|finished| finished.code);
+    equal(&code(&["diff", "one", "two"])?, &Some(0), "without --exit-code")?;
+    equal(&code(&["diff", "--exit-code", "one", "two"])?, &Some(1), "with --exit-code")?;
+    let quiet = finish(&mut bake(environment, &scratch, &["diff", "-q", "one", "two"]))?;
+    equal(&(quiet.code, quiet.stdout.len(), quiet.stderr.as_str()), &(Some(1), 0, ""), "quiet")?;
+    equal(&code(&["diff", "--exit-code", "two", "moved"])?, &Some(0), "the same files in other layers")?;
+    expect_failure(
+        &finish(&mut bake(environment, &scratch, &["diff", "one", "nothing"]))?,
+        2,
+        &["no such image: nothing"],
+    )
 }

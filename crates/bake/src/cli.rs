@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod call;
+mod diff;
 mod failure;
 mod format;
 mod image;
@@ -22,6 +23,7 @@ mod why;
 
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
+pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
 pub use format::RowFormat;
 pub use image::{
@@ -92,6 +94,8 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Show which instruction made which layer of an image.
     History(HistoryArguments),
+    /// Show what differs between two images: config and files.
+    Diff(DiffArguments),
     /// Give an image another name.
     Tag(TagArguments),
     /// Remove images.

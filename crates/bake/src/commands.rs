@@ -14,6 +14,7 @@ mod transfer;
 pub(crate) mod collect;
 pub(crate) mod debug;
 pub(crate) mod df;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod fsck;
 pub(crate) mod history;
