@@ -15,6 +15,7 @@ mod format;
 mod image;
 mod limits;
 mod lint;
+mod pin;
 mod run_network;
 mod store;
 mod unsupported;
@@ -32,6 +33,7 @@ pub use image::{
 };
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
+pub use pin::PinArguments;
 pub use run_network::RunNetworkArguments;
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
@@ -87,6 +89,8 @@ pub enum Command {
     Build(Box<BuildArguments>),
     /// Check Dockerfiles for mistakes.
     Lint(LintArguments),
+    /// Write the digests of images into Dockerfiles.
+    Pin(PinArguments),
     /// List images.
     #[command(visible_alias = "ls")]
     Images(ImagesArguments),

@@ -3,6 +3,8 @@
 
 mod age;
 mod complete;
+mod difference;
+mod dockerfile;
 mod image_filter;
 mod listing;
 mod publish;
@@ -22,6 +24,7 @@ pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod load;
+pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
