@@ -284,8 +284,7 @@ fn text(comparison: &Comparison) -> String {
         table.row([letter, shown, path, change.differences.join(", ")]);
     }
     text.push_str(&table.render());
-    text.push_str(&format!("\n{}\n", summary(&comparison.files)));
-    text
+    text + "\n" + &summary(&comparison.files) + "\n"
 }
 
 /// How many files changed, and by how much.
