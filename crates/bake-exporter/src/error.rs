@@ -62,6 +62,14 @@ pub enum ExportError {
     /// The runtime for network transfers could not be used.
     #[error("cannot push: {0}")]
     Push(String),
+    /// An image that is to be copied is not one.
+    #[error("the image {digest} cannot be copied: {problem}")]
+    Source {
+        /// Its manifest or index.
+        digest: Digest,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An archive or layout could not be written.
     #[error(transparent)]
     Archive(#[from] bake_oci::archive::ArchiveError),
