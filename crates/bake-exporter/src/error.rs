@@ -70,6 +70,14 @@ pub enum ExportError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A directory that an image should be added to is no OCI layout.
+    #[error("`{path}` is no OCI layout: {problem}")]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An archive or layout could not be written.
     #[error(transparent)]
     Archive(#[from] bake_oci::archive::ArchiveError),

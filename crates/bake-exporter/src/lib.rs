@@ -12,6 +12,7 @@ mod archive;
 mod error;
 mod files;
 mod image;
+mod layout_directory;
 mod local;
 mod push;
 mod relay;

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bake_oci::manifest::{Descriptor, Document, ImageManifest, descriptor_digest};
 use bake_oci::{Algorithm, Digest, Digester, Reference};
-use bake_registry::{BlobDescriptor, BlobSink, BlobSource, RegistryClient, Resolved, SinkError};
+use bake_registry::{BlobDescriptor, BlobSink, BlobSource, RegistryClient, SinkError};
 use bake_store::Store;
 use tokio::runtime::{Handle, Runtime};
 
@@ -120,13 +120,11 @@ pub struct Relay<'a> {
 }
 
 impl Relay<'_> {
-    /// The documents of what `reference` means at its registry.
+    /// The documents of `root`, a manifest or index in the repository of `reference`.
     ///
     /// # Errors
     /// As [`ImageTree::read`]; what the registry says.
-    pub fn tree(&self, reference: &Reference, resolved: Resolved) -> Result<ImageTree, ExportError> {
-        let media_type = resolved.descriptor.media_type().to_string();
-        let root = CopiedDocument { digest: resolved.digest, media_type, bytes: resolved.bytes };
+    pub fn tree(&self, reference: &Reference, root: CopiedDocument) -> Result<ImageTree, ExportError> {
         ImageTree::read(root, &|digest| Ok(self.runtime.block_on(self.client.fetch_manifest(reference, digest))?.1))
     }
 

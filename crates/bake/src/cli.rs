@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod call;
+mod copy;
 mod diff;
 mod failure;
 mod format;
@@ -24,6 +25,7 @@ mod why;
 
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
+pub use copy::CopyArguments;
 pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
 pub use format::RowFormat;
@@ -109,6 +111,8 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
+    /// Copy an image from place to place: registries, layouts, archives, the store.
+    Copy(CopyArguments),
     /// Run a command in an image.
     Run(Box<RunArguments>),
     /// Write images to an archive.

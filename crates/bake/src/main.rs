@@ -91,6 +91,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,
         Command::Pull(pull) => commands::pull::run(pull, &host, colour)?,
         Command::Push(push) => commands::push::run(push, &host, colour)?,
+        Command::Copy(copy) => commands::copy::run(copy, &host, colour)?,
         Command::Run(run) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
             let host = host.with_step_network(&configuration.network);
