@@ -319,9 +319,12 @@ pub fn read_archive(
     Ok(images)
 }
 
+/// Opens a blob of a layout; `None` where it is missing.
+pub type OpenBlob<'a> = dyn Fn(&Digest) -> io::Result<Option<Box<dyn Read + Send>>> + 'a;
+
 /// Reads images of an OCI layout that is no archive, such as a directory, and puts their blobs into `store`.
 ///
-/// `marker` and `index` are what `oci-layout` and `index.json` hold; `open` opens a blob, `None` where it is missing. Blobs
+/// `marker` and `index` are what `oci-layout` and `index.json` hold; blobs come from `open` and
 /// are checked against their digests. Of the images only those are read for which `wanted` says so, given the descriptor in
 /// the index; images of an index that are missing are left out, as long as one is there.
 ///
@@ -329,12 +332,12 @@ pub fn read_archive(
 /// As [`read_archive`]; [`ArchiveError::Empty`] when no image is wanted.
 pub fn read_layout_of(
     marker: Vec<u8>,
-    index: Vec<u8>,
-    open: &dyn Fn(&Digest) -> io::Result<Option<Box<dyn Read + Send>>>,
+    index: &[u8],
+    open: &OpenBlob<'_>,
     wanted: &dyn Fn(&Descriptor) -> bool,
     store: &dyn BlobStore,
 ) -> Result<Vec<LoadedImage>, ArchiveError> {
-    let Document::Index(mut listed) = Document::parse(&index, None)? else {
+    let Document::Index(mut listed) = Document::parse(index, None)? else {
         return Err(ManifestError::Unrecognised.into());
     };
     let chosen: Vec<Descriptor> = listed.manifests().iter().filter(|descriptor| wanted(descriptor)).cloned().collect();
@@ -353,7 +356,7 @@ pub fn read_layout_of(
 /// Brings a blob into the store with everything that it names, as far as it is a manifest or index.
 fn bring(
     descriptor: &Descriptor,
-    open: &dyn Fn(&Digest) -> io::Result<Option<Box<dyn Read + Send>>>,
+    open: &OpenBlob<'_>,
     store: &dyn BlobStore,
     seen: &mut BTreeSet<Digest>,
     depth: u32,

@@ -184,7 +184,7 @@ fn layouts_are_read_without_an_archive() {
     let listed = layout_index(&[named(both.clone(), &["app:1"]), named(other.clone(), &["other:2"])]).unwrap();
     let open = |digest: &Digest| from.get(digest).map_err(std::io::Error::other);
     let read = |wanted: &dyn Fn(&bake_oci::Descriptor) -> bool, into: &MemoryBlobStore| {
-        read_layout_of(LAYOUT_BYTES.to_vec(), listed.clone(), &open, wanted, into)
+        read_layout_of(LAYOUT_BYTES.to_vec(), &listed, &open, wanted, into)
     };
     let into = MemoryBlobStore::new();
     let images = read(&|_| true, &into).unwrap();
@@ -199,7 +199,7 @@ fn layouts_are_read_without_an_archive() {
     let lying =
         |digest: &Digest| Ok(from.get(digest).unwrap().map(|_| Box::new(&b"other"[..]) as Box<dyn Read + Send>));
     let into = MemoryBlobStore::new();
-    let error = read_layout_of(LAYOUT_BYTES.to_vec(), listed.clone(), &lying, &|_| true, &into).unwrap_err();
+    let error = read_layout_of(LAYOUT_BYTES.to_vec(), &listed, &lying, &|_| true, &into).unwrap_err();
     assert!(matches!(error, ArchiveError::Blob(_)), "{error}");
     assert_eq!(into.list().unwrap(), []);
     // A platform that is missing is left out, a layer is not.

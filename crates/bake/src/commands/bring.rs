@@ -202,7 +202,7 @@ pub(super) fn from_layout(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     };
-    read_layout_of(document(LAYOUT_FILE)?, document(INDEX_FILE)?, &open, wanted, &host.store)
+    read_layout_of(document(LAYOUT_FILE)?, &document(INDEX_FILE)?, &open, wanted, &host.store)
 }
 
 fn names_of(descriptor: &Descriptor) -> Vec<String> {

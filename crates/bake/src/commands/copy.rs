@@ -203,7 +203,7 @@ pub(super) fn send(
             Pushed::Mounted => "mounted",
             Pushed::Uploaded => {
                 sent.fetch_add(size_bytes, Ordering::Relaxed);
-                "sent"
+                "new"
             }
         };
         *counted.lock().unwrap_or_else(PoisonError::into_inner).entry(verb).or_default() += 1;
@@ -213,7 +213,7 @@ pub(super) fn send(
     relay.send(tree, from, to, &told).map_err(|error| transfer::export_failed(&error))?;
     let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
     let blobs: Vec<String> = counts.iter().map(|(verb, count)| format!("{count} {verb}")).collect();
-    Ok(format!("blobs: {}; {}", blobs.join(", "), size(sent_bytes.load(Ordering::Relaxed))))
+    Ok(format!("blobs: {}; {} sent", blobs.join(", "), size(sent_bytes.load(Ordering::Relaxed))))
 }
 
 /// Gives a document that is in a registry the tag of `to`.
