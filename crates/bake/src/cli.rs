@@ -14,6 +14,7 @@ mod diff;
 mod failure;
 mod format;
 mod image;
+mod imagetools;
 mod limits;
 mod lint;
 mod pin;
@@ -33,6 +34,7 @@ pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
     PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
+pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
 pub use pin::PinArguments;
@@ -113,6 +115,8 @@ pub enum Command {
     Push(PushArguments),
     /// Copy an image from place to place: registries, layouts, archives, the store.
     Copy(CopyArguments),
+    /// Look at images in registries, and put several together as one.
+    Imagetools(ImagetoolsArguments),
     /// Run a command in an image.
     Run(Box<RunArguments>),
     /// Write images to an archive.

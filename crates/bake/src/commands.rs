@@ -24,6 +24,7 @@ pub(crate) mod doctor;
 pub(crate) mod fsck;
 pub(crate) mod history;
 pub(crate) mod images;
+pub(crate) mod imagetools;
 pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod load;
