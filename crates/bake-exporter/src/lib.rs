@@ -12,12 +12,15 @@ mod archive;
 mod error;
 mod files;
 mod image;
+mod layout_directory;
 mod local;
 mod push;
+mod relay;
 mod spec;
 
 pub use archive::ArchiveKind;
 pub use error::ExportError;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
 pub use push::{BringBlob, PushProgress, Pusher, push_blobs};
+pub use relay::{CopiedDocument, ImageTree, Relay};
 pub use spec::{ExportCompression, ExportSpec, ExportTarget, SpecError, spec_fields};

@@ -9,9 +9,12 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod call;
+mod copy;
+mod diff;
 mod failure;
 mod format;
 mod image;
+mod imagetools;
 mod limits;
 mod lint;
 mod pin;
@@ -23,12 +26,15 @@ mod why;
 
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
+pub use copy::CopyArguments;
+pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
 pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
     PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
+pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
 pub use pin::PinArguments;
@@ -96,6 +102,8 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Show which instruction made which layer of an image.
     History(HistoryArguments),
+    /// Show what differs between two images: config and files.
+    Diff(DiffArguments),
     /// Give an image another name.
     Tag(TagArguments),
     /// Remove images.
@@ -105,6 +113,10 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
+    /// Copy an image from place to place: registries, layouts, archives, the store.
+    Copy(CopyArguments),
+    /// Look at images in registries, and put several together as one.
+    Imagetools(ImagetoolsArguments),
     /// Run a command in an image.
     Run(Box<RunArguments>),
     /// Write images to an archive.
