@@ -14,6 +14,7 @@ mod format;
 mod image;
 mod limits;
 mod lint;
+mod lock;
 mod pin;
 mod run_network;
 mod store;
@@ -31,6 +32,7 @@ pub use image::{
 };
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
+pub use lock::{LockArguments, LockMode};
 pub use pin::PinArguments;
 pub use run_network::RunNetworkArguments;
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};

@@ -75,11 +75,7 @@ impl Configuration {
     }
 
     fn parse(text: &str) -> Result<Self, Problem> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error.span().map(|span| text.get(..span.start).unwrap_or(text).lines().count().max(1));
-            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-            Problem { text: format!("{line}{}", error.message()), hint: None }
-        })?;
+        let table = crate::toml_text::parse(text).map_err(Problem::new)?;
         let mut configuration = Self::default();
         for (name, value) in &table {
             match (name.as_str(), value) {

@@ -5,10 +5,13 @@ mod build;
 mod commands;
 mod configuration;
 mod console;
+mod files;
 mod limits;
+mod lock;
 mod settings;
 mod signals;
 mod step_network;
+mod toml_text;
 mod wiring;
 
 use std::io::Write as _;
