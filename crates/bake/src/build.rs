@@ -45,6 +45,7 @@ use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions
 
 use self::journal::{BuildResult, Journal};
 use crate::lock::ImageLock;
+use crate::policy::ImagePolicy;
 use crate::settings::{BuildRequest, NamedSource};
 use crate::signals;
 use crate::wiring::{Host, Resolver, store_failed};
@@ -340,7 +341,8 @@ fn resolver(
         Some(BuildContext::Fetched(_)) | None => None,
     };
     let lock = ImageLock::open(&request.lock, input.dockerfile_path.as_deref(), host)?;
-    Ok(Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore, lock })
+    let policy = ImagePolicy::open(&request.policy)?;
+    Ok(Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore, lock, policy })
 }
 
 /// What was asked for, with what only reading tells.

@@ -146,6 +146,14 @@ impl ImageLock {
         }
     }
 
+    /// Whether [`Self::look_up`] gives a digest for `reference`, or fails.
+    pub(crate) fn fixes(&self, reference: &Reference) -> bool {
+        match self.mode {
+            LockMode::Add | LockMode::Update | LockMode::Require => true,
+            LockMode::Use | LockMode::Off => self.images.contains_key(&reference.or_latest().familiar()),
+        }
+    }
+
     fn find_out(&self, reference: &Reference, name: String) -> Result<Option<Reference>, MetaError> {
         if let Some(digest) = self.found().new.get(&name) {
             return Ok(Some(reference.with_digest(digest.clone())));

@@ -20,6 +20,7 @@ use bake_worker::{
 };
 
 use crate::lock::ImageLock;
+use crate::policy::ImagePolicy;
 use crate::settings::{NamedSource, variable};
 use crate::step_network::NetworkConfiguration;
 
@@ -287,6 +288,8 @@ pub(crate) struct Resolver {
     pub(crate) ignore: Option<IgnorePatterns>,
     /// What names meant in an earlier build.
     pub(crate) lock: Option<ImageLock>,
+    /// Which images may be used.
+    pub(crate) policy: ImagePolicy,
 }
 
 impl Resolver {
@@ -309,6 +312,11 @@ impl MetaResolver for Resolver {
     }
 
     fn resolve_image(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, MetaError> {
+        let converted = self.policy.convert(reference)?;
+        let reference = converted.as_ref().unwrap_or(reference);
+        // Before anybody is asked about the image.
+        let is_pinned = reference.digest().is_some() || self.lock.as_ref().is_some_and(|lock| lock.fixes(reference));
+        self.policy.check(reference, is_pinned)?;
         let locked = self.lock.as_ref().map(|lock| lock.look_up(reference)).transpose()?.flatten();
         let wanted = locked.as_ref().unwrap_or(reference);
         self.images.resolve(wanted, platform, self.pull).map(resolved).map_err(|error| {

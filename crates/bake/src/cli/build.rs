@@ -9,6 +9,7 @@ use super::call::{Call, CallMethod, call};
 use super::failure::FailureArguments;
 use super::limits::LimitArguments;
 use super::lock::LockArguments;
+use super::policy::PolicyArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -131,6 +132,10 @@ pub struct BuildArguments {
     /// The images that names meant in an earlier build.
     #[command(flatten)]
     pub lock: LockArguments,
+
+    /// Which images may be used.
+    #[command(flatten)]
+    pub policy: PolicyArguments,
 
     /// The network that `RUN` steps see.
     #[arg(long, value_name = "MODE", default_value = "default", help_heading = "RUN steps")]
