@@ -18,9 +18,9 @@ pub(crate) struct ImagePattern {
 enum Part {
     Byte(u8),
     /// `*`
-    WithinPart,
+    Star,
     /// `**`
-    Anything,
+    DoubleStar,
 }
 
 impl ImagePattern {
@@ -67,12 +67,12 @@ fn parts(text: &str) -> Vec<Part> {
     let mut parts = Vec::with_capacity(text.len());
     for byte in text.bytes() {
         match (byte, parts.last()) {
-            (b'*', Some(Part::WithinPart)) => {
+            (b'*', Some(Part::Star)) => {
                 parts.pop();
-                parts.push(Part::Anything);
+                parts.push(Part::DoubleStar);
             }
-            (b'*', Some(Part::Anything)) => {}
-            (b'*', _) => parts.push(Part::WithinPart),
+            (b'*', Some(Part::DoubleStar)) => {}
+            (b'*', _) => parts.push(Part::Star),
             _ => parts.push(Part::Byte(byte)),
         }
     }
@@ -93,10 +93,10 @@ fn matches(pattern: &[Part], text: &str) -> bool {
                     next[index + 1] = reached[index] && other == byte;
                 }
             }
-            Part::WithinPart | Part::Anything => {
+            Part::Star | Part::DoubleStar => {
                 next[0] = reached[0];
                 for (index, other) in bytes.iter().enumerate() {
-                    let goes_on = next[index] && (*part == Part::Anything || *other != b'/');
+                    let goes_on = next[index] && (*part == Part::DoubleStar || *other != b'/');
                     next[index + 1] = reached[index + 1] || goes_on;
                 }
             }

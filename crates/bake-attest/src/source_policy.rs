@@ -127,7 +127,7 @@ struct UpdateText {
     #[serde(default)]
     identifier: Option<String>,
     #[serde(default)]
-    attrs: std::collections::BTreeMap<String, IgnoredAny>,
+    attrs: std::collections::BTreeMap<String, String>,
 }
 
 /// The position of an enumerator among `names`; the first one where nothing is said.

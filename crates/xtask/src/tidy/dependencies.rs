@@ -90,7 +90,7 @@ const INTERNAL: [(&str, &[&str]); 18] = [
 const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "tracing"];
 
 /// Crates from outside, each with the only crates that may use it (tests aside).
-const EXTERNAL: [(&str, &[&str]); 24] = [
+const EXTERNAL: [(&str, &[&str]); 27] = [
     ("annotate-snippets", &["bake"]),
     ("base64", &["bake", "bake-attest", "bake-cache", "bake-registry", "bake-testkit", "bake-worker"]),
     ("bzip2", &["bake-worker"]),
@@ -104,7 +104,8 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
     ("liblzma", &["bake-worker"]),
     ("oci-spec", &["bake-oci", "bake-sandbox", "bake-worker"]),
     ("petgraph", &["bake-graph"]),
-    ("regex", &["bake", "bake-testkit"]),
+    ("poly1305", &["bake-attest"]),
+    ("regex", &["bake", "bake-attest", "bake-testkit"]),
     ("reqwest", &["bake-cache", "bake-registry", "bake-worker"]),
     ("ring", &["bake-attest", "bake-cache", "bake-oci", "bake-registry"]),
     ("rusqlite", &["bake-store"]),
@@ -123,6 +124,8 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
         ],
     ),
     ("rustls", &["bake-registry"]),
+    ("salsa20", &["bake-attest"]),
+    ("scrypt", &["bake-attest"]),
     ("sha2", &["bake-oci"]),
     ("tar", &["bake-exporter", "bake-oci", "bake-testkit"]),
     ("tokio", &["bake", "bake-cache", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
