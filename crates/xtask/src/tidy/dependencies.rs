@@ -4,7 +4,7 @@ use super::Problem;
 use crate::workspace::Crate;
 
 /// The crates of the workspace and the workspace crates that each may depend on. Changing a line changes the design.
-const INTERNAL: [(&str, &[&str]); 17] = [
+const INTERNAL: [(&str, &[&str]); 18] = [
     (
         "bake",
         &[
@@ -17,6 +17,7 @@ const INTERNAL: [(&str, &[&str]); 17] = [
             "bake-oci",
             "bake-registry",
             "bake-sandbox",
+            "bake-sbom",
             "bake-snapshot",
             "bake-solver",
             "bake-store",
@@ -45,6 +46,7 @@ const INTERNAL: [(&str, &[&str]); 17] = [
     ("bake-oci", &[]),
     ("bake-registry", &["bake-oci"]),
     ("bake-sandbox", &["bake-sys"]),
+    ("bake-sbom", &["bake-oci", "bake-sys"]),
     ("bake-snapshot", &["bake-oci", "bake-sys"]),
     ("bake-solver", &["bake-graph", "bake-oci"]),
     ("bake-store", &["bake-oci"]),
@@ -88,12 +90,12 @@ const INTERNAL: [(&str, &[&str]); 17] = [
 const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "tracing"];
 
 /// Crates from outside, each with the only crates that may use it (tests aside).
-const EXTERNAL: [(&str, &[&str]); 24] = [
+const EXTERNAL: [(&str, &[&str]); 25] = [
     ("annotate-snippets", &["bake"]),
     ("base64", &["bake", "bake-cache", "bake-registry", "bake-testkit", "bake-worker"]),
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
-    ("flate2", &["bake-oci", "bake-worker"]),
+    ("flate2", &["bake-oci", "bake-sbom", "bake-worker"]),
     ("http-body-util", &["bake-testkit"]),
     ("hyper", &["bake-registry", "bake-testkit"]),
     ("hyper-util", &["bake-testkit"]),
@@ -113,6 +115,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
             "bake-exporter",
             "bake-registry",
             "bake-sandbox",
+            "bake-sbom",
             "bake-snapshot",
             "bake-store",
             "bake-sys",
@@ -122,6 +125,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
     ),
     ("rustls", &["bake-registry"]),
     ("sha2", &["bake-oci"]),
+    ("spdx", &["bake-sbom"]),
     ("tar", &["bake-exporter", "bake-oci", "bake-testkit"]),
     ("tokio", &["bake", "bake-cache", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
     ("tracing-subscriber", &["bake"]),
@@ -131,7 +135,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
 /// Crates from outside for developer tools only.
 const TOOLS: [(&str, &[&str]); 3] = [
     ("tempfile", &["bake-testkit"]),
-    ("toml", &["bake", "bake-testkit", "xtask"]),
+    ("toml", &["bake", "bake-sbom", "bake-testkit", "xtask"]),
     ("libtest-mimic", &["bake-testkit"]),
 ];
 

@@ -1,0 +1,20 @@
+//! Who knows which files. One module for each format.
+
+pub(crate) mod apk;
+pub(crate) mod copyright;
+pub(crate) mod distribution;
+pub(crate) mod dpkg;
+
+use crate::files::Entry;
+use crate::scan::{Problem, Scan};
+
+/// A kind of file that tells of packages.
+pub(crate) struct Source {
+    /// Whether a regular file is of this kind, by its name, its size and its mode.
+    pub(crate) wants: fn(&Entry<'_>) -> bool,
+    /// Reads the file at a path and adds the packages it tells of.
+    pub(crate) read: fn(&mut Scan<'_>, &[u8]) -> Result<(), Problem>,
+}
+
+/// All of them. A file may be of several kinds.
+pub(crate) const SOURCES: &[Source] = &[apk::INSTALLED, dpkg::STATUS, dpkg::STATUS_DIRECTORY];
