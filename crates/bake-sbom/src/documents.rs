@@ -3,9 +3,10 @@
 mod cyclonedx;
 mod spdx;
 
-use bake_oci::Timestamp;
+use bake_oci::{Digest, Platform, Reference, Timestamp};
 
 use crate::inventory::{Inventory, Package};
+use crate::purl::purl;
 
 /// Where vocabulary and documents of bake are named. Nothing is fetched from there.
 const NAMESPACE: &str = "https://github.com/bake-build/bake";
@@ -25,6 +26,44 @@ pub struct Subject {
     pub created: Timestamp,
     /// The version of bake.
     pub tool_version: String,
+}
+
+impl Subject {
+    /// An image by the digest of its manifest, and by its name where it has one.
+    pub fn image(
+        name: Option<&Reference>,
+        digest: &Digest,
+        platform: &Platform,
+        created: Timestamp,
+        tool_version: &str,
+    ) -> Self {
+        let tag = name.and_then(Reference::tag);
+        let repository = name.map(Reference::name);
+        let qualifiers =
+            [("repository_url", repository.as_deref()), ("tag", tag), ("arch", Some(platform.architecture.as_str()))];
+        let last = name.and_then(|name| name.repository().rsplit('/').next());
+        Self {
+            name: name.map_or_else(|| digest.to_string(), Reference::familiar_name),
+            version: tag.map(str::to_owned),
+            digest: Some(digest.to_string()),
+            // Without a name there is nothing that the type could be asked for.
+            purl: last.map(|last| purl("oci", "", &last.to_lowercase(), &digest.to_string(), &qualifiers)),
+            created,
+            tool_version: tool_version.to_owned(),
+        }
+    }
+
+    /// Files that are no image: a stage, a build context.
+    pub fn files(name: &str, created: Timestamp, tool_version: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: None,
+            digest: None,
+            purl: None,
+            created,
+            tool_version: tool_version.to_owned(),
+        }
+    }
 }
 
 impl Inventory {

@@ -133,6 +133,17 @@ impl Scan<'_> {
         }
     }
 
+    /// Goes on after a problem with a part of a file: it becomes a warning, unless the whole scan ends.
+    pub(crate) fn tolerate(&mut self, path: &[u8], result: Result<(), Problem>) -> Result<(), Problem> {
+        match result {
+            Err(problem) if !problem.ends_scan() => {
+                self.warn(path, problem.text());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// Opens a file. `None` when it is not there.
     pub(crate) fn open(&self, path: &[u8]) -> Result<Option<Input>, Problem> {
         let opened = self.files.open(path).map_err(Problem::Open)?;

@@ -14,6 +14,7 @@ mod image;
 mod limits;
 mod lint;
 mod run_network;
+mod sbom;
 mod store;
 mod unsupported;
 mod value;
@@ -29,6 +30,7 @@ pub use image::{
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
 pub use run_network::RunNetworkArguments;
+pub use sbom::{SbomArguments, SbomFormat};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, size_bytes, space};
@@ -90,6 +92,8 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Show which instruction made which layer of an image.
     History(HistoryArguments),
+    /// List the packages in an image.
+    Sbom(SbomArguments),
     /// Give an image another name.
     Tag(TagArguments),
     /// Remove images.

@@ -6,6 +6,7 @@ mod commands;
 mod configuration;
 mod console;
 mod limits;
+mod sbom;
 mod settings;
 mod signals;
 mod step_network;
@@ -85,6 +86,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,
+        Command::Sbom(sbom) => commands::sbom::run(sbom, &host)?,
         Command::Tag(tag) => commands::tag::run(tag, &host)?,
         Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,
         Command::Pull(pull) => commands::pull::run(pull, &host, colour)?,

@@ -16,8 +16,9 @@ fn wants(entry: &Entry<'_>) -> bool {
 fn read(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
     let text = scan.seen_text(path)?;
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
-        let package = package(scan, paragraph).ok_or_else(|| Problem::damaged("a package in it has no name or version"))?;
-        scan.add(path, package)?;
+        let package = package(scan, paragraph).ok_or_else(|| Problem::damaged("a package in it has no name or version"));
+        let added = package.and_then(|package| scan.add(path, package));
+        scan.tolerate(path, added)?;
     }
     Ok(())
 }

@@ -26,7 +26,8 @@ fn read_status(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
         if state.is_some_and(|state| !matches!(state, "not-installed" | "config-files" | "half-installed")) {
             let own_file = |name: &str, architecture: &str| list_file(scan, name, architecture);
             let own_file = paragraph.name_and_architecture().and_then(|(name, architecture)| own_file(name, architecture));
-            add(scan, path, &paragraph, own_file)?;
+            let added = add(scan, path, &paragraph, own_file);
+            scan.tolerate(path, added)?;
         }
     }
     Ok(())
@@ -35,7 +36,8 @@ fn read_status(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
 fn read_single(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
     let text = scan.seen_text(path)?;
     for paragraph in paragraphs(&text) {
-        add(scan, path, &paragraph, None)?;
+        let added = add(scan, path, &paragraph, None);
+        scan.tolerate(path, added)?;
     }
     Ok(())
 }
@@ -74,11 +76,9 @@ fn add(scan: &mut Scan<'_>, path: &[u8], paragraph: &Paragraph<'_>, own_file: Op
     package.own_file = own_file;
     if is_plain(name) {
         let place = format!("usr/share/doc/{name}/copyright");
-        match scan.text(place.as_bytes()) {
-            Ok(text) => package.licences = text.map(|text| copyright::licences(&text)).unwrap_or_default(),
-            Err(problem) if problem.ends_scan() => return Err(problem),
-            Err(problem) => scan.warn(place.as_bytes(), problem.text()),
-        }
+        let text = scan.text(place.as_bytes());
+        let read = text.map(|text| package.licences = text.map(|text| copyright::licences(&text)).unwrap_or_default());
+        scan.tolerate(place.as_bytes(), read)?;
     }
     scan.add(path, package)
 }
@@ -180,8 +180,9 @@ mod tests {
 
     #[test]
     fn a_damaged_database_is_told_of() {
-        let found = inventory(&[("var/lib/dpkg/status", b"Package: x\nStatus: install ok installed\n")]);
-        assert_eq!(found.warnings.len(), 1);
+        let found = inventory(&[("var/lib/dpkg/status", b"Package: x\nStatus: install ok installed\n\n\
+            Package: y\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n")]);
+        assert_eq!((found.warnings.len(), found.packages().len()), (1, 1));
         assert_eq!(found.warnings[0].path, "var/lib/dpkg/status");
         survives_damage("var/lib/dpkg/status", STATUS.as_bytes());
     }
