@@ -56,9 +56,8 @@ impl Files for DirectoryFiles {
             let Some(kind) = kind(frame.directory.as_fd(), &name, file_type).at("examine", &path)? else { continue };
             match visit(&Entry { path: &path, kind }) {
                 Visit::Stop => return Ok(()),
-                Visit::Skip => continue,
                 Visit::Continue if kind == EntryKind::Directory => {}
-                Visit::Continue => continue,
+                Visit::Continue | Visit::Skip => continue,
             }
             if frames.len() >= DEPTH_MAX {
                 let source = io::Error::other(format!("it is nested deeper than {DEPTH_MAX} directories"));

@@ -13,6 +13,7 @@
 //! Must not: write, open sockets, start programs, look at the clock or the environment, print.
 #![forbid(unsafe_code)]
 
+mod checksum;
 mod directory;
 mod documents;
 mod files;

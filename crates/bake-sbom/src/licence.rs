@@ -152,9 +152,9 @@ fn operators(declared: &str) -> Option<LicenceExpression> {
             (None, "(" | ")") => word.to_owned(),
             (None, _) if after_with => exception(word)?,
             (None, _) => identifier(word).unwrap_or_else(|| {
-                let named = named(word);
-                names.push(named.clone());
-                named.reference
+                let own = named(word);
+                names.push(own.clone());
+                own.reference
             }),
         };
         after_with = operator == Some("WITH");

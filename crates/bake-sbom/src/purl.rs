@@ -21,8 +21,10 @@ pub(crate) fn purl(
         text.push('@');
         encode(version, &mut text);
     }
-    let mut qualifiers: Vec<(&str, &str)> =
-        qualifiers.iter().filter_map(|(key, value)| value.filter(|value| !value.is_empty()).map(|v| (*key, v))).collect();
+    let mut qualifiers: Vec<(&str, &str)> = qualifiers
+        .iter()
+        .filter_map(|(key, value)| value.filter(|value| !value.is_empty()).map(|v| (*key, v)))
+        .collect();
     qualifiers.sort_unstable();
     for (index, (key, value)) in qualifiers.into_iter().enumerate() {
         text.push(if index == 0 { '?' } else { '&' });
@@ -57,10 +59,7 @@ mod tests {
             "pkg:deb/debian/curl@7.50.3-1?arch=i386&distro=jessie"
         );
         assert_eq!(purl("npm", "@angular", "animation", "12.3.1", &[]), "pkg:npm/%40angular/animation@12.3.1");
-        assert_eq!(
-            purl("golang", "google.golang.org", "genproto", "", &[]),
-            "pkg:golang/google.golang.org/genproto"
-        );
+        assert_eq!(purl("golang", "google.golang.org", "genproto", "", &[]), "pkg:golang/google.golang.org/genproto");
         assert_eq!(
             purl("deb", "debian", "g++", "1:2~b+c", &[("distro", None), ("b", Some("y")), ("a", Some("x"))]),
             "pkg:deb/debian/g%2B%2B@1:2~b%2Bc?a=x&b=y"

@@ -114,7 +114,8 @@ impl Scan<'_> {
         if self.inventory.packages().len() >= self.limits.packages_max {
             return Err(Problem::TooManyPackages);
         }
-        if package.name.is_empty() || [&package.name, &package.version].iter().any(|text| text.len() > FIELD_BYTES_MAX) {
+        if package.name.is_empty() || [&package.name, &package.version].iter().any(|text| text.len() > FIELD_BYTES_MAX)
+        {
             return Err(Problem::damaged("a package in it has no name, or one that is far too long"));
         }
         for text in [&mut package.summary, &mut package.supplier, &mut package.homepage, &mut package.download] {
@@ -177,11 +178,6 @@ impl Scan<'_> {
     /// The text of a file that was seen a moment ago.
     pub(crate) fn seen_text(&self, path: &[u8]) -> Result<String, Problem> {
         self.text(path)?.ok_or_else(|| Problem::damaged("it is not there any more"))
-    }
-
-    /// A file that was seen a moment ago.
-    pub(crate) fn seen(&self, path: &[u8]) -> Result<Input, Problem> {
-        self.open(path)?.ok_or_else(|| Problem::damaged("it is not there any more"))
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod apk;
 pub(crate) mod copyright;
 pub(crate) mod distribution;
 pub(crate) mod dpkg;
+pub(crate) mod npm;
 
 use crate::files::Entry;
 use crate::scan::{Problem, Scan};
@@ -17,4 +18,18 @@ pub(crate) struct Source {
 }
 
 /// All of them. A file may be of several kinds.
-pub(crate) const SOURCES: &[Source] = &[apk::INSTALLED, dpkg::STATUS, dpkg::STATUS_DIRECTORY];
+pub(crate) const SOURCES: &[Source] = &[
+    apk::INSTALLED,
+    dpkg::STATUS,
+    dpkg::STATUS_DIRECTORY,
+    npm::MANIFEST,
+    npm::PACKAGE_LOCK,
+    npm::PNPM_LOCK,
+    npm::YARN_LOCK,
+];
+
+/// Whether a path leads through a directory of this name.
+pub(crate) fn in_directory(path: &[u8], name: &[u8]) -> bool {
+    let mut components = path.rsplit(|byte| *byte == b'/').skip(1);
+    components.any(|component| component == name)
+}

@@ -21,7 +21,8 @@ pub(crate) fn inventory(
     let paths: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
     let view = MergedView::open(snapshotter, &paths).map_err(|error| failed(&error))?;
     let Some(root) = view.root() else { return Ok(Inventory::default()) };
-    let root = root.try_clone_to_owned().map_err(|error| CommandError::build(format!("cannot open the files: {error}")))?;
+    let root =
+        root.try_clone_to_owned().map_err(|error| CommandError::build(format!("cannot open the files: {error}")))?;
     let mut inventory =
         bake_sbom::scan(&DirectoryFiles::new(root), &Limits::default()).map_err(|error| failed(&error))?;
     // Of a stack that was shortened, it is not known which directory holds which layers.

@@ -146,10 +146,10 @@ pub(super) fn document(inventory: &Inventory, subject: &Subject) -> Document {
         depends_on: components.iter().map(|component| component.reference.clone()).collect(),
     };
     let complete = inventory.warnings.is_empty();
-    let unreadable = inventory.warnings.iter().map(|warning| Property {
-        name: "bake:unreadable",
-        value: format!("/{}: {}", warning.path, warning.message),
-    });
+    let unreadable = inventory
+        .warnings
+        .iter()
+        .map(|warning| Property { name: "bake:unreadable", value: format!("/{}: {}", warning.path, warning.message) });
     Document {
         schema: "http://cyclonedx.org/schema/bom-1.5.schema.json",
         bom_format: "CycloneDX",
@@ -225,14 +225,13 @@ fn package_component(package: &Package) -> Component {
     if let Some(url) = package.download.clone().filter(|download| is_address(download)) {
         component.external_references.push(ExternalReference { kind: "distribution", url });
     }
-    component.properties =
-        properties(package).into_iter().map(|(name, value)| Property { name, value }).collect();
+    component.properties = properties(package).into_iter().map(|(name, value)| Property { name, value }).collect();
     if let Some(source) = &package.source {
         let version = Some(&source.version).filter(|version| !version.is_empty());
         let parts = [("bake:sourceName", Some(&source.name)), ("bake:sourceVersion", version)];
-        component.properties.extend(
-            parts.into_iter().filter_map(|(name, value)| Some(Property { name, value: value?.clone() })),
-        );
+        component
+            .properties
+            .extend(parts.into_iter().filter_map(|(name, value)| Some(Property { name, value: value?.clone() })));
     }
     component
 }

@@ -1,4 +1,5 @@
 //! SPDX 2.3 as JSON (<https://spdx.github.io/spdx-spec/v2.3/>), as far as lists of packages need it.
+#![expect(clippy::struct_field_names, reason = "the names are the format's")]
 
 use std::collections::BTreeSet;
 
@@ -181,15 +182,20 @@ fn tool(subject: &Subject) -> String {
 fn incomplete(inventory: &Inventory) -> Option<String> {
     let files: Vec<String> =
         inventory.warnings.iter().map(|warning| format!("/{}: {}", warning.path, warning.message)).collect();
-    (!files.is_empty()).then(|| format!("The list is incomplete, for these files could not be read.\n{}", files.join("\n")))
+    (!files.is_empty())
+        .then(|| format!("The list is incomplete, for these files could not be read.\n{}", files.join("\n")))
 }
 
 fn subject_entry(subject: &Subject) -> PackageEntry {
     let mut entry = PackageEntry::new(&subject.name, SUBJECT.to_owned());
     entry.version_info = subject.version.clone().or_else(|| subject.digest.clone()).unwrap_or_default();
-    entry.checksums.extend(subject.digest.as_deref().and_then(|digest| digest.strip_prefix("sha256:")).map(|hex| {
-        ChecksumEntry { algorithm: "SHA256", checksum_value: hex.to_owned() }
-    }));
+    entry.checksums.extend(
+        subject
+            .digest
+            .as_deref()
+            .and_then(|digest| digest.strip_prefix("sha256:"))
+            .map(|hex| ChecksumEntry { algorithm: "SHA256", checksum_value: hex.to_owned() }),
+    );
     entry.external_refs.extend(subject.purl.as_deref().map(purl_reference));
     entry.primary_package_purpose = Some(if subject.digest.is_some() { "CONTAINER" } else { "FILE" });
     entry
@@ -234,15 +240,13 @@ fn package_entry(package: &Package, subject: &Subject, named: &mut BTreeSet<Name
     }
     entry.summary.clone_from(&package.summary);
     entry.external_refs.push(purl_reference(&package.purl));
-    entry.annotations = properties(package)
-        .into_iter()
-        .map(|(name, value)| Annotation {
-            annotation_date: time(subject),
-            annotation_type: "OTHER",
-            annotator: tool(subject),
-            comment: format!("{name}: {value}"),
-        })
-        .collect();
+    let properties: Vec<String> = properties(package).iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    entry.annotations = vec![Annotation {
+        annotation_date: time(subject),
+        annotation_type: "OTHER",
+        annotator: tool(subject),
+        comment: properties.join("\n"),
+    }];
     entry.primary_package_purpose = Some("LIBRARY").filter(|_| !package.ecosystem.is_system());
     entry
 }

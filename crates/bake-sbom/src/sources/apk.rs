@@ -16,7 +16,8 @@ fn wants(entry: &Entry<'_>) -> bool {
 fn read(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
     let text = scan.seen_text(path)?;
     for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
-        let package = package(scan, paragraph).ok_or_else(|| Problem::damaged("a package in it has no name or version"));
+        let package =
+            package(scan, paragraph).ok_or_else(|| Problem::damaged("a package in it has no name or version"));
         let added = package.and_then(|package| scan.add(path, package));
         scan.tolerate(path, added)?;
     }
@@ -26,9 +27,8 @@ fn read(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
 fn package(scan: &Scan<'_>, paragraph: &str) -> Option<Package> {
     // `F:` begins a directory, and `R:` is a file in it: no field of the package.
     let fields = || paragraph.lines().filter_map(|line| line.split_once(':'));
-    let field = |letter: &str| {
-        fields().find(|(key, value)| *key == letter && !value.is_empty()).map(|(_, value)| value.trim())
-    };
+    let field =
+        |letter: &str| fields().find(|(key, value)| *key == letter && !value.is_empty()).map(|(_, value)| value.trim());
     let (name, version) = (field("P")?, field("V")?);
     let architecture = field("A");
     let origin = field("o");
@@ -70,10 +70,8 @@ mod tests {
 
     #[test]
     fn installed_packages_are_listed() {
-        let found = packages(&[
-            ("etc/os-release", "ID=alpine\nVERSION_ID=3.18.4\n"),
-            ("lib/apk/db/installed", INSTALLED),
-        ]);
+        let found =
+            packages(&[("etc/os-release", "ID=alpine\nVERSION_ID=3.18.4\n"), ("lib/apk/db/installed", INSTALLED)]);
         let purls: Vec<&str> = found.iter().map(|package| package.purl.as_str()).collect();
         assert_eq!(
             purls,

@@ -25,16 +25,15 @@ pub(super) fn licences(text: &str) -> Vec<String> {
 fn expression(synopsis: &str) -> String {
     let mut text = String::new();
     let mut rest = synopsis;
-    loop {
-        let comma = [", and ", ", or "].into_iter().filter_map(|between| Some((rest.find(between)?, between))).min();
-        let Some((at, between)) = comma else {
-            text.push_str(&grouped(rest));
-            return text;
-        };
+    while let Some((at, between)) =
+        [", and ", ", or "].into_iter().filter_map(|word| Some((rest.find(word)?, word))).min()
+    {
         text.push_str(&grouped(&rest[..at]));
         text.push_str(between.trim_start_matches(','));
         rest = &rest[at + between.len()..];
     }
+    text.push_str(&if text.is_empty() { rest.to_owned() } else { grouped(rest) });
+    text
 }
 
 fn grouped(part: &str) -> String {

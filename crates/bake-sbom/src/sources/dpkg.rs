@@ -25,7 +25,8 @@ fn read_status(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
         let state = paragraph.get("Status").and_then(|status| status.split_whitespace().nth(2));
         if state.is_some_and(|state| !matches!(state, "not-installed" | "config-files" | "half-installed")) {
             let own_file = |name: &str, architecture: &str| list_file(scan, name, architecture);
-            let own_file = paragraph.name_and_architecture().and_then(|(name, architecture)| own_file(name, architecture));
+            let own_file =
+                paragraph.name_and_architecture().and_then(|(name, architecture)| own_file(name, architecture));
             let added = add(scan, path, &paragraph, own_file);
             scan.tolerate(path, added)?;
         }
@@ -50,11 +51,14 @@ fn list_file(scan: &Scan<'_>, name: &str, architecture: &str) -> Option<String> 
 }
 
 fn add(scan: &mut Scan<'_>, path: &[u8], paragraph: &Paragraph<'_>, own_file: Option<String>) -> Result<(), Problem> {
-    let (Some((name, architecture)), Some(version)) = (paragraph.name_and_architecture(), paragraph.get("Version")) else {
+    let (Some((name, architecture)), Some(version)) = (paragraph.name_and_architecture(), paragraph.get("Version"))
+    else {
         return Err(Problem::damaged("a package in it has no name, version or architecture"));
     };
     let source = paragraph.get("Source").map(|source| match source.split_once(" (") {
-        Some((name, version)) => SourcePackage { name: name.to_owned(), version: version.trim_end_matches(')').to_owned() },
+        Some((name, version)) => {
+            SourcePackage { name: name.to_owned(), version: version.trim_end_matches(')').to_owned() }
+        }
         None => SourcePackage { name: source.to_owned(), version: version.to_owned() },
     });
     // As scanners look vulnerabilities up: by the source package, and its version where that is another one.
@@ -64,8 +68,7 @@ fn add(scan: &mut Scan<'_>, path: &[u8], paragraph: &Paragraph<'_>, own_file: Op
     let distribution = scan.distribution();
     let namespace = distribution.map_or("debian", |distribution| distribution.id.as_str()).to_owned();
     let distro = distribution.map(crate::inventory::Distribution::qualifier);
-    let qualifiers =
-        [("arch", Some(architecture)), ("distro", distro.as_deref()), ("upstream", upstream.as_deref())];
+    let qualifiers = [("arch", Some(architecture)), ("distro", distro.as_deref()), ("upstream", upstream.as_deref())];
     let purl = purl("deb", &namespace, name, version, &qualifiers);
     let mut package = Package::new(Ecosystem::Deb, name, version, purl);
     package.architecture = Some(architecture.to_owned());
@@ -180,8 +183,11 @@ mod tests {
 
     #[test]
     fn a_damaged_database_is_told_of() {
-        let found = inventory(&[("var/lib/dpkg/status", b"Package: x\nStatus: install ok installed\n\n\
-            Package: y\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n")]);
+        let found = inventory(&[(
+            "var/lib/dpkg/status",
+            b"Package: x\nStatus: install ok installed\n\n\
+            Package: y\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n",
+        )]);
         assert_eq!((found.warnings.len(), found.packages().len()), (1, 1));
         assert_eq!(found.warnings[0].path, "var/lib/dpkg/status");
         survives_damage("var/lib/dpkg/status", STATUS.as_bytes());
