@@ -16,6 +16,7 @@
 mod checksum;
 mod directory;
 mod documents;
+mod elf;
 mod files;
 mod inventory;
 mod licence;

@@ -1,7 +1,7 @@
 //! One walk over the tree, then every file that tells of packages is read by the source that knows its format.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, Read as _};
 use std::rc::Rc;
 
 use crate::files::{Entry, EntryKind, Files, FilesError, RandomAccess, Visit, shown};
@@ -178,6 +178,24 @@ impl Scan<'_> {
     /// The text of a file that was seen a moment ago.
     pub(crate) fn seen_text(&self, path: &[u8]) -> Result<String, Problem> {
         self.text(path)?.ok_or_else(|| Problem::damaged("it is not there any more"))
+    }
+
+    /// A file that was seen a moment ago.
+    pub(crate) fn seen(&self, path: &[u8]) -> Result<Input, Problem> {
+        self.open(path)?.ok_or_else(|| Problem::damaged("it is not there any more"))
+    }
+
+    /// Unpacks a zlib or deflate stream. What comes out counts as read, and may be as long as a text.
+    pub(crate) fn unpacked(&self, input: &Input, stream: impl io::Read) -> Result<Vec<u8>, Problem> {
+        let limit = self.limits.text_bytes_max;
+        let mut bytes = Vec::new();
+        let read = stream.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|error| Problem::damaged(format!("it cannot be unpacked: {error}")))?;
+        if bytes.len() as u64 > limit {
+            return Err(Problem::damaged(format!("more than {limit} bytes come out of it")));
+        }
+        input.count(bytes.len() as u64)?;
+        Ok(bytes)
     }
 }
 
