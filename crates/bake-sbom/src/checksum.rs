@@ -13,6 +13,12 @@ pub(crate) fn from_integrity(text: &str) -> Vec<Checksum> {
     text.split_whitespace().filter_map(one).collect()
 }
 
+/// The checksum of a text such as `sha256:HEX`.
+pub(crate) fn from_prefixed(text: &str) -> Option<Checksum> {
+    let (algorithm, hex) = text.split_once(':')?;
+    Checksum::from_hex(algorithm_named(algorithm)?, hex)
+}
+
 fn algorithm_named(name: &str) -> Option<ChecksumAlgorithm> {
     match name {
         "md5" => Some(ChecksumAlgorithm::Md5),
@@ -62,5 +68,7 @@ mod tests {
         let read = from_integrity("sha1-2jmj7l5rSw0yVb/vlWAYkK/YBwk= sha512-short unknown-AAAA");
         let hex = "da39a3ee5e6b4b0d3255bfef95601890afd80709".to_owned();
         assert_eq!(read, [Checksum { algorithm: ChecksumAlgorithm::Sha1, hex }]);
+        assert!(from_prefixed(&format!("sha256:{}", "AB".repeat(32))).is_some_and(|sum| sum.hex.starts_with("abab")));
+        assert_eq!(from_prefixed("sha256:xyz"), None);
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod dpkg;
 pub(crate) mod golang;
 pub(crate) mod npm;
 pub(crate) mod program;
+pub(crate) mod python;
 
 use crate::files::Entry;
 use crate::scan::{Problem, Scan};
@@ -33,6 +34,10 @@ pub(crate) const SOURCES: &[Source] = &[
     npm::PNPM_LOCK,
     npm::YARN_LOCK,
     program::PROGRAM,
+    python::METADATA,
+    python::PIPFILE_LOCK,
+    python::REQUIREMENTS,
+    python::TOML_LOCK,
 ];
 
 /// Whether a path leads through a directory of this name.
