@@ -9,6 +9,7 @@ mod files;
 mod limits;
 mod lock;
 mod policy;
+mod sbom;
 mod settings;
 mod signals;
 mod step_network;
@@ -92,6 +93,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,
         Command::Diff(diff) => return commands::diff::run(diff, &host),
+        Command::Sbom(sbom) => commands::sbom::run(sbom, &host)?,
         Command::Tag(tag) => commands::tag::run(tag, &host)?,
         Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,
         Command::Pull(pull) => commands::pull::run(pull, &host, colour)?,
