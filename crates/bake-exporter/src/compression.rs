@@ -41,10 +41,9 @@ fn chosen(name: Option<&str>, level: Option<i32>) -> Result<Option<Compression>,
         (Some("uncompressed"), Some(_)) => Err("compression-level makes no sense without compression".into()),
         (None | Some("gzip"), Some(level)) => gzip(level),
         (Some("gzip"), None) => Ok(Some(Compression::GZIP)),
-        (Some("zstd"), None) => Ok(Some(Compression::ZSTD)),
-        (Some("zstd"), Some(level @ 1..=22)) => Ok(Some(Compression::Zstd { level })),
         // Zstandard's own 0 is its default.
-        (Some("zstd"), Some(0)) => Ok(Some(Compression::ZSTD)),
+        (Some("zstd"), None | Some(0)) => Ok(Some(Compression::ZSTD)),
+        (Some("zstd"), Some(level @ 1..=22)) => Ok(Some(Compression::Zstd { level })),
         (Some("zstd"), Some(_)) => Err("compression-level of zstd is 0 to 22".into()),
         (Some(other), _) => Err(format!("the compression `{other}` is not supported: use uncompressed, gzip or zstd")),
     }

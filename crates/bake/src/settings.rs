@@ -190,6 +190,7 @@ pub(crate) enum SshSource {
 
 /// Everything a user asked for, with nothing left to look up in arguments or environment.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct BuildRequest {
     pub(crate) context: ContextSpec,
     pub(crate) dockerfile: DockerfileSpec,
@@ -360,6 +361,12 @@ impl BuildRequest {
             },
             tags,
         };
+        if request.cache.is_inline() && request.exports.iter().any(|export| export.times.rewrite) {
+            return Err(CommandError::usage(
+                "an image with rewritten times cannot carry its own results: its layers are others",
+            )
+            .hint("use another type of `--cache-to`, or leave out `rewrite-timestamp`"));
+        }
         for name in request.exports.iter().flat_map(|export| &export.names) {
             if !request.tags.contains(name) {
                 request.tags.push(name.clone());

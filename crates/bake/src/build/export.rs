@@ -72,16 +72,16 @@ impl Exporting<'_> {
     /// Carries out every output of the request.
     pub(super) fn export(self) -> Result<Exported, CommandError> {
         let exporter = exporter(self.request, self.host);
-        let mut exported = Exported::default();
+        let mut outcome = Exported::default();
         for spec in &self.request.exports {
             let text = describe(spec);
             let label = StepLabel { text: text.clone(), internal: false, ..StepLabel::default() };
             let activity = self.progress.begin(label);
             let output = Output { all: self, spec, exporter: &exporter, step: activity.id() };
-            match output.write(&mut exported) {
+            match output.write(&mut outcome) {
                 Ok(image) => {
                     activity.done();
-                    exported.image = exported.image.or(image);
+                    outcome.image = outcome.image.or(image);
                 }
                 Err(error) => {
                     activity.failed(error.message());
@@ -89,7 +89,7 @@ impl Exporting<'_> {
                 }
             }
         }
-        Ok(exported)
+        Ok(outcome)
     }
 }
 
@@ -171,7 +171,7 @@ impl Output<'_> {
         match &self.spec.target {
             ExportTarget::OciArchive(path) => self.archive(&stored, ArchiveKind::Oci, path.as_deref(), exported)?,
             ExportTarget::DockerArchive(path) => {
-                self.archive(&stored, ArchiveKind::Docker, path.as_deref(), exported)?
+                self.archive(&stored, ArchiveKind::Docker, path.as_deref(), exported)?;
             }
             ExportTarget::OciDirectory(path) => {
                 self.exporter.to_layout(&stored, names, created, path).map_err(|error| failed(&error))?;
