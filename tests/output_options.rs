@@ -252,7 +252,7 @@ fn pushed_and_stored(environment: &Environment) -> Outcome {
 fn unpacked(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     scratch.write("context/Dockerfile", "FROM busybox\nENV A=1\n")?;
-    let layers = || fs::read_dir(scratch.store().join("snapshots")).map(Iterator::count).unwrap_or(0);
+    let layers = || fs::read_dir(scratch.store().join("snapshots")).map_or(0, Iterator::count);
     succeed(&mut build(environment, &scratch, &["type=image,name=app:1"]))?;
     let before = layers();
     succeed(&mut build(environment, &scratch, &["type=image,name=app:1,unpack=true"]))?;
