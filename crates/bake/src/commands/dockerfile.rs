@@ -1,13 +1,15 @@
-//! The Dockerfiles that are checked, read and written.
+//! Dockerfiles that commands check and change: found, read and written.
 
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bake::error::CommandError;
 use bake_dockerfile::limits;
 
-/// The files to check: those that were named, or the one of the current directory.
+use crate::files::replace_file;
+
+/// The files to look at: those that were named, or the one of the current directory.
 pub(super) fn paths(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandError> {
     if !named.is_empty() {
         if named.iter().filter(|path| is_stdin(path)).count() > 1 {
@@ -19,7 +21,7 @@ pub(super) fn paths(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandError> {
     match found {
         Some(path) => Ok(vec![path]),
         None => Err(CommandError::input("there is no `Dockerfile` in the current directory")
-            .hint("name the files to check, or `-` for standard input")),
+            .hint("name the files, or `-` for standard input")),
     }
 }
 
@@ -61,24 +63,8 @@ pub(super) fn write(path: &Path, before: &str, after: &str) -> Result<(), Comman
     if before == after {
         return Ok(());
     }
-    let cannot =
-        |error: std::io::Error| CommandError::input(format!("cannot write the fixes to `{}`: {error}", path.display()));
-    // A link stays a link: what it leads to is replaced.
-    let target = std::fs::canonicalize(path).map_err(cannot)?;
-    let permissions = std::fs::metadata(&target).map_err(cannot)?.permissions();
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let partial = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = (|| {
-        let mut file = File::create(&partial)?;
-        file.write_all(after.as_bytes())?;
-        file.set_permissions(permissions)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &target)
-    })();
-    if written.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.map_err(cannot)
+    replace_file(path, after.as_bytes())
+        .map_err(|error| CommandError::input(format!("cannot write `{}`: {error}", path.display())))
 }
 
 #[cfg(test)]
@@ -89,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fixes_keep_the_mode_and_the_link() {
+    fn changes_keep_the_mode_and_the_link() {
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("real"), directory.path().join("Dockerfile"));
         std::fs::write(&file, "a").unwrap();
