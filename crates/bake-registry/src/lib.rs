@@ -31,6 +31,7 @@ mod retry;
 mod sink;
 mod tags;
 mod transport;
+mod upload;
 
 pub use client::RegistryClient;
 pub use credentials::{CONFIG_BYTES_MAX, Credential, Credentials, CredentialsError, Secret};

@@ -43,6 +43,8 @@ pub struct Config {
     pub body_bytes_max: Option<u64>,
     /// The smallest chunk it asks for by `OCI-Chunk-Min-Length`.
     pub chunk_bytes_min: Option<u64>,
+    /// Whether it keeps what arrived of a request to an upload that broke; otherwise it is as if it had not been made.
+    pub keeps_partial_uploads: bool,
     /// Whether it honours `Range`; otherwise it sends whole blobs.
     pub ranges: bool,
     /// Whether it answers the referrers API; otherwise it is 404.
@@ -65,6 +67,7 @@ impl Default for Config {
             monolithic: true,
             body_bytes_max: None,
             chunk_bytes_min: None,
+            keeps_partial_uploads: true,
             ranges: true,
             referrers: true,
             referrers_per_page: 100,
@@ -86,6 +89,8 @@ pub struct RecordedRequest {
     pub headers: Vec<(String, String)>,
     /// The body, cut to 64 KiB.
     pub body: Vec<u8>,
+    /// How many bytes of the body arrived.
+    pub body_bytes: u64,
 }
 
 impl RecordedRequest {

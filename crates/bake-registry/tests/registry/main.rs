@@ -7,5 +7,6 @@ mod hostile;
 mod pull;
 mod push;
 mod referrers;
+mod resume;
 mod support;
 mod tls;
