@@ -179,7 +179,7 @@ impl Push<'_> {
             };
             match upload.send(session, &mut form, &mut attempts).await? {
                 Sent::All => return Ok(Pushed::Uploaded),
-                Sent::SessionLost(failure) => attempts.wait_after(as_broken(failure)).await?,
+                Sent::SessionLost(failure) => attempts.wait_after(as_broken(&failure)).await?,
             }
         }
     }

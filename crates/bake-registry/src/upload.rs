@@ -183,7 +183,7 @@ impl Upload<'_> {
                 tracing::debug!(%failure, ?next, "the registry does not take the bytes in this form");
                 *form = next;
             } else if is_out_of_step(&failure) {
-                attempts.wait_after(as_broken(failure)).await?;
+                attempts.wait_after(as_broken(&failure)).await?;
             } else if matches!(*failure, RegistryFailure::NotFound { .. }) {
                 // The registry forgot the session: that is what broken uploads look like afterwards.
                 return Ok(Sent::SessionLost(failure));
@@ -286,8 +286,8 @@ impl Upload<'_> {
 }
 
 /// A failure that may pass, made of one that is final only for the request it answers.
-pub(crate) fn as_broken(failure: Box<RegistryFailure>) -> Box<RegistryFailure> {
-    let url = match &*failure {
+pub(crate) fn as_broken(failure: &RegistryFailure) -> Box<RegistryFailure> {
+    let url = match failure {
         RegistryFailure::NotFound { url, .. }
         | RegistryFailure::Status { url, .. }
         | RegistryFailure::Protocol { url, .. } => url.clone(),
