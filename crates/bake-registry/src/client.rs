@@ -27,7 +27,7 @@ const LOCATION_BYTES_MAX: usize = 16 * 1024;
 pub struct RegistryClient {
     pub(crate) transport: Transport,
     pub(crate) options: Options,
-    authenticator: Authenticator,
+    pub(crate) authenticator: Authenticator,
     probed: tokio::sync::Mutex<HashMap<String, Security>>,
     reaches: Mutex<HashMap<Endpoint, Reach>>,
     /// Blobs that were or are being pushed, by registry.

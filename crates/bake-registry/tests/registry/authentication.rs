@@ -83,7 +83,10 @@ async fn identity_tokens_are_posted_and_registry_tokens_are_sent_as_they_are() {
     let registry = start(Config { auth: Auth::bearer(USER, PASSWORD), ..Config::default() });
     let digest = put_image(&registry);
     let mut credentials = Credentials::none();
-    credentials.add(&registry.host(), Credential::IdentityToken(Secret::new(format!("refresh-{PASSWORD}"))));
+    credentials.add(
+        &registry.host(),
+        Credential::IdentityToken { user: USER.to_owned(), token: Secret::new(format!("refresh-{PASSWORD}")) },
+    );
     let client_with = |credentials| client(Options { credentials, ..quick() });
     let image = reference(&registry.host(), "app:1");
     assert_eq!(client_with(credentials).resolve(&image).await.unwrap().digest, digest);

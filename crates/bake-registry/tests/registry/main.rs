@@ -4,6 +4,7 @@
 mod authentication;
 mod debian;
 mod hostile;
+mod login;
 mod pull;
 mod push;
 mod referrers;
