@@ -14,6 +14,7 @@ mod format;
 mod image;
 mod limits;
 mod lint;
+mod login;
 mod pin;
 mod run_network;
 mod store;
@@ -31,6 +32,7 @@ pub use image::{
 };
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
+pub use login::{LoginArguments, LogoutArguments};
 pub use pin::PinArguments;
 pub use run_network::RunNetworkArguments;
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
@@ -74,6 +76,12 @@ pub struct GlobalArguments {
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
+    /// Talk to this registry without checking its certificate, or without TLS where it has none.
+    ///
+    /// Passwords and images can then be read and changed by whoever stands between. May be given several times.
+    #[arg(long, global = true, value_name = "HOST[:PORT]", value_parser = login::registry_host)]
+    pub insecure_registry: Vec<String>,
+
     /// Tell on standard error what bake does and why.
     #[arg(short = 'D', long, global = true)]
     pub debug: bool,
@@ -105,6 +113,12 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
+    /// Log in to a registry.
+    ///
+    /// The credentials are tried, then kept where docker keeps them: with a credential helper or in its `config.json`.
+    Login(LoginArguments),
+    /// Forget the login at a registry.
+    Logout(LogoutArguments),
     /// Run a command in an image.
     Run(Box<RunArguments>),
     /// Write images to an archive.

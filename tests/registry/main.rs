@@ -1,5 +1,8 @@
 //! Images to and from registries: one in this process that misbehaves on demand, and the one that Debian ships.
 
+mod certificates;
+mod login;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::net::TcpListener;
@@ -19,6 +22,17 @@ const TESTS: &[Test] = &[
     ("a_damaged_layer_is_refused", &[], damaged),
     ("an_image_that_does_not_exist", &[], missing),
     ("a_registry_that_does_not_answer", &[], unreachable),
+    ("a_login_is_tried_and_kept_as_docker_keeps_it", &[], login::kept),
+    ("a_login_that_is_refused_changes_nothing", &[], login::refused),
+    ("a_login_leaves_the_rest_of_the_config", &[], login::rest_stays),
+    ("a_login_is_kept_by_a_helper", &[], login::helper),
+    ("an_identity_token_is_kept_in_place_of_the_password", &[], login::identity_token),
+    ("a_login_needs_a_terminal_or_standard_input", &[], login::no_terminal),
+    ("a_password_typed_on_a_terminal", &["script"], login::typed),
+    ("mirrors_are_asked_first", &[], certificates::mirrors),
+    ("a_registry_with_tls_and_a_password", &["docker-registry", "htpasswd"], certificates::authority),
+    ("a_registry_that_wants_a_certificate", &["docker-registry", "htpasswd"], certificates::client),
+    ("insecure_registries_are_named", &["docker-registry", "htpasswd"], certificates::insecure),
     ("debians_registry_with_a_password", &["docker-registry", "htpasswd"], debian),
 ];
 
