@@ -1,14 +1,15 @@
 //! An in-process registry on loopback that can be told to misbehave.
 //!
 //! [`FakeRegistry`] speaks the distribution API over HTTP/1.1 and records every request, so that tests can assert what
-//! was asked and that nobody saw credentials. [`RawServer`] answers with bytes that no HTTP library would produce.
-//! Both run on threads of their own, so that tests without a runtime can use them, and end when they are dropped.
+//! was asked and that nobody saw credentials. [`RawServer`] answers with bytes that no HTTP library would produce;
+//! [`Relay`] leads to any of them and cuts connections. All run on threads of their own, so that tests without a runtime can use them, and end when they are dropped.
 
 mod auth;
 mod body;
 mod fault;
 mod handler;
 mod raw;
+mod relay;
 mod state;
 
 use std::io;
@@ -27,6 +28,7 @@ pub use fault::{Action, Fault};
 pub(crate) use handler::Answering;
 pub use handler::Reply;
 pub use raw::RawServer;
+pub use relay::{Direction, Relay};
 use state::State;
 
 /// How a [`FakeRegistry`] behaves when no fault is injected.
