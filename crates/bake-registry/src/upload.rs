@@ -48,8 +48,11 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 /// How the bytes travel. Kept from one session to the next, so that what was learnt is not learnt again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// In the request that ends the session.
-    Put,
+    /// In the request that ends the session, or what is missing in a `PATCH` if a part has arrived.
+    Put {
+        /// How many such requests broke without anything having arrived.
+        broken: u32,
+    },
     /// All that are missing in one `PATCH`.
     Stream {
         /// How many such requests broke without progress.
@@ -65,14 +68,14 @@ pub(crate) enum Form {
 impl Form {
     /// The form to begin with for a blob of this size.
     pub(crate) fn of_size(size_bytes: u64) -> Self {
-        if size_bytes <= PUT_BYTES_MAX { Self::Put } else { Self::Stream { broken: 0 } }
+        if size_bytes <= PUT_BYTES_MAX { Self::Put { broken: 0 } } else { Self::Stream { broken: 0 } }
     }
 
     /// The form to try after a registry, or a proxy before it, has refused this one; `None` when none is left.
     fn after_refusal(self, status: StatusCode, chunk_bytes_min: usize) -> Option<Self> {
         match self {
-            Self::Stream { .. } if matches!(status.as_u16(), 405 | 501) => Some(Self::Put),
-            Self::Stream { .. } | Self::Put => Some(Self::Chunks { bytes: CHUNK_BYTES.max(chunk_bytes_min) }),
+            Self::Stream { .. } if matches!(status.as_u16(), 405 | 501) => Some(Self::Put { broken: 0 }),
+            Self::Stream { .. } | Self::Put { .. } => Some(Self::Chunks { bytes: CHUNK_BYTES.max(chunk_bytes_min) }),
             Self::Chunks { bytes } if bytes > chunk_bytes_min => {
                 Some(Self::Chunks { bytes: chunk_bytes_min.max(bytes / 2) })
             }
@@ -84,12 +87,11 @@ impl Form {
     fn after_break(self, arrived: u64, size: u64, chunk_bytes_min: usize) -> Self {
         match self {
             Self::Stream { .. } if arrived >= PROGRESS_BYTES => self,
+            Self::Put { .. } if arrived > 0 || size <= CHUNK_BYTES_MIN as u64 => self,
             Self::Stream { broken } if broken + 1 < BROKEN_WHOLE_MAX => Self::Stream { broken: broken + 1 },
+            Self::Put { broken } if broken + 1 < BROKEN_WHOLE_MAX => Self::Put { broken: broken + 1 },
             // From now on a break costs a chunk at most.
-            Self::Stream { .. } => Self::Chunks { bytes: CHUNK_BYTES.max(chunk_bytes_min) },
-            // Little is lost by sending it again, unless that has been tried.
-            Self::Put if size <= CHUNK_BYTES_MIN as u64 => self,
-            Self::Put => Self::Stream { broken: 1 },
+            Self::Stream { .. } | Self::Put { .. } => Self::Chunks { bytes: CHUNK_BYTES.max(chunk_bytes_min) },
             Self::Chunks { .. } if arrived > 0 => self,
             // As above: that it broke may be the answer that the chunk is too large.
             Self::Chunks { bytes } => Self::Chunks { bytes: chunk_bytes_min.max(bytes / 2) },
@@ -157,7 +159,7 @@ impl Upload<'_> {
             let missing = self.size - position.held;
             let sent = if missing == 0 {
                 self.close(&position.url, Payload::Bytes(Bytes::new())).await.map(|()| None)
-            } else if *form == Form::Put && position.held == 0 {
+            } else if matches!(*form, Form::Put { .. }) && position.held == 0 {
                 self.close(&position.url, self.payload_from(0)).await.map(|()| None)
             } else if let Form::Chunks { bytes } = *form {
                 let chunk;

@@ -4,6 +4,7 @@
 mod authentication;
 mod debian;
 mod hostile;
+mod http2;
 mod login;
 mod pull;
 mod push;
