@@ -16,14 +16,14 @@ use crate::support::{
 
 const PROGRAM: &str = "/usr/bin/docker-registry";
 
-struct Registry {
+pub(crate) struct Registry {
     _process: Running,
-    host: String,
+    pub(crate) host: String,
     _directory: tempfile::TempDir,
 }
 
 /// Starts the registry with one user; `None` when it or `htpasswd` is not installed.
-fn start() -> Option<Registry> {
+pub(crate) fn start() -> Option<Registry> {
     if !Path::new(PROGRAM).exists() {
         return None;
     }

@@ -5,6 +5,7 @@ mod authentication;
 mod debian;
 mod hostile;
 mod http2;
+mod interoperation;
 mod login;
 mod pull;
 mod push;

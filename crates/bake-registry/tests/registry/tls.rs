@@ -156,7 +156,7 @@ async fn insecure_registries_may_have_any_certificate_or_none() {
 }
 
 #[tokio::test]
-async fn tls_is_never_left() {
+async fn r2_and_r4_tls_is_never_left() {
     let plain = start(Config::default());
     put_image(&plain);
     plain.inject(Fault::always("/", Action::error(500, "UNEXPECTED")));
