@@ -18,6 +18,7 @@ mod imagetools;
 mod limits;
 mod lint;
 mod lock;
+mod login;
 mod pin;
 mod policy;
 mod run_network;
@@ -41,6 +42,7 @@ pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArg
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
 pub use lock::{LockArguments, LockMode};
+pub use login::{LoginArguments, LogoutArguments};
 pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
@@ -86,6 +88,12 @@ pub struct GlobalArguments {
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
+    /// Talk to this registry without checking its certificate, or without TLS where it has none.
+    ///
+    /// Passwords and images can then be read and changed by whoever stands between. May be given several times.
+    #[arg(long, global = true, value_name = "HOST[:PORT]", value_parser = login::registry_host)]
+    pub insecure_registry: Vec<String>,
+
     /// Tell on standard error what bake does and why.
     #[arg(short = 'D', long, global = true)]
     pub debug: bool,
@@ -121,6 +129,12 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
+    /// Log in to a registry.
+    ///
+    /// The credentials are tried, then kept where docker keeps them: with a credential helper or in its `config.json`.
+    Login(LoginArguments),
+    /// Forget the login at a registry.
+    Logout(LogoutArguments),
     /// Copy an image from place to place: registries, layouts, archives, the store.
     Copy(CopyArguments),
     /// Look at images in registries, and put several together as one.
