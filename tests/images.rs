@@ -18,6 +18,8 @@ const TESTS: &[Test] = &[
     ("copies_between_registries_leave_the_store_alone", &[], copy_between_registries),
     ("a_damaged_blob_is_not_copied", &[], copy_damaged),
     ("copies_go_through_layouts_and_archives", &[], copy_through_files),
+    ("imagetools_tell_what_a_registry_has", &[], imagetools_inspect),
+    ("imagetools_put_images_together", &[], imagetools_create),
 ];
 
 fn main() -> ExitCode {
@@ -236,7 +238,11 @@ fn diff(environment: &Environment) -> Outcome {
 }
 
 fn registry() -> Result<FakeRegistry, String> {
-    FakeRegistry::start(Config::default()).map_err(|error| error.to_string())
+    registry_of(Config::default())
+}
+
+fn registry_of(config: Config) -> Result<FakeRegistry, String> {
+    FakeRegistry::start(config).map_err(|error| error.to_string())
 }
 
 /// An index of two platforms in `registry` as `team/app:1`; its digest.
@@ -326,6 +332,88 @@ fn copy_through_files(environment: &Environment) -> Outcome {
         (&["copy", "store:nothing", "oci:layout"], 2, "no such image: nothing"),
     ] {
         let refused = finish(&mut bake(environment, &scratch, words))?;
+        expect_failure(&refused, code, &[problem]).map_err(|error| format!("{words:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn imagetools_inspect(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let digest = two_platforms(environment, &registry)?;
+    let scratch = environment.scratch()?;
+    let name = format!("{}/team/app:1", registry.host());
+    let inspect = |words: &[&str]| said(environment, &scratch, &[&["imagetools", "inspect"], words, &[&name]].concat());
+    let text = inspect(&[])?;
+    check(
+        text.starts_with(&format!("Name:      {name}\nMediaType: application/vnd.oci.image.index.v1+json\n")),
+        || text.clone(),
+    )?;
+    for line in [format!("Digest:    {digest}"), "  Platform:  linux/arm64".to_owned()] {
+        check(text.lines().any(|told| told == line), || format!("`{line}` is not in\n{text}"))?;
+    }
+    let raw = inspect(&["--raw"])?;
+    equal(&Some(raw.into_bytes()), &registry.manifest("team/app", "1").map(|(_, bytes)| bytes), "raw")?;
+    registry.take_requests();
+    equal(&inspect(&["-f", "{{.Manifest.Digest}}"])?.trim_end(), &digest.as_str(), "digest")?;
+    let asked = registry.take_requests();
+    check(!asked.iter().any(|request| request.path.contains("/blobs/")), || format!("{asked:?}"))?;
+    let platforms = inspect(&["-f", "{{range $name, $image := .Image}}{{$name}}={{$image.Architecture}} {{end}}"])?;
+    equal(&platforms.trim_end(), &"linux/amd64=amd64 linux/arm64=arm64", "configs")?;
+    let wrong = finish(&mut bake(environment, &scratch, &["imagetools", "inspect", "-f", "{{.Layers}}", &name]))?;
+    expect_failure(&wrong, 2, &["there is no field `.Layers`"])
+}
+
+fn imagetools_create(environment: &Environment) -> Outcome {
+    let (registry, other) = (registry()?, registry_of(Config { mounts: false, ..Config::default() })?);
+    let both = two_platforms(environment, &registry)?;
+    let scratch = environment.scratch()?;
+    let at = |name: &str| format!("{}/{name}", registry.host());
+    let run = |words: &[&str]| {
+        let words = [&["imagetools", "create", "-q"], words].concat();
+        said(environment, &scratch, &words).map(|text| text.trim_end().to_owned())
+    };
+    let platforms = |name: &str| {
+        let template = "{{range .Manifest.Manifests}}{{.Platform.Architecture}} {{end}}";
+        said(environment, &scratch, &["imagetools", "inspect", "-f", template, name])
+            .map(|text| text.trim_end().to_owned())
+    };
+    for platform in ["amd64", "arm64"] {
+        let (flag, target) = (format!("linux/{platform}"), at(&format!("team/app:{platform}")));
+        said(environment, &scratch, &["copy", "-q", "--platform", &flag, &at("team/app:1"), &target])?;
+    }
+    // In another registry, under two names.
+    let (joined, second) = (format!("{}/joined:1", other.host()), format!("{}/second", other.host()));
+    let digest = run(&["-t", &joined, "-t", &second, &at("team/app:arm64"), &at("team/app:amd64")])?;
+    equal(&platforms(&joined)?.as_str(), &"arm64 amd64", "platforms")?;
+    let described = said(environment, &scratch, &["imagetools", "inspect", "-f", "{{.Manifest.Digest}}", &second])?;
+    equal(&described.trim_end(), &digest.as_str(), "the second name")?;
+    succeed(&mut bake(environment, &scratch, &["pull", "-q", "--platform", "linux/arm64", &joined]))?;
+    // A single index gets another name as it is.
+    equal(&run(&["-t", &at("team/app:latest"), &at("team/app:1")])?, &both, "another name")?;
+    // One after the other.
+    run(&["-t", &at("grown:1"), &at("team/app:amd64")])?;
+    equal(&platforms(&at("grown:1"))?.as_str(), &"amd64", "an index around one image")?;
+    run(&["-t", &at("grown:1"), "--append", &at("team/app:arm64")])?;
+    equal(&platforms(&at("grown:1"))?.as_str(), &"amd64 arm64", "an image more")?;
+    run(&["-t", &at("less:1"), "--platform", "linux/arm64", &at("team/app:1")])?;
+    equal(&platforms(&at("less:1"))?.as_str(), &"arm64", "one platform of two")?;
+    let told = ["--annotation", "index:team=web", "--annotation", "manifest-descriptor[linux/arm64]:tested=yes"];
+    let planned = run(&[&["--dry-run"], &told[..], &[&at("team/app:1")]].concat())?;
+    let planned = json(&planned)?;
+    equal(&planned["annotations"]["team"].as_str(), &Some("web"), "annotation of the index")?;
+    equal(&planned["manifests"][0]["annotations"], &Value::Null, "annotation of the other descriptor")?;
+    equal(&planned["manifests"][1]["annotations"]["tested"].as_str(), &Some("yes"), "annotation of a descriptor")?;
+    let single = json(&run(&["--dry-run", "--prefer-index=false", &at("team/app:arm64")])?)?;
+    check(single["layers"].is_array(), || single.to_string())?;
+    for (words, code, problem) in [
+        (&["team/app"][..], 2, "the result has no name"),
+        (&["-t", "x"], 2, "there is no source"),
+        (&["-t", "x@sha256:0000000000000000000000000000000000000000000000000000000000000000", "y"], 2, "has a digest"),
+        (&["--dry-run", "--annotation", "a=b", "y"], 2, "does not say what it is for"),
+        (&["--dry-run", "--platform", "linux/s390x", &at("team/app:1")], 2, "no source has an image for linux/s390x"),
+        (&["-t", &at("absent:1"), "--append", &at("team/app:1")], 1, "absent:1"),
+    ] {
+        let refused = finish(&mut bake(environment, &scratch, &[&["imagetools", "create"], words].concat()))?;
         expect_failure(&refused, code, &[problem]).map_err(|error| format!("{words:?}: {error}"))?;
     }
     Ok(())
