@@ -5,10 +5,14 @@ mod build;
 mod commands;
 mod configuration;
 mod console;
+mod files;
 mod limits;
+mod lock;
+mod policy;
 mod settings;
 mod signals;
 mod step_network;
+mod toml_text;
 mod wiring;
 
 use std::io::Write as _;
@@ -64,6 +68,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Build(build) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
             let mut request = settings::BuildRequest::new(build)?;
+            request.policy.configured(&configuration);
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
             }
@@ -107,8 +112,9 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         }
         Command::Resume(resume) => {
             signals::block();
-            let resumed = commands::resume::prepare(resume, &host)?;
+            let mut resumed = commands::resume::prepare(resume, &host)?;
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
+            resumed.request.policy.configured(&configuration);
             let host = host.with_step_network(&configuration.network);
             if let Some(digest) = commands::resume::run(resumed, host, colour)? {
                 print(&format!("{digest}\n"))?;
@@ -116,7 +122,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         }
         Command::Why(why) => commands::why::run(why, &host)?,
         Command::Plan(plan) => {
-            let request = settings::BuildRequest::new(&plan.build)?;
+            let mut request = settings::BuildRequest::new(&plan.build)?;
+            request.policy.configured(&configuration::Configuration::read(host.privilege.is_root())?);
             if request.call.method != bake::cli::CallMethod::Build {
                 return Err(CommandError::usage("`--check` and `--call` are for `bake build`"));
             }
