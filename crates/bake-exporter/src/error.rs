@@ -56,6 +56,16 @@ pub enum ExportError {
     /// The files of the image could not be read.
     #[error("cannot read the files of the image")]
     Files(#[source] bake_snapshot::SnapshotError),
+    /// Files of two platforms would have the same name.
+    #[error("`{path}` is a file of {first} and of {second}; without platform-split they have the same name")]
+    SamePath {
+        /// The name.
+        path: String,
+        /// Whose file is there already.
+        first: Box<bake_oci::Platform>,
+        /// Whose file comes.
+        second: Box<bake_oci::Platform>,
+    },
     /// The registry refused, or could not be reached.
     #[error(transparent)]
     Registry(#[from] bake_registry::RegistryError),

@@ -21,6 +21,7 @@ mod lock;
 mod pin;
 mod policy;
 mod run_network;
+mod sbom;
 mod store;
 mod unsupported;
 mod value;
@@ -43,6 +44,7 @@ pub use lock::{LockArguments, LockMode};
 pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
+pub use sbom::{SbomArguments, SbomFormat};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, size_bytes, space};
@@ -108,6 +110,8 @@ pub enum Command {
     History(HistoryArguments),
     /// Show what differs between two images: config and files.
     Diff(DiffArguments),
+    /// List the packages in an image.
+    Sbom(SbomArguments),
     /// Give an image another name.
     Tag(TagArguments),
     /// Remove images.

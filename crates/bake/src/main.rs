@@ -9,6 +9,7 @@ mod files;
 mod limits;
 mod lock;
 mod policy;
+mod sbom;
 mod settings;
 mod signals;
 mod step_network;
@@ -74,7 +75,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             }
             let host = host.with_step_network(&configuration.network);
             let host = host.with_runtime(build.runtime.as_deref(), configuration.runtime.as_deref())?;
-            let host = host.with_insecure_registries(request.cache.insecure_registries());
+            let host = host.with_insecure_registries(request.insecure_registries());
             signals::block();
             request.failure.typed =
                 Some(build::failure::typed(std::env::args_os().skip(1), settings::variable("SOURCE_DATE_EPOCH")));
@@ -92,6 +93,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,
         Command::Diff(diff) => return commands::diff::run(diff, &host),
+        Command::Sbom(sbom) => commands::sbom::run(sbom, &host)?,
         Command::Tag(tag) => commands::tag::run(tag, &host)?,
         Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,
         Command::Pull(pull) => commands::pull::run(pull, &host, colour)?,
