@@ -36,7 +36,7 @@ pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArgumen
 pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
-    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
+    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, SaveFormat, TagArguments,
 };
 pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
