@@ -4,10 +4,11 @@ use super::Problem;
 use crate::workspace::Crate;
 
 /// The crates of the workspace and the workspace crates that each may depend on. Changing a line changes the design.
-const INTERNAL: [(&str, &[&str]); 17] = [
+const INTERNAL: [(&str, &[&str]); 18] = [
     (
         "bake",
         &[
+            "bake-attest",
             "bake-cache",
             "bake-dockerfile",
             "bake-exporter",
@@ -24,6 +25,7 @@ const INTERNAL: [(&str, &[&str]); 17] = [
             "bake-worker",
         ],
     ),
+    ("bake-attest", &["bake-dockerfile", "bake-graph", "bake-oci"]),
     (
         "bake-cache",
         &[
@@ -90,7 +92,7 @@ const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "trac
 /// Crates from outside, each with the only crates that may use it (tests aside).
 const EXTERNAL: [(&str, &[&str]); 24] = [
     ("annotate-snippets", &["bake"]),
-    ("base64", &["bake", "bake-cache", "bake-registry", "bake-testkit", "bake-worker"]),
+    ("base64", &["bake", "bake-attest", "bake-cache", "bake-registry", "bake-testkit", "bake-worker"]),
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
     ("flate2", &["bake-oci", "bake-worker"]),
@@ -104,7 +106,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
     ("petgraph", &["bake-graph"]),
     ("regex", &["bake", "bake-testkit"]),
     ("reqwest", &["bake-cache", "bake-registry", "bake-worker"]),
-    ("ring", &["bake-cache", "bake-oci", "bake-registry"]),
+    ("ring", &["bake-attest", "bake-cache", "bake-oci", "bake-registry"]),
     ("rusqlite", &["bake-store"]),
     (
         "rustix",
@@ -131,7 +133,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
 /// Crates from outside for developer tools only.
 const TOOLS: [(&str, &[&str]); 3] = [
     ("tempfile", &["bake-testkit"]),
-    ("toml", &["bake", "bake-testkit", "xtask"]),
+    ("toml", &["bake", "bake-attest", "bake-testkit", "xtask"]),
     ("libtest-mimic", &["bake-testkit"]),
 ];
 
