@@ -20,7 +20,7 @@ mod statement;
 pub use artifact::{
     ATTESTATION_ARTIFACT, Artifact, ArtifactError, attestation_manifest, predicate_of, referrer_manifest,
 };
-pub use options::{AttestationForm, OptionError, ProvenanceMode, ProvenanceOptions, SbomOptions};
+pub use options::{OptionError, ProvenanceMode, ProvenanceOptions, SbomOptions};
 pub use provenance::{
     BUILD_TYPE, BuildStep, ConfigSource, Dependency, Provenance, ProvenanceArguments, REDACTED, SLSA_PROVENANCE_V1,
 };

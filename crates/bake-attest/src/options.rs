@@ -10,27 +10,6 @@ pub enum ProvenanceMode {
     Max,
 }
 
-/// Where attestations lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AttestationForm {
-    /// Beside the image, as manifests that name it as their subject (OCI image spec 1.1). The image keeps its digest.
-    #[default]
-    Referrer,
-    /// In an index around the image, as `BuildKit` has them: a manifest of platform `unknown/unknown`.
-    Index,
-    /// As in an index, and the manifest also names the image as its subject (`oci-artifact=true`).
-    IndexArtifact,
-    /// Nowhere.
-    None,
-}
-
-impl AttestationForm {
-    /// Whether it is a form of an index.
-    pub fn is_index(self) -> bool {
-        matches!(self, Self::Index | Self::IndexArtifact)
-    }
-}
-
 /// Why a parameter is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

@@ -85,12 +85,13 @@ pub struct Exporter {
     threads: NonZeroUsize,
     always_index: bool,
     absent: HashMap<Digest, u64>,
+    pub(crate) referrers: Vec<bake_oci::Descriptor>,
 }
 
 impl Exporter {
     /// Exports from `store`, compressing on `threads` threads (which never changes the bytes).
     pub fn new(store: Store, format: LayerFormat, threads: NonZeroUsize) -> Self {
-        Self { store, format, threads, always_index: false, absent: HashMap::new() }
+        Self { store, format, threads, always_index: false, absent: HashMap::new(), referrers: Vec::new() }
     }
 
     /// The same, with blobs (digest and size in bytes) that need not be in the store: whoever sends them brings them, see
@@ -98,6 +99,12 @@ impl Exporter {
     #[must_use]
     pub fn with_absent(self, absent: HashMap<Digest, u64>) -> Self {
         Self { absent, ..self }
+    }
+
+    /// The same, with manifests in the store that name the image as their subject: OCI layouts get them too.
+    #[must_use]
+    pub fn with_referrers(self, referrers: Vec<bake_oci::Descriptor>) -> Self {
+        Self { referrers, ..self }
     }
 
     /// The same, but with an index even around a single image if `always_index`.

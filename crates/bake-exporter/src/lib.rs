@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod attestation;
 mod error;
 mod files;
 mod image;
@@ -17,6 +18,7 @@ mod push;
 mod spec;
 
 pub use archive::ArchiveKind;
+pub use attestation::AttestationForm;
 pub use error::ExportError;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
 pub use push::{BringBlob, PushProgress, Pusher, push_blobs};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use bake_oci::Compression;
 
+use crate::attestation::AttestationForm;
+
 /// Where a result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportSpec {
@@ -13,6 +15,10 @@ pub struct ExportSpec {
     pub compression: ExportCompression,
     /// Names, from `name=` (several separated by commas when quoted).
     pub names: Vec<String>,
+    /// Where attestations of the build lie.
+    pub attestations: AttestationForm,
+    /// What the names of attestations begin with that are written as files.
+    pub attestation_prefix: String,
 }
 
 /// What is written where.
@@ -72,7 +78,13 @@ pub struct SpecError {
 impl ExportSpec {
     /// An image in the local store.
     pub fn store() -> Self {
-        Self { target: ExportTarget::Store, compression: ExportCompression::default(), names: Vec::new() }
+        Self {
+            target: ExportTarget::Store,
+            compression: ExportCompression::default(),
+            names: Vec::new(),
+            attestations: AttestationForm::default(),
+            attestation_prefix: String::new(),
+        }
     }
 
     /// Parses a specification. A path alone means `type=local`, `-` means `type=tar` on standard output.
@@ -109,6 +121,19 @@ impl ExportSpec {
                 "compression" => compression = Some(value.to_owned()),
                 "compression-level" => level = Some(value.to_owned()),
                 "force-compression" => result.compression.force = truth()?,
+                "attestation-form" => result.attestations = AttestationForm::parse(value).map_err(&refuse)?,
+                "attestation-inline" if truth()? => {
+                    if !result.attestations.is_index() {
+                        result.attestations = AttestationForm::Index;
+                    }
+                }
+                "attestation-inline" => result.attestations = AttestationForm::None,
+                "oci-artifact" if truth()? => result.attestations = AttestationForm::IndexArtifact,
+                "oci-artifact" => {}
+                "attestation-prefix" if value.contains('/') => {
+                    return Err(refuse("attestation-prefix is the beginning of a file name, without `/`".into()));
+                }
+                "attestation-prefix" => value.clone_into(&mut result.attestation_prefix),
                 "oci-mediatypes" if truth()? => {}
                 "oci-mediatypes" => return Err(refuse("docker media types are not supported yet".into())),
                 other => return Err(refuse(format!("the option `{other}` is not supported"))),
@@ -135,6 +160,14 @@ impl ExportSpec {
             Some("cacheonly") => ExportTarget::CacheOnly,
             Some(other) => return Err(refuse(format!("the type `{other}` is unknown"))),
         };
+        let files = matches!(result.target, ExportTarget::Local(_) | ExportTarget::Tar(_));
+        if !result.attestation_prefix.is_empty() && !files {
+            return Err(refuse("attestation-prefix is for type=local and type=tar".into()));
+        }
+        let holds_them = !matches!(result.target, ExportTarget::DockerArchive(_) | ExportTarget::CacheOnly) && !files;
+        if result.attestations.is_index() && !holds_them {
+            return Err(refuse("there is no index in this type of output that could hold attestations".into()));
+        }
         Ok(result)
     }
 
@@ -200,6 +233,13 @@ mod tests {
         assert_eq!(target("type=image,push=true"), ExportTarget::Registry);
         let spec = ExportSpec::parse("type=image,\"name=a,b\",compression=zstd,compression-level=9").unwrap();
         assert_eq!(spec.names, ["a", "b"]);
+        assert_eq!(spec.attestations, AttestationForm::Referrer);
+        let form = |spec: &str| ExportSpec::parse(spec).unwrap().attestations;
+        assert_eq!(form("type=image,attestation-inline=true"), AttestationForm::Index);
+        assert_eq!(form("type=oci,oci-artifact=true,attestation-inline=true"), AttestationForm::IndexArtifact);
+        assert_eq!(form("type=registry,attestation-form=none"), AttestationForm::None);
+        let local = ExportSpec::parse("type=local,dest=out,attestation-prefix=app.").unwrap();
+        assert_eq!(local.attestation_prefix, "app.");
         assert_eq!(spec.compression.compression(), Compression::Zstd { level: 9 });
     }
 
@@ -214,6 +254,10 @@ mod tests {
             ("type=oci,compression=gzip,compression-level=10", "0 to 9"),
             ("type=oci,tar=maybe", "true or false"),
             ("type=oci,\"dest=x", "quote"),
+            ("type=image,attestation-form=beside", "referrer, index or none"),
+            ("type=docker,dest=x,attestation-inline=true", "no index"),
+            ("type=image,attestation-prefix=a", "type=local"),
+            ("type=local,dest=x,attestation-prefix=../a", "without `/`"),
         ] {
             let error = ExportSpec::parse(spec).unwrap_err().to_string();
             assert!(error.contains(words), "{spec}: {error}");

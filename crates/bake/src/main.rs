@@ -9,6 +9,7 @@ mod limits;
 mod settings;
 mod signals;
 mod step_network;
+mod supply_chain;
 mod wiring;
 
 use std::io::Write as _;

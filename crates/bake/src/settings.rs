@@ -212,6 +212,7 @@ pub(crate) struct BuildRequest {
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
     pub(crate) failure: FailureRequest,
+    pub(crate) attest: AttestRequest,
 }
 
 /// The caches outside of the store that a build reads and writes.
@@ -351,6 +352,7 @@ impl BuildRequest {
                 allow_host_network: arguments.allow.contains(&Entitlement::NetworkHost)
                     || arguments.network == NetworkMode::Host,
             },
+            attest: AttestRequest::new(&arguments.supply_chain)?,
             tags,
         };
         for export in &request.exports {

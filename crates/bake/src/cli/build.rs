@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use super::call::{Call, CallMethod, call};
 use super::failure::FailureArguments;
 use super::limits::LimitArguments;
+use super::supply_chain::SupplyChainArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -176,6 +177,10 @@ pub struct BuildArguments {
     /// What is done when a step fails.
     #[command(flatten)]
     pub failure: FailureArguments,
+
+    /// What is said of the image.
+    #[command(flatten)]
+    pub supply_chain: SupplyChainArguments,
 
     /// Flags that are known and refused.
     #[command(flatten)]
