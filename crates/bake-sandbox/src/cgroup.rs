@@ -31,6 +31,9 @@ const PREFIX: &str = "bake-";
 const REMOVE_ATTEMPTS: u32 = 50;
 const REMOVE_PAUSE: Duration = Duration::from_millis(2);
 
+/// As a limit of processes, or of memory and swap together: as much as there is, where not saying so means a default.
+pub const UNLIMITED: u64 = u64::MAX;
+
 /// What a step may use. `None` is: as much as there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CgroupLimits {
@@ -236,9 +239,12 @@ impl Directory {
         self.write_number("memory.max", limits.memory_bytes)?;
         if let Some(both) = limits.memory_and_swap_bytes {
             // Version 2 counts swap by itself; a kernel without swap accounting has no such file and no swap to limit.
-            let swap = both.saturating_sub(limits.memory_bytes.unwrap_or(both));
+            let swap = match both {
+                UNLIMITED => UNLIMITED,
+                both => both.saturating_sub(limits.memory_bytes.unwrap_or(both)),
+            };
             if self.path.join("memory.swap.max").exists() {
-                self.write("memory.swap.max", &swap.to_string())?;
+                self.write_number("memory.swap.max", Some(swap))?;
             }
         }
         // The step fails as a whole: a compiler that lost one process would otherwise go on to a result that nobody expects.
@@ -249,7 +255,8 @@ impl Directory {
         self.write_number("memory.limit_in_bytes", limits.memory_bytes)?;
         match limits.memory_and_swap_bytes {
             Some(both) if self.path.join("memory.memsw.limit_in_bytes").exists() => {
-                self.write("memory.memsw.limit_in_bytes", &both.to_string())
+                let value = if both == UNLIMITED { "-1".to_owned() } else { both.to_string() };
+                self.write("memory.memsw.limit_in_bytes", &value)
             }
             _ => Ok(()),
         }
@@ -269,7 +276,11 @@ impl Directory {
     }
 
     fn write_number(&self, name: &str, value: Option<u64>) -> Result<(), CgroupError> {
-        value.map_or(Ok(()), |value| self.write(name, &value.to_string()))
+        match value {
+            None => Ok(()),
+            Some(UNLIMITED) => self.write(name, "max"),
+            Some(value) => self.write(name, &value.to_string()),
+        }
     }
 
     fn write(&self, name: &str, value: &str) -> Result<(), CgroupError> {

@@ -40,7 +40,7 @@ pub mod userns;
 
 use std::os::unix::ffi::OsStrExt;
 
-pub use cgroup::{CgroupError, CgroupLimits, CgroupUsage, Controller, StepCgroup, remove_left_cgroups};
+pub use cgroup::{CgroupError, CgroupLimits, CgroupUsage, Controller, StepCgroup, UNLIMITED, remove_left_cgroups};
 pub use error::{ExecuteFailure, ExecuteFailureKind, SandboxError};
 pub use id_map::{IdMap, IdRange};
 pub use network::{NetworkOptions, PortProtocol, PublishedPort, RESOLVER_ADDRESS, StepNetwork};

@@ -1,12 +1,16 @@
 //! Runs a program to its end, with a limit on the time it takes.
 
 use std::io::{self, Read, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a program may take before it is ended: far more than any of them needs on a slow machine.
 pub const TIME_LIMIT: Duration = Duration::from_mins(3);
+
+/// How many ports a server is tried at.
+const PORTS_MAX: usize = 5;
 
 /// How often a running program is looked at.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -52,6 +56,37 @@ pub fn run_with_input(command: &mut Command, input: Vec<u8>) -> io::Result<Finis
 pub fn start(command: &mut Command) -> io::Result<Running> {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     Ok(Running::new(child, Vec::new()))
+}
+
+/// Starts a server that is told by its command line or its files to listen at a port of 127.0.0.1, and returns when it does.
+///
+/// A port that was free may be somebody else's a moment later, so a server that ends is started again at another one.
+pub fn start_server(mut prepare: impl FnMut(SocketAddr) -> io::Result<Command>) -> io::Result<(Running, SocketAddr)> {
+    let deadline = Instant::now() + TIME_LIMIT;
+    let mut said = String::new();
+    for _ in 0..PORTS_MAX {
+        let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let mut server = start(&mut prepare(address)?)?;
+        while server.is_running() {
+            if is_listening(address) && server.is_running() {
+                return Ok((server, address));
+            }
+            if Instant::now() >= deadline {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no server at {address} in {TIME_LIMIT:?}"),
+                ));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        said = server.wait(TIME_LIMIT)?.success().err().unwrap_or_default();
+    }
+    Err(io::Error::other(format!("a server ended at each of {PORTS_MAX} ports: {said}")))
+}
+
+/// Whether somebody answers there. A connection from a port to itself, which loopback allows, is nobody.
+fn is_listening(address: SocketAddr) -> bool {
+    TcpStream::connect(address).is_ok_and(|stream| stream.local_addr().is_ok_and(|own| own != address))
 }
 
 /// A program that runs. It is killed when this is dropped.
@@ -139,6 +174,17 @@ mod tests {
         let finished = finished.unwrap();
         assert_eq!((finished.code, finished.text().as_str(), finished.stderr.trim()), (Some(3), "hello", "no"));
         assert!(finished.success().unwrap_err().contains("exit code Some(3)"));
+    }
+
+    #[test]
+    fn a_server_that_ends_is_tried_at_other_ports() {
+        let mut tried = Vec::new();
+        let error = start_server(|address| {
+            tried.push(address.port());
+            Ok(Command::new("true"))
+        });
+        assert!(error.unwrap_err().to_string().contains("ended at each"));
+        assert_eq!(tried.len(), PORTS_MAX);
     }
 
     #[test]

@@ -4,13 +4,16 @@ mod failed;
 mod privileges;
 mod run;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bake_graph::{ExecOp, NetworkMode, SecurityMode};
 use bake_oci::Platform;
-use bake_sandbox::{CgroupDirectory, ExecuteFailureKind, Exit, ProcSource, SandboxError, Step, StepCgroup};
+use bake_sandbox::{
+    CgroupDirectory, ExecuteFailureKind, Exit, ProcSource, SandboxError, Step, StepCgroup, ThirtyTwoBit,
+};
 use bake_snapshot::{Active, MergedView};
 use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, StepUsage, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
@@ -20,9 +23,9 @@ use crate::destination::{Attributes, Destination};
 use crate::images::chain_of;
 use crate::limits::{Effective, LOOK_INTERVAL, StepLimits, set_resource_limits};
 use crate::mounts::Prepared;
-use crate::step_network::HostNames;
+use crate::step_network::{HostNames, Ready};
 use crate::users::Identity;
-use crate::worker::{LinuxWorker, accounts, open_directory, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, StepIsolation, accounts, open_directory, snapshot_failed, store_failed};
 
 pub(crate) use failed::Failures;
 pub use failed::{Continuation, ContinuedStep, DebugSession, FailedInput, FailedRoot, FailedStep, Missing};
@@ -61,15 +64,11 @@ impl LinuxWorker {
             let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
             let mut prepared = Prepared::default();
             self.prepare_mounts(op, task, &mut prepared)?;
-            let mut step =
-                Step::new(spec(op, &identity, &prepared, &self.options.limits), root, isolation.id_map.clone());
+            let process = spec(op, &identity, &prepared, &self.options.limits);
             let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
             let ready = network.ready(&names, &notice)?;
-            step.network = ready.network;
+            let mut step = new_step(op, process, root, isolation, ready, &mut prepared);
             step.runtime.clone_from(&self.options.runtime);
-            step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
-            step.fake_ids = isolation.fake_ids;
-            step.proc = isolation.proc;
             if isolation.proc == ProcSource::Callers {
                 let message =
                     "parts of `/proc` are hidden here, so this step sees the surrounding container's, and the \
@@ -77,10 +76,6 @@ impl LinuxWorker {
                         .to_owned();
                 task.events.send(BuildEvent::Notice { step: task.id, message });
             }
-            step.security = match op.security {
-                SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
-                SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
-            };
             let limits = Effective::new(&self.options.limits, op.limits.as_deref())?;
             self.run_step(step, &limits, active.upper, op, task)
         };
@@ -237,6 +232,31 @@ impl LinuxWorker {
         }
         Ok(tree)
     }
+}
+
+/// What the sandbox is asked for, wherever a step's command comes from: with the network, the mounts and the isolation of
+/// every step.
+fn new_step(
+    op: &ExecOp,
+    process: Spec,
+    root: OwnedFd,
+    isolation: &StepIsolation,
+    ready: Ready,
+    prepared: &mut Prepared,
+) -> Step {
+    let mut step = Step::new(process, root, isolation.id_map.clone());
+    step.network = ready.network;
+    step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
+    step.fake_ids = isolation.fake_ids;
+    step.proc = isolation.proc;
+    step.security = match op.security {
+        SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
+        SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
+    };
+    if Platform::parse(&op.platform).is_ok_and(|platform| platform.architecture == "386") {
+        step.thirty_two_bit = ThirtyTwoBit::Full;
+    }
+    step
 }
 
 /// A step with a network of its own may use raw sockets there (`ping`): nobody else is on it.

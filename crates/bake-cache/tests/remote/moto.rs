@@ -1,8 +1,7 @@
 //! S3 as `moto_server` speaks it, with signatures and permissions checked.
 
-use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bake_cache::{Backend, S3Backend, S3Credentials, S3Options};
 use bake_registry::http::{Call, HttpClient, Payload};
@@ -37,17 +36,13 @@ pub(crate) struct Moto {
 
 impl Moto {
     fn start(place: &Place) -> Self {
-        // The port is free now; nobody else takes loopback ports of this range in the next moment.
-        let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-        let mut command = Command::new(host::program("moto_server").unwrap());
-        command.args(["-H", "127.0.0.1", "-p", &address.port().to_string()]);
-        command.current_dir(place.directory.path());
-        let process = program::start(&mut command).unwrap();
-        let deadline = Instant::now() + Duration::from_mins(1);
-        while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < deadline, "moto_server did not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let (process, address) = program::start_server(|address| {
+            let mut command = Command::new(host::program("moto_server").unwrap());
+            command.args(["-H", "127.0.0.1", "-p", &address.port().to_string()]);
+            command.current_dir(place.directory.path());
+            Ok(command)
+        })
+        .unwrap();
         let endpoint = format!("http://{address}");
         let client = HttpClient::new(&Options::default()).unwrap();
         let ask = |method: Method, path: &str, service: &str, body: &str| {

@@ -1,13 +1,13 @@
 //! The client against `docker-registry` as Debian ships it.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use bake_oci::Digest;
 use bake_registry::{Options, Pushed};
+use bake_testkit::program::{self, Running};
 
 use crate::support::{
     OCI_MANIFEST, PASSWORD, USER, bytes, client, descriptor, login, manifest_of, quick, reference, source, text,
@@ -16,16 +16,9 @@ use crate::support::{
 const PROGRAM: &str = "/usr/bin/docker-registry";
 
 struct Registry {
-    process: Child,
+    _process: Running,
     host: String,
     _directory: tempfile::TempDir,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// Starts the registry with one user; `None` when it or `htpasswd` is not installed.
@@ -36,30 +29,19 @@ fn start() -> Option<Registry> {
     let users = Command::new("htpasswd").args(["-Bbn", USER, PASSWORD]).output().ok()?;
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("users"), users.stdout).unwrap();
-    // The port is free now; nobody else takes loopback ports of this range in the next moment.
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let host = format!("127.0.0.1:{port}");
     let path = directory.path().display();
-    let config = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: '{path}/data'}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{host}'}}\nauth:\n  htpasswd: {{realm: test, path: '{path}/users'}}\n"
-    );
-    let file = directory.path().join("config.yml");
-    fs::write(&file, config).unwrap();
-    let process = Command::new(PROGRAM)
-        .arg("serve")
-        .arg(&file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let registry = Registry { process, host, _directory: directory };
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while std::net::TcpStream::connect(&registry.host).is_err() {
-        assert!(Instant::now() < deadline, "the registry did not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Some(registry)
+    let (process, address) = program::start_server(|address| {
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: '{path}/data'}}\n  delete: {{enabled: true}}\nhttp: {{addr: '{address}'}}\nauth:\n  htpasswd: {{realm: test, path: '{path}/users'}}\n"
+        );
+        let file = directory.path().join("config.yml");
+        fs::write(&file, config)?;
+        let mut command = Command::new(PROGRAM);
+        command.arg("serve").arg(&file);
+        Ok(command)
+    })
+    .unwrap();
+    Some(Registry { _process: process, host: address.to_string(), _directory: directory })
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bake_graph::{ExecOp, MountKind, Op, SecurityMode, StepLabel, Vertex, VertexId};
+use bake_graph::{ExecOp, MountKind, Op, StepLabel, Vertex, VertexId};
 use bake_oci::{DefinitionDigest, SnapshotId};
-use bake_sandbox::{Exit, MountSource, Step, StepMount};
+use bake_sandbox::{Exit, MountSource, StepMount};
 use bake_snapshot::{Active, Contents, MergedView, Ownership};
 use bake_solver::{BuildEvent, Layer, Output, StepError, StepErrorKind, StepUsage, Task};
 use bake_store::ActiveSnapshot;
@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use super::run::{Started, Streams, Watched, run_to_end};
-use super::spec;
+use super::{new_step, spec};
 use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
 use crate::mounts::Prepared;
@@ -282,6 +282,10 @@ impl LinuxWorker {
         let (args, toolbox) = command(&op, session.args, session.toolbox, &view)?;
         drop(view);
         op.args = args;
+        if let Some(limits) = &mut op.limits {
+            // Whoever looks around takes as long as it takes.
+            limits.timeout_ns = None;
+        }
         let isolation = self.options.isolation.steps()?;
         let mut network = self.step_networks.lease(op.network, &isolation.id_map, &[], notice)?;
         let mount = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
@@ -292,17 +296,10 @@ impl LinuxWorker {
             prepared.mounts.push(StepMount::read_only(TOOLBOX, source));
         }
         let process = spec(&op, &identity, &prepared, &self.options.limits);
-        let mut step = Step::new(process, mount, isolation.id_map.clone());
         let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
         let ready = network.ready(&names, notice)?;
-        step.network = ready.network;
-        step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
-        step.fake_ids = isolation.fake_ids;
-        step.proc = isolation.proc;
-        step.security = match op.security {
-            SecurityMode::Sandbox => bake_sandbox::SecurityMode::Sandbox,
-            SecurityMode::Insecure => bake_sandbox::SecurityMode::Insecure,
-        };
+        // No other runtime, whatever the build had: those know neither terminals nor the toolbox.
+        let step = new_step(&op, process, mount, isolation, ready, &mut prepared);
         run_to_end(self, step, session.streams, &Watched { op: &op, layer: root.fs() }, notice, started, output)
     }
 
@@ -418,6 +415,8 @@ fn command(
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use bake_graph::SecurityMode;
 
     use super::*;
 

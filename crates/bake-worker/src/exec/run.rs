@@ -14,7 +14,7 @@ use bake_sys::mount::{AttributeChange, MountAttrFlags, Recursion, clone_tree, se
 use rustix::fs::{FileType, Mode, OFlags};
 
 use super::privileges::{self, Privileges, SystemCalls};
-use super::{cgroup_directories, sandbox_failed, spec};
+use super::{cgroup_directories, new_step, sandbox_failed, spec};
 use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
 use crate::limits::{Effective, LOOK_INTERVAL};
@@ -139,18 +139,14 @@ impl LinuxWorker {
         prepared.mounts.extend(self.shared_memory());
         let mut process = spec(&op, &identity, &prepared, &self.options.limits);
         privileges::apply(&run.privileges, &mut process);
-        let mut step = Step::new(process, root, isolation.id_map.clone());
+        let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
+        let ready = network.ready(&names, notice)?;
+        let mut step = new_step(&op, process, root, isolation, ready, &mut prepared);
+        step.runtime.clone_from(&self.options.runtime);
         step.filtered = run.privileges.system_calls == SystemCalls::Usual;
         if run.privileges.insecure {
             step.security = bake_sandbox::SecurityMode::Insecure;
         }
-        step.fake_ids = isolation.fake_ids;
-        step.proc = isolation.proc;
-        let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
-        let ready = network.ready(&names, notice)?;
-        step.network = ready.network;
-        step.runtime.clone_from(&self.options.runtime);
-        step.mounts = ready.files.mounts().into_iter().chain(std::mem::take(&mut prepared.mounts)).collect();
         step.mounts.extend(run.binds.iter().zip(binds).map(|(bind, tree)| StepMount {
             target: bind.target.clone().into_bytes(),
             source: MountSource::Tree(tree),

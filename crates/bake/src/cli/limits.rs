@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bake_sandbox::UNLIMITED;
 use clap::Args;
 
 use super::value::{duration, size_bytes};
@@ -14,8 +15,8 @@ pub struct LimitArguments {
     #[arg(short, long, value_name = "SIZE", value_parser = size_bytes, help_heading = "Limits")]
     pub memory: Option<u64>,
 
-    /// Memory and swap together, at least as much as `--memory`.
-    #[arg(long, value_name = "SIZE", value_parser = size_bytes, requires = "memory", help_heading = "Limits")]
+    /// Memory and swap together, at least as much as `--memory`; -1 for all swap there is.
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = unlimited_or(size_bytes), requires = "memory", help_heading = "Limits")]
     pub memory_swap: Option<u64>,
 
     /// Processors for each step, for example `1.5`.
@@ -42,8 +43,8 @@ pub struct LimitArguments {
     #[arg(long, value_name = "LIST", help_heading = "Limits")]
     pub cpuset_mems: Option<String>,
 
-    /// Processes and threads for each step. Without it, 16384.
-    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    /// Processes and threads for each step, -1 for any number. Without it, 16384.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = unlimited_or(number), help_heading = "Limits")]
     pub pids_limit: Option<u64>,
 
     /// A resource limit of processes, soft and hard, for example `nofile=1024:4096`.
@@ -57,6 +58,17 @@ pub struct LimitArguments {
     /// Make the cgroups of steps below this one, a path from the root of the cgroups.
     #[arg(long, value_name = "PATH", help_heading = "Limits")]
     pub cgroup_parent: Option<PathBuf>,
+}
+
+/// What `parse` takes, or -1, which is no limit ([`UNLIMITED`]).
+fn unlimited_or(
+    parse: fn(&str) -> Result<u64, String>,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+    move |text| if text == "-1" { Ok(UNLIMITED) } else { parse(text) }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a number, or -1 for no limit".to_owned())
 }
 
 fn positive_duration(text: &str) -> Result<Duration, String> {
@@ -93,6 +105,13 @@ mod tests {
         for wrong in ["", "-1", "1.2345", "x", "1.x", "99999999999999999999"] {
             assert!(thousandths(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn minus_one_is_no_limit() {
+        assert_eq!(unlimited_or(number)("-1"), Ok(UNLIMITED));
+        assert_eq!(unlimited_or(size_bytes)("1m"), Ok(1 << 20));
+        assert!(unlimited_or(size_bytes)("-2").is_err());
     }
 
     #[test]
