@@ -53,8 +53,8 @@ pub enum Dependency {
     Image {
         /// Its name as the build has it.
         reference: Box<Reference>,
-        /// What it was taken for, `os/architecture[/variant]`.
-        platform: String,
+        /// What it is for, `os/architecture[/variant]`, where that is known.
+        platform: Option<String>,
         /// Its manifest.
         manifest: Digest,
         /// Whether it came from a directory of the caller's rather than by its name.
@@ -311,7 +311,8 @@ impl Dependency {
     fn resource(&self) -> Value {
         match self {
             Self::Image { reference, platform, manifest, is_layout } => {
-                let uri = image_purl(reference, Platform::parse(platform).ok().as_ref());
+                let platform = platform.as_deref().and_then(|platform| Platform::parse(platform).ok());
+                let uri = image_purl(reference, platform.as_ref());
                 let uri = if *is_layout { uri.replacen("pkg:docker/", "pkg:oci/", 1) } else { uri };
                 json!({ "uri": uri, "digest": { manifest.algorithm().name(): manifest.hex() } })
             }
@@ -363,7 +364,7 @@ mod tests {
         let dependencies = BTreeSet::from([
             Dependency::Image {
                 reference: Box::new(Reference::parse("alpine:3.20").unwrap()),
-                platform: "linux/amd64".into(),
+                platform: Some("linux/amd64".into()),
                 manifest: Digest::of(b"alpine"),
                 is_layout: false,
             },

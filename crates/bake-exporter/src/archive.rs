@@ -34,7 +34,7 @@ impl Exporter {
     ) -> Result<(), ExportError> {
         let images = [archive_image(stored, names, created)];
         let mut writer = match kind {
-            ArchiveKind::Oci => write_oci_layout(&self.with_beside(images), &self.store, out)?,
+            ArchiveKind::Oci => write_oci_layout(&with_attached(images, stored), &self.store, out)?,
             ArchiveKind::Docker => write_docker_archive(&images, &self.store, out)?,
         };
         writer.flush().map_err(ExportError::Write)
@@ -48,7 +48,7 @@ impl Exporter {
         created: Option<Timestamp>,
         directory: &Path,
     ) -> Result<(), ExportError> {
-        let images = self.with_beside([archive_image(stored, names, created)]);
+        let images = with_attached([archive_image(stored, names, created)], stored);
         let mut blobs = BTreeMap::new();
         for image in &images {
             blobs.extend(image_blobs(&image.descriptor, &self.store)?);
@@ -69,16 +69,15 @@ impl Exporter {
     }
 }
 
-impl Exporter {
-    /// The images, and what names them as its subject: without names, as the image layout has artifacts.
-    fn with_beside(&self, images: impl IntoIterator<Item = ArchiveImage>) -> Vec<ArchiveImage> {
-        let beside = self.referrers.iter().map(|referrer| ArchiveImage {
-            descriptor: referrer.clone(),
-            names: Vec::new(),
-            created: None,
-        });
-        images.into_iter().chain(beside).collect()
-    }
+/// The images, and what names them as its subject: without names, as layouts have artifacts.
+pub(crate) fn with_attached(images: impl IntoIterator<Item = ArchiveImage>, stored: &Stored) -> Vec<ArchiveImage> {
+    let referrers = stored.attached.iter().filter(|attached| attached.is_referrer);
+    let attached = referrers.map(|attached| ArchiveImage {
+        descriptor: attached.descriptor.clone(),
+        names: Vec::new(),
+        created: None,
+    });
+    images.into_iter().chain(attached).collect()
 }
 
 fn archive_image(stored: &Stored, names: &[Reference], created: Option<Timestamp>) -> ArchiveImage {

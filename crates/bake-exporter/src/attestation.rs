@@ -1,13 +1,20 @@
-//! Where attestations lie: options of outputs, and the list of files that one is about.
+//! Attestations beside images: as referrers or in an index, and as files beside the files of an image.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bake_oci::{Digest, Digester, EntryKind, LayerReader};
+use bake_attest::{Artifact, Statement, attestation_manifest, referrer_manifest};
+use bake_oci::manifest::{Descriptor, Document, descriptor};
+use bake_oci::media_type::Family;
+use bake_oci::{Digest, Digester, Entry, EntryKind, Image, LayerReader, Timestamp, assemble_index};
 use bake_snapshot::Snapshotter;
+use bake_store::BlobDescriptor;
 
 use crate::error::ExportError;
-use crate::image::Exporter;
+use crate::image::{Exporter, Stored, blob_descriptor};
+
+/// The largest index that is read again to have attestations added.
+const INDEX_BYTES_MAX: u64 = 4 << 20;
 
 /// Where attestations lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,9 +35,7 @@ impl AttestationForm {
     pub fn is_index(self) -> bool {
         matches!(self, Self::Index | Self::IndexArtifact)
     }
-}
 
-impl AttestationForm {
     /// The value of `attestation-form=`.
     pub(crate) fn parse(value: &str) -> Result<Self, String> {
         match value {
@@ -42,29 +47,209 @@ impl AttestationForm {
     }
 }
 
+/// A manifest in the store that says something of an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attached {
+    /// The manifest of the image that it is about.
+    pub subject: Digest,
+    /// Names the manifest, with what lists of referrers or the index show of it.
+    pub descriptor: Descriptor,
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// What it names: digests and sizes in bytes.
+    pub blobs: Vec<(Digest, u64)>,
+    /// Whether it is a referrer, rather than named by the index around the image.
+    pub is_referrer: bool,
+}
+
+impl Attached {
+    /// The manifest as the store names it.
+    pub fn blob(&self) -> BlobDescriptor {
+        blob_descriptor(&self.descriptor, &self.digest)
+    }
+}
+
+/// A file that is written beside the files of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BesideFile {
+    /// Its name at the top.
+    pub name: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Its time.
+    pub mtime: Timestamp,
+}
+
+impl BesideFile {
+    pub(crate) fn entry(&self) -> Entry {
+        let mut entry = Entry::new(self.name.as_str(), EntryKind::File { size: self.bytes.len() as u64 }, 0o644);
+        entry.mtime = self.mtime;
+        entry
+    }
+}
+
 impl Exporter {
+    /// Writes statements about the images of `stored` (those of each image, in the same order) to the store, in `form`, and
+    /// adds them to what is stored. Of referrers nothing changes for the images; an index is made around them, or the one
+    /// that is there is made longer.
+    pub fn attest(
+        &self,
+        mut stored: Stored,
+        said: &[Vec<Statement>],
+        form: AttestationForm,
+    ) -> Result<Stored, ExportError> {
+        for (image, statements) in stored.images.iter().zip(said) {
+            let subject = image.descriptor(None);
+            let artifacts = match form {
+                _ if statements.is_empty() => Vec::new(),
+                AttestationForm::None => Vec::new(),
+                AttestationForm::Referrer => {
+                    let manifests = statements.iter().map(|statement| referrer_manifest(statement, &subject));
+                    manifests.collect::<Result<Vec<_>, _>>()?
+                }
+                AttestationForm::Index => vec![attestation_manifest(statements, &subject, false)?],
+                AttestationForm::IndexArtifact => vec![attestation_manifest(statements, &subject, true)?],
+            };
+            for artifact in artifacts {
+                stored.attached.push(self.put_artifact(&artifact, image, !form.is_index())?);
+            }
+        }
+        if form.is_index() && !stored.attached.is_empty() {
+            stored.descriptor = self.index_with(&stored)?;
+        }
+        Ok(stored)
+    }
+
+    fn put_artifact(&self, artifact: &Artifact, image: &Image, is_referrer: bool) -> Result<Attached, ExportError> {
+        for bytes in artifact.blobs.values() {
+            self.store.put_bytes(bytes)?;
+        }
+        self.store.put_bytes(&artifact.manifest_bytes)?;
+        Ok(Attached {
+            subject: image.digest.clone(),
+            descriptor: artifact.descriptor.clone(),
+            digest: artifact.digest.clone(),
+            blobs: artifact.blobs.iter().map(|(digest, bytes)| (digest.clone(), bytes.len() as u64)).collect(),
+            is_referrer,
+        })
+    }
+
+    /// An index of the images and then what is attached to them, in the order in which `BuildKit` has them.
+    fn index_with(&self, stored: &Stored) -> Result<BlobDescriptor, ExportError> {
+        let attached = stored.attached.iter().filter(|attached| !attached.is_referrer);
+        let attached = attached.map(|attached| attached.descriptor.clone());
+        if let Some(only) = stored.single() {
+            let manifests = std::iter::once(only.descriptor(Some(&only.platform()))).chain(attached).collect();
+            let index = assemble_index(Family::Oci, manifests, BTreeMap::new())?;
+            self.store.put_bytes(&index.bytes)?;
+            return Ok(blob_descriptor(&index.descriptor(), &index.digest));
+        }
+        let digest = &stored.descriptor.digest;
+        let bytes = self.store.read_small_blob(digest, INDEX_BYTES_MAX)?;
+        let bytes = bytes.ok_or_else(|| ExportError::MissingBlob(digest.clone()))?;
+        let invalid = |error: bake_oci::ManifestError| ExportError::Invalid(error.to_string());
+        let document = Document::parse(&bytes, Some(&stored.descriptor.media_type)).map_err(invalid)?;
+        let Document::Index(mut index) = document else {
+            return Err(ExportError::Invalid(format!("{digest} is not the index that it should be")));
+        };
+        index.set_manifests(index.manifests().iter().cloned().chain(attached).collect());
+        let bytes = bake_oci::manifest::index_bytes(&index).map_err(invalid)?;
+        self.store.put_bytes(&bytes)?;
+        let digest = Digest::of(&bytes);
+        let named = descriptor(&stored.descriptor.media_type, &digest, bytes.len() as u64);
+        Ok(blob_descriptor(&named, &digest))
+    }
+
+    /// Takes what is attached to the images into the local store's keeping: it stays there as long as they do. What was
+    /// said of them before of the same kind (the same predicate) goes.
+    pub fn keep_attached(&self, stored: &Stored) -> Result<(), ExportError> {
+        for image in &stored.images {
+            let new: Vec<&Attached> = stored
+                .attached
+                .iter()
+                .filter(|attached| attached.is_referrer && attached.subject == image.digest)
+                .collect();
+            if new.is_empty() {
+                continue;
+            }
+            let kind = |descriptor: &Descriptor| {
+                bake_attest::predicate_of(descriptor.annotations().as_ref()).map(str::to_owned)
+            };
+            let kinds: Vec<Option<String>> = new.iter().map(|attached| kind(&attached.descriptor)).collect();
+            let mut replaced = Vec::new();
+            for known in self.attached_to(&image.digest)? {
+                let is_new = new.iter().any(|attached| attached.digest == known.digest);
+                if !is_new && kinds.contains(&kind(&known.descriptor)) {
+                    replaced.push(known.digest);
+                }
+            }
+            let blobs: Vec<BlobDescriptor> = new.iter().map(|attached| attached.blob()).collect();
+            self.store.attach(&image.digest, &blobs)?;
+            self.store.detach(&image.digest, &replaced)?;
+        }
+        Ok(())
+    }
+
+    /// What the local store keeps beside the manifest `subject`. What cannot be read is left out: it says nothing.
+    pub fn attached_to(&self, subject: &Digest) -> Result<Vec<Attached>, ExportError> {
+        let mut attached = Vec::new();
+        for referrer in self.store.referrers(subject)? {
+            let Some(bytes) = self.store.read_small_blob(&referrer.digest, INDEX_BYTES_MAX)? else { continue };
+            let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&referrer.media_type)) else {
+                continue;
+            };
+            let mut named = descriptor(&referrer.media_type, &referrer.digest, referrer.size_bytes);
+            let config_type = || manifest.config().media_type().clone();
+            named.set_artifact_type(manifest.artifact_type().clone().or_else(|| Some(config_type())));
+            named.set_annotations(manifest.annotations().clone());
+            let blobs = std::iter::once(manifest.config()).chain(manifest.layers());
+            let blobs = blobs.filter_map(|blob| Some((bake_oci::manifest::descriptor_digest(blob).ok()?, blob.size())));
+            attached.push(Attached {
+                subject: subject.clone(),
+                descriptor: named,
+                digest: referrer.digest,
+                blobs: blobs.collect(),
+                is_referrer: true,
+            });
+        }
+        Ok(attached)
+    }
+
     /// The digests of all regular files of a stack of layer directories (base first), by path.
+    ///
+    /// # Errors
+    /// [`ExportError::NameTaken`] if one of the `beside` files has the name of something that the image has.
     pub fn file_digests(
         &self,
         snapshotter: &dyn Snapshotter,
         layers: &[PathBuf],
-    ) -> Result<BTreeMap<String, Digest>, ExportError> {
+        beside: &[&str],
+    ) -> Result<BTreeMap<Vec<u8>, Digest>, ExportError> {
         let (reader, writer) = std::io::pipe().map_err(ExportError::Write)?;
         std::thread::scope(|scope| {
             let archive = scope.spawn(move || self.to_tar(snapshotter, layers, std::io::BufWriter::new(writer)));
-            let digests = digests(std::io::BufReader::with_capacity(256 * 1024, reader));
+            let digests = digests(std::io::BufReader::with_capacity(256 * 1024, reader), beside);
             let written = archive.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // A reader that gave up makes the writer fail too; what the reader says is the cause.
             digests.and_then(|digests| written.map(|()| digests))
         })
     }
+
+    /// Writes files into `destination`, in place of what has their names there.
+    pub fn files_beside(&self, files: &[BesideFile], destination: &Path) -> Result<(), ExportError> {
+        crate::local::place_files(files, destination)
+    }
 }
 
-fn digests(stream: impl std::io::Read) -> Result<BTreeMap<String, Digest>, ExportError> {
+fn digests(stream: impl std::io::Read, beside: &[&str]) -> Result<BTreeMap<Vec<u8>, Digest>, ExportError> {
     let failed = |error: bake_oci::LayerReadError| ExportError::Write(std::io::Error::other(error));
     let mut reader = LayerReader::new(stream);
-    let mut digests: BTreeMap<String, Digest> = BTreeMap::new();
+    let mut digests: BTreeMap<Vec<u8>, Digest> = BTreeMap::new();
     while let Some(mut next) = reader.next_entry().map_err(failed)? {
-        let path = next.entry.display_path();
+        if beside.iter().any(|name| name.as_bytes() == next.entry.path) {
+            return Err(ExportError::NameTaken(next.entry.display_path()));
+        }
+        let path = next.entry.path.clone();
         match next.entry.kind.clone() {
             EntryKind::File { .. } => {
                 let mut digester = Hashing(Digester::new());
@@ -72,7 +257,7 @@ fn digests(stream: impl std::io::Read) -> Result<BTreeMap<String, Digest>, Expor
                 digests.insert(path, digester.0.finish());
             }
             EntryKind::HardLink { target } => {
-                if let Some(digest) = digests.get(&*String::from_utf8_lossy(&target)).cloned() {
+                if let Some(digest) = digests.get(&target).cloned() {
                     digests.insert(path, digest);
                 }
             }

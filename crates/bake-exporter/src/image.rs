@@ -14,6 +14,7 @@ use bake_oci::{
 use bake_snapshot::{LayerFormat, WriteOptions, write_layer};
 use bake_store::{BlobDescriptor, Ingest, Store};
 
+use crate::attestation::Attached;
 use crate::error::ExportError;
 use crate::spec::ExportCompression;
 
@@ -65,6 +66,8 @@ pub struct Stored {
     pub descriptor: BlobDescriptor,
     /// The images, one for each platform.
     pub images: Vec<Image>,
+    /// What is said of them, see [`Exporter::attest`].
+    pub attached: Vec<Attached>,
 }
 
 impl Stored {
@@ -85,13 +88,12 @@ pub struct Exporter {
     threads: NonZeroUsize,
     always_index: bool,
     absent: HashMap<Digest, u64>,
-    pub(crate) referrers: Vec<bake_oci::Descriptor>,
 }
 
 impl Exporter {
     /// Exports from `store`, compressing on `threads` threads (which never changes the bytes).
     pub fn new(store: Store, format: LayerFormat, threads: NonZeroUsize) -> Self {
-        Self { store, format, threads, always_index: false, absent: HashMap::new(), referrers: Vec::new() }
+        Self { store, format, threads, always_index: false, absent: HashMap::new() }
     }
 
     /// The same, with blobs (digest and size in bytes) that need not be in the store: whoever sends them brings them, see
@@ -99,12 +101,6 @@ impl Exporter {
     #[must_use]
     pub fn with_absent(self, absent: HashMap<Digest, u64>) -> Self {
         Self { absent, ..self }
-    }
-
-    /// The same, with manifests in the store that name the image as their subject: OCI layouts get them too.
-    #[must_use]
-    pub fn with_referrers(self, referrers: Vec<bake_oci::Descriptor>) -> Self {
-        Self { referrers, ..self }
     }
 
     /// The same, but with an index even around a single image if `always_index`.
@@ -178,7 +174,7 @@ impl Exporter {
             self.store.put_bytes(&index.bytes)?;
             blob_descriptor(&index.descriptor(), &index.digest)
         };
-        Ok(Stored { descriptor, images })
+        Ok(Stored { descriptor, images, attached: Vec::new() })
     }
 
     fn blob_layer(&self, layer: &ExportLayer, compression: ExportCompression) -> Result<ImageLayer, ExportError> {

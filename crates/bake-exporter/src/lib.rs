@@ -18,7 +18,7 @@ mod push;
 mod spec;
 
 pub use archive::ArchiveKind;
-pub use attestation::AttestationForm;
+pub use attestation::{Attached, AttestationForm, BesideFile};
 pub use error::ExportError;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
 pub use push::{BringBlob, PushProgress, Pusher, push_blobs};

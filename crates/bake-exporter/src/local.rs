@@ -9,6 +9,7 @@ use bake_oci::{Entry, EntryKind, LayerReader};
 use bake_snapshot::Snapshotter;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
+use crate::attestation::BesideFile;
 use crate::error::{ExportError, io};
 use crate::image::Exporter;
 
@@ -52,6 +53,16 @@ fn unpack(stream: impl Read, root: &OwnedFd, shown: &Path) -> Result<(), ExportE
     for entry in directories.iter().rev().filter(|entry| !entry.path.is_empty()) {
         let path = shown.join(entry.display_path());
         finish_directory(root, entry).map_err(io("set the times of", path))?;
+    }
+    Ok(())
+}
+
+/// Writes files at the top of `destination`, in place of what has their names there.
+pub(crate) fn place_files(files: &[BesideFile], destination: &Path) -> Result<(), ExportError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(destination, flags, Mode::empty()).map_err(|e| io("open", destination)(e.into()))?;
+    for file in files {
+        place(&root, &file.entry(), &mut file.bytes.as_slice()).map_err(io("write", destination.join(&file.name)))?;
     }
     Ok(())
 }

@@ -127,7 +127,7 @@ impl ExportSpec {
                         result.attestations = AttestationForm::Index;
                     }
                 }
-                "attestation-inline" => result.attestations = AttestationForm::None,
+                "attestation-inline" => {}
                 "oci-artifact" if truth()? => result.attestations = AttestationForm::IndexArtifact,
                 "oci-artifact" => {}
                 "attestation-prefix" if value.contains('/') => {
@@ -164,8 +164,17 @@ impl ExportSpec {
         if !result.attestation_prefix.is_empty() && !files {
             return Err(refuse("attestation-prefix is for type=local and type=tar".into()));
         }
-        let holds_them = !matches!(result.target, ExportTarget::DockerArchive(_) | ExportTarget::CacheOnly) && !files;
-        if result.attestations.is_index() && !holds_them {
+        if result.attestations.is_index() && result.target == ExportTarget::Store {
+            return Err(refuse(
+                "the local store keeps attestations beside images; an index with them is made by type=registry and type=oci"
+                    .into(),
+            ));
+        }
+        let holds_index = matches!(
+            result.target,
+            ExportTarget::Registry | ExportTarget::OciArchive(_) | ExportTarget::OciDirectory(_)
+        );
+        if result.attestations.is_index() && !holds_index {
             return Err(refuse("there is no index in this type of output that could hold attestations".into()));
         }
         Ok(result)
@@ -235,7 +244,8 @@ mod tests {
         assert_eq!(spec.names, ["a", "b"]);
         assert_eq!(spec.attestations, AttestationForm::Referrer);
         let form = |spec: &str| ExportSpec::parse(spec).unwrap().attestations;
-        assert_eq!(form("type=image,attestation-inline=true"), AttestationForm::Index);
+        assert_eq!(form("type=registry,attestation-inline=true"), AttestationForm::Index);
+        assert_eq!(form("type=registry,attestation-inline=false"), AttestationForm::Referrer);
         assert_eq!(form("type=oci,oci-artifact=true,attestation-inline=true"), AttestationForm::IndexArtifact);
         assert_eq!(form("type=registry,attestation-form=none"), AttestationForm::None);
         let local = ExportSpec::parse("type=local,dest=out,attestation-prefix=app.").unwrap();
@@ -255,6 +265,7 @@ mod tests {
             ("type=oci,tar=maybe", "true or false"),
             ("type=oci,\"dest=x", "quote"),
             ("type=image,attestation-form=beside", "referrer, index or none"),
+            ("type=image,attestation-form=index", "beside images"),
             ("type=docker,dest=x,attestation-inline=true", "no index"),
             ("type=image,attestation-prefix=a", "type=local"),
             ("type=local,dest=x,attestation-prefix=../a", "without `/`"),

@@ -10,12 +10,13 @@
 //! 5. **solve** (`bake_solver::solve`): walk from the sources and look keys up; a hit touches no file system.
 //! 6. **execute** (`bake_worker::LinuxWorker`): RUN in a sandbox over an overlay snapshot, COPY and ADD by the file worker.
 //! 7. **commit** (same place): the upper directory is the new snapshot; its diff ID is computed while the next step runs.
-//! 8. **assemble** ([`assemble`]): layers, history and config of each image.
+//! 8. **assemble** ([`assemble`]): layers, history and config of each image; what is said of it ([`attest`]).
 //! 9. **export** ([`export`]): blobs are compressed when an exporter first needs them.
 //!    Then the build cache ([`cache`]), for which results may also have been imported in 5.
 //! 10. **report**: the digest on standard output, everything else on standard error.
 
 mod assemble;
+mod attest;
 mod cache;
 pub(crate) mod call;
 mod export;
@@ -36,10 +37,10 @@ use bake::ui::report::Summary;
 use bake::ui::sanitize::sanitize_line;
 use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
 use bake_dockerfile::diagnostic::code;
-use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
+use bake_dockerfile::{Diagnostic, Dockerfile, Severity, SourceText, Span};
 use bake_frontend::{Plan, PlanOptions};
 use bake_graph::VertexId;
-use bake_oci::DefinitionDigest;
+use bake_oci::{DefinitionDigest, Timestamp};
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
 
@@ -61,6 +62,7 @@ pub(crate) fn build(
 ) -> Result<Option<String>, CommandError> {
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
+    let started = Timestamp::now();
     let cancelled = Arc::new(AtomicBool::new(false));
     let running: Arc<OnceLock<Weak<LinuxWorker>>> = Arc::default();
     let _signals = signals::on_interrupt({
@@ -126,6 +128,8 @@ pub(crate) fn build(
         host,
         request,
         epoch,
+        dockerfile: &dockerfile.source,
+        started,
         journal: &journal,
         continued: continued.as_deref(),
     };
@@ -224,6 +228,8 @@ struct Build<'a> {
     host: &'a Host,
     request: &'a BuildRequest,
     epoch: Option<i64>,
+    dockerfile: &'a SourceText,
+    started: Timestamp,
     journal: &'a Journal<'a>,
     /// The steps that only this build has results of, if it goes on from a failure.
     continued: Option<&'a [DefinitionDigest]>,
@@ -232,7 +238,7 @@ struct Build<'a> {
 impl Build<'_> {
     /// Steps 5 to 9.
     fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Exported), Failure> {
-        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued } = *self;
+        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued, .. } = *self;
         let (told, imports) = (imported.told(), &imported.steps);
         let waiting = || cache::Imported::tell(told, imports, progress);
         let cache = imported.cache(host, &waiting);
@@ -255,7 +261,10 @@ impl Build<'_> {
             .is_inline()
             .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
         let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports)?;
-        let outcome = export::export(&assembled, request, host, images, progress, cancelled)?;
+        let (dockerfile, started) = (self.dockerfile, self.started);
+        let facts = attest::Facts { request, plan, worker, store: &host.store, dockerfile, started, epoch };
+        let attestations = attest::Attestations::new(&facts);
+        let outcome = export::export(&assembled, &attestations, request, host, images, progress, cancelled)?;
 
         let exporter = export::exporter(request, host);
         let export =

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::build::failure::FailureRequest;
 use crate::limits::step_limits;
+use crate::supply_chain::AttestRequest;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
 const SECRET_BYTES_MAX: u64 = 500 << 10;
@@ -352,9 +353,10 @@ impl BuildRequest {
                 allow_host_network: arguments.allow.contains(&Entitlement::NetworkHost)
                     || arguments.network == NetworkMode::Host,
             },
-            attest: AttestRequest::new(&arguments.supply_chain)?,
+            attest: attest_request(arguments)?,
             tags,
         };
+        request.attest.check_outputs(&request.exports)?;
         for export in &request.exports {
             for name in &export.names {
                 let reference = tag_reference(name)?;
@@ -371,6 +373,15 @@ impl BuildRequest {
             return Err(CommandError::usage("only one output can go to standard output"));
         }
         Ok(request)
+    }
+}
+
+/// What is to be said of the images.
+fn attest_request(arguments: &BuildArguments) -> Result<AttestRequest, CommandError> {
+    let request = AttestRequest::new(&arguments.supply_chain)?;
+    match arguments.metadata_file {
+        Some(_) => request.with_metadata(variable("BUILDX_METADATA_PROVENANCE").as_deref()),
+        None => Ok(request),
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bake::cli::SupplyChainArguments;
 use bake::error::CommandError;
-use bake_attest::{OptionError, ProvenanceOptions, SbomOptions};
-use bake_exporter::spec_fields;
+use bake_attest::{OptionError, ProvenanceMode, ProvenanceOptions, SbomOptions};
+use bake_exporter::{AttestationForm, ExportSpec, ExportTarget, spec_fields};
 
 /// What is said of images.
 #[derive(Debug, Default, Clone)]
@@ -14,12 +14,15 @@ pub(crate) struct AttestRequest {
     pub(crate) sbom: Option<SbomOptions>,
     /// Names of build arguments whose values are told.
     pub(crate) told_arguments: BTreeSet<String>,
+    /// How much provenance the metadata file tells, if it tells any.
+    pub(crate) metadata: Option<ProvenanceMode>,
 }
 
 impl AttestRequest {
     /// Reads the flags in buildx's order: `--attest` first, which the short forms override.
     pub(crate) fn new(arguments: &SupplyChainArguments) -> Result<Self, CommandError> {
-        let mut request = Self { told_arguments: arguments.provenance_args.iter().cloned().collect(), ..Self::default() };
+        let mut request =
+            Self { told_arguments: arguments.provenance_args.iter().cloned().collect(), ..Self::default() };
         for spec in &arguments.attest {
             let fields = fields("attest", spec)?;
             let kind = fields.iter().find(|(key, _)| key == "type").map(|(_, value)| value.clone());
@@ -49,6 +52,34 @@ impl AttestRequest {
     /// Whether anything is to be said.
     pub(crate) fn is_empty(&self) -> bool {
         self.provenance.is_none() && self.sbom.is_none()
+    }
+
+    /// The same, for a build that writes a metadata file, as `BUILDX_METADATA_PROVENANCE` says: a little provenance where
+    /// it is not set.
+    pub(crate) fn with_metadata(self, variable: Option<&str>) -> Result<Self, CommandError> {
+        let metadata = match variable {
+            None | Some("" | "min" | "true") => Some(ProvenanceMode::Min),
+            Some("max") => Some(ProvenanceMode::Max),
+            Some("disabled" | "false") => None,
+            Some(other) => {
+                return Err(CommandError::usage(format!(
+                    "`BUILDX_METADATA_PROVENANCE={other}` is neither min, max nor disabled"
+                )));
+            }
+        };
+        Ok(Self { metadata, ..self })
+    }
+
+    /// Refuses outputs that have no place for what is to be said.
+    pub(crate) fn check_outputs(&self, exports: &[ExportSpec]) -> Result<(), CommandError> {
+        let placeless = |export: &&ExportSpec| {
+            matches!(export.target, ExportTarget::DockerArchive(_)) && export.attestations != AttestationForm::None
+        };
+        if !self.is_empty() && exports.iter().any(|export| placeless(&export)) {
+            return Err(CommandError::usage("a docker archive has no place for attestations")
+                .hint("use `type=oci`, or leave them out of this output with `attestation-form=none`"));
+        }
+        Ok(())
     }
 
     fn set(&mut self, flag: &str, spec: &str, kind: &str, fields: &[(String, String)]) -> Result<(), CommandError> {

@@ -10,15 +10,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
+use bake_attest::Statement;
 use bake_exporter::{
-    ArchiveKind, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter, LayerContent, Pusher, Stored,
+    ArchiveKind, AttestationForm, BesideFile, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter,
+    LayerContent, Pusher, Stored,
 };
 use bake_graph::StepLabel;
-use bake_oci::{Digest, Reference};
+use bake_oci::{Digest, Reference, Timestamp};
 use bake_solver::{BuildEvent, EventSink, Layer};
 use bake_worker::Images;
 
 use super::assemble::Assembled;
+use super::attest::Attestations;
 use crate::settings::BuildRequest;
 use crate::wiring::{Host, store_failed};
 
@@ -33,6 +36,7 @@ pub(super) struct Exported {
 
 pub(super) fn export(
     assembled: &[Assembled],
+    attestations: &Attestations,
     request: &BuildRequest,
     host: &Host,
     images: &Arc<Images>,
@@ -41,7 +45,8 @@ pub(super) fn export(
 ) -> Result<Exported, CommandError> {
     let exporter = exporter(request, host);
     let exports: Vec<ExportImage> = assembled.iter().map(|assembled| assembled.image.clone()).collect();
-    let context = Context { assembled, exports: &exports, request, host, images, exporter: &exporter, cancelled };
+    let exporter = &exporter;
+    let context = Context { assembled, attestations, exports: &exports, request, host, images, exporter, cancelled };
     let mut outcome = Exported::default();
     let mut stored: Option<Stored> = None;
     for spec in &request.exports {
@@ -61,7 +66,7 @@ pub(super) fn export(
     if let Some(stored) = &stored {
         outcome.size_bytes = Some(stored.images.iter().map(bake_oci::Image::size_bytes).sum());
         outcome.digest = Some(stored.descriptor.digest.clone());
-        write_results(stored, request)?;
+        write_results(stored, request, attestations)?;
     }
     Ok(outcome)
 }
@@ -93,6 +98,7 @@ fn describe(spec: &ExportSpec) -> String {
 
 struct Context<'a> {
     assembled: &'a [Assembled],
+    attestations: &'a Attestations,
     exports: &'a [ExportImage],
     request: &'a BuildRequest,
     host: &'a Host,
@@ -128,6 +134,8 @@ impl Context<'_> {
                     .exporter
                     .to_store(self.exports, &references, seconds, &self.request.annotations)
                     .map_err(|error| failed(&error))?;
+                let stored = self.attest(spec, stored)?;
+                self.exporter.keep_attached(&stored).map_err(|error| failed(&error))?;
                 let layers: Vec<_> =
                     self.assembled.iter().flat_map(|assembled| assembled.layers.iter().cloned()).collect();
                 self.images
@@ -150,11 +158,13 @@ impl Context<'_> {
                 Ok(Some(stored))
             }
             ExportTarget::Local(path) => {
-                for assembled in self.assembled {
+                for (index, assembled) in self.assembled.iter().enumerate() {
                     let directories = self.directories(assembled, progress, step)?;
                     let target = self.platform_directory(assembled, path);
+                    let beside = self.beside(spec, index, &directories)?;
                     self.exporter
                         .to_directory(&self.host.files(), &directories, &target)
+                        .and_then(|()| self.exporter.files_beside(&beside, &target))
                         .map_err(|error| failed(&error))?;
                 }
                 exported.destinations.push(format!("wrote {}", path.display()));
@@ -165,8 +175,9 @@ impl Context<'_> {
                     return Err(CommandError::usage("type=tar takes a single platform"));
                 };
                 let directories = self.directories(assembled, progress, step)?;
+                let beside = self.beside(spec, 0, &directories)?;
                 write_to(path.as_deref(), self.cancelled, |out| {
-                    self.exporter.to_tar(&self.host.files(), &directories, out)
+                    self.exporter.to_tar_with(&self.host.files(), &directories, &beside, out)
                 })?;
                 exported.destinations.extend(path.iter().map(|path| format!("wrote {}", path.display())));
                 Ok(None)
@@ -212,6 +223,7 @@ impl Context<'_> {
         let stored = sender
             .with_blobs(self.exports, spec.compression, &self.request.annotations)
             .map_err(|error| failed(&error))?;
+        let stored = self.attest(spec, stored)?;
         let (runtime, client) =
             self.host.network.start().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
         for name in &self.request.tags {
@@ -278,9 +290,42 @@ impl Context<'_> {
         for layer in self.assembled.iter().flat_map(|assembled| &assembled.layers) {
             self.layer_in_store(layer, progress, step)?;
         }
-        self.exporter
+        let stored = self
+            .exporter
             .with_blobs(self.exports, spec.compression, &self.request.annotations)
-            .map_err(|error| failed(&error))
+            .map_err(|error| failed(&error))?;
+        self.attest(spec, stored)
+    }
+
+    /// The images with what is said of them, which depends on what bytes they have in this output.
+    fn attest(&self, spec: &ExportSpec, stored: Stored) -> Result<Stored, CommandError> {
+        let said = self.attestations.statements(&stored.images, &self.request.tags);
+        self.exporter.attest(stored, &said, spec.attestations).map_err(|error| failed(&error))
+    }
+
+    /// What is said of the files of the image at `index`, as files beside them.
+    fn beside(
+        &self,
+        spec: &ExportSpec,
+        index: usize,
+        directories: &[PathBuf],
+    ) -> Result<Vec<BesideFile>, CommandError> {
+        let attestations = self.attestations.images.get(index).filter(|_| spec.attestations != AttestationForm::None);
+        let prefix = &spec.attestation_prefix;
+        let names = attestations.map(|image| image.beside_names(prefix)).unwrap_or_default();
+        let (Some(attestations), false) = (attestations, names.is_empty()) else { return Ok(Vec::new()) };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let files =
+            self.exporter.file_digests(&self.host.files(), directories, &names).map_err(|error| match error {
+                ExportError::NameTaken(_) => failed(&error).hint("give it another name with `attestation-prefix=`"),
+                error => failed(&error),
+            })?;
+        let mtime = self.assembled.get(index).and_then(|assembled| assembled.created).unwrap_or(Timestamp::EPOCH);
+        let file = |(name, statement): (String, Statement)| {
+            let bytes = statement.to_bytes().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
+            Ok(BesideFile { name, bytes, mtime })
+        };
+        attestations.beside(prefix, &files).into_iter().map(file).collect()
     }
 
     /// Makes sure that a layer can be made a blob: one of a base is one, one of a step has its directory.
@@ -384,7 +429,7 @@ impl Write for Cancellable<'_> {
 }
 
 /// `--iidfile` and `--metadata-file`.
-fn write_results(stored: &Stored, request: &BuildRequest) -> Result<(), CommandError> {
+fn write_results(stored: &Stored, request: &BuildRequest, attestations: &Attestations) -> Result<(), CommandError> {
     let config = stored.images.first().map(|image| image.config_digest.to_string()).unwrap_or_default();
     if let Some(path) = &request.iidfile {
         let digest = if stored.single().is_some() { config.clone() } else { stored.descriptor.digest.to_string() };
@@ -402,6 +447,9 @@ fn write_results(stored: &Stored, request: &BuildRequest) -> Result<(), CommandE
                 "size": stored.descriptor.size_bytes,
             },
         });
+        for (key, provenance) in attestations.metadata(request.multi_platform) {
+            metadata[key.as_str()] = provenance;
+        }
         if !names.is_empty() {
             metadata["image.name"] = names.join(",").into();
         }

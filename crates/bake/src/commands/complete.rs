@@ -44,7 +44,7 @@ pub(super) fn with_blobs(
             [only] => only.descriptor.clone(),
             _ => image.target.clone(),
         };
-        return Ok(Stored { descriptor, images });
+        return Ok(Stored { descriptor, images, attached: Vec::new() });
     }
     let annotations = image.image().manifest.annotations().clone().unwrap_or_default().into_iter().collect();
     exporter(host)

@@ -40,7 +40,7 @@ const INTERNAL: [(&str, &[&str]); 18] = [
         ],
     ),
     ("bake-dockerfile", &[]),
-    ("bake-exporter", &["bake-oci", "bake-registry", "bake-snapshot", "bake-store"]),
+    ("bake-exporter", &["bake-attest", "bake-oci", "bake-registry", "bake-snapshot", "bake-store"]),
     ("bake-frontend", &["bake-dockerfile", "bake-graph", "bake-oci"]),
     ("bake-graph", &["bake-oci"]),
     ("bake-lint", &["bake-dockerfile"]),
