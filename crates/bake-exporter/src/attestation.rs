@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bake_attest::{Artifact, Statement, attestation_manifest, referrer_manifest};
-use bake_oci::manifest::{Descriptor, Document, descriptor};
+use bake_oci::manifest::{Descriptor, Document, descriptor, descriptor_digest};
 use bake_oci::media_type::Family;
 use bake_oci::{Digest, Digester, Entry, EntryKind, Image, LayerReader, Timestamp, assemble_index};
 use bake_snapshot::Snapshotter;
@@ -190,7 +190,8 @@ impl Exporter {
         Ok(())
     }
 
-    /// What the local store keeps beside the manifest `subject`. What cannot be read is left out: it says nothing.
+    /// What the local store keeps beside the manifest `subject`. What cannot be read, or is not whole, is left out: it
+    /// says nothing.
     pub fn attached_to(&self, subject: &Digest) -> Result<Vec<Attached>, ExportError> {
         let mut attached = Vec::new();
         for referrer in self.store.referrers(subject)? {
@@ -203,12 +204,20 @@ impl Exporter {
             named.set_artifact_type(manifest.artifact_type().clone().or_else(|| Some(config_type())));
             named.set_annotations(manifest.annotations().clone());
             let blobs = std::iter::once(manifest.config()).chain(manifest.layers());
-            let blobs = blobs.filter_map(|blob| Some((bake_oci::manifest::descriptor_digest(blob).ok()?, blob.size())));
+            let blobs = blobs.map(|blob| Ok((descriptor_digest(blob)?, blob.size())));
+            let Ok(blobs) = blobs.collect::<Result<Vec<_>, bake_oci::digest::DigestError>>() else { continue };
+            let mut whole = true;
+            for (digest, _) in &blobs {
+                whole &= self.store.blob_size(digest)?.is_some();
+            }
+            if !whole {
+                continue;
+            }
             attached.push(Attached {
                 subject: subject.clone(),
                 descriptor: named,
                 digest: referrer.digest,
-                blobs: blobs.collect(),
+                blobs,
                 is_referrer: true,
             });
         }

@@ -74,7 +74,13 @@ impl Store {
     /// Takes damaged lists of attached manifests out: without them nothing can be removed.
     fn check_referrers(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
         let directory = self.layout().directory("referrers");
-        for entry in fs::read_dir(&directory).at("list", &directory)? {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            // Stores of earlier versions have none.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("list", directory, error)),
+        };
+        for entry in entries {
             let path = entry.at("list", &directory)?.path();
             if crate::referrers::is_sound(self.layout(), &path)? {
                 continue;
