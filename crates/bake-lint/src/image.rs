@@ -1,5 +1,7 @@
 //! Image names as far as rules need them: repository, tag, digest.
 
+use std::fmt;
+
 /// An image name split at its tag and digest. Not validated: the text may name nothing that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageName {
@@ -88,6 +90,19 @@ impl ImageName {
             || name.contains("nonroot")
             || name.starts_with("cgr.dev/chainguard")
             || self.familiar().starts_with("bitnami/")
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
     }
 }
 

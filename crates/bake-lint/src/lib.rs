@@ -3,7 +3,8 @@
 //! Purpose: say what is wrong, risky or wasteful in a Dockerfile, where exactly, and how to change the text.
 //!
 //! Entry point: [`lint`] takes a parsed file and [`LintOptions`] and returns [`Finding`]s in source order; [`apply_fixes`] changes the
-//! text; [`report`] turns findings into JSON and SARIF. [`RULES`] lists the rules with their documentation.
+//! text; [`report`] turns findings into JSON and SARIF. [`RULES`] lists the rules with their documentation. [`image_references`]
+//! tells which images are named, and where their digests can be written.
 //!
 //! Invariants: linting never fails and never panics, whatever the text; the same text and options give the same findings on every
 //! machine. Rules see commands, not text: what a `RUN` executes is read by the crate's own shell reader.
@@ -18,6 +19,7 @@ mod fix;
 mod image;
 mod options;
 mod packages;
+mod pin;
 pub mod report;
 mod rule;
 mod rules;
@@ -32,6 +34,7 @@ use bake_dockerfile::Dockerfile;
 pub use finding::{Finding, Fix, TextEdit};
 pub use fix::{Fixed, apply_fixes};
 pub use options::{DEFAULT_TODAY, Date, LintOptions};
+pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_references};
 pub use rule::{FixSafety, Rule};
 pub use rules::RULES;
 

@@ -28,6 +28,8 @@ pub struct RegistryClient {
     authenticator: Authenticator,
     probed: tokio::sync::Mutex<HashMap<String, Security>>,
     reaches: Mutex<HashMap<Endpoint, Reach>>,
+    /// Held while a referrers tag is read, changed and written.
+    pub(crate) referrers_tag_writing: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for RegistryClient {
@@ -57,7 +59,14 @@ impl RegistryClient {
         use crate::error::Attempt;
         let transport = Transport::new(&options).attempt(|| "set up the registry client".to_owned())?;
         let authenticator = Authenticator::from_options(&mut options);
-        Ok(Self { transport, options, authenticator, probed: tokio::sync::Mutex::default(), reaches: Mutex::default() })
+        Ok(Self {
+            transport,
+            options,
+            authenticator,
+            probed: tokio::sync::Mutex::default(),
+            reaches: Mutex::default(),
+            referrers_tag_writing: tokio::sync::Mutex::default(),
+        })
     }
 
     /// How it connects; the credentials are not among them any more.

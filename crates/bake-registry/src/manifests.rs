@@ -183,26 +183,53 @@ impl RegistryClient {
         let expected = reference.digest();
         let algorithm = expected.map_or(Algorithm::Sha256, Digest::algorithm);
         let digest = Verifier::digest_of(algorithm, &bytes);
-        let mismatch = |expected: &Digest, actual: &Digest| {
-            let what = format!("the manifest of `{reference}`");
-            Err(Box::new(RegistryFailure::DigestMismatch { what, expected: expected.clone(), actual: actual.clone() }))
-        };
         if let Some(expected) = expected.filter(|expected| **expected != digest) {
-            return mismatch(expected, &digest);
+            let (what, expected) = (format!("the manifest of `{reference}`"), expected.clone());
+            return Err(Box::new(RegistryFailure::DigestMismatch { what, expected, actual: digest }));
         }
         let endpoint = self.endpoint(&repository.registry).await?;
+        let name = reference.manifest_name();
+        let manifest = ManifestToPut { name: &name, media_type, bytes, headers: Vec::new() };
+        self.put_manifest_at(&endpoint, &repository, manifest).await.map(|_: HeaderMap| digest)
+    }
+
+    /// Stores a manifest and gives the headers of the answer. A registry that says that it stored other bytes than were
+    /// sent has not stored the manifest.
+    pub(crate) async fn put_manifest_at(
+        &self,
+        endpoint: &Endpoint,
+        repository: &Repository,
+        manifest: ManifestToPut<'_>,
+    ) -> Outcome<HeaderMap> {
+        let ManifestToPut { name, media_type, bytes, headers } = manifest;
+        let algorithm = Digest::parse(name).map_or(Algorithm::Sha256, |digest| digest.algorithm());
+        let digest = Verifier::digest_of(algorithm, &bytes);
         let content_type = HeaderValue::from_str(media_type)
             .map_err(|_| RegistryFailure::request("the manifest's media type cannot be sent"))?;
-        let url = endpoint.url(&format!("{}/manifests/{}", repository.name, reference.manifest_name()));
-        let call = Call::new(Method::PUT, url).header(CONTENT_TYPE, content_type).payload(Payload::Bytes(bytes));
+        let url = endpoint.url(&format!("{}/manifests/{name}", repository.name));
+        let mut call = Call::new(Method::PUT, url).header(CONTENT_TYPE, content_type).payload(Payload::Bytes(bytes));
+        call.headers.extend(headers);
         let accepted = [StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED];
-        let answer = self.request(&endpoint, &[repository.scope("pull,push")], &call, &accepted).await?;
-        // A registry that stored other bytes than were sent has not stored the image.
-        match claimed_digest(&answer.url, answer.response.headers())? {
-            Some(claimed) if claimed.algorithm() == algorithm && claimed != digest => mismatch(&digest, &claimed),
-            _ => Ok(digest),
+        let mut answer = self.request(endpoint, &[repository.scope("pull,push")], &call, &accepted).await?;
+        let headers = std::mem::take(answer.response.headers_mut());
+        match claimed_digest(&answer.url, &headers)? {
+            Some(actual) if actual.algorithm() == algorithm && actual != digest => {
+                let what = format!("the manifest `{name}` that the registry stored");
+                Err(Box::new(RegistryFailure::DigestMismatch { what, expected: digest, actual }))
+            }
+            _ => Ok(headers),
         }
     }
+}
+
+/// A manifest to store.
+pub(crate) struct ManifestToPut<'a> {
+    /// The tag or digest to store it under.
+    pub(crate) name: &'a str,
+    pub(crate) media_type: &'a str,
+    pub(crate) bytes: Bytes,
+    /// More headers to send: conditions.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 fn accepted_types() -> HeaderValue {
@@ -210,7 +237,7 @@ fn accepted_types() -> HeaderValue {
 }
 
 /// The `Content-Type` without parameters, if it says anything: some servers send `text/plain` or JSON for all files.
-fn announced_type(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn announced_type(headers: &HeaderMap) -> Option<&str> {
     let text = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let media_type = text.split(';').next().unwrap_or_default().trim();
     (is_index(media_type) || is_manifest(media_type)).then_some(media_type)

@@ -48,7 +48,6 @@ impl RegistryClient {
     async fn collect_tags(&self, endpoint: &Endpoint, repository: &Repository) -> Outcome<Vec<String>> {
         let what = format!("the tag list of `{}/{}`", repository.registry, repository.name);
         let mut url = endpoint.url(&format!("{}/tags/list", repository.name));
-        let path = url.path().to_owned();
         url.query_pairs_mut().append_pair("n", TAGS_PER_PAGE);
         let mut seen = HashSet::new();
         let mut tags = Vec::new();
@@ -67,11 +66,7 @@ impl RegistryClient {
             }
             // What cannot be a tag cannot be asked for either, and may hold anything.
             tags.extend(page.into_iter().filter(|tag| is_tag(tag)));
-            let Some(next) = next_page(&url, &headers)? else { return Ok(tags) };
-            if !endpoint.owns(&next) || next.path() != path {
-                let reason = "the next page of a list must be on the same registry, in the same list";
-                return Err(Box::new(RegistryFailure::Refused { from: redact(&url), to: redact(&next), reason }));
-            }
+            let Some(next) = next_page(endpoint, &url, &headers)? else { return Ok(tags) };
             url = next;
         }
         Err(RegistryFailure::protocol(&url, "the pages of the tag list lead in a circle"))
@@ -83,8 +78,19 @@ fn is_tag(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// The next page of the list `from`, if there is one. It must be on the same registry and of the same list: otherwise a
+/// registry could choose what is asked with our credentials.
+pub(crate) fn next_page(endpoint: &Endpoint, from: &Url, headers: &HeaderMap) -> Outcome<Option<Url>> {
+    let next = next_link(from, headers)?;
+    if let Some(next) = next.as_ref().filter(|next| !endpoint.owns(next) || next.path() != from.path()) {
+        let reason = "the next page of a list must be on the same registry, in the same list";
+        return Err(Box::new(RegistryFailure::Refused { from: redact(from), to: redact(next), reason }));
+    }
+    Ok(next)
+}
+
 /// The URL of `Link: <url>; rel="next"` (RFC 8288).
-fn next_page(from: &Url, headers: &HeaderMap) -> Outcome<Option<Url>> {
+fn next_link(from: &Url, headers: &HeaderMap) -> Outcome<Option<Url>> {
     let Some(value) = headers.get(LINK) else { return Ok(None) };
     let invalid = || RegistryFailure::protocol(from, "its `Link` is malformed");
     let text = value.to_str().map_err(|_| invalid())?;
@@ -112,7 +118,7 @@ mod tests {
         let next = |link: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(LINK, link.parse().unwrap());
-            next_page(&from, &headers).map(|url| url.map(|url| url.to_string()))
+            next_link(&from, &headers).map(|url| url.map(|url| url.to_string()))
         };
         let page = "http://127.0.0.1:5000/v2/a/tags/list?last=b&n=2";
         assert_eq!(next("</v2/a/tags/list?last=b&n=2>; rel=\"next\"").unwrap().as_deref(), Some(page));

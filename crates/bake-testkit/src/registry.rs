@@ -47,6 +47,10 @@ pub struct Config {
     pub ranges: bool,
     /// Whether it answers the referrers API; otherwise it is 404.
     pub referrers: bool,
+    /// The most referrers on a page.
+    pub referrers_per_page: usize,
+    /// Whether it filters referrers by artifact type.
+    pub filters_referrers: bool,
     /// The most tags on a page.
     pub tags_per_page: usize,
     /// Where blobs are redirected to, as `http://host:port`; the path of the request is kept.
@@ -63,6 +67,8 @@ impl Default for Config {
             chunk_bytes_min: None,
             ranges: true,
             referrers: true,
+            referrers_per_page: 100,
+            filters_referrers: true,
             tags_per_page: 100,
             redirect_blobs_to: None,
         }

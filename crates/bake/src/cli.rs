@@ -10,9 +10,11 @@ use clap::{Parser, Subcommand};
 mod build;
 mod call;
 mod failure;
+mod format;
 mod image;
 mod limits;
 mod lint;
+mod pin;
 mod run_network;
 mod store;
 mod supply_chain;
@@ -23,12 +25,14 @@ mod why;
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
+pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
     PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
+pub use pin::PinArguments;
 pub use run_network::RunNetworkArguments;
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use supply_chain::SupplyChainArguments;
@@ -85,6 +89,8 @@ pub enum Command {
     Build(Box<BuildArguments>),
     /// Check Dockerfiles for mistakes.
     Lint(LintArguments),
+    /// Write the digests of images into Dockerfiles.
+    Pin(PinArguments),
     /// List images.
     #[command(visible_alias = "ls")]
     Images(ImagesArguments),

@@ -3,6 +3,10 @@
 
 mod age;
 mod complete;
+mod difference;
+mod dockerfile;
+mod image_filter;
+mod listing;
 mod publish;
 mod stored;
 pub(crate) mod table;
@@ -19,6 +23,7 @@ pub(crate) mod images;
 pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod load;
+pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;

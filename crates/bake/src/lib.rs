@@ -11,4 +11,5 @@
 
 pub mod cli;
 pub mod error;
+pub mod template;
 pub mod ui;

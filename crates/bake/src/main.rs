@@ -50,6 +50,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, colour),
+        Command::Pin(pin) => return commands::pin::run(pin, colour),
         Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
         // Before namespaces are entered: it tells whether they can be.
         Command::Doctor(doctor) => return commands::doctor::run(doctor, arguments.global.root.as_deref()),
@@ -122,7 +123,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Prune(prune) => commands::prune::run(prune, &host)?,
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
-        Command::Lint(_) | Command::Version(_) | Command::Doctor(_) => {}
+        Command::Lint(_) | Command::Pin(_) | Command::Version(_) | Command::Doctor(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -139,7 +139,7 @@ impl Host {
             Ownership::Recorded => bake_store::Ownership::Recorded,
         };
         let store = Store::open(root, OpenOptions { ownership, create: true }).map_err(|error| store_failed(&error))?;
-        let network = Arc::new(Network::new(|| registry_options(Vec::new())));
+        let network = Arc::new(registries());
         Ok(Self { privilege, store, format, network, step_network: StepNetworkOptions::default(), runtime: None })
     }
 
@@ -238,6 +238,11 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
         && probe::new_proc() == Err(rustix::io::Errno::PERM);
     let proc = if hidden { ProcSource::Callers } else { ProcSource::New };
     Ok(StepIsolation { snapshotter: Box::new(snapshotter), id_map, user_namespace, fake_ids, proc })
+}
+
+/// Registries, for whoever needs nothing else of the host.
+pub(crate) fn registries() -> Network {
+    Network::new(|| registry_options(Vec::new()))
 }
 
 /// What registries are talked to with: the credentials of docker's config, proxies of the environment.

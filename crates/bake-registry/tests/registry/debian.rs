@@ -6,9 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use bake_oci::Digest;
-use bake_registry::{Options, Pushed};
+use bake_registry::{ListedBy, Options, Pushed};
 use bake_testkit::program::{self, Running};
 
+use crate::referrers;
 use crate::support::{
     OCI_MANIFEST, PASSWORD, USER, bytes, client, descriptor, login, manifest_of, quick, reference, source, text,
 };
@@ -85,6 +86,16 @@ async fn debians_registry_takes_mounts_and_gives() {
     let sink = bake_registry::FileSink::resume(file, &digest).unwrap();
     client.fetch_blob(&second, &blob, sink, &|_| {}).await.unwrap();
     assert!(fs::read(&path).unwrap() == layer);
+
+    // It has no referrers API.
+    let subject = Digest::of(&manifest);
+    let (signature, how) = referrers::push(&client, &registry.host, referrers::referrer(&subject, "a/b", "one")).await;
+    assert_eq!(how, ListedBy::Tag);
+    let (sbom, _) = referrers::push(&client, &registry.host, referrers::referrer(&subject, "c/d", "two")).await;
+    let found = referrers::list(&client, &registry.host, &subject, None).await;
+    let found: Vec<_> = found.iter().map(|descriptor| descriptor.digest().to_string()).collect();
+    assert_eq!(found, [signature.to_string(), sbom.to_string()]);
+    assert_eq!(referrers::list(&client, &registry.host, &subject, Some("c/d")).await.len(), 1);
 
     let missing = client.resolve(&reference(&registry.host, "team/none:1")).await.unwrap_err();
     assert!(missing.is_not_found(), "{}", text(&missing));

@@ -6,5 +6,6 @@ mod debian;
 mod hostile;
 mod pull;
 mod push;
+mod referrers;
 mod support;
 mod tls;

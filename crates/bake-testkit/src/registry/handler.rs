@@ -215,12 +215,7 @@ fn answer(state: &mut State, request: &RecordedRequest, body: &Bytes) -> Reply {
         ("PATCH", "uploads", id) => patch_upload(state, repository, id, request, body),
         ("PUT", "uploads", id) => finish_upload(state, repository, id, query, body),
         ("GET", "tags", "list") => list_tags(state, repository, query),
-        ("GET", "referrers", digest) if state.config.referrers => {
-            let manifests = state.referrers(repository, digest);
-            let media_type = "application/vnd.oci.image.index.v1+json";
-            let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
-            Reply::new(200, index.to_string().into_bytes()).with("Content-Type", media_type)
-        }
+        ("GET", "referrers", digest) if state.config.referrers => list_referrers(state, repository, digest, query),
         _ => Reply::error(404, "NOT_FOUND"),
     }
 }
@@ -254,12 +249,27 @@ fn get_manifest(state: &State, repository: &str, name: &str) -> Reply {
     Reply::new(200, found.bytes.to_vec())
         .with("Content-Type", &found.media_type)
         .with("Docker-Content-Digest", &Digest::of(&found.bytes).to_string())
+        .with("ETag", &etag(&found.bytes))
+}
+
+fn etag(bytes: &[u8]) -> String {
+    format!("\"{}\"", Digest::of(bytes))
+}
+
+/// Whether the conditions of a write hold (RFC 9110, section 13).
+fn may_write(state: &State, repository: &str, name: &str, request: &RecordedRequest) -> bool {
+    let current = state.manifest(repository, name).map(|found| etag(&found.bytes));
+    let as_seen = request.header("if-match").is_none_or(|seen| current.as_deref() == Some(seen));
+    as_seen && request.header("if-none-match").is_none_or(|_| current.is_none())
 }
 
 fn put_manifest(state: &mut State, repository: &str, name: &str, request: &RecordedRequest, body: &Bytes) -> Reply {
     let digest = Digest::of(body);
     if name.contains(':') && name != digest.to_string() {
         return Reply::error(400, "DIGEST_INVALID");
+    }
+    if !may_write(state, repository, name, request) {
+        return Reply::error(412, "PRECONDITION_FAILED");
     }
     let media_type = request.header("content-type").unwrap_or("application/json").to_owned();
     let value: serde_json::Value = match serde_json::from_slice(body) {
@@ -281,9 +291,13 @@ fn put_manifest(state: &mut State, repository: &str, name: &str, request: &Recor
         }
     }
     state.put_manifest(repository, name, &media_type, body.to_vec());
-    Reply::new(201, Vec::new())
+    let reply = Reply::new(201, Vec::new())
         .with("Docker-Content-Digest", &digest.to_string())
-        .with("Location", &format!("/v2/{repository}/manifests/{digest}"))
+        .with("Location", &format!("/v2/{repository}/manifests/{digest}"));
+    match value.pointer("/subject/digest").and_then(serde_json::Value::as_str) {
+        Some(subject) if state.config.referrers => reply.with("OCI-Subject", subject),
+        _ => reply,
+    }
 }
 
 fn get_blob(state: &State, repository: &str, digest: &str, request: &RecordedRequest) -> Reply {
@@ -386,6 +400,29 @@ fn list_tags(state: &State, repository: &str, query: &str) -> Reply {
     let mut reply = Reply::new(200, body.to_string().into_bytes()).with("Content-Type", "application/json");
     if let Some(last) = tags.last().filter(|_| more) {
         let link = format!("</v2/{repository}/tags/list?last={last}&n={size}>; rel=\"next\"");
+        reply = reply.with("Link", &link);
+    }
+    reply
+}
+
+fn list_referrers(state: &State, repository: &str, subject: &str, query: &str) -> Reply {
+    let mut manifests = state.referrers(repository, subject);
+    let wanted = query_values(query, "artifactType").into_iter().next().filter(|_| state.config.filters_referrers);
+    if let Some(wanted) = &wanted {
+        manifests.retain(|manifest| manifest["artifactType"] == wanted.as_str());
+    }
+    let number = |name| query_values(query, name).first().and_then(|text| text.parse::<usize>().ok());
+    let first = number("first").unwrap_or(0).min(manifests.len());
+    let end = manifests.len().min(first + state.config.referrers_per_page);
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let page = &manifests[first..end];
+    let index = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": page });
+    let mut reply = Reply::new(200, index.to_string().into_bytes()).with("Content-Type", media_type);
+    if wanted.is_some() {
+        reply = reply.with("OCI-Filters-Applied", "artifactType");
+    }
+    if end < manifests.len() {
+        let link = format!("</v2/{repository}/referrers/{subject}?first={end}&{query}>; rel=\"next\"");
         reply = reply.with("Link", &link);
     }
     reply

@@ -112,6 +112,7 @@ impl State {
                     "digest": own,
                     "size": manifest.bytes.len(),
                     "artifactType": kind,
+                    "annotations": value.get("annotations").cloned().unwrap_or_default(),
                 }))
             })
             .collect();

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::format::{RowFormat, row_format, template};
 use super::limits::LimitArguments;
 use super::run_network::RunNetworkArguments;
 use super::unsupported::UnsupportedRunFlags;
-use super::value::{Assignment, assignment, size_bytes, truth};
+use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
+use crate::template::Template;
 
 /// How a list is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,19 +22,32 @@ pub enum ListFormat {
 
 /// Arguments of `bake images`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bake images\n  bake images --digests\n  bake images -q")]
+#[command(after_help = "Examples:\n  bake images\n  bake images --digests\n  bake images -q\n  \
+        bake images --filter 'reference=team/*' --format 'table {{.Repository}}\\t{{.Tag}}\\t{{.Size}}'\n\n\
+        Filters: dangling=BOOL, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME, reference=PATTERN.\n\
+        Fields of --format: .ID .Repository .Tag .Digest .CreatedSince .CreatedAt .Size .Platform .Containers .SharedSize \
+        .UniqueSize.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ImagesArguments {
-    /// Only images of this repository or reference.
+    /// Only images of this repository or reference; `*`, `?` and `[a-z]` stand for characters other than `/`.
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub reference: Option<String>,
+
+    /// List also images without a name.
+    #[arg(short, long)]
+    pub all: bool,
 
     /// Write image IDs only.
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// How the list is written.
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: ListFormat,
+    /// Only images that pass; may be given several times.
+    #[arg(short, long, value_name = "FILTER", value_parser = full_assignment)]
+    pub filter: Vec<Assignment>,
+
+    /// How the list is written: `table`, `json`, `table TEMPLATE` or `TEMPLATE`.
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = row_format)]
+    pub format: RowFormat,
 
     /// Show digests of manifests too.
     #[arg(long)]
@@ -41,15 +56,29 @@ pub struct ImagesArguments {
     /// Write IDs and digests in full.
     #[arg(long)]
     pub no_trunc: bool,
+
+    /// Show the platforms of each image.
+    #[arg(long, conflicts_with_all = ["quiet", "format", "digests"])]
+    pub tree: bool,
 }
 
 /// Arguments of `bake inspect`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bake inspect myapp:1.0\n  bake inspect --format json myapp:1.0 alpine")]
+#[command(after_help = "Examples:\n  bake inspect myapp:1.0\n  bake inspect -f '{{.Id}}' myapp:1.0 alpine\n  \
+        bake inspect -f '{{json .Config.Env}}' myapp:1.0\n  \
+        bake inspect -f '{{range $k, $v := .Config.Labels}}{{$k}}={{$v}}{{println}}{{end}}' myapp:1.0")]
 pub struct InspectArguments {
-    /// How it is written: `json`.
-    #[arg(short, long, value_name = "FORMAT", default_value = "json")]
-    pub format: String,
+    /// How it is written: `json` (one line each) or a template. Without it, a JSON array.
+    #[arg(short, long, value_name = "FORMAT", value_parser = template)]
+    pub format: Option<Template>,
+
+    /// The platform, of images with several.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+
+    /// What the names are of: `image` is all there is.
+    #[arg(long = "type", value_name = "TYPE", default_value = "image", hide = true, value_parser = ["image"])]
+    pub kind: String,
 
     /// References, image IDs or digests.
     #[arg(value_name = "IMAGE", required = true)]
@@ -58,10 +87,15 @@ pub struct InspectArguments {
 
 /// Arguments of `bake history`.
 #[derive(Debug, Args)]
+#[command(after_help = "Fields of --format: .ID .CreatedSince .CreatedAt .CreatedBy .Size .Comment.")]
 pub struct HistoryArguments {
-    /// How the list is written.
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: ListFormat,
+    /// How the list is written: `table`, `json`, `table TEMPLATE` or `TEMPLATE`.
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = row_format)]
+    pub format: RowFormat,
+
+    /// Write sizes and times for people; `--human=false` writes bytes and points in time.
+    #[arg(short = 'H', long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", action = ArgAction::Set, value_parser = truth)]
+    pub human: bool,
 
     /// Write everything in full.
     #[arg(long)]
@@ -70,6 +104,10 @@ pub struct HistoryArguments {
     /// Write image IDs only.
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// The platform, of images with several.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 
     /// A reference, image ID or digest.
     #[arg(value_name = "IMAGE")]
@@ -91,10 +129,17 @@ pub struct TagArguments {
 
 /// Arguments of `bake rmi`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A name is removed; with the last one, the image. Layers that the build cache needs stay until `bake prune`."
+)]
 pub struct RemoveImageArguments {
     /// Remove also images with several names, and do not mind those that are not there.
     #[arg(short, long)]
     pub force: bool,
+
+    /// Remove names only, and leave the image's bytes to `bake prune`.
+    #[arg(long)]
+    pub no_prune: bool,
 
     /// References, image IDs or digests.
     #[arg(value_name = "IMAGE", required = true)]

@@ -1,6 +1,6 @@
 //! `bake history`.
 
-use bake::cli::{HistoryArguments, ListFormat};
+use bake::cli::HistoryArguments;
 use bake::error::CommandError;
 use bake::ui::measure::size;
 use bake_oci::{History, Timestamp};
@@ -8,8 +8,8 @@ use bake_store::Store;
 use serde::Serialize;
 
 use super::stored::{self, PlatformImage};
-use super::table::{Table, json_lines, shortened};
-use super::{age, complete, table};
+use super::table::{Table, shortened};
+use super::{age, complete, listing, table, transfer};
 use crate::wiring::{Host, store_failed};
 
 /// How much of an instruction fits into the table.
@@ -29,23 +29,46 @@ struct Row {
     size: String,
 }
 
+/// What stands above the fields in a table by a template.
+const HEADINGS: &[(&str, &str)] = &[
+    ("Comment", "COMMENT"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedBy", "CREATED BY"),
+    ("CreatedSince", "CREATED"),
+    ("ID", "IMAGE"),
+    ("Size", "SIZE"),
+];
+
 pub(crate) fn run(arguments: &HistoryArguments, host: &Host) -> Result<(), CommandError> {
-    let found = stored::find(&host.store, &arguments.image)?;
+    let platform = transfer::platform(arguments.platform.as_deref())?;
+    let found = stored::find(&host.store, &arguments.image)?.for_platform(platform.as_ref())?;
     let image = found.image();
     let sizes = layer_sizes(image, &host.store.with_new_lease())?;
     let id = if arguments.no_trunc { image.config_digest.to_string() } else { image.config_digest.short().to_owned() };
-    let rows = rows(&image.config.history, &sizes, &id, arguments.no_trunc, Timestamp::now());
+    let form = Form { full: arguments.no_trunc, human: arguments.human, now: Timestamp::now() };
+    let rows = rows(&image.config.history, &sizes, &id, &form);
     if arguments.quiet {
         return crate::print(&table::lines(rows.iter().map(|row| row.id.as_str())));
     }
-    if arguments.format == ListFormat::Json {
-        return crate::print(&json_lines(&rows)?);
-    }
-    let mut table = Table::new(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
-    for row in rows {
-        table.row([row.id, row.created_since, row.created_by, row.size, row.comment]);
-    }
-    crate::print(&table.render())
+    let text = listing::render(&rows, HEADINGS, &arguments.format, || {
+        let created = if arguments.human { "CREATED" } else { "CREATED AT" };
+        let mut table = Table::new(&["IMAGE", created, "CREATED BY", "SIZE", "COMMENT"]);
+        for row in rows.iter().cloned() {
+            let created = if arguments.human { row.created_since } else { row.created_at };
+            table.row([row.id, created, row.created_by, row.size, row.comment]);
+        }
+        table
+    });
+    crate::print(&text?)
+}
+
+/// How rows are told.
+struct Form {
+    /// Nothing is cut.
+    full: bool,
+    /// Sizes and times are for people.
+    human: bool,
+    now: Timestamp,
 }
 
 /// The size of each layer's files where it is unpacked, else that of its blob.
@@ -59,7 +82,7 @@ fn layer_sizes(image: &PlatformImage, store: &Store) -> Result<Vec<u64>, Command
 }
 
 /// Newest first. Layers without an entry (the history may be missing altogether) get one without text.
-fn rows(history: &[History], sizes: &[u64], id: &str, full: bool, now: Timestamp) -> Vec<Row> {
+fn rows(history: &[History], sizes: &[u64], id: &str, form: &Form) -> Vec<Row> {
     let mut entries = history.to_vec();
     let told = entries.iter().filter(|entry| !entry.empty_layer).count();
     entries.extend((told..sizes.len()).map(|_| History::default()));
@@ -70,14 +93,14 @@ fn rows(history: &[History], sizes: &[u64], id: &str, full: bool, now: Timestamp
             let created = age::parse(entry.created.as_deref());
             let bytes = if entry.empty_layer { 0 } else { sizes.next().copied().unwrap_or(0) };
             let created_by =
-                if full { entry.created_by.clone() } else { shortened(&entry.created_by, CREATED_BY_LENGTH) };
+                if form.full { entry.created_by.clone() } else { shortened(&entry.created_by, CREATED_BY_LENGTH) };
             Row {
                 comment: entry.comment.clone(),
                 created_at: age::exact(created),
                 created_by,
-                created_since: age::ago(created, now),
+                created_since: age::ago(created, form.now),
                 id: MISSING.to_owned(),
-                size: size(bytes),
+                size: if form.human { size(bytes) } else { bytes.to_string() },
             }
         })
         .collect();
@@ -102,7 +125,7 @@ mod tests {
         };
         let history = [entry("ADD a /", false), entry("ENV A=1", true), entry(&"x".repeat(60), false)];
         let now = Timestamp::parse_rfc3339("2026-01-03T00:00:00Z").unwrap_or(Timestamp::EPOCH);
-        let rows = rows(&history, &[1000, 2000, 3000], "abc", false, now);
+        let rows = rows(&history, &[1000, 2000, 3000], "abc", &Form { full: false, human: true, now });
         let shown: Vec<_> = rows.iter().map(|row| (row.id.as_str(), row.size.as_str())).collect();
         assert_eq!(
             shown,

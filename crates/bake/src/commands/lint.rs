@@ -1,7 +1,5 @@
 //! `bake lint`.
 
-mod difference;
-mod dockerfile;
 mod explain;
 
 use std::io::IsTerminal as _;
@@ -17,6 +15,7 @@ use bake_lint::report::{FileFindings, json, sarif};
 use bake_lint::{Finding, LintOptions, RULES, apply_fixes, lint};
 
 use super::transfer::say;
+use super::{difference, dockerfile};
 
 /// Fixes that touch the same place wait for another round; no file needs more than a few.
 const ROUNDS_MAX: usize = 10;

@@ -1,6 +1,6 @@
 //! Images of the store as the commands see them: found by name, image ID or digest, with manifest and config.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bake::error::CommandError;
 use bake_oci::manifest::{Descriptor, Document, ImageManifest, descriptor_digest, descriptor_platform, ensure_image};
@@ -110,6 +110,27 @@ pub(super) fn all(store: &Store, mut damaged: impl FnMut(CommandError)) -> Resul
     Ok(images)
 }
 
+/// The images that no name leads to and no index holds: built without a name, or whose names went to newer ones.
+pub(super) fn nameless(store: &Store) -> Result<Vec<StoredImage>, CommandError> {
+    let mut known: BTreeSet<Digest> = by_target(store)?.into_keys().collect();
+    let documents = documents(store)?;
+    let tagged: Vec<Digest> = known.iter().cloned().collect();
+    let children = |digest: &Digest| match documents.get(digest) {
+        Some(Document::Index(index)) => {
+            index.manifests().iter().filter_map(|child| descriptor_digest(child).ok()).collect()
+        }
+        _ => Vec::new(),
+    };
+    known.extend(tagged.iter().chain(documents.keys()).flat_map(children));
+    let roots = documents.into_iter().filter(|(digest, _)| !known.contains(digest));
+    let targets = roots.filter_map(|(digest, document)| {
+        let size_bytes = store.blob_size(&digest).ok().flatten()?;
+        Some(BlobDescriptor { media_type: document.media_type(), digest, size_bytes })
+    });
+    // What is no image (a cache, an attestation), or lacks its config, is none.
+    Ok(targets.filter_map(|target| load(store, target, Vec::new()).ok()).collect())
+}
+
 /// Finds an image by name, image ID (or the first digits of one) or digest.
 pub(super) fn find(store: &Store, name: &str) -> Result<StoredImage, CommandError> {
     let mut known = by_target(store)?;
@@ -210,22 +231,37 @@ fn by_id(store: &Store, hex: &str, repository: Option<&str>) -> Result<Option<St
 
 /// Searches the manifests and indexes that no name leads to: images that were built without a name, or untagged.
 fn untagged(store: &Store, hex: &str) -> Result<Vec<StoredImage>, CommandError> {
-    // Looking must not keep others from pruning.
-    let searched = store.with_new_lease();
     let mut found = Vec::new();
-    for digest in searched.list_blobs().map_err(|error| store_failed(&error))? {
-        let size = searched.blob_size(&digest).map_err(|error| store_failed(&error))?;
-        let Some(size_bytes) = size.filter(|size| *size <= SEARCHED_BYTES_MAX) else { continue };
-        let Ok(Some(bytes)) = searched.read_small_blob(&digest, SEARCHED_BYTES_MAX) else { continue };
-        let Ok(document) = Document::parse(&bytes, None) else { continue };
+    for (digest, document) in documents(store)? {
         let is_config = |manifest: &ImageManifest| {
             descriptor_digest(manifest.config()).is_ok_and(|config| config.hex().starts_with(hex))
         };
         let matches =
             digest.hex().starts_with(hex) || matches!(&document, Document::Manifest(manifest) if is_config(manifest));
-        if matches {
+        if matches && let Some(size_bytes) = store.blob_size(&digest).map_err(|error| store_failed(&error))? {
             let target = BlobDescriptor { media_type: document.media_type(), digest, size_bytes };
             found.extend(load(store, target, Vec::new()));
+        }
+    }
+    Ok(found)
+}
+
+/// All manifests and indexes in the store.
+fn documents(store: &Store) -> Result<BTreeMap<Digest, Document>, CommandError> {
+    // Looking must not keep others from pruning.
+    let searched = store.with_new_lease();
+    let mut found = BTreeMap::new();
+    for digest in searched.list_blobs().map_err(|error| store_failed(&error))? {
+        let size = searched.blob_size(&digest).map_err(|error| store_failed(&error))?;
+        if size.is_none_or(|size| size > SEARCHED_BYTES_MAX) {
+            continue;
+        }
+        let Ok(Some(bytes)) = searched.read_small_blob(&digest, SEARCHED_BYTES_MAX) else { continue };
+        // Layers are no JSON, which the first byte tells.
+        if bytes.first() == Some(&b'{')
+            && let Ok(document) = Document::parse(&bytes, None)
+        {
+            found.insert(digest, document);
         }
     }
     Ok(found)

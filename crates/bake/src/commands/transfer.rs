@@ -9,6 +9,7 @@ use bake::ui::colour::Colour;
 use bake::ui::progress::{DisplayKind, Progress};
 use bake_exporter::{ExportError, Exporter};
 use bake_graph::{StepLabel, VertexId};
+use bake_oci::Platform;
 use bake_worker::{ImageError, NetworkError};
 
 use crate::settings::variable;
@@ -25,6 +26,11 @@ pub(super) fn progress(quiet: bool, colour: Colour) -> Result<Progress, CommandE
         DisplayKind::automatic(std::io::stderr().is_terminal(), variable("TERM").as_deref())
     };
     Progress::to_stderr(kind, colour).map_err(|error| CommandError::build(format!("cannot show progress: {error}")))
+}
+
+/// The platform that `--platform` names.
+pub(super) fn platform(text: Option<&str>) -> Result<Option<Platform>, CommandError> {
+    text.map(Platform::parse).transpose().map_err(|error| CommandError::usage(error.to_string()))
 }
 
 /// How an activity is called.

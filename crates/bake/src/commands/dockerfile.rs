@@ -1,4 +1,4 @@
-//! The Dockerfiles that are checked, read and written.
+//! Dockerfiles that commands check and change: found, read and written.
 
 use std::fs::File;
 use std::io::{Read, Write as _};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bake::error::CommandError;
 use bake_dockerfile::limits;
 
-/// The files to check: those that were named, or the one of the current directory.
+/// The files to look at: those that were named, or the one of the current directory.
 pub(super) fn paths(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandError> {
     if !named.is_empty() {
         if named.iter().filter(|path| is_stdin(path)).count() > 1 {
@@ -19,7 +19,7 @@ pub(super) fn paths(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandError> {
     match found {
         Some(path) => Ok(vec![path]),
         None => Err(CommandError::input("there is no `Dockerfile` in the current directory")
-            .hint("name the files to check, or `-` for standard input")),
+            .hint("name the files, or `-` for standard input")),
     }
 }
 
@@ -61,8 +61,7 @@ pub(super) fn write(path: &Path, before: &str, after: &str) -> Result<(), Comman
     if before == after {
         return Ok(());
     }
-    let cannot =
-        |error: std::io::Error| CommandError::input(format!("cannot write the fixes to `{}`: {error}", path.display()));
+    let cannot = |error: std::io::Error| CommandError::input(format!("cannot write `{}`: {error}", path.display()));
     // A link stays a link: what it leads to is replaced.
     let target = std::fs::canonicalize(path).map_err(cannot)?;
     let permissions = std::fs::metadata(&target).map_err(cannot)?.permissions();
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fixes_keep_the_mode_and_the_link() {
+    fn changes_keep_the_mode_and_the_link() {
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("real"), directory.path().join("Dockerfile"));
         std::fs::write(&file, "a").unwrap();
