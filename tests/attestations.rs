@@ -3,11 +3,16 @@
 mod support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use bake_oci::Digest;
+use bake_testkit::registry::{Config, FakeRegistry};
 use serde_json::Value;
 
+use support::debian_registry::{PASSWORD, USER, log_in, start_debians};
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
@@ -19,6 +24,10 @@ const TESTS: &[Test] = &[
     ("provenance_of_the_same_build_is_the_same", &[], same_bytes),
     ("provenance_in_the_metadata_file", &[], metadata),
     ("a_layout_with_provenance_is_read_by_skopeo", &["skopeo"], read_by_skopeo),
+    ("provenance_goes_to_a_registry", &[], pushed),
+    ("provenance_goes_to_debians_registry", &["docker-registry", "htpasswd", "skopeo"], pushed_to_debians),
+    ("provenance_in_an_index_goes_to_a_registry", &[], index_pushed),
+    ("a_layout_with_provenance_is_a_base", &[], layout_as_base),
     ("what_has_no_place_is_refused", &[], refused),
 ];
 
@@ -238,7 +247,7 @@ fn beside_files(environment: &Environment) -> Outcome {
     let digest = |name: &str| {
         subjects.iter().find(|subject| subject["name"] == name).map(|subject| subject["digest"]["sha256"].clone())
     };
-    let of = |bytes: &[u8]| Some(Value::from(bake_oci::Digest::of(bytes).hex()));
+    let of = |bytes: &[u8]| Some(Value::from(Digest::of(bytes).hex()));
     equal(&digest("file"), &of(b"copied\n"), "the digest of a file")?;
     equal(&digest("made"), &of(b"made\n"), "the digest of another file")?;
     check(digest("provenance.json").is_none(), || "it speaks of itself".into())?;
@@ -331,4 +340,127 @@ fn refused(environment: &Environment) -> Outcome {
     }
     let flags = ["--provenance=true", "-o", "type=docker,dest=x.tar,attestation-form=none"];
     succeed(&mut build(environment, &scratch, &flags)).map(drop)
+}
+
+/// What a registry answers.
+fn get(host: &str, path: &str) -> Result<Value, String> {
+    let exchange = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(host)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = exchange().map_err(|error| format!("{path}: {error}"))?;
+    json(answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default())
+}
+
+/// The only referrer of `digest` in a list: it is provenance, and says so to who looks at the list only.
+fn only_referrer(list: &Value) -> Result<Digest, String> {
+    let manifests = list["manifests"].as_array().cloned().unwrap_or_default();
+    equal(&manifests.len(), &1, "referrers")?;
+    equal(&manifests[0]["artifactType"], &"application/vnd.in-toto+json".into(), "the artifact type")?;
+    let predicate = &manifests[0]["annotations"]["in-toto.io/predicate-type"];
+    equal(predicate, &"https://slsa.dev/provenance/v1".into(), "the predicate")?;
+    Digest::parse(manifests[0]["digest"].as_str().unwrap_or_default()).map_err(|error| error.to_string())
+}
+
+fn pushed(environment: &Environment) -> Outcome {
+    for has_api in [true, false] {
+        let config = Config { referrers: has_api, ..Config::default() };
+        let registry = FakeRegistry::start(config).map_err(|error| error.to_string())?;
+        let name = format!("{}/team/app:1", registry.host());
+        let scratch = context(environment)?;
+        let plain = succeed(&mut build(environment, &scratch, &["-t", &name, "--push"]))?.text();
+        let built = succeed(&mut build(environment, &scratch, &["-t", &name, "--push", "--provenance=true"]))?.text();
+        equal(&built, &plain, "the digest with provenance")?;
+        let list = if has_api {
+            get(&registry.host(), &format!("/v2/team/app/referrers/{built}"))?
+        } else {
+            let (_, bytes) = registry.manifest("team/app", &built.replace(':', "-")).ok_or("no tag for referrers")?;
+            json(bytes)?
+        };
+        let referrer = only_referrer(&list)?;
+        let (_, manifest) = registry.manifest("team/app", &referrer.to_string()).ok_or("it is not there")?;
+        let manifest = json(manifest)?;
+        equal(&manifest["subject"]["digest"], &built.as_str().into(), "the subject")?;
+        let layer = Digest::parse(manifest["layers"][0]["digest"].as_str().unwrap_or_default());
+        let layer = layer.map_err(|error| error.to_string())?;
+        let statement = json(registry.blob("team/app", &layer).ok_or("the statement is not there")?)?;
+        let hex = built.trim_start_matches("sha256:");
+        equal(&statement["subject"][0]["digest"]["sha256"], &hex.into(), "the subject of the statement")?;
+    }
+    Ok(())
+}
+
+fn pushed_to_debians(environment: &Environment) -> Outcome {
+    let place = environment.scratch()?;
+    let registry = start_debians(&place)?;
+    let name = format!("{}/team/app:1", registry.host);
+    let scratch = context(environment)?;
+    log_in(&scratch, &registry.host, PASSWORD)?;
+    let mut command = build(environment, &scratch, &["-t", &name, "--push", "--provenance=true"]);
+    let digest = succeed(command.env("DOCKER_CONFIG", scratch.path()))?.text();
+    let inspect = |reference: &str| {
+        let image = format!("docker://{}/team/app{reference}", registry.host);
+        let mut command = Command::new("skopeo");
+        command.args(["inspect", "--raw", "--tls-verify=false", "--creds", &format!("{USER}:{PASSWORD}"), &image]);
+        json(succeed(&mut command)?.stdout)
+    };
+    let referrer = only_referrer(&inspect(&format!(":{}", digest.replace(':', "-")))?)?;
+    let manifest = inspect(&format!("@{referrer}"))?;
+    equal(&manifest["subject"]["digest"], &digest.as_str().into(), "the subject")?;
+    // The image itself is what it is without provenance.
+    check(inspect(":1")?["config"]["digest"].is_string(), || "the tag is no image".into())
+}
+
+fn index_pushed(environment: &Environment) -> Outcome {
+    for option in ["attestation-form=index", "oci-artifact=true"] {
+        let registry = FakeRegistry::start(Config::default()).map_err(|error| error.to_string())?;
+        let name = format!("{}/team/app:1", registry.host());
+        let scratch = context(environment)?;
+        let output = format!("type=registry,{option}");
+        let flags = ["-t", &name, "--provenance=true", "-o", &output];
+        let built = succeed(&mut build(environment, &scratch, &flags))?.text();
+        let (media_type, index) = registry.manifest("team/app", "1").ok_or("no such tag")?;
+        equal(&media_type.as_str(), &"application/vnd.oci.image.index.v1+json", "the media type")?;
+        equal(&Digest::of(&index).to_string(), &built, "the digest that is told")?;
+        let index = json(index)?;
+        for entry in index["manifests"].as_array().cloned().unwrap_or_default() {
+            let digest = entry["digest"].as_str().unwrap_or_default();
+            registry.manifest("team/app", digest).ok_or_else(|| format!("{digest} is not there"))?;
+        }
+        let attestation = &index["manifests"][1];
+        equal(&attestation["annotations"]["vnd.docker.reference.type"], &"attestation-manifest".into(), "its type")?;
+        let referrers = get(&registry.host(), &format!("/v2/team/app/referrers/{}", attestation_subject(&index)))?;
+        let count = referrers["manifests"].as_array().map_or(0, Vec::len);
+        equal(&count, &usize::from(option == "oci-artifact=true"), "referrers")?;
+        // Who wants the image gets the image.
+        let other = environment.scratch()?;
+        let mut pull = environment.command(&other.store());
+        succeed(pull.args(["pull", &name]).env("DOCKER_CONFIG", scratch.path()))?;
+        let shown = succeed(environment.command(&other.store()).args(["run", "--rm", &name, "cat", "/made"]))?;
+        equal(&shown.text().as_str(), &"made", "what a container reads")?;
+    }
+    Ok(())
+}
+
+/// What the attestation of an index is about.
+fn attestation_subject(index: &Value) -> String {
+    let reference = &index["manifests"][1]["annotations"]["vnd.docker.reference.digest"];
+    reference.as_str().unwrap_or_default().to_owned()
+}
+
+fn layout_as_base(environment: &Environment) -> Outcome {
+    for platforms in ["", "linux/amd64,linux/arm64"] {
+        let scratch = environment.scratch()?;
+        scratch.write("context/Dockerfile", "FROM scratch\nCOPY Dockerfile /first\n")?;
+        let flags = ["--platform", platforms, "--provenance=true", "-o", "type=oci,dest=base,tar=false"];
+        succeed(&mut build(environment, &scratch, &flags))?;
+        scratch.write("context/Dockerfile", "FROM base\nCOPY Dockerfile /second\n")?;
+        let flags = ["--build-context", "base=oci-layout://base", "-o", "type=local,dest=files"];
+        succeed(&mut build(environment, &scratch, &flags))?;
+        check(scratch.path().join("files/first").exists(), || "the base is not there".into())?;
+    }
+    Ok(())
 }

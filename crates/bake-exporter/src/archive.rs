@@ -71,7 +71,7 @@ impl Exporter {
 
 /// The images, and what names them as its subject: without names, as layouts have artifacts.
 pub(crate) fn with_attached(images: impl IntoIterator<Item = ArchiveImage>, stored: &Stored) -> Vec<ArchiveImage> {
-    let referrers = stored.attached.iter().filter(|attached| attached.is_referrer);
+    let referrers = stored.attached.iter().filter(|attached| attached.is_referrer());
     let attached = referrers.map(|attached| ArchiveImage {
         descriptor: attached.descriptor.clone(),
         names: Vec::new(),

@@ -58,11 +58,16 @@ pub struct Attached {
     pub digest: Digest,
     /// What it names: digests and sizes in bytes.
     pub blobs: Vec<(Digest, u64)>,
-    /// Whether it is a referrer, rather than named by the index around the image.
-    pub is_referrer: bool,
+    /// How it is found from the image.
+    pub form: AttestationForm,
 }
 
 impl Attached {
+    /// Whether nothing but its own subject ties it to the image.
+    pub fn is_referrer(&self) -> bool {
+        self.form == AttestationForm::Referrer
+    }
+
     /// The manifest as the store names it.
     pub fn blob(&self) -> BlobDescriptor {
         blob_descriptor(&self.descriptor, &self.digest)
@@ -111,7 +116,7 @@ impl Exporter {
                 AttestationForm::IndexArtifact => vec![attestation_manifest(statements, &subject, true)?],
             };
             for artifact in artifacts {
-                stored.attached.push(self.put_artifact(&artifact, image, !form.is_index())?);
+                stored.attached.push(self.put_artifact(&artifact, image, form)?);
             }
         }
         if form.is_index() && !stored.attached.is_empty() {
@@ -120,7 +125,7 @@ impl Exporter {
         Ok(stored)
     }
 
-    fn put_artifact(&self, artifact: &Artifact, image: &Image, is_referrer: bool) -> Result<Attached, ExportError> {
+    fn put_artifact(&self, artifact: &Artifact, image: &Image, form: AttestationForm) -> Result<Attached, ExportError> {
         for bytes in artifact.blobs.values() {
             self.store.put_bytes(bytes)?;
         }
@@ -130,13 +135,13 @@ impl Exporter {
             descriptor: artifact.descriptor.clone(),
             digest: artifact.digest.clone(),
             blobs: artifact.blobs.iter().map(|(digest, bytes)| (digest.clone(), bytes.len() as u64)).collect(),
-            is_referrer,
+            form,
         })
     }
 
     /// An index of the images and then what is attached to them, in the order in which `BuildKit` has them.
     fn index_with(&self, stored: &Stored) -> Result<BlobDescriptor, ExportError> {
-        let attached = stored.attached.iter().filter(|attached| !attached.is_referrer);
+        let attached = stored.attached.iter().filter(|attached| attached.form.is_index());
         let attached = attached.map(|attached| attached.descriptor.clone());
         if let Some(only) = stored.single() {
             let manifests = std::iter::once(only.descriptor(Some(&only.platform()))).chain(attached).collect();
@@ -167,7 +172,7 @@ impl Exporter {
             let new: Vec<&Attached> = stored
                 .attached
                 .iter()
-                .filter(|attached| attached.is_referrer && attached.subject == image.digest)
+                .filter(|attached| attached.is_referrer() && attached.subject == image.digest)
                 .collect();
             if new.is_empty() {
                 continue;
@@ -218,7 +223,7 @@ impl Exporter {
                 descriptor: named,
                 digest: referrer.digest,
                 blobs,
-                is_referrer: true,
+                form: AttestationForm::Referrer,
             });
         }
         Ok(attached)
