@@ -12,7 +12,7 @@ use bake_oci::Digest;
 use bake_testkit::registry::{Config, FakeRegistry};
 use serde_json::Value;
 
-use support::debian_registry::{PASSWORD, USER, log_in, start_debians};
+use support::debian_registry::{PASSWORD, USER, log_in_as, start_debians};
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
@@ -398,7 +398,7 @@ fn pushed_to_debians(environment: &Environment) -> Outcome {
     let registry = start_debians(&place)?;
     let name = format!("{}/team/app:1", registry.host);
     let scratch = context(environment)?;
-    log_in(&scratch, &registry.host, PASSWORD)?;
+    log_in_as(&scratch, &registry.host, USER, PASSWORD)?;
     let mut command = build(environment, &scratch, &["-t", &name, "--push", "--provenance=true"]);
     let digest = succeed(command.env("DOCKER_CONFIG", scratch.path()))?.text();
     let inspect = |reference: &str| {

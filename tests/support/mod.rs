@@ -1,6 +1,6 @@
 //! What the tests of the program share: where it is, base images for it, a fresh store for every test.
 
-#![allow(dead_code, reason = "every test program uses another part of it")]
+#![expect(dead_code, reason = "every test program uses another part of it")]
 
 pub(crate) mod debian_registry;
 

@@ -111,9 +111,9 @@ pub fn attestation_manifest(
     Ok(artifact)
 }
 
-/// What kind of thing a manifest or a layer of one says, by its annotations.
-pub fn predicate_of(annotations: Option<&HashMap<String, String>>) -> Option<&str> {
-    annotations.and_then(|annotations| annotations.get(PREDICATE_TYPE)).map(String::as_str)
+/// What kind of thing a manifest or a layer of one says, by the annotations of what names it.
+pub fn predicate_of(named: &Descriptor) -> Option<&str> {
+    named.annotations().as_ref().and_then(|annotations| annotations.get(PREDICATE_TYPE)).map(String::as_str)
 }
 
 fn finish(manifest: ImageManifest, blobs: impl IntoIterator<Item = Vec<u8>>) -> Result<Artifact, ArtifactError> {
@@ -154,7 +154,7 @@ mod tests {
         let Document::Manifest(read) = Document::parse(&artifact.manifest_bytes, None).unwrap() else { panic!() };
         assert_eq!(read.subject().as_ref().unwrap().digest(), image().digest());
         assert_eq!(read.artifact_type().as_ref().unwrap().to_string(), media_type::IN_TOTO);
-        assert_eq!(predicate_of(read.annotations().as_ref()), Some(SPDX));
+        assert_eq!(predicate_of(&artifact.descriptor), Some(SPDX));
         for blob in std::iter::once(read.config()).chain(read.layers()) {
             let digest = bake_oci::manifest::descriptor_digest(blob).unwrap();
             assert_eq!(artifact.blobs[&digest].len() as u64, blob.size());

@@ -265,15 +265,13 @@ impl Provenance {
 
     /// The same build of the same things has the same name: nothing is random, so that the statement can be made again.
     fn invocation(&self, options: &ProvenanceOptions) -> String {
-        let mut text = format!("{}\n{}\n{}\n", options.builder_id, self.platform, self.version);
-        if let Some((started, finished)) = self.times {
-            text.push_str(&format!("{}\n{}\n", started.to_rfc3339(), finished.to_rfc3339()));
-        }
-        for dependency in &self.dependencies {
-            text.push_str(&format!("{}\n", dependency.resource()));
-        }
-        text.push_str(&Digest::of(&self.dockerfile).to_string());
-        Digest::of(text.as_bytes()).hex()[..32].to_owned()
+        let mut facts = vec![options.builder_id.clone(), self.platform.to_string(), self.version.clone()];
+        facts.extend(
+            self.times.into_iter().flat_map(|(started, finished)| [started, finished]).map(Timestamp::to_rfc3339),
+        );
+        facts.extend(self.dependencies.iter().map(|dependency| dependency.resource().to_string()));
+        facts.push(Digest::of(&self.dockerfile).to_string());
+        Digest::of(facts.join("\n").as_bytes()).hex()[..32].to_owned()
     }
 
     /// Whether everything that went in is named with a digest. Files of a directory of the caller, and what RUN steps

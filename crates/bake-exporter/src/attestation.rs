@@ -177,9 +177,7 @@ impl Exporter {
             if new.is_empty() {
                 continue;
             }
-            let kind = |descriptor: &Descriptor| {
-                bake_attest::predicate_of(descriptor.annotations().as_ref()).map(str::to_owned)
-            };
+            let kind = |descriptor: &Descriptor| bake_attest::predicate_of(descriptor).map(str::to_owned);
             let kinds: Vec<Option<String>> = new.iter().map(|attached| kind(&attached.descriptor)).collect();
             let mut replaced = Vec::new();
             for known in self.attached_to(&image.digest)? {

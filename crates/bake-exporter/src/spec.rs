@@ -127,9 +127,8 @@ impl ExportSpec {
                         result.attestations = AttestationForm::Index;
                     }
                 }
-                "attestation-inline" => {}
                 "oci-artifact" if truth()? => result.attestations = AttestationForm::IndexArtifact,
-                "oci-artifact" => {}
+                "attestation-inline" | "oci-artifact" => {}
                 "attestation-prefix" if value.contains('/') => {
                     return Err(refuse("attestation-prefix is the beginning of a file name, without `/`".into()));
                 }

@@ -193,10 +193,11 @@ fn decode(bytes: &[u8]) -> Result<ReferrersFile, Box<dyn std::error::Error + Sen
 }
 
 fn sum(subject: &Digest, referrers: &[BlobDescriptor]) -> String {
-    let mut text = subject.to_string();
-    for BlobDescriptor { media_type, digest, size_bytes } in referrers {
-        text.push_str(&format!("\n{media_type} {digest} {size_bytes}"));
-    }
+    let lines = referrers.iter().map(|referrer| {
+        let BlobDescriptor { media_type, digest, size_bytes } = referrer;
+        format!("\n{media_type} {digest} {size_bytes}")
+    });
+    let text = std::iter::once(subject.to_string()).chain(lines).collect::<String>();
     bake_oci::digest::to_hex(&checksum(&[text.as_bytes()]))
 }
 
@@ -205,8 +206,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
     use super::*;
-    use crate::PruneOptions;
     use crate::testing::TestStore;
+    use crate::{FsckOptions, PruneOptions};
 
     fn everything() -> PruneOptions {
         PruneOptions { all: true, ..PruneOptions::default() }
@@ -222,13 +223,13 @@ mod tests {
         let before = store.images().unwrap()[0].size_bytes;
         store.attach(&image.digest, std::slice::from_ref(&statement)).unwrap();
         store.attach(&image.digest, std::slice::from_ref(&statement)).unwrap();
-        assert_eq!(store.referrers(&image.digest).unwrap(), [statement.clone()]);
+        assert_eq!(store.referrers(&image.digest).unwrap(), std::slice::from_ref(&statement));
         // They are not part of the image.
         assert_eq!(store.images().unwrap()[0].size_bytes, before);
         drop(store);
         test.store.with_new_lease().prune(&everything()).unwrap();
         let store = test.store.with_new_lease();
-        assert_eq!(store.referrers(&image.digest).unwrap(), [statement.clone()]);
+        assert_eq!(store.referrers(&image.digest).unwrap(), std::slice::from_ref(&statement));
         assert!(store.read_small_blob(&Digest::of(b"said"), 100).unwrap().is_some());
         store.untag("a:1").unwrap();
         drop(store);
@@ -246,15 +247,33 @@ mod tests {
         let absent = BlobDescriptor { media_type: "m".into(), digest: Digest::of(b"no"), size_bytes: 2 };
         let refused = test.store.attach(&image.digest, std::slice::from_ref(&absent));
         assert!(matches!(refused, Err(StoreError::NotFound { .. })));
-        assert!(matches!(test.store.attach(&absent.digest, &[image.clone()]), Err(StoreError::NotFound { .. })));
+        assert!(matches!(
+            test.store.attach(&absent.digest, std::slice::from_ref(&image)),
+            Err(StoreError::NotFound { .. })
+        ));
         let other = test.image("two", &["l2"]);
-        test.store.attach(&image.digest, &[other.clone()]).unwrap();
+        test.store.attach(&image.digest, std::slice::from_ref(&other)).unwrap();
         let path = test.store.layout().referrers(&image.digest);
-        let text = fs::read_to_string(&path).unwrap();
-        fs::write(&path, text.replace(&other.digest.to_string(), &Digest::of(b"evil").to_string())).unwrap();
+        let sound = fs::read_to_string(&path).unwrap();
+        fs::write(&path, sound.replace(&other.digest.to_string(), &Digest::of(b"evil").to_string())).unwrap();
         assert!(matches!(test.store.referrers(&image.digest), Err(StoreError::Damaged { .. })));
-        fs::write(&path, text).unwrap();
+        fs::write(&path, sound).unwrap();
         test.store.detach(&image.digest, &[other.digest]).unwrap();
+        assert_eq!(test.store.referrers(&image.digest).unwrap(), []);
+    }
+
+    #[test]
+    fn a_check_of_the_store_finds_and_removes_what_is_damaged() {
+        let test = TestStore::new();
+        let (image, other) = (test.image("one", &["l1"]), test.image("two", &["l2"]));
+        test.store.attach(&image.digest, std::slice::from_ref(&other)).unwrap();
+        let check = |repair| test.store.fsck(FsckOptions { repair, ..FsckOptions::default() }).unwrap();
+        assert_eq!(check(false).problems, []);
+        fs::write(test.store.layout().referrers(&image.digest), "{").unwrap();
+        let report = check(false);
+        assert!(report.problems.iter().any(|problem| problem.text.contains("attestations") && !problem.repaired));
+        assert!(check(true).is_sound());
+        assert_eq!(check(false).problems, []);
         assert_eq!(test.store.referrers(&image.digest).unwrap(), []);
     }
 }

@@ -8,11 +8,14 @@ use bake_oci::Digest;
 
 use crate::worker::LinuxWorker;
 
+/// The address, the reference and the checksum: everything that decides which commit is meant.
+type CommitKey = (String, Option<String>, Option<String>);
+
 /// What was fetched, by what was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Fetched {
     files: Mutex<BTreeMap<String, Digest>>,
-    commits: Mutex<BTreeMap<(String, Option<String>, Option<String>), String>>,
+    commits: Mutex<BTreeMap<CommitKey, String>>,
 }
 
 impl Fetched {
@@ -38,7 +41,6 @@ impl LinuxWorker {
     }
 }
 
-/// Everything that decides which commit is meant.
-fn commit_key(source: &GitSource) -> (String, Option<String>, Option<String>) {
+fn commit_key(source: &GitSource) -> CommitKey {
     (source.url.clone(), source.reference.clone(), source.checksum.clone())
 }
