@@ -1,9 +1,7 @@
-//! From facts about a build to in-toto statements, signatures and policy decisions; lock files and pinning of images.
+//! From facts about a build to in-toto statements, and the manifests that hold them.
 //!
 //! Entry points: [`Provenance::predicate`] for what is said of a build, [`Statement`] for saying it of an image,
-//! [`referrer_manifest`] and [`attestation_manifest`] for the two forms in which it lies beside an image; [`Policy`] for
-//! which images a build may use, [`Lock`] and [`pin`](pin::pin) for which digests it uses, [`SigningKey`] and
-//! [`VerifyingKey`] for signatures as `cosign` makes them.
+//! [`referrer_manifest`] and [`attestation_manifest`] for the two forms in which it lies beside an image.
 //!
 //! Invariant: equal facts give equal bytes. Values of build arguments are in a statement only if the caller named them, and
 //! addresses only without their credentials.

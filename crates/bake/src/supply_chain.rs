@@ -98,6 +98,9 @@ impl AttestRequest {
             self.provenance = (!disabled).then_some(options);
         } else {
             let options = SbomOptions::parse(parameters()).map_err(wrong)?;
+            if !disabled {
+                return Err(refused(flag, spec, "lists of packages are not made yet"));
+            }
             self.sbom = (!disabled).then_some(options);
         }
         Ok(())
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn nothing_is_said_unless_asked_for() {
         assert!(request(&[], None, None).unwrap().is_empty());
-        assert!(request(&["type=sbom"], None, Some("false")).unwrap().is_empty());
+        assert!(request(&["type=sbom,disabled=true"], None, Some("false")).unwrap().is_empty());
         assert!(request(&["type=provenance,disabled=true"], None, None).unwrap().is_empty());
         assert!(request(&[], Some("false"), None).unwrap().is_empty());
     }
@@ -148,7 +151,7 @@ mod tests {
         assert_eq!(mode(request(&[], Some("mode=min"), None).unwrap()), ProvenanceMode::Min);
         assert_eq!(mode(request(&["type=provenance,mode=min"], None, None).unwrap()), ProvenanceMode::Min);
         assert_eq!(mode(request(&["type=provenance,mode=min"], Some("mode=max"), None).unwrap()), ProvenanceMode::Max);
-        assert!(request(&[], None, Some("true")).unwrap().sbom.is_some());
+        assert!(request(&[], None, Some("true")).is_err());
     }
 
     #[test]

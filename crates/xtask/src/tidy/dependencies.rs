@@ -25,7 +25,7 @@ const INTERNAL: [(&str, &[&str]); 18] = [
             "bake-worker",
         ],
     ),
-    ("bake-attest", &["bake-dockerfile", "bake-graph", "bake-oci"]),
+    ("bake-attest", &["bake-graph", "bake-oci"]),
     (
         "bake-cache",
         &[
@@ -106,7 +106,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
     ("petgraph", &["bake-graph"]),
     ("regex", &["bake", "bake-testkit"]),
     ("reqwest", &["bake-cache", "bake-registry", "bake-worker"]),
-    ("ring", &["bake-attest", "bake-cache", "bake-oci", "bake-registry"]),
+    ("ring", &["bake-cache", "bake-oci", "bake-registry"]),
     ("rusqlite", &["bake-store"]),
     (
         "rustix",
@@ -133,7 +133,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
 /// Crates from outside for developer tools only.
 const TOOLS: [(&str, &[&str]); 3] = [
     ("tempfile", &["bake-testkit"]),
-    ("toml", &["bake", "bake-attest", "bake-testkit", "xtask"]),
+    ("toml", &["bake", "bake-testkit", "xtask"]),
     ("libtest-mimic", &["bake-testkit"]),
 ];
 
