@@ -13,11 +13,12 @@ pub(crate) const KIND: Kind = Kind { name: "interrupt", count: 100, run };
 
 const NAME: &str = "app";
 
-/// A build that is interrupted when all steps are done may as well finish, if that takes no longer than this.
-const PROMPTLY: Duration = Duration::from_millis(300);
+/// What a build says when all steps are done: interrupted after that it may as well finish.
+const STEPS_ARE_DONE: &str = "exporting to";
 
-/// How long a build may take to end.
-const LIMIT: Duration = Duration::from_secs(2);
+/// How long a build may take to end: far more than the two seconds it should, since a machine may be busy. The report tells
+/// how long the slowest took.
+const LIMIT: Duration = Duration::from_secs(20);
 
 fn run(environment: &Environment, effort: Effort, tally: &mut Tally) -> Outcome {
     let ground = Ground::new(environment)?;
@@ -47,6 +48,7 @@ fn run(environment: &Environment, effort: Effort, tally: &mut Tally) -> Outcome 
             command.arg("--no-cache");
             let mut build = start(command)?;
             std::thread::sleep(moment);
+            let may_finish = build.said().contains(STEPS_ARE_DONE);
             let sent = Instant::now();
             let interrupted = build.is_running() && {
                 let id = i32::try_from(build.id()).ok().and_then(Pid::from_raw).ok_or("a process has an ID")?;
@@ -64,7 +66,7 @@ fn run(environment: &Environment, effort: Effort, tally: &mut Tally) -> Outcome 
                 Some(130) => tally.count("interrupted, code 130"),
                 // Before signals are blocked a process ends the way all do.
                 None if moment < Duration::from_millis(20) => tally.count("interrupted before it looked for signals"),
-                Some(0) if !interrupted || took <= PROMPTLY => tally.count("finished at that moment"),
+                Some(0) if !interrupted || may_finish => tally.count("finished at that moment"),
                 code => return Err(format!("exit code {code:?}: {}", finished.stderr)),
             }
             check(took <= LIMIT, || format!("it took {took:?} to end"))?;

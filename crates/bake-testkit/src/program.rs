@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -93,8 +94,15 @@ fn is_listening(address: SocketAddr) -> bool {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    stdout: Option<JoinHandle<Vec<u8>>>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
+    stdout: Option<Collected>,
+    stderr: Option<Collected>,
+}
+
+/// What comes out of a pipe, and the thread that reads it.
+#[derive(Debug)]
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Running {
@@ -116,6 +124,13 @@ impl Running {
     /// Whether it has not ended yet.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it wrote to standard error until now.
+    pub fn said(&self) -> String {
+        self.stderr
+            .as_ref()
+            .map_or_else(String::new, |stderr| String::from_utf8_lossy(&locked(&stderr.bytes)).into_owned())
     }
 
     /// Waits for its end, at most for `limit`.
@@ -150,17 +165,35 @@ impl Drop for Running {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        // What was read before an error is what there is to show.
-        let _ = pipe.read_to_end(&mut bytes);
-        bytes
-    })
+fn collect(mut pipe: impl Read + Send + 'static) -> Collected {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let reader = std::thread::spawn({
+        let bytes = Arc::clone(&bytes);
+        move || {
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match pipe.read(&mut buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    // What was read before an error is what there is to show.
+                    Ok(0) | Err(_) => break,
+                    Ok(length) => locked(&bytes).extend_from_slice(&buffer[..length]),
+                }
+            }
+        }
+    });
+    Collected { bytes, reader }
 }
 
-fn joined(thread: Option<JoinHandle<Vec<u8>>>) -> Vec<u8> {
-    thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
+fn joined(collected: Option<Collected>) -> Vec<u8> {
+    let Some(Collected { bytes, reader }) = collected else { return Vec::new() };
+    // A reader that panicked left what it had read.
+    let _ = reader.join();
+    let collected = std::mem::take(&mut *locked(&bytes));
+    collected
+}
+
+fn locked(bytes: &Mutex<Vec<u8>>) -> std::sync::MutexGuard<'_, Vec<u8>> {
+    bytes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -185,6 +218,16 @@ mod tests {
         });
         assert!(error.unwrap_err().to_string().contains("ended at each"));
         assert_eq!(tried.len(), PORTS_MAX);
+    }
+
+    #[test]
+    fn what_was_said_is_known_before_the_end() {
+        let running = start(Command::new("sh").args(["-c", "echo now >&2; sleep 60"])).unwrap();
+        let deadline = Instant::now() + TIME_LIMIT;
+        while running.said() != "now\n" && Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
+        }
+        assert_eq!(running.said(), "now\n");
     }
 
     #[test]
