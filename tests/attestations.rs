@@ -221,7 +221,11 @@ fn several_platforms(environment: &Environment) -> Outcome {
         let subject = &blob(&layout, &listed[entry]["digest"])?["subject"]["digest"];
         equal(subject, &manifests[platform]["digest"], "the subject")?;
     }
+    scratch.write("context/Dockerfile", "FROM scratch\nARG TARGETARCH\nCOPY Dockerfile /$TARGETARCH\n")?;
+    let together = "type=local,dest=together,platform-split=false";
+    succeed(&mut build(environment, &scratch, &[&flags[..3], &["-o", together]].concat()))?;
     for platform in ["linux_amd64", "linux_arm64"] {
+        json(scratch.read(&format!("together/provenance.{platform}.json"))?)?;
         let statement = json(scratch.read(&format!("files/{platform}/provenance.json"))?)?;
         let shown =
             statement["predicate"]["buildDefinition"]["externalParameters"]["request"]["args"]["platform"].clone();

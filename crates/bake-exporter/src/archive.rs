@@ -86,6 +86,9 @@ fn archive_image(stored: &Stored, names: &[Reference], created: Option<Timestamp
     if let Some(only) = stored.single() {
         set_descriptor_platform(&mut descriptor, &only.platform());
     }
+    if !stored.annotations.is_empty() {
+        descriptor.set_annotations(Some(stored.annotations.clone().into_iter().collect()));
+    }
     ArchiveImage { descriptor, names: names.to_vec(), created }
 }
 

@@ -1,17 +1,18 @@
 //! Attestations beside images: as referrers or in an index, and as files beside the files of an image.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use bake_attest::{Artifact, Statement, attestation_manifest, referrer_manifest};
 use bake_oci::manifest::{Descriptor, Document, descriptor, descriptor_digest};
 use bake_oci::media_type::Family;
-use bake_oci::{Digest, Digester, Entry, EntryKind, Image, LayerReader, Timestamp, assemble_index};
+use bake_oci::{Digest, Digester, Entry, EntryKind, Image, Timestamp, assemble_index};
 use bake_snapshot::Snapshotter;
 use bake_store::BlobDescriptor;
 
 use crate::error::ExportError;
+use crate::files::{FileTree, Owners};
 use crate::image::{Exporter, Stored, blob_descriptor};
+use crate::spec::truth;
 
 /// The largest index that is read again to have attestations added.
 const INDEX_BYTES_MAX: u64 = 4 << 20;
@@ -35,15 +36,42 @@ impl AttestationForm {
     pub fn is_index(self) -> bool {
         matches!(self, Self::Index | Self::IndexArtifact)
     }
+}
 
-    /// The value of `attestation-form=`.
-    pub(crate) fn parse(value: &str) -> Result<Self, String> {
-        match value {
-            "referrer" => Ok(Self::Referrer),
-            "index" => Ok(Self::Index),
-            "none" => Ok(Self::None),
-            other => Err(format!("attestation-form is referrer, index or none, not `{other}`")),
+/// Where what is said of a result lies in an output.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AttestationOptions {
+    /// Where.
+    pub form: AttestationForm,
+    /// What the names of files begin with that are written beside files.
+    pub prefix: String,
+}
+
+impl AttestationOptions {
+    /// Reads an option of an output.
+    pub(crate) fn field(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "attestation-form" => {
+                self.form = match value {
+                    "referrer" => AttestationForm::Referrer,
+                    "index" => AttestationForm::Index,
+                    "none" => AttestationForm::None,
+                    other => return Err(format!("attestation-form is referrer, index or none, not `{other}`")),
+                }
+            }
+            "attestation-inline" if truth(key, value)? => {
+                if !self.form.is_index() {
+                    self.form = AttestationForm::Index;
+                }
+            }
+            "oci-artifact" if truth(key, value)? => self.form = AttestationForm::IndexArtifact,
+            "attestation-prefix" if value.contains('/') => {
+                return Err("attestation-prefix is the beginning of a file name, without `/`".into());
+            }
+            "attestation-prefix" => value.clone_into(&mut self.prefix),
+            _ => {}
         }
+        Ok(())
     }
 }
 
@@ -234,49 +262,32 @@ impl Exporter {
     pub fn file_digests(
         &self,
         snapshotter: &dyn Snapshotter,
-        layers: &[PathBuf],
-        beside: &[&str],
+        tree: &FileTree,
+        beside: &[String],
     ) -> Result<BTreeMap<Vec<u8>, Digest>, ExportError> {
-        let (reader, writer) = std::io::pipe().map_err(ExportError::Write)?;
-        std::thread::scope(|scope| {
-            let archive = scope.spawn(move || self.to_tar(snapshotter, layers, std::io::BufWriter::new(writer)));
-            let digests = digests(std::io::BufReader::with_capacity(256 * 1024, reader), beside);
-            let written = archive.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            // A reader that gave up makes the writer fail too; what the reader says is the cause.
-            digests.and_then(|digests| written.map(|()| digests))
-        })
-    }
-
-    /// Writes files into `destination`, in place of what has their names there.
-    pub fn files_beside(&self, files: &[BesideFile], destination: &Path) -> Result<(), ExportError> {
-        crate::local::place_files(files, destination)
-    }
-}
-
-fn digests(stream: impl std::io::Read, beside: &[&str]) -> Result<BTreeMap<Vec<u8>, Digest>, ExportError> {
-    let failed = |error: bake_oci::LayerReadError| ExportError::Write(std::io::Error::other(error));
-    let mut reader = LayerReader::new(stream);
-    let mut digests: BTreeMap<Vec<u8>, Digest> = BTreeMap::new();
-    while let Some(mut next) = reader.next_entry().map_err(failed)? {
-        if beside.iter().any(|name| name.as_bytes() == next.entry.path) {
-            return Err(ExportError::NameTaken(next.entry.display_path()));
-        }
-        let path = next.entry.path.clone();
-        match next.entry.kind.clone() {
-            EntryKind::File { .. } => {
-                let mut digester = Hashing(Digester::new());
-                std::io::copy(&mut next, &mut digester).map_err(ExportError::Write)?;
-                digests.insert(path, digester.0.finish());
+        let mut digests: BTreeMap<Vec<u8>, Digest> = BTreeMap::new();
+        let tree = FileTree { directory: None, beside: Vec::new(), ..tree.clone() };
+        self.each_entry(snapshotter, &tree, None, &mut Owners::default(), |entry, content| {
+            if beside.iter().any(|name| name.as_bytes() == entry.path) {
+                return Err(ExportError::NameTaken(entry.display_path()));
             }
-            EntryKind::HardLink { target } => {
-                if let Some(digest) = digests.get(&target).cloned() {
-                    digests.insert(path, digest);
+            match entry.kind {
+                EntryKind::File { .. } => {
+                    let mut digester = Hashing(Digester::new());
+                    std::io::copy(content, &mut digester).map_err(ExportError::Write)?;
+                    digests.insert(entry.path, digester.0.finish());
                 }
+                EntryKind::HardLink { target } => {
+                    if let Some(digest) = digests.get(&target).cloned() {
+                        digests.insert(entry.path, digest);
+                    }
+                }
+                _ => {}
             }
-            _ => {}
-        }
+            Ok(())
+        })?;
+        Ok(digests)
     }
-    Ok(digests)
 }
 
 /// Hashes what is written.

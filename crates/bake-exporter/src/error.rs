@@ -62,6 +62,16 @@ pub enum ExportError {
     /// A file beside the files of the image has the name of one of them.
     #[error("the image has something called `{0}`, so no file of this name can be written beside its files")]
     NameTaken(String),
+    /// Files of two platforms would have the same name.
+    #[error("`{path}` is a file of {first} and of {second}; without platform-split they have the same name")]
+    SamePath {
+        /// The name.
+        path: String,
+        /// Whose file is there already.
+        first: Box<bake_oci::Platform>,
+        /// Whose file comes.
+        second: Box<bake_oci::Platform>,
+    },
     /// The registry refused, or could not be reached.
     #[error(transparent)]
     Registry(#[from] bake_registry::RegistryError),

@@ -8,18 +8,27 @@
 //! Must not: run steps, or decide where an image goes.
 #![forbid(unsafe_code)]
 
+mod annotations;
 mod archive;
 mod attestation;
+mod compression;
 mod error;
 mod files;
 mod image;
 mod local;
 mod push;
+mod remove;
 mod spec;
+mod timestamps;
 
+pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
-pub use attestation::{Attached, AttestationForm, BesideFile};
+pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile};
+pub use compression::ExportCompression;
 pub use error::ExportError;
+pub use files::FileTree;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
 pub use push::{BringBlob, PushProgress, Pusher, push_blobs};
-pub use spec::{ExportCompression, ExportSpec, ExportTarget, SpecError, spec_fields};
+pub use spec::{
+    ExportSpec, ExportTarget, FileOptions, ImageOptions, LocalMode, PlacingOptions, SpecError, TimeOptions, spec_fields,
+};

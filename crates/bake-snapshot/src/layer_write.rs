@@ -50,22 +50,9 @@ pub fn write_layer(
     options: WriteOptions<'_>,
     out: impl Write,
 ) -> Result<LayerStats> {
-    let mut writer = LayerWriter::new(out);
-    let stats = append_layer(layer, format, options, &mut writer)?;
-    let mut out = writer.finish().map_err(|source| SnapshotError::WriteLayer { source })?;
-    out.flush().at("write the layer archive of", b"")?;
-    Ok(stats)
-}
-
-/// The same as [`write_layer`], but the archive goes on: the caller may append to it, and has to finish it.
-pub fn append_layer(
-    layer: &Path,
-    format: LayerFormat,
-    options: WriteOptions<'_>,
-    writer: &mut LayerWriter<impl Write>,
-) -> Result<LayerStats> {
     let reader = NodeReader::from(format);
-    let mut archive = Archive { writer, options, first_names: HashMap::new(), stats: LayerStats::default() };
+    let mut archive =
+        Archive { writer: LayerWriter::new(out), options, first_names: HashMap::new(), stats: LayerStats::default() };
     let root = open_root(layer)?;
     let node = reader.read(root.as_fd(), b"").at("examine", b"")?;
     if node.root_changed {
@@ -95,11 +82,13 @@ pub fn append_layer(
             walk.descend()?;
         }
     }
+    let mut out = archive.writer.finish().map_err(|source| SnapshotError::WriteLayer { source })?;
+    out.flush().at("write the layer archive of", b"")?;
     Ok(archive.stats)
 }
 
 struct Archive<'a, W> {
-    writer: &'a mut LayerWriter<W>,
+    writer: LayerWriter<W>,
     options: WriteOptions<'a>,
     /// The first path of every file with several names.
     first_names: HashMap<(u64, u64), Vec<u8>>,

@@ -40,7 +40,7 @@ pub use copy::{CopySnapshotter, flatten};
 pub use error::{Result, SnapshotError};
 pub use format::{LayerFormat, OverlayXattrs, Ownership};
 pub use layer_digest::Contents;
-pub use layer_write::{LayerStats, WriteOptions, append_layer, write_layer};
+pub use layer_write::{LayerStats, WriteOptions, write_layer};
 pub use overlay::{LOWERS_MAX, MOUNTER_ID_ON_DISK, OverlaySnapshotter};
 pub use ownership::{DeviceKind, OwnerKept, make_device, read_owner, set_owner};
 pub use snapshotter::{Active, Snapshotter};

@@ -70,7 +70,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             }
             let host = host.with_step_network(&configuration.network);
             let host = host.with_runtime(build.runtime.as_deref(), configuration.runtime.as_deref())?;
-            let host = host.with_insecure_registries(request.cache.insecure_registries());
+            let host = host.with_insecure_registries(request.insecure_registries());
             signals::block();
             request.failure.typed =
                 Some(build::failure::typed(std::env::args_os().skip(1), settings::variable("SOURCE_DATE_EPOCH")));

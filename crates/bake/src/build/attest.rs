@@ -22,13 +22,13 @@ const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
 
 /// Something that is said of one image, before it is known what bytes the image has at its destination.
 #[derive(Debug, Clone)]
-pub(super) struct Said {
+struct Said {
     predicate_type: String,
     predicate: Value,
     /// Its name among files.
-    pub(super) filename: String,
+    filename: String,
     /// Whether it is only for outputs that hold an image.
-    pub(super) inline_only: bool,
+    inline_only: bool,
 }
 
 /// What is said of all images, in the order of the plan.
@@ -41,7 +41,7 @@ pub(super) struct Attestations {
 #[derive(Debug)]
 pub(super) struct ImageAttestations {
     platform: Platform,
-    pub(super) said: Vec<Said>,
+    said: Vec<Said>,
     /// Provenance for the metadata file, whether or not the image gets it.
     metadata: Option<Value>,
 }
@@ -109,18 +109,25 @@ impl Attestations {
 }
 
 impl ImageAttestations {
-    /// What goes beside the files of an image: file names and statements about `files`.
-    pub(super) fn beside(&self, prefix: &str, files: &BTreeMap<Vec<u8>, Digest>) -> Vec<(String, Statement)> {
+    /// What goes beside the files of an image: statements about `files`.
+    pub(super) fn beside(&self, files: &BTreeMap<Vec<u8>, Digest>) -> Vec<Statement> {
         let subjects: Vec<Subject> =
             files.iter().map(|(path, digest)| Subject::new(String::from_utf8_lossy(path), digest)).collect();
-        let said = self.said.iter().filter(|said| !said.inline_only);
-        said.map(|said| (format!("{prefix}{}", said.filename), said.statement(subjects.clone()))).collect()
+        self.said_of_files().map(|said| said.statement(subjects.clone())).collect()
     }
 
-    /// The names of those files.
-    pub(super) fn beside_names(&self, prefix: &str) -> Vec<String> {
-        let said = self.said.iter().filter(|said| !said.inline_only);
-        said.map(|said| format!("{prefix}{}", said.filename)).collect()
+    /// The names of the files with those statements: `provenance.json`, or `provenance.linux_amd64.json` with a platform.
+    pub(super) fn beside_names(&self, prefix: &str, platform: Option<&str>) -> Vec<String> {
+        let name = |said: &Said| match (platform, said.filename.rsplit_once('.')) {
+            (None, _) => format!("{prefix}{}", said.filename),
+            (Some(platform), Some((stem, extension))) => format!("{prefix}{stem}.{platform}.{extension}"),
+            (Some(platform), None) => format!("{prefix}{}.{platform}", said.filename),
+        };
+        self.said_of_files().map(name).collect()
+    }
+
+    fn said_of_files(&self) -> impl Iterator<Item = &Said> {
+        self.said.iter().filter(|said| !said.inline_only)
     }
 }
 
