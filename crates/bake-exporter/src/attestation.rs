@@ -59,11 +59,7 @@ impl AttestationOptions {
                     other => return Err(format!("attestation-form is referrer, index or none, not `{other}`")),
                 }
             }
-            "attestation-inline" if truth(key, value)? => {
-                if !self.form.is_index() {
-                    self.form = AttestationForm::Index;
-                }
-            }
+            "attestation-inline" if truth(key, value)? && !self.form.is_index() => self.form = AttestationForm::Index,
             "oci-artifact" if truth(key, value)? => self.form = AttestationForm::IndexArtifact,
             "attestation-prefix" if value.contains('/') => {
                 return Err("attestation-prefix is the beginning of a file name, without `/`".into());
