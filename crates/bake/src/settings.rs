@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 use crate::build::failure::FailureRequest;
 use crate::limits::step_limits;
+use crate::lock::LockRequest;
+use crate::policy::PolicyRequest;
 use crate::supply_chain::AttestRequest;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
@@ -218,6 +220,8 @@ pub(crate) struct BuildRequest {
     pub(crate) call: Call,
     pub(crate) failure: FailureRequest,
     pub(crate) attest: AttestRequest,
+    pub(crate) lock: LockRequest,
+    pub(crate) policy: PolicyRequest,
 }
 
 /// The caches outside of the store that a build reads and writes.
@@ -343,6 +347,8 @@ impl BuildRequest {
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
             attest: attest_request(arguments)?,
+            lock: LockRequest::new(&arguments.lock),
+            policy: PolicyRequest::new(&arguments.policy),
             plan: PlanOptions {
                 main_context: MainContext::Directory,
                 target: arguments.target.clone(),

@@ -47,7 +47,6 @@ const BUILD: &[Flag] = &[
     // There are no intermediate containers that could be kept.
     flag("force-rm", Value::None, ANY_TRUTH),
     flag("isolation", Value::Required, &["", "default"]),
-    flag("policy", Value::Required, &["disabled=true"]),
     flag("print", Value::Required, &[]),
     flag("resource", Value::Required, &[]),
     flag("rm", Value::None, ANY_TRUTH),
