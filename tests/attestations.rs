@@ -28,6 +28,8 @@ const TESTS: &[Test] = &[
     ("provenance_goes_to_debians_registry", &["docker-registry", "htpasswd", "skopeo"], pushed_to_debians),
     ("provenance_in_an_index_goes_to_a_registry", &[], index_pushed),
     ("a_layout_with_provenance_is_a_base", &[], layout_as_base),
+    ("packages_of_an_image", &[], packages),
+    ("packages_of_stages_and_the_context", &[], scanned),
     ("what_has_no_place_is_refused", &[], refused),
 ];
 
@@ -465,6 +467,102 @@ fn layout_as_base(environment: &Environment) -> Outcome {
         let flags = ["--build-context", "base=oci-layout://base", "-o", "type=local,dest=files"];
         succeed(&mut build(environment, &scratch, &flags))?;
         check(scratch.path().join("files/first").exists(), || "the base is not there".into())?;
+    }
+    Ok(())
+}
+
+/// What a package manager knows of one package.
+fn dpkg_status(package: &str) -> String {
+    format!(
+        "Package: {package}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.2-3\n\
+         Maintainer: Somebody <somebody@example.com>\nDescription: something\n\n"
+    )
+}
+
+/// The names of the packages in an SPDX document.
+fn package_names(statement: &Value) -> Vec<String> {
+    let packages = statement["predicate"]["packages"].as_array().cloned().unwrap_or_default();
+    packages.iter().filter_map(|package| package["name"].as_str()).map(str::to_owned).collect()
+}
+
+fn packages(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/status", dpkg_status("canary-package"))?;
+    scratch.write("context/Dockerfile", "FROM busybox\nCOPY status /var/lib/dpkg/status\n")?;
+    let plain = succeed(&mut build(environment, &scratch, &["-t", "app:1"]))?.text();
+    let with_list = succeed(&mut build(environment, &scratch, &["-t", "app:1", "--sbom=true"]))?.text();
+    equal(&with_list, &plain, "the digest with a list of packages")?;
+    let flags = [
+        "-t",
+        "app:1",
+        "--attest",
+        "type=sbom",
+        "--provenance=true",
+        "-o",
+        "type=oci,dest=out,tar=false",
+        "-o",
+        "type=oci,dest=index,tar=false,attestation-form=index",
+        "-o",
+        "type=local,dest=files",
+        "-o",
+        "type=tar,dest=files.tar",
+    ];
+    succeed(&mut build(environment, &scratch, &flags))?;
+
+    let layout = scratch.path().join("out");
+    let listed = self::listed(&layout)?;
+    equal(&listed.len(), &3, "entries of the layout")?;
+    let spdx = |entry: &Value| entry["annotations"]["in-toto.io/predicate-type"] == "https://spdx.dev/Document";
+    let referrer = listed.iter().find(|entry| spdx(entry)).ok_or("no referrer with packages")?;
+    let manifest = blob(&layout, &referrer["digest"])?;
+    let statement = blob(&layout, &manifest["layers"][0]["digest"])?;
+    equal(&statement["predicateType"], &"https://spdx.dev/Document".into(), "the predicate")?;
+    equal(&statement["predicate"]["spdxVersion"], &"SPDX-2.3".into(), "the version of SPDX")?;
+    let hex = listed[0]["digest"].as_str().unwrap_or_default().trim_start_matches("sha256:");
+    equal(&statement["subject"][0]["digest"]["sha256"], &hex.into(), "the subject")?;
+    let names = package_names(&statement);
+    check(names.iter().any(|name| name == "canary-package"), || format!("{names:?}"))?;
+    check(statement["predicate"].to_string().contains(hex), || "the document does not name the image".into())?;
+
+    // BuildKit has one manifest with all statements.
+    let layout = scratch.path().join("index");
+    let index = blob(&layout, &self::listed(&layout)?[0]["digest"])?;
+    let layers = blob(&layout, &index["manifests"][1]["digest"])?["layers"].as_array().cloned().unwrap_or_default();
+    let kinds: Vec<&str> =
+        layers.iter().filter_map(|layer| layer["annotations"]["in-toto.io/predicate-type"].as_str()).collect();
+    equal(&kinds, &vec!["https://spdx.dev/Document", "https://slsa.dev/provenance/v1"], "the statements")?;
+
+    let beside = json(scratch.read("files/sbom.spdx.json")?)?;
+    check(package_names(&beside).iter().any(|name| name == "canary-package"), || beside.to_string())?;
+    let in_archive = succeed(Command::new("tar").args(["-xOf", &scratch.at("files.tar"), "sbom.spdx.json"]))?;
+    equal(&json(in_archive.stdout)?, &beside, "the list in the archive")?;
+    check(scratch.path().join("files/provenance.json").exists(), || "no provenance".into())
+}
+
+fn scanned(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/base-status", dpkg_status("of-the-base"))?;
+    scratch.write("context/status", dpkg_status("of-the-image"))?;
+    let lock = |name: &str| format!("version = 3\n\n[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\n");
+    scratch.write("context/Cargo.lock", lock("of-the-context"))?;
+    scratch.write("context/ignored/Cargo.lock", lock("ignored"))?;
+    scratch.write("context/.dockerignore", "ignored\n")?;
+    let dockerfile = "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true\nFROM busybox AS base\nARG BUILDKIT_SBOM_SCAN_STAGE=true\n\
+        COPY base-status /var/lib/dpkg/status\nRUN test -z \"$BUILDKIT_SBOM_SCAN_STAGE\"\nFROM busybox\n\
+        COPY --from=base /var/lib/dpkg/status /x\nCOPY status /var/lib/dpkg/status\n";
+    scratch.write("context/Dockerfile", dockerfile)?;
+    // The second time everything is cached.
+    for _ in 0..2 {
+        succeed(&mut build(environment, &scratch, &["--sbom=true", "-o", "type=local,dest=files"]))?;
+        for (file, package) in
+            [("sbom", "of-the-image"), ("sbom-base", "of-the-base"), ("sbom-context", "of-the-context")]
+        {
+            let names = package_names(&json(scratch.read(&format!("files/{file}.spdx.json"))?)?);
+            check(names.iter().any(|name| name == package), || format!("{file}: {names:?}"))?;
+            let others = ["of-the-image", "of-the-base", "of-the-context", "ignored"];
+            let others = others.iter().filter(|other| **other != package && names.iter().any(|name| name == *other));
+            equal(&others.count(), &0, "packages of others")?;
+        }
     }
     Ok(())
 }

@@ -240,7 +240,11 @@ impl LinuxWorker {
         self.options.isolation.files.view(paths).map_err(|error| snapshot_failed(&error))
     }
 
-    pub(crate) fn context(&self, name: &str) -> Result<&BuildContext, StepError> {
+    /// What `SourceOp::Local` of this name means.
+    ///
+    /// # Errors
+    /// If the caller named none.
+    pub fn context(&self, name: &str) -> Result<&BuildContext, StepError> {
         self.contexts.get(name).ok_or_else(|| StepError::input(format!("there is no build context called `{name}`")))
     }
 

@@ -22,6 +22,7 @@ pub(crate) mod call;
 mod export;
 pub(crate) mod failure;
 pub(crate) mod journal;
+mod packages;
 pub(crate) mod plan;
 mod read;
 mod ssh;
@@ -121,7 +122,7 @@ pub(crate) fn build(
     // Nobody else sets it.
     let _ = running.set(Arc::downgrade(&worker));
     let epoch = input.source_date_epoch;
-    let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
+    let targets = targets(&plan, request);
     let journal = Journal::new(&progress, &plan.graph, &targets);
     let build = Build {
         plan: &plan,
@@ -272,7 +273,9 @@ impl Build<'_> {
         let assembled = assembled.as_slice();
         let (dockerfile, started) = (self.dockerfile, self.started);
         let facts = attest::Facts { request, plan, worker, store: &host.store, dockerfile, started, epoch };
-        let attestations = &attest::Attestations::new(&facts);
+        let search = packages::Search { plan, assembled, solved: &solved, worker, images, host, progress };
+        let lists = if request.attest.sbom.is_some() { search.lists()? } else { Vec::new() };
+        let attestations = &attest::Attestations::new(&facts, assembled, lists);
         let exporting = Exporting { assembled, attestations, request, host, images, progress, cancelled, epoch };
         let mut outcome = exporting.export()?;
         outcome.metadata = attestations.metadata(request.multi_platform);
@@ -284,6 +287,16 @@ impl Build<'_> {
         export.mounts(plan, &solved)?;
         Ok((solved, outcome))
     }
+}
+
+/// The vertices whose results are wanted: those of the images, and those whose packages are to be listed with them.
+fn targets(plan: &Plan, request: &BuildRequest) -> Vec<VertexId> {
+    let mut targets: Vec<VertexId> = plan.images.iter().map(|image| image.root).collect();
+    if request.attest.sbom.is_some() {
+        let scans = plan.images.iter().flat_map(|image| &image.scans.stages).map(|(_, root)| *root);
+        targets.extend(scans.filter(|root| !targets.contains(root)).collect::<Vec<_>>());
+    }
+    targets
 }
 
 /// The steps that only a build which goes on from a failure has results of. The failed one must be among those of the plan.

@@ -98,9 +98,6 @@ impl AttestRequest {
             self.provenance = (!disabled).then_some(options);
         } else {
             let options = SbomOptions::parse(parameters()).map_err(wrong)?;
-            if !disabled {
-                return Err(refused(flag, spec, "lists of packages are not made yet"));
-            }
             self.sbom = (!disabled).then_some(options);
         }
         Ok(())
@@ -151,7 +148,8 @@ mod tests {
         assert_eq!(mode(request(&[], Some("mode=min"), None).unwrap()), ProvenanceMode::Min);
         assert_eq!(mode(request(&["type=provenance,mode=min"], None, None).unwrap()), ProvenanceMode::Min);
         assert_eq!(mode(request(&["type=provenance,mode=min"], Some("mode=max"), None).unwrap()), ProvenanceMode::Max);
-        assert!(request(&[], None, Some("true")).is_err());
+        assert!(request(&[], None, Some("true")).unwrap().sbom.is_some());
+        assert!(request(&["type=sbom,filename=x"], None, None).unwrap().sbom.is_some());
     }
 
     #[test]

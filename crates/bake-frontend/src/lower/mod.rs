@@ -206,7 +206,13 @@ impl<'a> Lowering<'a> {
         let scans = self.package_scans();
         let (warnings, violated) = self.checks.finish();
         Ok(Lowered {
-            image: ImagePlan { platform: state.platform, root: state.root, config: image, history: state.history, scans },
+            image: ImagePlan {
+                platform: state.platform,
+                root: state.root,
+                config: image,
+                history: state.history,
+                scans,
+            },
             warnings,
             violated,
             unused_build_args,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bake::error::CommandError;
 use bake_attest::{
-    BuildStep, ConfigSource, Dependency, Provenance, ProvenanceArguments, ProvenanceOptions, SLSA_PROVENANCE_V1,
-    Statement, Subject, image_purl,
+    BuildStep, ConfigSource, Dependency, Provenance, ProvenanceArguments, ProvenanceOptions, SLSA_PROVENANCE_V1, SPDX,
+    SbomOptions, Statement, Subject, image_purl,
 };
 use bake_dockerfile::SourceText;
 use bake_frontend::{ImagePlan, Plan};
@@ -15,6 +16,8 @@ use bake_store::Store;
 use bake_worker::LinuxWorker;
 use serde_json::Value;
 
+use super::assemble::Assembled;
+use super::packages::PackageList;
 use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec, NamedSource};
 
 /// The largest manifest or config that is read again, in bytes.
@@ -23,12 +26,26 @@ const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
 /// Something that is said of one image, before it is known what bytes the image has at its destination.
 #[derive(Debug, Clone)]
 struct Said {
-    predicate_type: String,
-    predicate: Value,
+    what: What,
     /// Its name among files.
     filename: String,
     /// Whether it is only for outputs that hold an image.
     inline_only: bool,
+}
+
+/// What is said.
+#[derive(Debug, Clone)]
+enum What {
+    /// How it was made.
+    Provenance(Value),
+    /// What is in it.
+    Packages(PackageList),
+}
+
+/// What something is said of, as far as the text of a document depends on it.
+enum About<'a> {
+    Image { digest: &'a Digest, name: Option<&'a Reference> },
+    Files,
 }
 
 /// What is said of all images, in the order of the plan.
@@ -41,6 +58,8 @@ pub(super) struct Attestations {
 #[derive(Debug)]
 pub(super) struct ImageAttestations {
     platform: Platform,
+    /// When the image was made.
+    created: Timestamp,
     said: Vec<Said>,
     /// Provenance for the metadata file, whether or not the image gets it.
     metadata: Option<Value>,
@@ -59,30 +78,47 @@ pub(super) struct Facts<'a> {
 
 impl Attestations {
     /// Says what was asked for. Provenance tells the time, unless the build is to be the same at all times.
-    pub(super) fn new(facts: &Facts<'_>) -> Self {
+    /// `lists` are the packages of each image.
+    pub(super) fn new(facts: &Facts<'_>, assembled: &[Assembled], lists: Vec<Vec<PackageList>>) -> Self {
         let attest = &facts.request.attest;
-        if attest.provenance.is_none() && attest.metadata.is_none() {
+        if attest.is_empty() && attest.metadata.is_none() {
             return Self::default();
         }
-        let image = |image| {
+        let mut lists = lists.into_iter();
+        let image = |(image, assembled): (&ImagePlan, &Assembled)| {
             let provenance = facts.provenance(image);
-            let said = attest.provenance.iter().map(|options| Said {
-                predicate_type: SLSA_PROVENANCE_V1.to_owned(),
-                predicate: provenance.predicate(options),
+            let provenances = attest.provenance.iter().map(|options| Said {
+                what: What::Provenance(provenance.predicate(options)),
                 filename: options.filename().to_owned(),
                 inline_only: options.inline_only,
             });
+            let of_packages = |options: &SbomOptions| {
+                let filename = options.filename().to_owned();
+                let said = move |list: PackageList| Said {
+                    filename: name_with(&filename, list.of.as_deref()),
+                    what: What::Packages(list),
+                    inline_only: false,
+                };
+                lists.next().unwrap_or_default().into_iter().map(said)
+            };
+            let packages = attest.sbom.iter().flat_map(of_packages);
+            let said = packages.chain(provenances).collect();
+            let created = assembled.created.unwrap_or(Timestamp::EPOCH);
             let metadata = attest.metadata.map(|mode| {
                 let options = ProvenanceOptions { mode, ..attest.provenance.clone().unwrap_or_default() };
                 provenance.predicate(&options)
             });
-            ImageAttestations { platform: image.platform.clone(), said: said.collect(), metadata }
+            ImageAttestations { platform: image.platform.clone(), created, said, metadata }
         };
-        Self { images: facts.plan.images.iter().map(image).collect() }
+        Self { images: facts.plan.images.iter().zip(assembled).map(image).collect() }
     }
 
     /// The statements about images that are to be called `names`, for each image.
-    pub(super) fn statements(&self, images: &[Image], names: &[Reference]) -> Vec<Vec<Statement>> {
+    pub(super) fn statements(
+        &self,
+        images: &[Image],
+        names: &[Reference],
+    ) -> Result<Vec<Vec<Statement>>, CommandError> {
         let about = |(image, attestations): (&Image, &ImageAttestations)| {
             let mut subjects: Vec<Subject> = names
                 .iter()
@@ -92,7 +128,8 @@ impl Attestations {
                 // in-toto's word for something without a name.
                 subjects.push(Subject::new("_", &image.digest));
             }
-            attestations.said.iter().map(|said| said.statement(subjects.clone())).collect()
+            let about = About::Image { digest: &image.digest, name: names.first() };
+            attestations.said.iter().map(|said| attestations.statement(said, subjects.clone(), &about)).collect()
         };
         images.iter().zip(&self.images).map(about).collect()
     }
@@ -110,10 +147,10 @@ impl Attestations {
 
 impl ImageAttestations {
     /// What goes beside the files of an image: statements about `files`.
-    pub(super) fn beside(&self, files: &BTreeMap<Vec<u8>, Digest>) -> Vec<Statement> {
+    pub(super) fn beside(&self, files: &BTreeMap<Vec<u8>, Digest>) -> Result<Vec<Statement>, CommandError> {
         let subjects: Vec<Subject> =
             files.iter().map(|(path, digest)| Subject::new(String::from_utf8_lossy(path), digest)).collect();
-        self.said_of_files().map(|said| said.statement(subjects.clone())).collect()
+        self.said_of_files().map(|said| self.statement(said, subjects.clone(), &About::Files)).collect()
     }
 
     /// The names of the files with those statements: `provenance.json`, or `provenance.linux_amd64.json` with a platform.
@@ -131,9 +168,33 @@ impl ImageAttestations {
     }
 }
 
-impl Said {
-    fn statement(&self, subjects: Vec<Subject>) -> Statement {
-        Statement::new(subjects, self.predicate_type.clone(), self.predicate.clone())
+impl ImageAttestations {
+    fn statement(&self, said: &Said, subjects: Vec<Subject>, about: &About<'_>) -> Result<Statement, CommandError> {
+        match &said.what {
+            What::Provenance(predicate) => Ok(Statement::new(subjects, SLSA_PROVENANCE_V1, predicate.clone())),
+            What::Packages(list) => {
+                let version = env!("CARGO_PKG_VERSION");
+                let of = match (&list.of, about) {
+                    (None, About::Image { digest, name }) => {
+                        bake_sbom::Subject::image(*name, digest, &self.platform, self.created, version)
+                    }
+                    (None, About::Files) => bake_sbom::Subject::files("files", self.created, version),
+                    (Some(name), _) => bake_sbom::Subject::files(name, self.created, version),
+                };
+                let document = serde_json::from_slice(&list.inventory.to_spdx(&of));
+                let document = document.map_err(|error| CommandError::internal(error.to_string()))?;
+                Ok(Statement::new(subjects, SPDX, document))
+            }
+        }
+    }
+}
+
+/// `sbom-base.spdx.json` for `sbom.spdx.json` of the stage `base`.
+fn name_with(filename: &str, part: Option<&str>) -> String {
+    match (part, filename.split_once('.')) {
+        (None, _) => filename.to_owned(),
+        (Some(part), Some((stem, extensions))) => format!("{stem}-{part}.{extensions}"),
+        (Some(part), None) => format!("{filename}-{part}"),
     }
 }
 

@@ -366,7 +366,7 @@ impl Output<'_> {
 
     /// The images with what is said of them, which depends on what bytes they have in this output.
     fn attest(&self, stored: Stored) -> Result<Stored, CommandError> {
-        let said = self.all.attestations.statements(&stored.images, &self.spec.names);
+        let said = self.all.attestations.statements(&stored.images, &self.spec.names)?;
         self.exporter.attest(stored, &said, self.spec.attestations.form).map_err(|error| failed(&error))
     }
 
@@ -421,7 +421,7 @@ impl Output<'_> {
             let bytes = statement.to_bytes().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
             Ok(BesideFile { name, bytes, mtime })
         };
-        names.into_iter().zip(image.beside(&files)).map(file).collect()
+        names.into_iter().zip(image.beside(&files)?).map(file).collect()
     }
 
     fn directories(&self, assembled: &Assembled) -> Result<Vec<std::path::PathBuf>, CommandError> {
