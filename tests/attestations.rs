@@ -543,10 +543,9 @@ fn scanned(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     scratch.write("context/base-status", dpkg_status("of-the-base"))?;
     scratch.write("context/status", dpkg_status("of-the-image"))?;
-    let lock = |name: &str| format!("version = 3\n\n[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\n");
-    scratch.write("context/Cargo.lock", lock("of-the-context"))?;
-    scratch.write("context/ignored/Cargo.lock", lock("ignored"))?;
-    scratch.write("context/.dockerignore", "ignored\n")?;
+    scratch.write("context/var/lib/dpkg/status", dpkg_status("of-the-context"))?;
+    scratch.write("context/lib/apk/db/installed", "P:ignored\nV:1.0-r0\nA:x86_64\n\n")?;
+    scratch.write("context/.dockerignore", "lib\n")?;
     let dockerfile = "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true\nFROM busybox AS base\nARG BUILDKIT_SBOM_SCAN_STAGE=true\n\
         COPY base-status /var/lib/dpkg/status\nRUN test -z \"$BUILDKIT_SBOM_SCAN_STAGE\"\nFROM busybox\n\
         COPY --from=base /var/lib/dpkg/status /x\nCOPY status /var/lib/dpkg/status\n";

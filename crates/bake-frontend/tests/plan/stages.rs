@@ -173,14 +173,17 @@ fn chains_of_very_many_stages_are_planned() {
     assert_eq!(runs(&planned(&text)).len(), STAGES);
 }
 
+const SCAN_STAGE: &str = "BUILDKIT_SBOM_SCAN_STAGE";
+const SCAN_CONTEXT: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+
 #[test]
 fn what_a_list_of_packages_covers_besides_the_image() {
-    let scans = |text: &str, given: &[(&'static str, &'static str)]| {
+    let scans = |text: &str, given: &'static [(&'static str, &'static str)]| {
         let plan = Asked::with_args(given).plan(text).unwrap();
         let scans = plan.images[0].scans.clone();
         (scans.stages.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), scans.context)
     };
-    let (stage, context) = ("BUILDKIT_SBOM_SCAN_STAGE", "BUILDKIT_SBOM_SCAN_CONTEXT");
+    let (stage, context) = (SCAN_STAGE, SCAN_CONTEXT);
     let file = |global: &str, base: &str, last: &str| {
         format!(
             "{global}\nFROM busybox AS base\n{base}\nFROM busybox AS unused\nARG {stage}=true\nFROM busybox\n{last}\nCOPY --from=base /a /a\n"
@@ -189,17 +192,17 @@ fn what_a_list_of_packages_covers_besides_the_image() {
     let none = (Vec::new(), false);
     assert_eq!(scans(&file("", "", ""), &[]), none);
     // Undeclared, nothing that is given counts.
-    assert_eq!(scans(&file("", "", ""), &[(stage, "true"), (context, "true")]), none);
+    assert_eq!(scans(&file("", "", ""), &[(SCAN_STAGE, "true"), (SCAN_CONTEXT, "true")]), none);
     let base = (vec!["base".to_owned()], false);
     assert_eq!(scans(&file("", &format!("ARG {stage}=true"), ""), &[]), base);
-    assert_eq!(scans(&file("", &format!("ARG {stage}=false"), ""), &[(stage, "1")]), base);
+    assert_eq!(scans(&file("", &format!("ARG {stage}=false"), ""), &[(SCAN_STAGE, "1")]), base);
     assert_eq!(scans(&file(&format!("ARG {stage}=other,base"), "", ""), &[]), base);
     assert_eq!(scans(&file(&format!("ARG {stage}=true"), &format!("ARG {stage}=other"), ""), &[]), none);
     // The target is searched anyway.
     assert_eq!(scans(&file("", "", &format!("ARG {stage}=true")), &[]), none);
     let with_context = (Vec::new(), true);
     assert_eq!(scans(&file("", "", &format!("ARG {context}=true")), &[]), with_context);
-    assert_eq!(scans(&file(&format!("ARG {context}"), "", ""), &[(context, "true")]), with_context);
+    assert_eq!(scans(&file(&format!("ARG {context}"), "", ""), &[(SCAN_CONTEXT, "true")]), with_context);
     assert_eq!(scans(&file("", &format!("ARG {context}=true"), ""), &[]), none);
 }
 
