@@ -35,6 +35,7 @@ mod select;
 mod source_tree;
 mod ssh;
 mod step_network;
+mod touched;
 mod users;
 mod verify;
 mod worker;
