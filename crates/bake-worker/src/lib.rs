@@ -20,6 +20,7 @@ mod context;
 mod copy;
 mod destination;
 mod exec;
+mod fetched;
 mod file;
 mod git;
 mod http;

@@ -14,6 +14,7 @@ mod sbom;
 mod settings;
 mod signals;
 mod step_network;
+mod supply_chain;
 mod toml_text;
 mod wiring;
 
