@@ -204,6 +204,7 @@ mod tests {
     use bake_oci::manifest::Document;
 
     use super::*;
+    use crate::key::PrivateKeyFile;
 
     fn parsed(manifest: &SignatureManifest) -> ImageManifest {
         match Document::parse(&manifest.manifest, Some(OCI_MANIFEST)).unwrap() {
@@ -239,6 +240,20 @@ mod tests {
             let signature = ImageSignature { signature: key.sign(&payload).unwrap(), payload };
             assert_eq!(signature.verify(&key.verifying_key(), &digest), Err(SignatureProblem::NoDocument));
         }
+    }
+
+    /// Made by skopeo 1.22: `generate-sigstore-key` with the password `pw`, and `copy --sign-by-sigstore-private-key`.
+    #[test]
+    fn skopeos_keys_and_signatures_are_understood() {
+        let public = VerifyingKey::parse(include_str!("../testdata/skopeo.pub")).unwrap();
+        let signature = ImageSignature {
+            payload: include_bytes!("../testdata/skopeo.payload").to_vec(),
+            signature: include_bytes!("../testdata/skopeo.sig").to_vec(),
+        };
+        let digest = "sha256:e9d77553f9de16eca1d9d2b8f66d70604db4c81122e43d7b5689614bb6c10e32";
+        assert_eq!(signature.verify(&public, &Digest::parse(digest).unwrap()), Ok(()));
+        let private = PrivateKeyFile::parse(include_str!("../testdata/skopeo.key")).unwrap();
+        assert_eq!(private.unlock(b"pw").unwrap().verifying_key(), public);
     }
 
     #[test]

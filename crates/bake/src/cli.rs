@@ -18,6 +18,7 @@ mod lock;
 mod pin;
 mod policy;
 mod run_network;
+mod sign;
 mod store;
 mod unsupported;
 mod value;
@@ -37,6 +38,7 @@ pub use lock::{LockArguments, LockMode};
 pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
+pub use sign::{KeygenArguments, SignArguments, SignPlace, VerifyArguments};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, size_bytes, space};
@@ -109,6 +111,12 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
+    /// Make a pair of keys for signatures.
+    Keygen(KeygenArguments),
+    /// Sign images of registries, as cosign does.
+    Sign(SignArguments),
+    /// Verify that images of registries are signed.
+    Verify(VerifyArguments),
     /// Run a command in an image.
     Run(Box<RunArguments>),
     /// Write images to an archive.

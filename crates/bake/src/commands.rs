@@ -33,6 +33,7 @@ pub(crate) mod run;
 mod run_environment;
 mod run_mounts;
 pub(crate) mod save;
+pub(crate) mod sign;
 pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod why;

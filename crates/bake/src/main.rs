@@ -8,9 +8,11 @@ mod console;
 mod files;
 mod limits;
 mod lock;
+mod password;
 mod policy;
 mod settings;
 mod signals;
+mod signatures;
 mod step_network;
 mod toml_text;
 mod wiring;
@@ -53,6 +55,9 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, colour),
+        Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
+        Command::Sign(sign) => return commands::sign::sign(sign, colour).map(|()| ExitCode::SUCCESS),
+        Command::Verify(verify) => return commands::sign::verify(verify, colour).map(|()| ExitCode::SUCCESS),
         Command::Pin(pin) => return commands::pin::run(pin, colour),
         Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
         // Before namespaces are entered: it tells whether they can be.
@@ -129,7 +134,13 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Prune(prune) => commands::prune::run(prune, &host)?,
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
-        Command::Lint(_) | Command::Pin(_) | Command::Version(_) | Command::Doctor(_) => {}
+        Command::Lint(_)
+        | Command::Keygen(_)
+        | Command::Sign(_)
+        | Command::Verify(_)
+        | Command::Pin(_)
+        | Command::Version(_)
+        | Command::Doctor(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }
