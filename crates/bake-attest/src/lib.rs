@@ -1,4 +1,10 @@
-//! From facts about a build to in-toto statements, signatures and policy decisions; lock files and pinning of images.
+//! From facts about a build to in-toto statements, signatures and policy decisions.
+//!
+//! Entry points: [`Policy`] and [`SourcePolicy`] for which images a build may use; [`SigningKey`], [`VerifyingKey`] and
+//! [`ImageSignature`] for signatures as `cosign` makes them.
+//!
+//! Invariant: equal facts give equal bytes and decisions. Only new keys and signatures hold random numbers, which come from the
+//! system.
 //!
 //! Must not: open sockets or files, look at the clock or the environment.
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! NaCl's `crypto_secretbox`: XSalsa20 and Poly1305, as `cosign` locks private keys with it.
+//! The `crypto_secretbox` of `NaCl`: `XSalsa20` and Poly1305, as `cosign` locks private keys with it.
 //!
 //! A box is the 16 bytes of the authenticator and then the ciphertext. The first 32 bytes of the key stream are the authenticator's
 //! key.
