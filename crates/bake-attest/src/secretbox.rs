@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// The example of "Cryptography in NaCl", section 10.
+    /// The example of "Cryptography in `NaCl`", section 10.
     #[test]
     fn nacls_example() {
         let key = from_hex("1b27556473e985d462cd51197a9a46c76009549eac6474f206c4ee0844f68389").unwrap();

@@ -141,7 +141,7 @@ async fn tagged(
     digest: &Digest,
 ) -> Result<Option<ImageManifest>, RegistryError> {
     match client.resolve(&tag_of(name, digest)).await {
-        Ok(resolved) => Ok(image_manifest(&resolved.bytes, &resolved.descriptor.media_type().to_string())),
+        Ok(resolved) => Ok(image_manifest(&resolved.bytes, resolved.descriptor.media_type().as_ref())),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }

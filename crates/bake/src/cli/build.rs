@@ -61,7 +61,8 @@ pub struct BuildArguments {
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     pub label: Vec<Assignment>,
 
-    /// Add an annotation to the manifest, or with `index:`, `manifest[PLATFORM]:` and so on before it, to something else.
+    /// Add an annotation to the manifest, or to what the type says: `manifest`, `manifest-descriptor` (both also for one
+    /// platform, as `manifest[PLATFORM]`), `index` or `index-descriptor`, several separated by commas.
     #[arg(long, value_name = "[TYPE:]NAME=VALUE")]
     pub annotation: Vec<String>,
 
@@ -241,4 +242,7 @@ pub enum Entitlement {
     /// `RUN --security=insecure`.
     #[value(name = "security.insecure")]
     SecurityInsecure,
+    /// `--output type=local,mode=delete`.
+    #[value(name = "buildx.local.delete")]
+    LocalDelete,
 }
