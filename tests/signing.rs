@@ -130,8 +130,15 @@ fn referrer(environment: &Environment) -> Outcome {
     let tag = format!("{}.sig", digest.replace(':', "-"));
     check(registry.manifest("team/app", &tag).is_none(), || "the signature has a tag".into())?;
     run(&["verify", "--key", "cosign.pub", &name])?.success()?;
-    let again = run(&["sign", "--key", "cosign.key", &name])?.success()?;
-    check(again.stderr.contains("already"), || again.stderr.clone())
+    let again = run(&["sign", "--key", "cosign.key", "--place", "referrer", &name])?.success()?;
+    check(again.stderr.contains("already"), || again.stderr.clone())?;
+    run(&["keygen", "--output", "second"])?.success()?;
+    let other = run(&["verify", "--key", "second.pub", &name])?;
+    expect_failure(&other, 1, &["1 signature, none of which is valid: it was made by another key"])?;
+    // Each place is one of its own.
+    let tagged = run(&["sign", "--key", "cosign.key", &name])?.success()?;
+    check(!tagged.stderr.contains("already"), || tagged.stderr.clone())?;
+    check(registry.manifest("team/app", &tag).is_some(), || "the signature has no tag".into())
 }
 
 fn openssl(environment: &Environment) -> Outcome {

@@ -9,6 +9,7 @@
 //! Must not: open sockets or files, look at the clock or the environment.
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod image_pattern;
 mod key;
 mod policy;
@@ -16,10 +17,11 @@ mod secretbox;
 mod signature;
 mod source_policy;
 
+pub use bundle::{BUNDLE_BYTES_MAX, SIGSTORE_BUNDLE, bundle_of, may_hold_signature, sign_bundle, verify_bundle};
 pub use key::{KEY_BYTES_MAX, KeyError, PrivateKeyFile, SigningKey, VerifyingKey};
 pub use policy::{Allowed, POLICY_BYTES_MAX, Policy, PolicyError, Refusal, RefusalReason};
 pub use signature::{
-    ImageSignature, ListedSignature, PAYLOAD_BYTES_MAX, SIGNATURE_ARTIFACT, SIGNATURES_MAX, SignatureManifest,
-    SignatureProblem, listed_signatures, signature_tag,
+    ImageSignature, ListedSignature, PAYLOAD_BYTES_MAX, SIGNATURES_MAX, SignatureManifest, SignatureProblem,
+    listed_signatures, signature_tag,
 };
 pub use source_policy::{SourcePolicy, SourcePolicyError, SourceRefusal};

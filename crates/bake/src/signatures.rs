@@ -3,13 +3,14 @@
 use std::io::Cursor;
 
 use bake_attest::{
-    ImageSignature, ListedSignature, PAYLOAD_BYTES_MAX, SIGNATURE_ARTIFACT, SIGNATURES_MAX, SignatureManifest,
-    SignatureProblem, SigningKey, VerifyingKey, listed_signatures, signature_tag,
+    BUNDLE_BYTES_MAX, ImageSignature, ListedSignature, PAYLOAD_BYTES_MAX, SIGNATURES_MAX, SignatureManifest,
+    SignatureProblem, SigningKey, VerifyingKey, bundle_of, listed_signatures, may_hold_signature, sign_bundle,
+    signature_tag, verify_bundle,
 };
 use bake_oci::manifest::{Descriptor, Document, ImageManifest, descriptor_digest};
 use bake_oci::media_type::OCI_MANIFEST;
 use bake_oci::{Digest, Reference};
-use bake_registry::{BlobDescriptor, BlobSource, RegistryClient, RegistryError};
+use bake_registry::{BlobDescriptor, BlobSource, RegistryClient};
 use bake_worker::{Network, NetworkError};
 
 /// Where a signature is put.
@@ -17,7 +18,7 @@ use bake_worker::{Network, NetworkError};
 pub(crate) enum SignaturePlace {
     /// Under the tag that every version of cosign knows.
     Tag,
-    /// In a manifest that refers to the image.
+    /// In a manifest that refers to the image, as a bundle.
     Referrer,
 }
 
@@ -60,64 +61,54 @@ pub(crate) fn verify<'a>(
     keys: &[&'a VerifyingKey],
 ) -> Result<&'a VerifyingKey, VerifyError> {
     let (runtime, client) = network.start()?;
+    let mut search = Search { client, name, digest, keys, count: 0, problem: None };
     runtime.block_on(async {
-        let mut count = 0;
-        let mut last = None;
         // Most images have their signatures under the tag; then nobody has to be asked for referrers.
-        if let Some(manifest) = tagged(client, name, digest).await.map_err(NetworkError::from)? {
-            match verify_listed(client, name, digest, &listed_signatures(&manifest), keys, &mut count).await? {
-                Ok(key) => return Ok(key),
-                Err(problem) => last = problem.or(last),
-            }
-        }
-        for descriptor in client.referrers(name, digest, Some(SIGNATURE_ARTIFACT)).await.map_err(NetworkError::from)? {
-            if count >= SIGNATURES_MAX {
-                break;
-            }
-            let Some(manifest) = referring(client, name, &descriptor).await? else { continue };
-            match verify_listed(client, name, digest, &listed_signatures(&manifest), keys, &mut count).await? {
-                Ok(key) => return Ok(key),
-                Err(problem) => last = problem.or(last),
-            }
-        }
-        Err(last.map_or(VerifyError::Unsigned, |problem| VerifyError::Invalid { count, problem }))
+        let found = match search.under_tag().await? {
+            Some(key) => Some(key),
+            None => search.among_referrers().await?,
+        };
+        found.ok_or_else(|| search.failure())
     })
 }
 
-/// Signs an image and puts the signature beside it; `false` if the key has signed it before.
+/// Signs an image and puts the signature there; `false` if there is one by this key.
 pub(crate) fn sign(
     network: &Network,
     image: &SignedImage,
     key: &SigningKey,
     place: SignaturePlace,
 ) -> Result<bool, SignError> {
-    let verifying = key.verifying_key();
-    match verify(network, &image.name, &image.digest, &[&verifying]) {
-        Ok(_) => return Ok(false),
-        Err(VerifyError::Network(error)) => return Err(error.into()),
-        Err(VerifyError::Unsigned | VerifyError::Invalid { .. }) => {}
-    }
-    let signature = ImageSignature::new(key, &image.name, &image.digest)?;
     let (runtime, client) = network.start()?;
-    let pushed: Result<(), RegistryError> = runtime.block_on(async {
-        let tag = tag_of(&image.name, &image.digest);
-        let manifest = match place {
-            SignaturePlace::Tag => {
-                let existing = tagged(client, &image.name, &image.digest).await?;
-                SignatureManifest::for_tag(existing.as_ref(), &signature)
-            }
-            SignaturePlace::Referrer => SignatureManifest::for_subject(&image.descriptor, &signature),
+    let SignedImage { name, descriptor, digest } = image;
+    let verifying = key.verifying_key();
+    let mut search = Search { client, name, digest, keys: &[&verifying], count: 0, problem: None };
+    runtime.block_on(async {
+        let there = match place {
+            SignaturePlace::Tag => search.under_tag().await?,
+            SignaturePlace::Referrer => search.among_referrers().await?,
         };
-        for bytes in [manifest.config, signature.payload] {
-            client.push_blob(&tag, blob_source(bytes)).await?;
+        if there.is_some() {
+            return Ok(false);
         }
-        match place {
-            SignaturePlace::Tag => client.push_manifest(&tag, OCI_MANIFEST, manifest.manifest).await.map(drop),
-            SignaturePlace::Referrer => client.push_referrer(&tag, OCI_MANIFEST, manifest.manifest).await.map(drop),
+        let signed = match place {
+            SignaturePlace::Tag => {
+                let signature = ImageSignature::new(key, name, digest)?;
+                SignatureManifest::for_tag(tagged(client, name, digest).await?.as_ref(), &signature)
+            }
+            SignaturePlace::Referrer => sign_bundle(key, descriptor, digest)?,
+        };
+        let tag = tag_of(name, digest);
+        for bytes in [signed.config, signed.document] {
+            client.push_blob(&tag, blob_source(bytes)).await.map_err(NetworkError::from)?;
         }
-    });
-    pushed.map_err(NetworkError::from)?;
-    Ok(true)
+        let pushed = match place {
+            SignaturePlace::Tag => client.push_manifest(&tag, OCI_MANIFEST, signed.manifest).await.map(drop),
+            SignaturePlace::Referrer => client.push_referrer(&tag, OCI_MANIFEST, signed.manifest).await.map(drop),
+        };
+        pushed.map_err(NetworkError::from)?;
+        Ok(true)
+    })
 }
 
 /// Why an image could not be signed.
@@ -134,28 +125,97 @@ fn tag_of(name: &Reference, digest: &Digest) -> Reference {
     name.with_tag(&signature_tag(digest)).expect("a digest's letters and digits make a tag")
 }
 
+/// The search for a signature by one of several keys.
+struct Search<'a, 'k> {
+    client: &'a RegistryClient,
+    name: &'a Reference,
+    digest: &'a Digest,
+    keys: &'a [&'k VerifyingKey],
+    /// How many signatures were looked at.
+    count: usize,
+    /// What is wrong with one of them.
+    problem: Option<SignatureProblem>,
+}
+
+impl<'k> Search<'_, 'k> {
+    /// The first key that made a signature under the tag.
+    async fn under_tag(&mut self) -> Result<Option<&'k VerifyingKey>, NetworkError> {
+        let Some(manifest) = tagged(self.client, self.name, self.digest).await? else { return Ok(None) };
+        for ListedSignature { payload, size_bytes, signature } in listed_signatures(&manifest) {
+            let Some(payload) = self.blob(payload, size_bytes, PAYLOAD_BYTES_MAX).await? else { continue };
+            let signature = ImageSignature { payload, signature };
+            if let Some(key) = self.try_keys(|key, digest| signature.verify(key, digest)) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first key that made a bundle which refers to the image.
+    async fn among_referrers(&mut self) -> Result<Option<&'k VerifyingKey>, NetworkError> {
+        let listed = self.client.referrers(self.name, self.digest, None).await?;
+        for listed in listed.iter().filter(|listed| may_hold_signature(listed)).take(SIGNATURES_MAX) {
+            let Some(manifest) = self.manifest(listed).await? else { continue };
+            let Some((bundle, size_bytes)) = bundle_of(&manifest) else { continue };
+            let Some(bundle) = self.blob(bundle, size_bytes, BUNDLE_BYTES_MAX).await? else { continue };
+            if let Some(key) = self.try_keys(|key, digest| verify_bundle(&bundle, key, digest)) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    fn try_keys(
+        &mut self,
+        verify: impl Fn(&VerifyingKey, &Digest) -> Result<(), SignatureProblem>,
+    ) -> Option<&'k VerifyingKey> {
+        self.count += 1;
+        for &key in self.keys {
+            match verify(key, self.digest) {
+                Ok(()) => return Some(key),
+                // That others have signed too is no news beside what a known key signed.
+                Err(SignatureProblem::OtherKey) if self.problem.is_some() => {}
+                Err(problem) => self.problem = Some(problem),
+            }
+        }
+        None
+    }
+
+    fn failure(&mut self) -> VerifyError {
+        match self.problem.take() {
+            Some(problem) => VerifyError::Invalid { count: self.count, problem },
+            None => VerifyError::Unsigned,
+        }
+    }
+
+    /// A manifest of a list of referrers; `None` if it is not there, or none of an image's form.
+    async fn manifest(&self, listed: &Descriptor) -> Result<Option<ImageManifest>, NetworkError> {
+        let Ok(digest) = descriptor_digest(listed) else { return Ok(None) };
+        match self.client.fetch_manifest(self.name, &digest).await {
+            Ok((media_type, bytes)) => Ok(image_manifest(&bytes, &media_type)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A small blob; `None` if it is not there.
+    async fn blob(&self, digest: Digest, size_bytes: u64, limit_bytes: u64) -> Result<Option<Vec<u8>>, NetworkError> {
+        match self.client.fetch_small_blob(self.name, &BlobDescriptor { digest, size_bytes }, limit_bytes).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 /// The manifest under the tag, if there is one.
 async fn tagged(
     client: &RegistryClient,
     name: &Reference,
     digest: &Digest,
-) -> Result<Option<ImageManifest>, RegistryError> {
+) -> Result<Option<ImageManifest>, NetworkError> {
     match client.resolve(&tag_of(name, digest)).await {
         Ok(resolved) => Ok(image_manifest(&resolved.bytes, resolved.descriptor.media_type().as_ref())),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// A manifest of a list of referrers; `None` if it is not there, or none.
-async fn referring(
-    client: &RegistryClient,
-    name: &Reference,
-    descriptor: &Descriptor,
-) -> Result<Option<ImageManifest>, NetworkError> {
-    let Ok(digest) = descriptor_digest(descriptor) else { return Ok(None) };
-    match client.fetch_manifest(name, &digest).await {
-        Ok((media_type, bytes)) => Ok(image_manifest(&bytes, &media_type)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -166,41 +226,6 @@ fn image_manifest(bytes: &[u8], media_type: &str) -> Option<ImageManifest> {
         Ok(Document::Manifest(manifest)) => Some(*manifest),
         Ok(Document::Index(_)) | Err(_) => None,
     }
-}
-
-/// The first key that made one of the signatures; else what is wrong with the last of them, if there is any. `count` is raised by
-/// how many were looked at.
-async fn verify_listed<'a>(
-    client: &RegistryClient,
-    name: &Reference,
-    digest: &Digest,
-    listed: &[ListedSignature],
-    keys: &[&'a VerifyingKey],
-    count: &mut usize,
-) -> Result<Result<&'a VerifyingKey, Option<SignatureProblem>>, NetworkError> {
-    let mut last = None;
-    for listed in listed {
-        *count += 1;
-        let blob = BlobDescriptor { digest: listed.payload.clone(), size_bytes: listed.size_bytes };
-        let payload = match client.fetch_small_blob(name, &blob, PAYLOAD_BYTES_MAX).await {
-            Ok(payload) => payload,
-            Err(error) if error.is_not_found() => {
-                last = Some(SignatureProblem::NoDocument);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let signature = ImageSignature { payload, signature: listed.signature.clone() };
-        for key in keys {
-            match signature.verify(key, digest) {
-                Ok(()) => return Ok(Ok(key)),
-                // What a known key signed is told rather than that others have signed too.
-                Err(SignatureProblem::OtherKey) if last.is_some() => {}
-                Err(problem) => last = Some(problem),
-            }
-        }
-    }
-    Ok(Err(last))
 }
 
 fn blob_source(bytes: Vec<u8>) -> BlobSource {

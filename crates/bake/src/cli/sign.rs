@@ -43,7 +43,7 @@ pub struct SignArguments {
 pub enum SignPlace {
     /// Under the tag `sha256-DIGEST.sig`, where every verifier looks.
     Tag,
-    /// In a manifest that refers to the image (OCI 1.1), where fewer look.
+    /// In a manifest that refers to the image (OCI 1.1), as a bundle of sigstore: what cosign writes since version 3.
     Referrer,
 }
 
