@@ -370,7 +370,7 @@ fn resolver(
         Some(BuildContext::Fetched(_)) | None => None,
     };
     let lock = ImageLock::open(&request.lock, input.dockerfile_path.as_deref(), host)?;
-    let policy = ImagePolicy::open(&request.policy)?;
+    let policy = ImagePolicy::open(&request.policy, host)?;
     Ok(Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore, lock, policy })
 }
 

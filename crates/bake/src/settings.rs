@@ -35,6 +35,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The password of a key; unlike other variables, it may be empty.
+pub(crate) fn key_password() -> Option<Vec<u8>> {
+    std::env::var_os("COSIGN_PASSWORD").map(std::os::unix::ffi::OsStringExt::into_vec)
+}
+
 /// What `git` is given of the environment.
 pub(crate) fn git_environment() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let kept = ["HOME", "SSH_AUTH_SOCK", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"];
