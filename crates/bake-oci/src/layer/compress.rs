@@ -62,7 +62,7 @@ impl Compression {
     pub fn id(self) -> String {
         match self {
             Self::Uncompressed => "none".to_owned(),
-            Self::Gzip { level } => format!("gzip-{level}-zlib-rs-1m"),
+            Self::Gzip { level } => format!("gzip-{level}-zlib-rs-1m-stored"),
             Self::Zstd { level } => format!("zstd-{level}-mt"),
         }
     }
