@@ -10,6 +10,7 @@
 
 mod annotations;
 mod archive;
+mod compare;
 mod compression;
 mod error;
 mod files;
@@ -22,6 +23,7 @@ mod timestamps;
 
 pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
+pub use compare::{Aspect, FileDifference};
 pub use compression::ExportCompression;
 pub use error::ExportError;
 pub use files::FileTree;

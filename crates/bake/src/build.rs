@@ -24,6 +24,7 @@ pub(crate) mod journal;
 pub(crate) mod plan;
 mod read;
 mod ssh;
+pub(crate) mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,12 +49,24 @@ use crate::settings::{BuildRequest, NamedSource};
 use crate::signals;
 use crate::wiring::{Host, Resolver, store_failed};
 
+use self::verify::{Purpose, Settled};
+
 use self::export::{BuildFacts, Exported, ExportedImage, Exporting};
 
 /// Builds, exports, and returns what is to be written to standard output.
 ///
 /// With a `continuation` it goes on from a step that failed in an earlier build of the same request.
 pub(crate) fn build(
+    request: &BuildRequest,
+    host: &Host,
+    colour: Colour,
+    continuation: Option<Continuation>,
+) -> Result<Option<String>, CommandError> {
+    build_for(Purpose::Outputs, request, host, colour, continuation)
+}
+
+fn build_for(
+    purpose: Purpose<'_>,
     request: &BuildRequest,
     host: &Host,
     colour: Colour,
@@ -129,6 +142,7 @@ pub(crate) fn build(
         epoch,
         journal: &journal,
         continued: continued.as_deref(),
+        purpose,
     };
     let carried_out = loop {
         match build.carry_out(&progress, &cancelled) {
@@ -149,8 +163,10 @@ pub(crate) fn build(
     };
     let failed = match carried_out {
         Ok((solved, exported)) => {
-            let facts = BuildFacts { number, source: &dockerfile.source, findings: &plan.warnings };
-            export::write_results(exported.image.as_ref(), request, &facts)?;
+            if !purpose.is_sample() {
+                let facts = BuildFacts { number, source: &dockerfile.source, findings: &plan.warnings };
+                export::write_results(exported.image.as_ref(), request, &facts)?;
+            }
             imported.tell_of_mounts(&progress);
             empty_trash(host);
             progress.finish(Some(&Summary {
@@ -230,12 +246,13 @@ struct Build<'a> {
     journal: &'a Journal<'a>,
     /// The steps that only this build has results of, if it goes on from a failure.
     continued: Option<&'a [DefinitionDigest]>,
+    purpose: Purpose<'a>,
 }
 
 impl Build<'_> {
     /// Steps 5 to 9.
     fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Exported), Failure> {
-        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued } = *self;
+        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued, purpose } = *self;
         let (told, imports) = (imported.told(), &imported.steps);
         let waiting = || cache::Imported::tell(told, imports, progress);
         let cache = imported.cache(host, &waiting);
@@ -260,6 +277,9 @@ impl Build<'_> {
         let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports)?;
         let assembled = assembled.as_slice();
         let exporting = Exporting { assembled, request, host, images, progress, cancelled, epoch };
+        if purpose.settle(&exporting)? == Settled::Done {
+            return Ok((solved, Exported::default()));
+        }
         let outcome = exporting.export()?;
 
         let exporter = export::exporter(request, host);
