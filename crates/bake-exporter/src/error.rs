@@ -72,6 +72,22 @@ pub enum ExportError {
     /// The runtime for network transfers could not be used.
     #[error("cannot push: {0}")]
     Push(String),
+    /// An image that is to be copied is not one.
+    #[error("the image {digest} cannot be copied: {problem}")]
+    Source {
+        /// Its manifest or index.
+        digest: Digest,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A directory that an image should be added to is no OCI layout.
+    #[error("`{path}` is no OCI layout: {problem}")]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An archive or layout could not be written.
     #[error(transparent)]
     Archive(#[from] bake_oci::archive::ArchiveError),

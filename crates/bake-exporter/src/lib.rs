@@ -15,8 +15,10 @@ mod compression;
 mod error;
 mod files;
 mod image;
+mod layout_directory;
 mod local;
 mod push;
+mod relay;
 mod remove;
 mod spec;
 mod timestamps;
@@ -29,6 +31,7 @@ pub use error::ExportError;
 pub use files::FileTree;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
 pub use push::{BringBlob, PushProgress, Pusher, push_blobs};
+pub use relay::{CopiedDocument, ImageTree, Relay};
 pub use spec::{
     ExportSpec, ExportTarget, FileOptions, ImageOptions, LocalMode, PlacingOptions, SpecError, TimeOptions, spec_fields,
 };

@@ -45,6 +45,8 @@ use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
 
 use self::journal::{BuildResult, Journal};
+use crate::lock::ImageLock;
+use crate::policy::ImagePolicy;
 use crate::settings::{BuildRequest, NamedSource};
 use crate::signals;
 use crate::wiring::{Host, Resolver, store_failed};
@@ -99,12 +101,13 @@ fn build_for(
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
     report_problems(&dockerfile, &progress)?;
 
-    let resolver = resolver(request, &images, &input);
+    let resolver = resolver(request, host, &images, &input)?;
     let plan = match bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver) {
         Ok(plan) => plan,
         Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
     };
     progress.findings(&dockerfile.source, &plan.warnings);
+    resolver.tell_of_lock(&progress);
     warn_unmatched_filters(request, &dockerfile, &progress);
     for name in &plan.unused_build_args {
         progress
@@ -169,6 +172,7 @@ fn build_for(
             }
             imported.tell_of_mounts(&progress);
             empty_trash(host);
+            resolver.write_lock()?;
             progress.finish(Some(&Summary {
                 ran: solved.ran,
                 cached: solved.cached,
@@ -351,12 +355,19 @@ fn worker(
 }
 
 /// What images and names mean in this build.
-fn resolver(request: &BuildRequest, images: &Arc<Images>, input: &read::Input) -> Resolver {
+fn resolver(
+    request: &BuildRequest,
+    host: &Host,
+    images: &Arc<Images>,
+    input: &read::Input,
+) -> Result<Resolver, CommandError> {
     let ignore = match input.contexts.get("context") {
         Some(BuildContext::Directory(directory)) => Some(directory.ignore.clone()),
         Some(BuildContext::Fetched(_)) | None => None,
     };
-    Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore }
+    let lock = ImageLock::open(&request.lock, input.dockerfile_path.as_deref(), host)?;
+    let policy = ImagePolicy::open(&request.policy)?;
+    Ok(Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore, lock, policy })
 }
 
 /// What was asked for, with what only reading tells.

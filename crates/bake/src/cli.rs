@@ -9,13 +9,19 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod call;
+mod copy;
+mod diff;
 mod failure;
 mod format;
 mod image;
+mod imagetools;
 mod limits;
 mod lint;
+mod lock;
 mod pin;
+mod policy;
 mod run_network;
+mod sbom;
 mod store;
 mod unsupported;
 mod value;
@@ -23,16 +29,22 @@ mod why;
 
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
+pub use copy::CopyArguments;
+pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
 pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
     PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
+pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
+pub use lock::{LockArguments, LockMode};
 pub use pin::PinArguments;
+pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
+pub use sbom::{SbomArguments, SbomFormat};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, size_bytes, space};
@@ -96,6 +108,10 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Show which instruction made which layer of an image.
     History(HistoryArguments),
+    /// Show what differs between two images: config and files.
+    Diff(DiffArguments),
+    /// List the packages in an image.
+    Sbom(SbomArguments),
     /// Give an image another name.
     Tag(TagArguments),
     /// Remove images.
@@ -105,6 +121,10 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
+    /// Copy an image from place to place: registries, layouts, archives, the store.
+    Copy(CopyArguments),
+    /// Look at images in registries, and put several together as one.
+    Imagetools(ImagetoolsArguments),
     /// Run a command in an image.
     Run(Box<RunArguments>),
     /// Write images to an archive.

@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 use crate::build::failure::FailureRequest;
 use crate::limits::step_limits;
+use crate::lock::LockRequest;
+use crate::policy::PolicyRequest;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
 const SECRET_BYTES_MAX: u64 = 500 << 10;
@@ -216,6 +218,8 @@ pub(crate) struct BuildRequest {
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
     pub(crate) failure: FailureRequest,
+    pub(crate) lock: LockRequest,
+    pub(crate) policy: PolicyRequest,
 }
 
 /// The caches outside of the store that a build reads and writes.
@@ -344,6 +348,8 @@ impl BuildRequest {
             display: display(arguments)?,
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
+            lock: LockRequest::new(&arguments.lock),
+            policy: PolicyRequest::new(&arguments.policy),
             plan: PlanOptions {
                 main_context: MainContext::Directory,
                 target: arguments.target.clone(),

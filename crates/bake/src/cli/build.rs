@@ -8,6 +8,8 @@ use clap::{ArgAction, Args, ValueEnum};
 use super::call::{Call, CallMethod, call};
 use super::failure::FailureArguments;
 use super::limits::LimitArguments;
+use super::lock::LockArguments;
+use super::policy::PolicyArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -132,6 +134,14 @@ pub struct BuildArguments {
     /// Leave the content of the cache mounts of this build for other machines, to a place as for `--cache-to`.
     #[arg(long, value_name = "SPEC", help_heading = "Cache")]
     pub cache_mounts_to: Vec<String>,
+
+    /// The images that names meant in an earlier build.
+    #[command(flatten)]
+    pub lock: LockArguments,
+
+    /// Which images may be used.
+    #[command(flatten)]
+    pub policy: PolicyArguments,
 
     /// The network that `RUN` steps see.
     #[arg(long, value_name = "MODE", default_value = "default", help_heading = "RUN steps")]

@@ -145,7 +145,7 @@ fn image(arguments: &RunArguments, host: &Host) -> Result<StoredImage, CommandEr
 }
 
 /// The directories of the image's layers; what is missing is fetched and unpacked.
-fn directories(
+pub(super) fn directories(
     image: &StoredImage,
     host: &Host,
     images: &Images,

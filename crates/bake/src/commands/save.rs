@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
 }
 
 /// Writes a file (complete, or not at all), or to standard output.
-fn write_to(
+pub(super) fn write_to(
     path: Option<&Path>,
     write: impl FnOnce(&mut dyn Write) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {

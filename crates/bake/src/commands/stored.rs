@@ -66,6 +66,13 @@ impl StoredImage {
         Ok(self)
     }
 
+    /// The image for one platform alone, without the index around it.
+    pub(super) fn only(self, platform: &Platform) -> Result<Self, CommandError> {
+        let mut image = self.for_platform(Some(platform))?;
+        let chosen = image.platforms.swap_remove(image.chosen);
+        Ok(Self { target: chosen.descriptor.clone(), platforms: vec![chosen], chosen: 0, ..image })
+    }
+
     /// How messages call it.
     pub(super) fn name(&self) -> String {
         self.references.first().map_or_else(|| self.target.digest.to_string(), Reference::familiar)

@@ -4,10 +4,11 @@ use super::Problem;
 use crate::workspace::Crate;
 
 /// The crates of the workspace and the workspace crates that each may depend on. Changing a line changes the design.
-const INTERNAL: [(&str, &[&str]); 17] = [
+const INTERNAL: &[(&str, &[&str])] = &[
     (
         "bake",
         &[
+            "bake-attest",
             "bake-cache",
             "bake-dockerfile",
             "bake-exporter",
@@ -17,6 +18,7 @@ const INTERNAL: [(&str, &[&str]); 17] = [
             "bake-oci",
             "bake-registry",
             "bake-sandbox",
+            "bake-sbom",
             "bake-snapshot",
             "bake-solver",
             "bake-store",
@@ -24,6 +26,7 @@ const INTERNAL: [(&str, &[&str]); 17] = [
             "bake-worker",
         ],
     ),
+    ("bake-attest", &["bake-dockerfile", "bake-graph", "bake-oci"]),
     (
         "bake-cache",
         &[
@@ -38,13 +41,14 @@ const INTERNAL: [(&str, &[&str]); 17] = [
         ],
     ),
     ("bake-dockerfile", &[]),
-    ("bake-exporter", &["bake-oci", "bake-registry", "bake-snapshot", "bake-store"]),
+    ("bake-exporter", &["bake-attest", "bake-oci", "bake-registry", "bake-snapshot", "bake-store"]),
     ("bake-frontend", &["bake-dockerfile", "bake-graph", "bake-oci"]),
     ("bake-graph", &["bake-oci"]),
     ("bake-lint", &["bake-dockerfile"]),
     ("bake-oci", &[]),
     ("bake-registry", &["bake-oci"]),
     ("bake-sandbox", &["bake-sys"]),
+    ("bake-sbom", &["bake-oci", "bake-sys"]),
     ("bake-snapshot", &["bake-oci", "bake-sys"]),
     ("bake-solver", &["bake-graph", "bake-oci"]),
     ("bake-store", &["bake-oci"]),
@@ -88,12 +92,12 @@ const INTERNAL: [(&str, &[&str]); 17] = [
 const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "tracing"];
 
 /// Crates from outside, each with the only crates that may use it (tests aside).
-const EXTERNAL: [(&str, &[&str]); 24] = [
+const EXTERNAL: &[(&str, &[&str])] = &[
     ("annotate-snippets", &["bake"]),
-    ("base64", &["bake", "bake-cache", "bake-registry", "bake-testkit", "bake-worker"]),
+    ("base64", &["bake", "bake-attest", "bake-cache", "bake-registry", "bake-testkit", "bake-worker"]),
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
-    ("flate2", &["bake-oci", "bake-worker"]),
+    ("flate2", &["bake-oci", "bake-sbom", "bake-worker"]),
     ("http-body-util", &["bake-testkit"]),
     ("hyper", &["bake-registry", "bake-testkit"]),
     ("hyper-util", &["bake-testkit"]),
@@ -102,9 +106,10 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
     ("liblzma", &["bake-worker"]),
     ("oci-spec", &["bake-oci", "bake-sandbox", "bake-worker"]),
     ("petgraph", &["bake-graph"]),
-    ("regex", &["bake", "bake-testkit"]),
+    ("poly1305", &["bake-attest"]),
+    ("regex", &["bake", "bake-attest", "bake-testkit"]),
     ("reqwest", &["bake-cache", "bake-registry", "bake-worker"]),
-    ("ring", &["bake-cache", "bake-oci", "bake-registry"]),
+    ("ring", &["bake-attest", "bake-cache", "bake-oci", "bake-registry"]),
     ("rusqlite", &["bake-store"]),
     (
         "rustix",
@@ -113,6 +118,7 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
             "bake-exporter",
             "bake-registry",
             "bake-sandbox",
+            "bake-sbom",
             "bake-snapshot",
             "bake-store",
             "bake-sys",
@@ -121,7 +127,10 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
         ],
     ),
     ("rustls", &["bake-registry"]),
+    ("salsa20", &["bake-attest"]),
+    ("scrypt", &["bake-attest"]),
     ("sha2", &["bake-oci"]),
+    ("spdx", &["bake-sbom"]),
     ("tar", &["bake-exporter", "bake-oci", "bake-testkit"]),
     ("tokio", &["bake", "bake-cache", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
     ("tracing-subscriber", &["bake"]),
@@ -129,9 +138,9 @@ const EXTERNAL: [(&str, &[&str]); 24] = [
 ];
 
 /// Crates from outside for developer tools only.
-const TOOLS: [(&str, &[&str]); 3] = [
+const TOOLS: &[(&str, &[&str])] = &[
     ("tempfile", &["bake-testkit"]),
-    ("toml", &["bake", "bake-testkit", "xtask"]),
+    ("toml", &["bake", "bake-attest", "bake-sbom", "bake-testkit", "xtask"]),
     ("libtest-mimic", &["bake-testkit"]),
 ];
 
@@ -162,7 +171,7 @@ pub(super) fn check(crates: &[Crate], documented: &str) -> Vec<Problem> {
                     report(message, "move the code to where its dependency belongs, or pass a value or trait in");
                 }
             } else if !ANYWHERE.contains(&dependency.as_str()) {
-                match EXTERNAL.iter().chain(&TOOLS).find(|(name, _)| name == dependency) {
+                match EXTERNAL.iter().chain(TOOLS).find(|(name, _)| name == dependency) {
                     Some((_, users)) if users.contains(&package.name.as_str()) => {}
                     Some((_, users)) => report(
                         format!("`{dependency}` is only for {}", users.join(", ")),

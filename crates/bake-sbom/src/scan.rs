@@ -1,0 +1,274 @@
+//! One walk over the tree, then every file that tells of packages is read by the source that knows its format.
+
+use std::cell::Cell;
+use std::io::{self, Read as _};
+use std::rc::Rc;
+
+use crate::files::{Entry, EntryKind, Files, FilesError, RandomAccess, Visit, shown};
+use crate::inventory::{Distribution, Inventory, Package, Warning};
+use crate::sources::{SOURCES, Source, distribution};
+
+/// The longest name, version or other field of a package that is believed.
+const FIELD_BYTES_MAX: usize = 4 << 10;
+/// How many warnings are kept; a tree of damaged files must not become a document of its own.
+const WARNINGS_MAX: usize = 200;
+
+/// How much is read before a tree is refused.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Names in the tree. Large images have half a million.
+    pub entries_max: u64,
+    /// Packages. Large images have ten thousand.
+    pub packages_max: usize,
+    /// Bytes of one text: the status file of dpkg, a lock file. A longer one is left out with a warning.
+    pub text_bytes_max: u64,
+    /// Bytes read in all, unpacked ones included. It bounds the time that a scan takes.
+    pub bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries_max: 10_000_000, packages_max: 200_000, text_bytes_max: 64 << 20, bytes_max: 8 << 30 }
+    }
+}
+
+/// A tree of which no list can be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SbomError {
+    /// The tree cannot be walked.
+    #[error("cannot look for packages")]
+    Walk(#[from] FilesError),
+    /// The tree is larger than [`Limits`] allow.
+    #[error("the files have more than {limit} {what}, so no list of packages is made")]
+    TooMuch {
+        /// What was counted.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+}
+
+/// Lists the packages in a tree. Equal trees give equal inventories.
+///
+/// A file that is damaged or too large becomes a warning of the inventory; the others are read nevertheless.
+///
+/// # Errors
+/// [`SbomError::Walk`] when directories cannot be listed, [`SbomError::TooMuch`] beyond [`Limits`].
+pub fn scan(files: &dyn Files, limits: &Limits) -> Result<Inventory, SbomError> {
+    let mut inventory = Inventory::default();
+    inventory.distribution = distribution::read(files)?;
+    let mut scan = Scan { files, limits, bytes_left: Rc::new(Cell::new(limits.bytes_max)), inventory };
+    for (source, path) in candidates(files, limits)? {
+        match (source.read)(&mut scan, &path) {
+            Ok(()) => {}
+            Err(Problem::TooManyPackages) => {
+                return Err(SbomError::TooMuch { what: "packages", limit: limits.packages_max as u64 });
+            }
+            Err(Problem::TooManyBytes) => {
+                return Err(SbomError::TooMuch { what: "bytes to read", limit: limits.bytes_max });
+            }
+            Err(problem) => scan.warn(&path, problem.text()),
+        }
+    }
+    Ok(scan.inventory)
+}
+
+/// The files that tell of packages, with who reads them, in the order of their paths.
+fn candidates(files: &dyn Files, limits: &Limits) -> Result<Vec<(&'static Source, Vec<u8>)>, SbomError> {
+    let mut found = Vec::new();
+    let mut entries = 0_u64;
+    files.walk(&mut |entry: &Entry<'_>| {
+        entries += 1;
+        if entries > limits.entries_max {
+            return Visit::Stop;
+        }
+        if matches!(entry.kind, EntryKind::File { .. }) {
+            let wanting = SOURCES.iter().filter(|source| (source.wants)(entry));
+            found.extend(wanting.map(|source| (source, entry.path.to_vec())));
+        }
+        Visit::Continue
+    })?;
+    if entries > limits.entries_max {
+        return Err(SbomError::TooMuch { what: "names", limit: limits.entries_max });
+    }
+    Ok(found)
+}
+
+/// A scan on its way, as sources see it.
+pub(crate) struct Scan<'a> {
+    pub(crate) files: &'a dyn Files,
+    limits: &'a Limits,
+    bytes_left: Rc<Cell<u64>>,
+    inventory: Inventory,
+}
+
+impl Scan<'_> {
+    /// The distribution of the tree.
+    pub(crate) fn distribution(&self) -> Option<&Distribution> {
+        self.inventory.distribution.as_ref()
+    }
+
+    /// Adds a package that `path` tells of.
+    pub(crate) fn add(&mut self, path: &[u8], mut package: Package) -> Result<(), Problem> {
+        if self.inventory.packages().len() >= self.limits.packages_max {
+            return Err(Problem::TooManyPackages);
+        }
+        if package.name.is_empty() || [&package.name, &package.version].iter().any(|text| text.len() > FIELD_BYTES_MAX)
+        {
+            return Err(Problem::damaged("a package in it has no name, or one that is far too long"));
+        }
+        for text in [&mut package.summary, &mut package.supplier, &mut package.homepage, &mut package.download] {
+            *text = text.take().filter(|text| !text.is_empty() && text.len() <= FIELD_BYTES_MAX);
+        }
+        package.licences.retain(|licence| !licence.is_empty() && licence.len() <= FIELD_BYTES_MAX);
+        package.found_in.insert(shown(path));
+        self.inventory.add(package);
+        Ok(())
+    }
+
+    /// Notes that something could not be read.
+    pub(crate) fn warn(&mut self, path: &[u8], message: String) {
+        if self.inventory.warnings.len() < WARNINGS_MAX {
+            self.inventory.warnings.push(Warning { path: shown(path), message });
+        }
+    }
+
+    /// Goes on after a problem with a part of a file: it becomes a warning, unless the whole scan ends.
+    pub(crate) fn tolerate(&mut self, path: &[u8], result: Result<(), Problem>) -> Result<(), Problem> {
+        match result {
+            Err(problem) if !problem.ends_scan() => {
+                self.warn(path, problem.text());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Opens a file. `None` when it is not there.
+    pub(crate) fn open(&self, path: &[u8]) -> Result<Option<Input>, Problem> {
+        let opened = self.files.open(path).map_err(Problem::Open)?;
+        Ok(opened.map(|file| self.input(file)))
+    }
+
+    /// Something to read from that is not a file of the tree, but counts like one.
+    pub(crate) fn input(&self, source: Box<dyn RandomAccess>) -> Input {
+        Input { source, bytes_left: Rc::clone(&self.bytes_left) }
+    }
+
+    /// The text of a file; what is no UTF-8 in it is replaced. `None` when it is not there.
+    pub(crate) fn text(&self, path: &[u8]) -> Result<Option<String>, Problem> {
+        let Some(input) = self.open(path)? else { return Ok(None) };
+        self.text_of(&input).map(Some)
+    }
+
+    /// The text of an open file.
+    pub(crate) fn text_of(&self, input: &Input) -> Result<String, Problem> {
+        let size = input.size_bytes();
+        if size > self.limits.text_bytes_max {
+            return Err(Problem::damaged(format!("it has {size} bytes, which is more than is read of one text")));
+        }
+        let bytes = input.read(0, size)?;
+        Ok(match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        })
+    }
+
+    /// The text of a file that was seen a moment ago.
+    pub(crate) fn seen_text(&self, path: &[u8]) -> Result<String, Problem> {
+        self.text(path)?.ok_or_else(|| Problem::damaged("it is not there any more"))
+    }
+
+    /// A file that was seen a moment ago.
+    pub(crate) fn seen(&self, path: &[u8]) -> Result<Input, Problem> {
+        self.open(path)?.ok_or_else(|| Problem::damaged("it is not there any more"))
+    }
+
+    /// Unpacks a zlib or deflate stream. What comes out counts as read, and may be as long as a text.
+    pub(crate) fn unpacked(&self, input: &Input, stream: impl io::Read) -> Result<Vec<u8>, Problem> {
+        let limit = self.limits.text_bytes_max;
+        let mut bytes = Vec::new();
+        let read = stream.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|error| Problem::damaged(format!("it cannot be unpacked: {error}")))?;
+        if bytes.len() as u64 > limit {
+            return Err(Problem::damaged(format!("more than {limit} bytes come out of it")));
+        }
+        input.count(bytes.len() as u64)?;
+        Ok(bytes)
+    }
+}
+
+/// An open file whose bytes are counted as they are read.
+pub(crate) struct Input {
+    source: Box<dyn RandomAccess>,
+    bytes_left: Rc<Cell<u64>>,
+}
+
+impl Input {
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.source.size_bytes()
+    }
+
+    /// Counts bytes that come from somewhere else: unpacked ones.
+    pub(crate) fn count(&self, bytes: u64) -> Result<(), Problem> {
+        let left = self.bytes_left.get().checked_sub(bytes).ok_or(Problem::TooManyBytes)?;
+        self.bytes_left.set(left);
+        Ok(())
+    }
+
+    /// Exactly `length` bytes from `offset` on. The caller bounds `length`; nothing is reserved beyond the end of the file.
+    pub(crate) fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>, Problem> {
+        let within = offset.checked_add(length).is_some_and(|end| end <= self.size_bytes());
+        let length = usize::try_from(length).ok().filter(|_| within);
+        let Some(length) = length else { return Err(Problem::damaged("it ends too early")) };
+        self.count(length as u64)?;
+        let mut bytes = vec![0; length];
+        let mut filled = 0;
+        while filled < length {
+            match self.source.read_at(&mut bytes[filled..], offset + filled as u64) {
+                Ok(0) => return Err(Problem::damaged("it ends too early")),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Problem::Read(error)),
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// Why a file tells nothing, or the whole scan ends.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// The file is not what its name says.
+    Damaged(String),
+    /// It cannot be opened.
+    Open(FilesError),
+    /// It cannot be read.
+    Read(io::Error),
+    /// [`Limits::packages_max`] is reached.
+    TooManyPackages,
+    /// [`Limits::bytes_max`] is reached.
+    TooManyBytes,
+}
+
+impl Problem {
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(what.into())
+    }
+
+    /// Whether the whole scan ends.
+    pub(crate) fn ends_scan(&self) -> bool {
+        matches!(self, Self::TooManyBytes | Self::TooManyPackages)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Damaged(what) => what.clone(),
+            Self::Open(error) => format!("it cannot be opened: {}", error.source),
+            Self::Read(error) => format!("it cannot be read: {error}"),
+            Self::TooManyPackages => "there are too many packages".to_owned(),
+            Self::TooManyBytes => "there is too much to read".to_owned(),
+        }
+    }
+}

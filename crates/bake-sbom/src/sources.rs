@@ -1,0 +1,53 @@
+//! Who knows which files. One module for each format.
+
+pub(crate) mod apk;
+pub(crate) mod cargo;
+pub(crate) mod copyright;
+pub(crate) mod distribution;
+pub(crate) mod dpkg;
+pub(crate) mod golang;
+pub(crate) mod npm;
+pub(crate) mod program;
+pub(crate) mod python;
+
+use crate::files::Entry;
+use crate::scan::{Problem, Scan};
+
+/// A kind of file that tells of packages.
+pub(crate) struct Source {
+    /// Whether a regular file is of this kind, by its name, its size and its mode.
+    pub(crate) wants: fn(&Entry<'_>) -> bool,
+    /// Reads the file at a path and adds the packages it tells of.
+    pub(crate) read: fn(&mut Scan<'_>, &[u8]) -> Result<(), Problem>,
+}
+
+/// All of them. A file may be of several kinds.
+pub(crate) const SOURCES: &[Source] = &[
+    apk::INSTALLED,
+    cargo::CARGO_LOCK,
+    dpkg::STATUS,
+    dpkg::STATUS_DIRECTORY,
+    golang::GO_MOD,
+    golang::GO_SUM,
+    npm::MANIFEST,
+    npm::PACKAGE_LOCK,
+    npm::PNPM_LOCK,
+    npm::YARN_LOCK,
+    program::PROGRAM,
+    python::METADATA,
+    python::PIPFILE_LOCK,
+    python::REQUIREMENTS,
+    python::TOML_LOCK,
+];
+
+/// Whether a path leads through a directory of this name.
+pub(crate) fn in_directory(path: &[u8], name: &[u8]) -> bool {
+    let mut components = path.rsplit(|byte| *byte == b'/').skip(1);
+    components.any(|component| component == name)
+}
+
+/// The path of another file in the same directory.
+pub(crate) fn beside(path: &[u8], name: &str) -> Vec<u8> {
+    let directory = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    [&path[..directory], name.as_bytes()].concat()
+}
