@@ -57,7 +57,8 @@ fn steps(environment: &Environment) -> Outcome {
     scratch.write("context/file", "content\n")?;
     let stages = |number: usize| format!("FROM busybox AS s{number}\nRUN echo {number} > /s{number}\n");
     let stages: String = (0..4).map(stages).collect();
-    let copies: String = (0..4).map(|number| format!("COPY --from=s{number} /s{number} /all/\n")).collect();
+    let copies: Vec<String> = (0..4).map(|number| format!("COPY --from=s{number} /s{number} /all/\n")).collect();
+    let copies = copies.concat();
     let text = format!(
         "{stages}FROM busybox\n{copies}RUN mkdir /new && ln -s new /link && rm -rf /etc/group && chmod 700 /home\n"
     );

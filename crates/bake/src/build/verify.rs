@@ -171,7 +171,7 @@ fn compare_values(path: &str, first: &Value, second: &Value, found: &mut Vec<Str
 }
 
 fn shortened(value: &Value) -> String {
-    let text = sanitize_line(&value.to_string()).to_string();
+    let text = sanitize_line(&value.to_string());
     match text.char_indices().nth(VALUE_CHARACTERS_MAX) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
