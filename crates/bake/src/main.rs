@@ -95,7 +95,12 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             signals::block();
             request.failure.typed =
                 Some(build::failure::typed(std::env::args_os().skip(1), settings::variable("SOURCE_DATE_EPOCH")));
-            if let Some(digest) = build::build(&request, &host, colour, None)?
+            let digest = if build.verify_reproducible {
+                build::verify::build_twice(&request, &host, colour)?
+            } else {
+                build::build(&request, &host, colour, None)?
+            };
+            if let Some(digest) = digest
                 && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)
             {
                 print(&format!("{digest}\n"))?;
