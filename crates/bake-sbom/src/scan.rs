@@ -127,6 +127,18 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// Whether a package was added that is this one.
+    pub(crate) fn knows(&self, package: &Package) -> bool {
+        self.inventory.contains(&package.purl)
+    }
+
+    /// Whether packages were added whose own files are below this directory, which ends with a slash.
+    pub(crate) fn has_installed_below(&self, directory: &[u8]) -> bool {
+        let directory = shown(directory);
+        let mut own_files = self.inventory.packages().filter_map(|package| package.own_file.as_ref());
+        own_files.any(|file| file.starts_with(&directory))
+    }
+
     /// Notes that something could not be read.
     pub(crate) fn warn(&mut self, path: &[u8], message: String) {
         if self.inventory.warnings.len() < WARNINGS_MAX {
