@@ -10,6 +10,8 @@ use crate::sources::{SOURCES, Source, distribution};
 
 /// The longest name, version or other field of a package that is believed.
 const FIELD_BYTES_MAX: usize = 4 << 10;
+/// How often a package may be told of, on average: more is an attempt to keep us busy.
+const MENTIONS_MAX: usize = 20;
 /// How many warnings are kept; a tree of damaged files must not become a document of its own.
 const WARNINGS_MAX: usize = 200;
 
@@ -58,7 +60,7 @@ pub enum SbomError {
 pub fn scan(files: &dyn Files, limits: &Limits) -> Result<Inventory, SbomError> {
     let mut inventory = Inventory::default();
     inventory.distribution = distribution::read(files)?;
-    let mut scan = Scan { files, limits, bytes_left: Rc::new(Cell::new(limits.bytes_max)), inventory };
+    let mut scan = Scan { files, limits, bytes_left: Rc::new(Cell::new(limits.bytes_max)), mentions: 0, inventory };
     for (source, path) in candidates(files, limits)? {
         match (source.read)(&mut scan, &path) {
             Ok(()) => {}
@@ -100,6 +102,8 @@ pub(crate) struct Scan<'a> {
     pub(crate) files: &'a dyn Files,
     limits: &'a Limits,
     bytes_left: Rc<Cell<u64>>,
+    /// How often packages were added, the same ones included.
+    mentions: usize,
     inventory: Inventory,
 }
 
@@ -111,7 +115,9 @@ impl Scan<'_> {
 
     /// Adds a package that `path` tells of.
     pub(crate) fn add(&mut self, path: &[u8], mut package: Package) -> Result<(), Problem> {
-        if self.inventory.packages().len() >= self.limits.packages_max {
+        self.mentions += 1;
+        let too_many = self.mentions > self.limits.packages_max.saturating_mul(MENTIONS_MAX);
+        if too_many || self.inventory.packages().len() >= self.limits.packages_max {
             return Err(Problem::TooManyPackages);
         }
         if package.name.is_empty() || [&package.name, &package.version].iter().any(|text| text.len() > FIELD_BYTES_MAX)

@@ -9,6 +9,7 @@ pub(crate) mod golang;
 pub(crate) mod npm;
 pub(crate) mod program;
 pub(crate) mod python;
+pub(crate) mod rpm;
 
 use crate::files::Entry;
 use crate::scan::{Problem, Scan};
@@ -38,6 +39,9 @@ pub(crate) const SOURCES: &[Source] = &[
     python::PIPFILE_LOCK,
     python::REQUIREMENTS,
     python::TOML_LOCK,
+    rpm::BERKELEY,
+    rpm::NDB,
+    rpm::SQLITE,
 ];
 
 /// Whether a path leads through a directory of this name.
