@@ -30,7 +30,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries_max: 10_000_000, packages_max: 200_000, text_bytes_max: 64 << 20, bytes_max: 8 << 30 }
+        Self { entries_max: 10_000_000, packages_max: 200_000, text_bytes_max: 32 << 20, bytes_max: 8 << 30 }
     }
 }
 
@@ -183,9 +183,7 @@ impl Scan<'_> {
     /// The text of an open file.
     pub(crate) fn text_of(&self, input: &Input) -> Result<String, Problem> {
         let size = input.size_bytes();
-        if size > self.limits.text_bytes_max {
-            return Err(Problem::damaged(format!("it has {size} bytes, which is more than is read of one text")));
-        }
+        self.check_length(size)?;
         let bytes = input.read(0, size)?;
         Ok(match String::from_utf8(bytes) {
             Ok(text) => text,
@@ -201,6 +199,15 @@ impl Scan<'_> {
     /// A file that was seen a moment ago.
     pub(crate) fn seen(&self, path: &[u8]) -> Result<Input, Problem> {
         self.open(path)?.ok_or_else(|| Problem::damaged("it is not there any more"))
+    }
+
+    /// Refuses what is longer than a text may be, before it is held in memory.
+    pub(crate) fn check_length(&self, bytes: u64) -> Result<(), Problem> {
+        let limit = self.limits.text_bytes_max;
+        if bytes <= limit {
+            return Ok(());
+        }
+        Err(Problem::damaged(format!("it has {bytes} bytes, which is more than the {limit} that are read of one text")))
     }
 
     /// Unpacks a zlib or deflate stream. What comes out counts as read, and may be as long as a text.

@@ -2,14 +2,18 @@
 
 pub(crate) mod apk;
 pub(crate) mod cargo;
+pub(crate) mod composer;
 pub(crate) mod copyright;
 pub(crate) mod distribution;
+pub(crate) mod dotnet;
 pub(crate) mod dpkg;
 pub(crate) mod golang;
+pub(crate) mod java;
 pub(crate) mod npm;
 pub(crate) mod program;
 pub(crate) mod python;
 pub(crate) mod rpm;
+pub(crate) mod ruby;
 
 use crate::files::Entry;
 use crate::scan::{Problem, Scan};
@@ -26,10 +30,14 @@ pub(crate) struct Source {
 pub(crate) const SOURCES: &[Source] = &[
     apk::INSTALLED,
     cargo::CARGO_LOCK,
+    composer::INSTALLED,
+    composer::LOCK,
+    dotnet::DEPENDENCIES,
     dpkg::STATUS,
     dpkg::STATUS_DIRECTORY,
     golang::GO_MOD,
     golang::GO_SUM,
+    java::ARCHIVE,
     npm::MANIFEST,
     npm::PACKAGE_LOCK,
     npm::PNPM_LOCK,
@@ -42,6 +50,8 @@ pub(crate) const SOURCES: &[Source] = &[
     rpm::BERKELEY,
     rpm::NDB,
     rpm::SQLITE,
+    ruby::GEMFILE_LOCK,
+    ruby::SPECIFICATION,
 ];
 
 /// Whether a path leads through a directory of this name.

@@ -160,8 +160,11 @@ struct GoMod {
     go: (u32, u32),
     required: BTreeMap<String, String>,
     /// By name, and by name and version; what is replaced by a directory has no name.
-    replaced: BTreeMap<(String, Option<String>), Option<(String, String)>>,
+    replaced: BTreeMap<(String, Option<String>), Replacement>,
 }
+
+/// What stands in for a module: a name and a version, or a directory.
+type Replacement = Option<(String, String)>;
 
 impl GoMod {
     fn parse(text: &str) -> Self {
@@ -309,7 +312,7 @@ mod tests {
         let modules = framed();
         let mut block = b"\xff Go buildinf:\x08\x00".to_vec();
         let words = [ADDRESS + 32, ADDRESS + 48, ADDRESS + 64, 8, ADDRESS + 72, modules.len() as u64];
-        words.iter().for_each(|word| block.extend_from_slice(&word.to_le_bytes()));
+        block.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         block.extend_from_slice(b"go1.21.3");
         block.extend_from_slice(&modules);
         assert_eq!(listed(&program(".go.buildinfo", &block)), EXPECTED);

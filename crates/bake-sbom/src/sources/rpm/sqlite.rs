@@ -16,6 +16,8 @@ const LEAF: u8 = 13;
 
 const LOG_HEADER_BYTES: u64 = 32;
 const FRAME_HEADER_BYTES: u64 = 24;
+/// The longest log that is read. rpm writes it back to the database when it ends.
+const LOG_BYTES_MAX: u64 = 256 << 20;
 /// The log's magic; its last bit says that sums are made of big-endian numbers.
 const LOG_MAGIC: u32 = 0x377f_0682;
 
@@ -159,6 +161,9 @@ fn read_log(log: &Input, page_bytes: u64) -> Result<HashMap<u32, u64>, Problem> 
     let mut committed = HashMap::new();
     if log.size_bytes() < LOG_HEADER_BYTES + FRAME_HEADER_BYTES + page_bytes {
         return Ok(committed);
+    }
+    if log.size_bytes() > LOG_BYTES_MAX {
+        return Err(Problem::damaged("its write-ahead log is too long"));
     }
     let header = log.read(0, LOG_HEADER_BYTES)?;
     let magic = word(&header, 0);
