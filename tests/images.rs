@@ -4,6 +4,7 @@ mod support;
 
 use std::process::{Command, ExitCode};
 
+use bake_testkit::registry::{Action, Config, FakeRegistry, Fault};
 use serde_json::Value;
 
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
@@ -13,6 +14,10 @@ const TESTS: &[Test] = &[
     ("inspect_answers_templates_as_docker_does", &[], inspect),
     ("history_tells_sizes_and_instructions", &[], history),
     ("removing_names_and_images", &[], remove),
+    ("diff_tells_what_differs", &[], diff),
+    ("copies_between_registries_leave_the_store_alone", &[], copy_between_registries),
+    ("a_damaged_blob_is_not_copied", &[], copy_damaged),
+    ("copies_go_through_layouts_and_archives", &[], copy_through_files),
 ];
 
 fn main() -> ExitCode {
@@ -181,4 +186,147 @@ fn remove(environment: &Environment) -> Outcome {
     let again = environment.build(&scratch.store()).args(["--require-cached", &scratch.at("context")]).output();
     let again = again.map_err(|error| error.to_string())?;
     check(again.status.success(), || String::from_utf8_lossy(&again.stderr).into_owned())
+}
+
+fn diff(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/file", "same\n")?;
+    let one = "FROM busybox\nRUN mkdir /d && echo old > /d/changed && echo x > /gone && echo same > /mode && ln -s a /link\n\
+        COPY file /same\nENV A=1 B=2\nLABEL only=before\n";
+    let two = "FROM busybox\nRUN mkdir /d && echo new > /d/changed && echo same > /mode && chmod 600 /mode && ln -s b /link\n\
+        RUN echo added > /d/added\nCOPY file /same\nENV A=1 B=3\n";
+    build(environment, &scratch, one, &["-t", "one"])?;
+    build(environment, &scratch, two, &["-t", "two"])?;
+    // The same files in other layers.
+    let moved = two.replace(" \n", "\n").replace("\nRUN echo added", " && echo added");
+    build(environment, &scratch, &moved, &["-t", "moved"])?;
+
+    let text = said(environment, &scratch, &["diff", "one", "two"])?;
+    for line in [
+        "Env B         2        3",
+        "Labels only   before   -",
+        "A   6B     /d/added",
+        "C   4B     /d/changed   content",
+        "D   -2B    /gone",
+        "C   0B     /link        target a → b",
+        "C   5B     /mode        mode 0644 → 0600",
+        "Files: 1 added (+6B), 3 changed (+0B), 1 deleted (-2B)",
+    ] {
+        check(text.lines().any(|told| told.trim_end() == line), || format!("`{line}` is not in\n{text}"))?;
+    }
+    check(!text.contains("/same") && !text.contains("Env A"), || text.clone())?;
+
+    let json = json(&said(environment, &scratch, &["diff", "--json", "two", "one"])?)?;
+    let files = json["Files"].as_array().ok_or("no files")?;
+    let added = files.iter().find(|file| file["Path"] == "/d/added").ok_or("no /d/added")?;
+    equal(&(added["Change"].as_str(), added["Before"]["Size"].as_u64()), &(Some("deleted"), Some(6)), "JSON")?;
+    equal(&json["Config"][0]["Field"].as_str(), &Some("Env B"), "config in JSON")?;
+
+    let code = |words: &[&str]| finish(&mut bake(environment, &scratch, words)).map(|finished| finished.code);
+    equal(&code(&["diff", "one", "two"])?, &Some(0), "without --exit-code")?;
+    equal(&code(&["diff", "--exit-code", "one", "two"])?, &Some(1), "with --exit-code")?;
+    let quiet = finish(&mut bake(environment, &scratch, &["diff", "-q", "one", "two"]))?;
+    equal(&(quiet.code, quiet.stdout.len(), quiet.stderr.as_str()), &(Some(1), 0, ""), "quiet")?;
+    equal(&code(&["diff", "--exit-code", "two", "moved"])?, &Some(0), "the same files in other layers")?;
+    expect_failure(
+        &finish(&mut bake(environment, &scratch, &["diff", "one", "nothing"]))?,
+        2,
+        &["no such image: nothing"],
+    )
+}
+
+fn registry() -> Result<FakeRegistry, String> {
+    FakeRegistry::start(Config::default()).map_err(|error| error.to_string())
+}
+
+/// An index of two platforms in `registry` as `team/app:1`; its digest.
+fn two_platforms(environment: &Environment, registry: &FakeRegistry) -> Result<String, String> {
+    let scratch = environment.scratch()?;
+    scratch.write("context/file", "content\n".repeat(1000))?;
+    let name = format!("{}/team/app:1", registry.host());
+    let flags = ["--platform", "linux/amd64,linux/arm64", "--push", "-t", &name];
+    build(environment, &scratch, "FROM scratch\nARG TARGETARCH\nCOPY file /$TARGETARCH\n", &flags)
+}
+
+fn copy_between_registries(environment: &Environment) -> Outcome {
+    let (from, to) = (registry()?, registry()?);
+    let digest = two_platforms(environment, &from)?;
+    let scratch = environment.scratch()?;
+    let source = format!("{}/team/app:1", from.host());
+    let target = format!("docker://{}/copy/app:2", to.host());
+    let copied = succeed(&mut bake(environment, &scratch, &["copy", &source, &target]))?;
+    equal(&copied.text(), &digest, "digest")?;
+    check(copied.stderr.contains("4 new"), || copied.stderr.clone())?;
+    let (_, index) = to.manifest("copy/app", "2").ok_or("the copy is not there")?;
+    equal(&Some(index), &from.manifest("team/app", "1").map(|(_, bytes)| bytes), "index")?;
+    equal(&said(environment, &scratch, &["images", "-aq"])?.as_str(), &"", "images in the store")?;
+    let blobs = std::fs::read_dir(scratch.store().join("blobs/sha256")).map_err(|error| error.to_string())?;
+    equal(&blobs.count(), &0, "blobs in the store")?;
+    // Again: nothing is fetched, nothing is sent.
+    from.take_requests();
+    let again = succeed(&mut bake(environment, &scratch, &["copy", "-q", &source, &target]))?;
+    equal(&again.stderr.as_str(), &"", "standard error of a quiet copy")?;
+    let asked = from.take_requests();
+    check(!asked.iter().any(|request| request.path.contains("/blobs/")), || format!("{asked:?}"))?;
+    // Within one registry blobs are taken over.
+    let near = format!("{}/other/app:1", from.host());
+    let near = succeed(&mut bake(environment, &scratch, &["copy", &source, &near]))?;
+    check(near.stderr.contains("4 mounted; 0B sent"), || near.stderr.clone())?;
+    // One platform of two.
+    let one = format!("{}/one/app", to.host());
+    let one = said(environment, &scratch, &["copy", "-q", "--platform", "linux/arm64", &source, &one])?;
+    check(one.trim_end() != digest && to.manifest("one/app", "latest").is_some(), || one.clone())?;
+    let none = format!("{}/none/app", to.host());
+    let refused = finish(&mut bake(environment, &scratch, &["copy", "--platform", "linux/s390x", &source, &none]))?;
+    expect_failure(&refused, 2, &["no image for platform linux/s390x", "linux/amd64, linux/arm64"])?;
+    let missing = finish(&mut bake(environment, &scratch, &["copy", &format!("{}/nothing", from.host()), &none]))?;
+    expect_failure(&missing, 1, &["nothing:latest"])
+}
+
+fn copy_damaged(environment: &Environment) -> Outcome {
+    let (from, to) = (registry()?, registry()?);
+    two_platforms(environment, &from)?;
+    from.inject(Fault::always("/blobs/", Action::CorruptBody));
+    let scratch = environment.scratch()?;
+    let (source, target) = (format!("{}/team/app:1", from.host()), format!("{}/app:1", to.host()));
+    let refused = finish(&mut bake(environment, &scratch, &["copy", &source, &target]))?;
+    check(refused.code == Some(1), || format!("{:?}: {}", refused.code, refused.stderr))?;
+    check(to.manifest("app", "1").is_none(), || "a damaged image was published".into())?;
+    // One that stumbles is tried again.
+    from.clear_faults();
+    from.inject(Fault::times(1, "/blobs/", Action::retry_after(503, "0")));
+    succeed(&mut bake(environment, &scratch, &["copy", &source, &target])).map(drop)
+}
+
+fn copy_through_files(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let digest = two_platforms(environment, &registry)?;
+    let scratch = environment.scratch()?;
+    let source = format!("{}/team/app:1", registry.host());
+    let copy = |words: &[&str]| {
+        said(environment, &scratch, &[&["copy", "-q"], words].concat()).map(|text| text.trim_end().to_owned())
+    };
+    equal(&copy(&[&source, "oci:layout:both"])?, &digest, "layout")?;
+    let arm = copy(&["--platform", "linux/arm64", &source, "oci:layout:arm"])?;
+    check(arm != digest, || "one platform is not two".into())?;
+    equal(&copy(&["oci:layout:both", "oci-archive:both.tar"])?, &digest, "OCI archive")?;
+    equal(&copy(&["oci-archive:both.tar", "docker-archive:docker.tar:app:3"])?, &digest, "docker archive")?;
+    equal(&copy(&["docker-archive:docker.tar", "store:loaded"])?, &digest, "store")?;
+    equal(&copy(&["store:loaded", &format!("{}/back", registry.host())])?, &digest, "registry")?;
+    check(registry.manifest("back", "latest").is_some(), || "it did not come back".into())?;
+    let names = said(environment, &scratch, &["images", "--format", "{{.Repository}}:{{.Tag}}"])?;
+    equal(&names.as_str(), &"loaded:latest\n", "only the destination has a name")?;
+    scratch.write("other/file", "")?;
+    for (words, code, problem) in [
+        (&["copy", "oci:layout", "store:x"][..], 2, "`layout` has 2 images"),
+        (&["copy", "oci:layout:none", "store:x"], 2, "has no image called `none`"),
+        (&["copy", "oci:nowhere", "store:x"], 2, "cannot read `nowhere`"),
+        (&["copy", "store:loaded", "oci:other"], 1, "`other` is no OCI layout"),
+        (&["copy", "docker-daemon:app", "store:x"], 2, "`docker-daemon:` is not supported"),
+        (&["copy", "store:nothing", "oci:layout"], 2, "no such image: nothing"),
+    ] {
+        let refused = finish(&mut bake(environment, &scratch, words))?;
+        expect_failure(&refused, code, &[problem]).map_err(|error| format!("{words:?}: {error}"))?;
+    }
+    Ok(())
 }

@@ -70,11 +70,14 @@ fn archive_image(stored: &Stored, names: &[Reference], created: Option<Timestamp
     if let Some(only) = stored.single() {
         set_descriptor_platform(&mut descriptor, &only.platform());
     }
+    if !stored.annotations.is_empty() {
+        descriptor.set_annotations(Some(stored.annotations.clone().into_iter().collect()));
+    }
     ArchiveImage { descriptor, names: names.to_vec(), created }
 }
 
 /// Writes a file under another name first: nobody must take half of it for the whole.
-fn place(target: &Path, mut content: impl std::io::Read) -> Result<(), ExportError> {
+pub(crate) fn place(target: &Path, mut content: impl std::io::Read) -> Result<(), ExportError> {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     let partial: PathBuf = target.with_file_name(format!(".{name}.part"));
     let mut output = File::create(&partial).map_err(io("create", &partial))?;

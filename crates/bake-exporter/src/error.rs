@@ -56,12 +56,38 @@ pub enum ExportError {
     /// The files of the image could not be read.
     #[error("cannot read the files of the image")]
     Files(#[source] bake_snapshot::SnapshotError),
+    /// Files of two platforms would have the same name.
+    #[error("`{path}` is a file of {first} and of {second}; without platform-split they have the same name")]
+    SamePath {
+        /// The name.
+        path: String,
+        /// Whose file is there already.
+        first: Box<bake_oci::Platform>,
+        /// Whose file comes.
+        second: Box<bake_oci::Platform>,
+    },
     /// The registry refused, or could not be reached.
     #[error(transparent)]
     Registry(#[from] bake_registry::RegistryError),
     /// The runtime for network transfers could not be used.
     #[error("cannot push: {0}")]
     Push(String),
+    /// An image that is to be copied is not one.
+    #[error("the image {digest} cannot be copied: {problem}")]
+    Source {
+        /// Its manifest or index.
+        digest: Digest,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A directory that an image should be added to is no OCI layout.
+    #[error("`{path}` is no OCI layout: {problem}")]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// An archive or layout could not be written.
     #[error(transparent)]
     Archive(#[from] bake_oci::archive::ArchiveError),

@@ -9,13 +9,14 @@ use bake_oci::manifest::descriptor;
 use bake_oci::validate::{Depth, validate_image};
 use bake_oci::{
     BlobError, BlobStore, BlobWriter, Compression, DiffId, Digest, Image, ImageConfig, ImageLayer, Platform,
-    SnapshotId, assemble_index,
+    SnapshotId, Timestamp, assemble_index, media_type,
 };
 use bake_snapshot::{LayerFormat, WriteOptions, write_layer};
 use bake_store::{BlobDescriptor, Ingest, Store};
 
+use crate::compression::ExportCompression;
 use crate::error::ExportError;
-use crate::spec::ExportCompression;
+use crate::spec::ImageOptions;
 
 /// An image to be exported: everything but the form of its blobs.
 #[derive(Debug, Clone)]
@@ -56,6 +57,13 @@ pub enum LayerContent {
         /// Its exact form, if that is known.
         compression: Option<String>,
     },
+    /// As in a directory of the store, but with no time later than this one.
+    Rewritten {
+        /// The directory.
+        snapshot: SnapshotId,
+        /// The latest time.
+        newest: Timestamp,
+    },
 }
 
 /// What the store now has.
@@ -63,6 +71,8 @@ pub enum LayerContent {
 pub struct Stored {
     /// The manifest, or the index of several.
     pub descriptor: BlobDescriptor,
+    /// The annotations of that descriptor.
+    pub annotations: BTreeMap<String, String>,
     /// The images, one for each platform.
     pub images: Vec<Image>,
 }
@@ -106,27 +116,28 @@ impl Exporter {
         Self { always_index, ..self }
     }
 
-    /// Puts images into the local store under `references` (canonical, with tags). Layers made by steps stay directories:
-    /// the manifest names their uncompressed archives, which can be streamed at any time.
-    pub fn to_store(
-        &self,
-        images: &[ExportImage],
-        references: &[String],
-        created_unix_s: i64,
-        annotations: &BTreeMap<String, String>,
-    ) -> Result<Stored, ExportError> {
+    /// Puts images into the local store, without names. Layers made by steps stay directories: the manifest names their
+    /// uncompressed archives, which can be streamed at any time. Only those whose times are rewritten become blobs.
+    pub fn to_store(&self, images: &[ExportImage], options: &ImageOptions) -> Result<Stored, ExportError> {
         let mut assembled = Vec::with_capacity(images.len());
         for image in images {
-            let layers = image.layers.iter().map(uncompressed).collect();
-            assembled.push(assemble(image, layers, annotations)?);
+            let mut layers = Vec::with_capacity(image.layers.len());
+            for layer in &image.layers {
+                layers.push(self.layer_of_store(layer)?);
+            }
+            assembled.push(assemble(image, layers, options)?);
         }
-        let stored = self.publish(assembled)?;
+        self.publish(assembled, options)
+    }
+
+    /// Names images that are in the local store.
+    pub fn tag(&self, stored: &Stored, references: &[String], created_unix_s: i64) -> Result<(), ExportError> {
         // What a tag names must survive a power loss.
         self.store.sync_snapshots()?;
         for reference in references {
             self.store.tag(reference, &stored.descriptor, created_unix_s)?;
         }
-        Ok(stored)
+        Ok(())
     }
 
     /// Assembles images whose layers are blobs in the store, compressing what is not compressed yet.
@@ -134,7 +145,7 @@ impl Exporter {
         &self,
         images: &[ExportImage],
         compression: ExportCompression,
-        annotations: &BTreeMap<String, String>,
+        options: &ImageOptions,
     ) -> Result<Stored, ExportError> {
         let mut assembled = Vec::with_capacity(images.len());
         for image in images {
@@ -142,9 +153,9 @@ impl Exporter {
             for layer in &image.layers {
                 layers.push(self.blob_layer(layer, compression)?);
             }
-            assembled.push(assemble(image, layers, annotations)?);
+            assembled.push(assemble(image, layers, options)?);
         }
-        let stored = self.publish(assembled)?;
+        let stored = self.publish(assembled, options)?;
         let blob = &stored.descriptor;
         let whole = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
         let announced = Announced { store: &self.store, absent: &self.absent };
@@ -157,21 +168,42 @@ impl Exporter {
         }
     }
 
-    /// Writes configs, manifests and the index to the store.
-    fn publish(&self, images: Vec<Image>) -> Result<Stored, ExportError> {
+    /// Writes configs, manifests and the index to the store. There is an index also where annotations ask for one.
+    fn publish(&self, images: Vec<Image>, options: &ImageOptions) -> Result<Stored, ExportError> {
         for image in &images {
             self.store.put_bytes(&image.config_bytes)?;
             self.store.put_bytes(&image.manifest_bytes)?;
         }
-        let descriptor = if let ([only], false) = (images.as_slice(), self.always_index) {
-            blob_descriptor(&only.descriptor(None), &only.digest)
-        } else {
-            let descriptors = images.iter().map(|image| image.descriptor(Some(&image.platform()))).collect();
-            let index = assemble_index(bake_oci::media_type::Family::Oci, descriptors, BTreeMap::new())?;
-            self.store.put_bytes(&index.bytes)?;
-            blob_descriptor(&index.descriptor(), &index.digest)
+        let annotations = &options.annotations;
+        if let ([only], false) = (images.as_slice(), self.always_index || annotations.need_index()) {
+            let descriptor = blob_descriptor(&only.descriptor(None), &only.digest);
+            return Ok(Stored { descriptor, annotations: BTreeMap::new(), images });
+        }
+        let descriptor = |image: &Image| {
+            let mut descriptor = image.descriptor(Some(&image.platform()));
+            let its = annotations.manifest_descriptor(&image.platform());
+            descriptor.set_annotations((!its.is_empty()).then(|| its.into_iter().collect()));
+            descriptor
         };
-        Ok(Stored { descriptor, images })
+        let index = assemble_index(options.family, images.iter().map(descriptor).collect(), annotations.index())?;
+        self.store.put_bytes(&index.bytes)?;
+        let descriptor = blob_descriptor(&index.descriptor(), &index.digest);
+        Ok(Stored { descriptor, annotations: annotations.index_descriptor(), images })
+    }
+
+    /// A layer by its uncompressed archive, or by the blob a base image has.
+    fn layer_of_store(&self, layer: &ExportLayer) -> Result<ImageLayer, ExportError> {
+        match &layer.content {
+            LayerContent::Blob(blob) => Ok(image_layer(layer, blob)),
+            LayerContent::Snapshot(_) | LayerContent::Elsewhere { .. } => Ok(ImageLayer {
+                diff_id: layer.diff_id.clone(),
+                descriptor: descriptor(Compression::Uncompressed.media_type(), &layer.diff_id.0, layer.tar_size_bytes),
+            }),
+            LayerContent::Rewritten { .. } => {
+                let wanted = Some(Compression::Uncompressed);
+                self.blob_layer(layer, ExportCompression { wanted, force: false })
+            }
+        }
     }
 
     fn blob_layer(&self, layer: &ExportLayer, compression: ExportCompression) -> Result<ImageLayer, ExportError> {
@@ -259,6 +291,9 @@ impl Exporter {
                 write_layer(&snapshot.path, self.format, WriteOptions::default(), &mut writer)
                     .map_err(|source| ExportError::Layer { diff_id: layer.diff_id.clone(), source })?;
             }
+            LayerContent::Rewritten { snapshot, newest } => {
+                self.write_rewritten(snapshot, *newest, &layer.diff_id, &mut writer)?;
+            }
             LayerContent::Blob(blob) => {
                 let (file, _) =
                     self.store.open_blob(&blob.digest)?.ok_or_else(|| ExportError::MissingBlob(blob.digest.clone()))?;
@@ -324,18 +359,18 @@ pub(crate) fn blob_descriptor(descriptor: &bake_oci::Descriptor, digest: &Digest
 fn image_layer(layer: &ExportLayer, blob: &BlobDescriptor) -> ImageLayer {
     ImageLayer {
         diff_id: layer.diff_id.clone(),
-        descriptor: descriptor(&blob.media_type, &blob.digest, blob.size_bytes),
+        descriptor: descriptor(distributable(&blob.media_type), &blob.digest, blob.size_bytes),
     }
 }
 
-/// A layer by its uncompressed archive, or by the blob a base image has.
-fn uncompressed(layer: &ExportLayer) -> ImageLayer {
-    match &layer.content {
-        LayerContent::Blob(blob) => image_layer(layer, blob),
-        LayerContent::Snapshot(_) | LayerContent::Elsewhere { .. } => ImageLayer {
-            diff_id: layer.diff_id.clone(),
-            descriptor: descriptor(Compression::Uncompressed.media_type(), &layer.diff_id.0, layer.tar_size_bytes),
-        },
+/// What a layer is called whose blob is in our hands, whatever its image said about where it may be had.
+fn distributable(media_type: &str) -> &str {
+    match media_type.strip_prefix("application/vnd.oci.image.layer.nondistributable.v1.") {
+        Some("tar") => media_type::OCI_LAYER,
+        Some("tar+gzip") => media_type::OCI_LAYER_GZIP,
+        Some("tar+zstd") => media_type::OCI_LAYER_ZSTD,
+        _ if media_type == media_type::DOCKER_FOREIGN_LAYER_GZIP => media_type::DOCKER_LAYER_GZIP,
+        _ => media_type,
     }
 }
 
@@ -349,12 +384,9 @@ fn is_in_form(media_type: &str, wanted: Compression) -> bool {
 }
 
 /// The documents of an image, checked.
-fn assemble(
-    image: &ExportImage,
-    layers: Vec<ImageLayer>,
-    annotations: &BTreeMap<String, String>,
-) -> Result<Image, ExportError> {
-    let assembled = Image::assemble(image.config.clone(), layers, annotations.clone())?;
+fn assemble(image: &ExportImage, layers: Vec<ImageLayer>, options: &ImageOptions) -> Result<Image, ExportError> {
+    let annotations = options.annotations.manifest(&image.platform);
+    let assembled = Image::assemble_in(options.family, image.config.clone(), layers, annotations)?;
     check(&assembled)?;
     Ok(assembled)
 }

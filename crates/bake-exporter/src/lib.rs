@@ -8,16 +8,28 @@
 //! Must not: run steps, or decide where an image goes.
 #![forbid(unsafe_code)]
 
+mod annotations;
 mod archive;
+mod compression;
 mod error;
 mod files;
 mod image;
+mod layout_directory;
 mod local;
 mod push;
+mod relay;
+mod remove;
 mod spec;
+mod timestamps;
 
+pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
+pub use compression::ExportCompression;
 pub use error::ExportError;
+pub use files::FileTree;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
 pub use push::{BringBlob, PushProgress, Pusher, push_blobs};
-pub use spec::{ExportCompression, ExportSpec, ExportTarget, SpecError, spec_fields};
+pub use relay::{CopiedDocument, ImageTree, Relay};
+pub use spec::{
+    ExportSpec, ExportTarget, FileOptions, ImageOptions, LocalMode, PlacingOptions, SpecError, TimeOptions, spec_fields,
+};

@@ -3,57 +3,65 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use bake_oci::{Entry, EntryKind, LayerReader};
+use bake_oci::{Entry, EntryKind, Timestamp};
 use bake_snapshot::Snapshotter;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 use crate::error::{ExportError, io};
+use crate::files::{FileTree, Owners};
 use crate::image::Exporter;
+use crate::remove::{remove, remove_others};
+use crate::spec::LocalMode;
 
 impl Exporter {
-    /// Writes the files of a stack of layer directories into `destination`, beside what is there. Files of the same name are
-    /// replaced; owners are set where that is allowed; devices are left out for users who may not make them.
+    /// Writes the files of images into `destination`, with `mtime` all of them with that time. What is there and not among
+    /// them stays or is deleted as `mode` says; files of the same name are replaced; owners are set where that is allowed;
+    /// devices are left out for users who may not make them.
     pub fn to_directory(
         &self,
         snapshotter: &dyn Snapshotter,
-        layers: &[PathBuf],
+        trees: &[FileTree],
         destination: &Path,
+        mode: LocalMode,
+        mtime: Option<Timestamp>,
     ) -> Result<(), ExportError> {
         std::fs::create_dir_all(destination).map_err(io("make the directory", destination))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             rustix::fs::open(destination, flags, Mode::empty()).map_err(|e| io("open", destination)(e.into()))?;
-        let (reader, writer) = std::io::pipe().map_err(ExportError::Write)?;
-        std::thread::scope(|scope| {
-            let archive = scope.spawn(move || self.to_tar(snapshotter, layers, std::io::BufWriter::new(writer)));
-            let unpacked = unpack(reader, &root, destination);
-            let written = archive.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            // A reader that gave up makes the writer fail too; what the reader says is the cause.
-            unpacked.and(written)
-        })
-    }
-}
-
-fn unpack(stream: impl Read, root: &OwnedFd, shown: &Path) -> Result<(), ExportError> {
-    let mut reader = LayerReader::new(std::io::BufReader::with_capacity(256 * 1024, stream));
-    let mut directories: Vec<Entry> = Vec::new();
-    loop {
-        let next = reader.next_entry().map_err(|error| ExportError::Write(std::io::Error::other(error)))?;
-        let Some(mut next) = next else { break };
-        let entry = next.entry.clone();
-        let path = shown.join(entry.display_path());
-        place(root, &entry, &mut next).map_err(io("write", path))?;
-        if entry.kind == EntryKind::Directory {
-            directories.push(entry);
+        let mut owners = Owners::default();
+        let mut directories: Vec<Entry> = Vec::new();
+        let shown = |entry: &Entry| destination.join(entry.display_path());
+        for tree in trees {
+            if let Some(directory) = &tree.directory {
+                let mut entry = Entry::new(directory.as_str(), EntryKind::Directory, 0o755);
+                place(&root, &entry, mode, &mut std::io::empty()).map_err(io("write", shown(&entry)))?;
+                entry.mtime = mtime.unwrap_or_default();
+                owners.keep(&entry, &tree.platform);
+                if mtime.is_some() {
+                    directories.push(entry);
+                }
+            }
+            self.each_entry(snapshotter, tree, mtime, &mut owners, |entry, content| {
+                place(&root, &entry, mode, content).map_err(io("write", shown(&entry)))?;
+                if entry.kind == EntryKind::Directory {
+                    directories.push(entry);
+                }
+                Ok(())
+            })?;
         }
+        if mode == LocalMode::Delete {
+            remove_others(&root, &|path| owners.has(path)).map_err(|(path, error)| {
+                io("delete", destination.join(String::from_utf8_lossy(&path).as_ref()))(error)
+            })?;
+        }
+        for entry in directories.iter().rev().filter(|entry| !entry.path.is_empty()) {
+            finish_directory(&root, entry).map_err(io("set the times of", shown(entry)))?;
+        }
+        Ok(())
     }
-    for entry in directories.iter().rev().filter(|entry| !entry.path.is_empty()) {
-        let path = shown.join(entry.display_path());
-        finish_directory(root, entry).map_err(io("set the times of", path))?;
-    }
-    Ok(())
 }
 
 fn parent(root: &OwnedFd, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), rustix::io::Errno> {
@@ -69,19 +77,17 @@ fn parent(root: &OwnedFd, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), rustix::io:
     Ok((current, name.to_vec()))
 }
 
-fn place(root: &OwnedFd, entry: &Entry, content: &mut impl Read) -> std::io::Result<()> {
+fn place(root: &OwnedFd, entry: &Entry, over: LocalMode, mut content: &mut dyn Read) -> std::io::Result<()> {
     if entry.path.is_empty() {
         return Ok(());
     }
     let (directory, name) = parent(root, &entry.path)?;
     if entry.kind == EntryKind::Directory {
-        return match rustix::fs::mkdirat(&directory, &*name, Mode::RWXU) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-        };
+        return make_directory(&directory, &name, over);
     }
     match rustix::fs::unlinkat(&directory, &*name, AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(_) if over == LocalMode::Delete => remove(&directory, &name)?,
         Err(error) => return Err(error.into()),
     }
     let mode = Mode::from_raw_mode(entry.mode);
@@ -90,7 +96,7 @@ fn place(root: &OwnedFd, entry: &Entry, content: &mut impl Read) -> std::io::Res
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = rustix::fs::openat(&directory, &*name, flags, Mode::RUSR | Mode::WUSR)?;
             let mut file = File::from(file);
-            std::io::copy(content, &mut file)?;
+            std::io::copy(&mut content, &mut file)?;
             for (key, value) in &entry.xattrs {
                 // File systems and users differ in what they take; the content is what matters here.
                 let _ = rustix::fs::fsetxattr(&file, key.as_slice(), value, rustix::fs::XattrFlags::empty());
@@ -121,6 +127,22 @@ fn place(root: &OwnedFd, entry: &Entry, content: &mut impl Read) -> std::io::Res
     }
     rustix::fs::utimensat(&directory, &*name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
+}
+
+fn make_directory(directory: &OwnedFd, name: &[u8], over: LocalMode) -> std::io::Result<()> {
+    match rustix::fs::mkdirat(directory, name, Mode::RWXU) {
+        Err(rustix::io::Errno::EXIST) => {}
+        made => return made.map_err(Into::into),
+    }
+    let status = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(status.st_mode) == FileType::Directory {
+        return Ok(());
+    }
+    if over == LocalMode::Copy {
+        return Err(std::io::Error::new(std::io::ErrorKind::NotADirectory, "what is there is not a directory"));
+    }
+    remove(directory, name)?;
+    rustix::fs::mkdirat(directory, name, Mode::RWXU).map_err(Into::into)
 }
 
 fn device(directory: &OwnedFd, name: &[u8], kind: FileType, mode: Mode, numbers: (u32, u32)) -> std::io::Result<()> {

@@ -31,6 +31,7 @@ pub struct Pusher<'a> {
     client: &'a Arc<RegistryClient>,
     mount_from: HashMap<Digest, String>,
     bring: Option<Arc<BringBlob>>,
+    by_digest: bool,
 }
 
 impl std::fmt::Debug for Pusher<'_> {
@@ -42,7 +43,7 @@ impl std::fmt::Debug for Pusher<'_> {
 impl<'a> Pusher<'a> {
     /// Pushes with `client`, on `runtime`, blobs that are in the store.
     pub fn new(runtime: &'a tokio::runtime::Runtime, client: &'a Arc<RegistryClient>) -> Self {
-        Self { runtime, client, mount_from: HashMap::new(), bring: None }
+        Self { runtime, client, mount_from: HashMap::new(), bring: None, by_digest: false }
     }
 
     /// The same, asking the registry to take blobs over from other repositories of its own, such as `library/alpine`.
@@ -55,6 +56,12 @@ impl<'a> Pusher<'a> {
     #[must_use]
     pub fn with_bring(self, bring: Arc<BringBlob>) -> Self {
         Self { bring: Some(bring), ..self }
+    }
+
+    /// The same, but if `by_digest` without giving images the tags of their names.
+    #[must_use]
+    pub fn by_digest(self, by_digest: bool) -> Self {
+        Self { by_digest, ..self }
     }
 }
 
@@ -78,26 +85,23 @@ impl Exporter {
         blobs.sort();
         blobs.dedup();
         push_blobs(&self.store, blobs, reference, pusher, progress)?;
+        let single = stored.single().is_some();
         for image in &stored.images {
             let media_type =
                 image.manifest.media_type().as_ref().map_or(bake_oci::media_type::OCI_MANIFEST, AsRef::as_ref);
-            let by_digest;
-            let target = if stored.single().is_some() {
-                reference
-            } else {
-                by_digest = reference.with_digest(image.digest.clone());
-                &by_digest
-            };
+            let tagged = single && !pusher.by_digest;
+            let target = if tagged { reference.clone() } else { reference.with_digest(image.digest.clone()) };
             let bytes = image.manifest_bytes.clone();
-            pusher.runtime.block_on(pusher.client.push_manifest(target, media_type, bytes))?;
+            pusher.runtime.block_on(pusher.client.push_manifest(&target, media_type, bytes))?;
         }
-        if stored.single().is_none() {
+        if !single {
             let digest = &stored.descriptor.digest;
             let bytes = self
                 .store
                 .read_small_blob(digest, DOCUMENT_BYTES_MAX)?
                 .ok_or_else(|| ExportError::MissingBlob(digest.clone()))?;
-            pusher.runtime.block_on(pusher.client.push_manifest(reference, &stored.descriptor.media_type, bytes))?;
+            let target = if pusher.by_digest { reference.with_digest(digest.clone()) } else { reference.clone() };
+            pusher.runtime.block_on(pusher.client.push_manifest(&target, &stored.descriptor.media_type, bytes))?;
         }
         Ok(stored.descriptor.digest.clone())
     }

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use bake_oci::Compression;
+use bake_oci::media_type::Family;
+use bake_oci::{Compression, Reference};
+
+use crate::annotations::Annotations;
+use crate::compression::ExportCompression;
 
 /// Where a result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,8 +15,16 @@ pub struct ExportSpec {
     pub target: ExportTarget,
     /// How layers are compressed.
     pub compression: ExportCompression,
-    /// Names, from `name=` (several separated by commas when quoted).
-    pub names: Vec<String>,
+    /// What the image is called there, with tags.
+    pub names: Vec<Reference>,
+    /// What the documents of the image are like.
+    pub image: ImageOptions,
+    /// What becomes of an image besides being named or pushed.
+    pub placing: PlacingOptions,
+    /// How files are put into a directory or an archive.
+    pub files: FileOptions,
+    /// Which times are in it.
+    pub times: TimeOptions,
 }
 
 /// What is written where.
@@ -36,27 +48,61 @@ pub enum ExportTarget {
     CacheOnly,
 }
 
-/// How layers are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ExportCompression {
-    /// The wanted form; gzip when absent.
-    pub wanted: Option<Compression>,
-    /// Whether layers that are compressed already (those of base images) are brought to that form too.
-    pub force: bool,
+/// What the documents of an image are like.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageOptions {
+    /// Whose media types they have.
+    pub family: Family,
+    /// Annotations.
+    pub annotations: Annotations,
 }
 
-impl ExportCompression {
-    /// The values of `compression=` and `compression-level=`; the error says what is wrong with them.
-    pub fn parse(name: Option<&str>, level: Option<&str>) -> Result<Self, String> {
-        let level =
-            level.map(|level| level.parse::<i32>().map_err(|_| "compression-level must be a number".to_owned()));
-        Ok(Self { wanted: chosen_compression(name, level.transpose()?)?, force: false })
-    }
+/// What becomes of an image besides being named or pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of an output")]
+pub struct PlacingOptions {
+    /// Whether registries get it without a tag.
+    pub by_digest: bool,
+    /// Whether its registries may be spoken to without a certificate that somebody vouches for.
+    pub insecure: bool,
+    /// Whether it is in the local store: by default, if it is not pushed.
+    pub store: bool,
+    /// Whether it is also named `NAME@DIGEST` there.
+    pub canonical_names: bool,
+    /// Its name there is this and `@DIGEST`.
+    pub dangling_prefix: Option<String>,
+    /// Whether that name is only for images without another one.
+    pub dangling_if_nameless: bool,
+    /// Whether the layers of its base are unpacked at once, and not when they are first needed.
+    pub unpack: bool,
+}
 
-    /// The form in which layers are written.
-    pub fn compression(self) -> Compression {
-        self.wanted.unwrap_or(Compression::GZIP)
-    }
+/// How files are put into a directory or an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileOptions {
+    /// Whether each platform gets a directory of its own; by default, if there are several.
+    pub platform_split: Option<bool>,
+    /// What becomes of files that are in the directory already.
+    pub mode: LocalMode,
+}
+
+/// What becomes of files in a directory that are not among those of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LocalMode {
+    /// They stay.
+    #[default]
+    Copy,
+    /// They are deleted.
+    Delete,
+}
+
+/// Which times are in a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeOptions {
+    /// The time of the image, in seconds since 1970, instead of the one of the build.
+    pub epoch: Option<i64>,
+    /// Whether the layers of the build have no later time in them.
+    pub rewrite: bool,
 }
 
 /// Why an output specification is refused.
@@ -72,70 +118,41 @@ pub struct SpecError {
 impl ExportSpec {
     /// An image in the local store.
     pub fn store() -> Self {
-        Self { target: ExportTarget::Store, compression: ExportCompression::default(), names: Vec::new() }
+        Self::to(ExportTarget::Store)
+    }
+
+    /// To this target, without further wishes.
+    pub fn to(target: ExportTarget) -> Self {
+        let store = target == ExportTarget::Store;
+        Self {
+            target,
+            compression: ExportCompression::default(),
+            names: Vec::new(),
+            image: ImageOptions::default(),
+            placing: PlacingOptions { store, ..PlacingOptions::default() },
+            files: FileOptions::default(),
+            times: TimeOptions::default(),
+        }
     }
 
     /// Parses a specification. A path alone means `type=local`, `-` means `type=tar` on standard output.
     pub fn parse(spec: &str) -> Result<Self, SpecError> {
         let refuse = |problem: String| SpecError { spec: spec.to_owned(), problem };
         if spec == "-" {
-            return Ok(Self { target: ExportTarget::Tar(None), ..Self::store() });
+            return Ok(Self::to(ExportTarget::Tar(None)));
         }
         if !spec.contains('=') {
             if spec.is_empty() {
                 return Err(refuse("it is empty".into()));
             }
-            return Ok(Self { target: ExportTarget::Local(PathBuf::from(spec)), ..Self::store() });
+            return Ok(Self::to(ExportTarget::Local(PathBuf::from(spec))));
         }
-        let mut kind = None;
-        let mut destination: Option<String> = None;
-        let mut archive = true;
-        let mut push = false;
-        let mut result = Self::store();
-        let (mut compression, mut level) = (None, None);
-        for field in spec_fields(spec).map_err(&refuse)? {
-            let (key, value) = field.split_once('=').ok_or_else(|| refuse(format!("`{field}` has no `=`")))?;
-            let truth = || match value {
-                "true" | "1" => Ok(true),
-                "false" | "0" => Ok(false),
-                _ => Err(refuse(format!("`{key}` must be true or false"))),
-            };
-            match key.trim() {
-                "type" => kind = Some(value.to_owned()),
-                "dest" => destination = Some(value.to_owned()),
-                "tar" => archive = truth()?,
-                "push" => push = truth()?,
-                "name" => result.names.extend(value.split(',').map(str::to_owned)),
-                "compression" => compression = Some(value.to_owned()),
-                "compression-level" => level = Some(value.to_owned()),
-                "force-compression" => result.compression.force = truth()?,
-                "oci-mediatypes" if truth()? => {}
-                "oci-mediatypes" => return Err(refuse("docker media types are not supported yet".into())),
-                other => return Err(refuse(format!("the option `{other}` is not supported"))),
-            }
-        }
-        let compression = ExportCompression::parse(compression.as_deref(), level.as_deref()).map_err(&refuse)?;
-        result.compression.wanted = compression.wanted;
-        let place = |destination: Option<String>| destination.filter(|path| path != "-").map(PathBuf::from);
-        let directory = |destination: Option<String>| {
-            let missing = || refuse("dest is required: a directory".into());
-            destination.filter(|path| path != "-").map(PathBuf::from).ok_or_else(missing)
-        };
-        result.target = match kind.as_deref() {
-            None => return Err(refuse("type is required".into())),
-            Some("image") if push => ExportTarget::Registry,
-            Some("image") => ExportTarget::Store,
-            Some("registry") => ExportTarget::Registry,
-            Some("oci") if archive => ExportTarget::OciArchive(place(destination)),
-            Some("oci") => ExportTarget::OciDirectory(directory(destination)?),
-            Some("docker") if !archive => return Err(refuse("tar=false is not possible for type=docker".into())),
-            Some("docker") => ExportTarget::DockerArchive(place(destination)),
-            Some("local") => ExportTarget::Local(directory(destination)?),
-            Some("tar") => ExportTarget::Tar(place(destination)),
-            Some("cacheonly") => ExportTarget::CacheOnly,
-            Some(other) => return Err(refuse(format!("the type `{other}` is unknown"))),
-        };
-        Ok(result)
+        Fields::read(spec).and_then(Fields::into_spec).map_err(refuse)
+    }
+
+    /// Whether an image is made, and not only files.
+    pub fn is_image(&self) -> bool {
+        !matches!(self.target, ExportTarget::Local(_) | ExportTarget::Tar(_) | ExportTarget::CacheOnly)
     }
 
     /// Whether it writes to standard output.
@@ -147,22 +164,259 @@ impl ExportSpec {
     }
 }
 
-fn chosen_compression(name: Option<&str>, level: Option<i32>) -> Result<Option<Compression>, String> {
-    let gzip = |level: i32| match u32::try_from(level) {
-        Ok(level @ 0..=9) => Ok(Some(Compression::Gzip { level })),
-        _ => Err("compression-level of gzip is 0 to 9".to_owned()),
-    };
-    match (name, level) {
-        (None, None) => Ok(None),
-        (Some("uncompressed"), None) => Ok(Some(Compression::Uncompressed)),
-        (Some("uncompressed"), Some(_)) => Err("compression-level makes no sense without compression".into()),
-        (None | Some("gzip"), Some(level)) => gzip(level),
-        (Some("gzip"), None) => Ok(Some(Compression::GZIP)),
-        (Some("zstd"), None) => Ok(Some(Compression::ZSTD)),
-        (Some("zstd"), Some(level @ 1..=22)) => Ok(Some(Compression::Zstd { level })),
-        (Some("zstd"), Some(_)) => Err("compression-level of zstd is 1 to 22".into()),
-        (Some(other), _) => Err(format!("the compression `{other}` is not supported: use uncompressed, gzip or zstd")),
+/// Which kinds of output an option has a meaning for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// `image` and `registry`.
+    Placed,
+    /// Everything that is an image.
+    Images,
+    /// `oci`.
+    Layouts,
+    /// `local` and `tar`.
+    Files,
+    /// `local`.
+    Local,
+    /// Everything that leaves something.
+    Results,
+}
+
+impl For {
+    fn covers(self, kind: &str) -> bool {
+        match self {
+            Self::Placed => matches!(kind, "image" | "registry"),
+            Self::Images => matches!(kind, "image" | "registry" | "oci" | "docker"),
+            Self::Layouts => matches!(kind, "oci" | "docker"),
+            Self::Files => matches!(kind, "local" | "tar"),
+            Self::Local => kind == "local",
+            Self::Results => kind != "cacheonly",
+        }
     }
+}
+
+/// The fields of a specification.
+#[derive(Default)]
+struct Fields {
+    kind: Option<String>,
+    destination: Option<String>,
+    archive: Option<bool>,
+    push: Option<bool>,
+    store: Option<bool>,
+    compression: Option<String>,
+    level: Option<String>,
+    force: bool,
+    docker_types: bool,
+    names: Vec<Reference>,
+    annotations: Annotations,
+    placing: PlacingOptions,
+    files: FileOptions,
+    times: TimeOptions,
+    /// The options that were given, and what they have a meaning for.
+    given: Vec<(String, For)>,
+}
+
+impl Fields {
+    fn read(spec: &str) -> Result<Self, String> {
+        let mut fields = Self::default();
+        for field in spec_fields(spec)? {
+            let (key, value) = field.split_once('=').ok_or_else(|| format!("`{field}` has no `=`"))?;
+            fields.field(key.trim(), value)?;
+        }
+        Ok(fields)
+    }
+
+    fn field(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let truth = || truth(key, value);
+        let meant_for = match key {
+            "type" => {
+                self.kind = Some(value.to_owned());
+                return Ok(());
+            }
+            "dest" => {
+                self.destination = Some(value.to_owned());
+                return Ok(());
+            }
+            "tar" => {
+                self.archive = Some(truth()?);
+                For::Layouts
+            }
+            "push" => {
+                self.push = Some(truth()?);
+                For::Placed
+            }
+            "push-by-digest" => {
+                self.placing.by_digest = truth()?;
+                For::Placed
+            }
+            "registry.insecure" => {
+                self.placing.insecure = truth()?;
+                For::Placed
+            }
+            "store" => {
+                self.store = Some(truth()?);
+                For::Placed
+            }
+            "unpack" => {
+                self.placing.unpack = truth()?;
+                For::Placed
+            }
+            "name-canonical" => {
+                self.placing.canonical_names = truth()?;
+                For::Placed
+            }
+            "dangling-name-prefix" => {
+                let name = Reference::parse(value).map_err(|error| format!("`{key}` must be a name: {error}"))?;
+                self.placing.dangling_prefix = Some(name.name());
+                For::Placed
+            }
+            // The first is how BuildKit spells it.
+            "danging-name-empty-only" | "dangling-name-empty-only" => {
+                self.placing.dangling_if_nameless = truth()?;
+                For::Placed
+            }
+            "name" => {
+                for name in value.split(',').filter(|name| !name.is_empty()) {
+                    self.names.push(image_name(name)?);
+                }
+                For::Images
+            }
+            "compression" => {
+                self.compression = Some(value.to_owned());
+                For::Images
+            }
+            "compression-level" => {
+                self.level = Some(value.to_owned());
+                For::Images
+            }
+            "force-compression" => {
+                self.force = truth()?;
+                For::Images
+            }
+            "oci-mediatypes" => {
+                self.docker_types = !truth()?;
+                For::Images
+            }
+            "prefer-nondist-layers" if truth()? => {
+                return Err(
+                    "the option `prefer-nondist-layers` has nothing to act on: only bases of Windows have layers \
+                            that are not distributed, and bake builds Linux images"
+                        .into(),
+                );
+            }
+            "prefer-nondist-layers" => For::Images,
+            "platform-split" => {
+                self.files.platform_split = Some(truth()?);
+                For::Files
+            }
+            "mode" => {
+                self.files.mode = match value {
+                    "copy" => LocalMode::Copy,
+                    "delete" => LocalMode::Delete,
+                    _ => return Err("`mode` must be copy or delete".into()),
+                };
+                For::Local
+            }
+            "source-date-epoch" => {
+                let seconds = value.parse().map_err(|_| format!("`{key}` must be a number of seconds since 1970"))?;
+                self.times.epoch = Some(seconds);
+                For::Results
+            }
+            "rewrite-timestamp" => {
+                self.times.rewrite = truth()?;
+                For::Images
+            }
+            "compatibility-version" => {
+                return Err("the option `compatibility-version` names bytes that a version of BuildKit writes; bake \
+                            writes its own, and names changes of them in its change log"
+                    .into());
+            }
+            _ => match self.annotations.add_option(key, value) {
+                Some(added) => {
+                    added?;
+                    For::Images
+                }
+                None => return Err(format!("the option `{key}` is not supported")),
+            },
+        };
+        self.given.push((key.to_owned(), meant_for));
+        Ok(())
+    }
+
+    fn into_spec(self) -> Result<ExportSpec, String> {
+        let kind = self.kind.as_deref().ok_or("type is required")?;
+        let target = self.target(kind)?;
+        if let Some((option, _)) = self.given.iter().find(|(_, meant_for)| !meant_for.covers(kind)) {
+            return Err(format!("the option `{option}` has no meaning for type={kind}"));
+        }
+        let wanted = ExportCompression::parse(self.compression.as_deref(), self.level.as_deref())?.wanted;
+        if self.docker_types {
+            if let Some(Compression::Zstd { .. }) = wanted {
+                return Err("compression=zstd needs OCI media types: Docker's have no name for it".into());
+            }
+            if !self.annotations.is_empty() {
+                return Err("annotations need OCI media types: Docker's documents have no place for them".into());
+            }
+        }
+        let pushes = target == ExportTarget::Registry;
+        if self.placing.by_digest && !pushes {
+            return Err("push-by-digest needs push=true or type=registry".into());
+        }
+        let store = self.store.unwrap_or(target == ExportTarget::Store);
+        Ok(ExportSpec {
+            target,
+            compression: ExportCompression { wanted, force: self.force },
+            names: self.names,
+            image: ImageOptions {
+                family: if self.docker_types { Family::Docker } else { Family::Oci },
+                annotations: self.annotations,
+            },
+            placing: PlacingOptions { store, ..self.placing },
+            files: self.files,
+            times: self.times,
+        })
+    }
+
+    fn target(&self, kind: &str) -> Result<ExportTarget, String> {
+        let destination = self.destination.as_deref();
+        let place = || destination.filter(|path| *path != "-").map(PathBuf::from);
+        let directory = || place().ok_or_else(|| "dest is required: a directory".to_owned());
+        let archive = self.archive.unwrap_or(true);
+        if destination.is_some() && matches!(kind, "image" | "registry" | "cacheonly") {
+            return Err(format!("the option `dest` has no meaning for type={kind}"));
+        }
+        Ok(match kind {
+            "image" if self.push == Some(true) => ExportTarget::Registry,
+            "image" => ExportTarget::Store,
+            "registry" if self.push == Some(false) => return Err("push=false makes no sense for type=registry".into()),
+            "registry" => ExportTarget::Registry,
+            "oci" if archive => ExportTarget::OciArchive(place()),
+            "oci" => ExportTarget::OciDirectory(directory()?),
+            "docker" if !archive => return Err("tar=false is not possible for type=docker".into()),
+            "docker" => ExportTarget::DockerArchive(place()),
+            "local" => ExportTarget::Local(directory()?),
+            "tar" => ExportTarget::Tar(place()),
+            "cacheonly" => ExportTarget::CacheOnly,
+            other => return Err(format!("the type `{other}` is unknown")),
+        })
+    }
+}
+
+/// A truth value as Go's `strconv.ParseBool` knows it, which is what Docker reads them with.
+fn truth(key: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("`{key}` must be true or false")),
+    }
+}
+
+/// A name for a new image.
+fn image_name(text: &str) -> Result<Reference, String> {
+    let reference = Reference::parse(text).map_err(|error| format!("`{text}` is no name: {error}"))?;
+    if reference.digest().is_some() {
+        return Err(format!("a name for a new image cannot hold a digest: `{text}`"));
+    }
+    Ok(reference.or_latest())
 }
 
 /// Splits a specification at commas; double quotes hold a field together, as in CSV.
@@ -198,9 +452,38 @@ mod tests {
         assert_eq!(target("type=oci,dest=-"), ExportTarget::OciArchive(None));
         assert_eq!(target("type=oci,tar=false,dest=d"), ExportTarget::OciDirectory("d".into()));
         assert_eq!(target("type=image,push=true"), ExportTarget::Registry);
-        let spec = ExportSpec::parse("type=image,\"name=a,b\",compression=zstd,compression-level=9").unwrap();
-        assert_eq!(spec.names, ["a", "b"]);
+        let spec = ExportSpec::parse("type=image,\"name=a,b:1\",compression=zstd,compression-level=9").unwrap();
+        let names: Vec<String> = spec.names.iter().map(Reference::familiar).collect();
+        assert_eq!(names, ["a:latest", "b:1"]);
         assert_eq!(spec.compression.compression(), Compression::Zstd { level: 9 });
+    }
+
+    #[test]
+    fn images_are_stored_unless_they_are_pushed() {
+        let stored = |spec: &str| ExportSpec::parse(spec).unwrap().placing.store;
+        assert!(
+            stored("type=image") && stored("type=image,push=true,store=true") && stored("type=registry,store=true")
+        );
+        assert!(!stored("type=image,store=false") && !stored("type=image,push=true") && !stored("type=oci"));
+    }
+
+    #[test]
+    fn options_of_images() {
+        let spec = ExportSpec::parse(
+            "type=image,name=a,push=true,push-by-digest=true,name-canonical=true,registry.insecure=1,\
+             annotation.b=c,annotation-index.d=e,unpack=true,dangling-name-prefix=f,danging-name-empty-only=true",
+        )
+        .unwrap();
+        let placing = &spec.placing;
+        assert!(placing.by_digest && placing.canonical_names && placing.insecure && placing.unpack);
+        assert!(placing.dangling_if_nameless);
+        assert_eq!(placing.dangling_prefix.as_deref(), Some("docker.io/library/f"));
+        assert!(spec.image.annotations.need_index());
+        assert_eq!(ExportSpec::parse("type=oci,oci-mediatypes=false").unwrap().image.family, Family::Docker);
+        assert_eq!(ExportSpec::parse("type=tar,platform-split=false").unwrap().files.platform_split, Some(false));
+        assert_eq!(ExportSpec::parse("type=local,dest=d,mode=delete").unwrap().files.mode, LocalMode::Delete);
+        let times = ExportSpec::parse("type=oci,source-date-epoch=7,rewrite-timestamp=true").unwrap().times;
+        assert_eq!(times, TimeOptions { epoch: Some(7), rewrite: true });
     }
 
     #[test]
@@ -214,6 +497,24 @@ mod tests {
             ("type=oci,compression=gzip,compression-level=10", "0 to 9"),
             ("type=oci,tar=maybe", "true or false"),
             ("type=oci,\"dest=x", "quote"),
+            ("type=oci,oci-mediatypes=false,compression=zstd", "OCI media types"),
+            ("type=oci,oci-mediatypes=false,annotation.a=b", "OCI media types"),
+            ("type=image,push-by-digest=true", "push=true"),
+            ("type=registry,push=false", "push=false"),
+            ("type=image,dest=x", "no meaning for type=image"),
+            ("type=local,dest=x,compression=gzip", "no meaning for type=local"),
+            ("type=oci,unpack=true", "no meaning for type=oci"),
+            ("type=image,platform-split=true", "no meaning for type=image"),
+            ("type=image,name=a@sha256:1", "no name"),
+            ("type=image,annotation-layer.a=b", "`layer`"),
+            ("type=image,prefer-nondist-layers=true", "Linux"),
+            ("type=image,compatibility-version=20", "change log"),
+            ("type=tar,mode=delete", "no meaning for type=tar"),
+            ("type=local,dest=x,mode=move", "copy or delete"),
+            ("type=oci,source-date-epoch=now", "seconds since 1970"),
+            ("type=local,dest=x,rewrite-timestamp=true", "no meaning for type=local"),
+            ("type=cacheonly,source-date-epoch=1", "no meaning for type=cacheonly"),
+            ("type=image,attestation-inline=true", "not supported"),
         ] {
             let error = ExportSpec::parse(spec).unwrap_err().to_string();
             assert!(error.contains(words), "{spec}: {error}");

@@ -157,7 +157,12 @@ fn access(read_only: bool) -> &'static str {
 }
 
 fn file_components(file: &FileOp) -> Vec<Component> {
-    file.actions.iter().flat_map(action_components).collect()
+    let mut parts: Vec<Component> = file.actions.iter().flat_map(action_components).collect();
+    // Times are in no key, as a layer that differs in them alone is as good as another. Only for WORKDIR, which costs
+    // nothing to do again, it is as with BuildKit: the directory has the time that was asked for, whatever the cache has.
+    let makes_directory = matches!(file.actions.as_slice(), [FileAction::Mkdir { .. }]);
+    parts.extend(file.epoch.filter(|_| makes_directory).map(|epoch| Component::new("time", epoch.to_string())));
+    parts
 }
 
 fn action_components(action: &FileAction) -> Vec<Component> {

@@ -9,7 +9,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Dfs, EdgeRef, Reversed};
 use serde::{Deserialize, Serialize};
 
-use crate::op::Op;
+use crate::op::{FileOp, Op};
 
 /// The identity of a vertex within one graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,7 +116,12 @@ impl BuildGraph {
 
     fn define(&self, op: &Op, inputs: &[VertexId]) -> DefinitionDigest {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&serde_json::to_vec(op).expect("the op types hold only strings, numbers and lists"));
+        // A step is the same one at whatever time, so that it finds what it did before.
+        let timeless = match op {
+            Op::File(file) if file.epoch.is_some() => &Op::File(FileOp { epoch: None, ..file.clone() }),
+            other => other,
+        };
+        hasher.update(&serde_json::to_vec(timeless).expect("the op types hold only strings, numbers and lists"));
         for input in inputs {
             let vertex = self.vertex(*input);
             hasher.update(&[0, u8::from(vertex.ignore_cache)]);

@@ -287,6 +287,9 @@ pub struct FileOp {
     pub actions: Vec<FileAction>,
     /// The input whose `/etc/passwd` and `/etc/group` owner names are looked up in.
     pub owner_input: usize,
+    /// The time of everything that gets no time from a source, in seconds since 1970; the present when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<i64>,
 }
 
 /// One change to files.

@@ -10,7 +10,7 @@
 //! Archives of Docker before version 25 and of podman have no layout; their `manifest.json` names files such as
 //! `<id>.json` and `<id>/layer.tar`, and repeated layers are symbolic links.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,8 @@ use crate::layout::{
     blob_path, image_blobs, read_document, write_layout,
 };
 use crate::manifest::{
-    Descriptor, Document, LAYERS_MAX, ManifestError, descriptor, descriptor_digest, ensure_image, select_manifest,
+    Descriptor, Document, LAYERS_MAX, ManifestError, descriptor, descriptor_digest, ensure_image, index_bytes,
+    select_manifest,
 };
 use crate::media_type;
 use crate::platform::Platform;
@@ -316,6 +317,73 @@ pub fn read_archive(
         return Err(ArchiveError::Empty);
     }
     Ok(images)
+}
+
+/// Opens a blob of a layout; `None` where it is missing.
+pub type OpenBlob<'a> = dyn Fn(&Digest) -> io::Result<Option<Box<dyn Read + Send>>> + 'a;
+
+/// Reads images of an OCI layout that is no archive, such as a directory, and puts their blobs into `store`.
+///
+/// `marker` and `index` are what `oci-layout` and `index.json` hold; blobs come from `open` and
+/// are checked against their digests. Of the images only those are read for which `wanted` says so, given the descriptor in
+/// the index; images of an index that are missing are left out, as long as one is there.
+///
+/// # Errors
+/// As [`read_archive`]; [`ArchiveError::Empty`] when no image is wanted.
+pub fn read_layout_of(
+    marker: Vec<u8>,
+    index: &[u8],
+    open: &OpenBlob<'_>,
+    wanted: &dyn Fn(&Descriptor) -> bool,
+    store: &dyn BlobStore,
+) -> Result<Vec<LoadedImage>, ArchiveError> {
+    let Document::Index(mut listed) = Document::parse(index, None)? else {
+        return Err(ManifestError::Unrecognised.into());
+    };
+    let chosen: Vec<Descriptor> = listed.manifests().iter().filter(|descriptor| wanted(descriptor)).cloned().collect();
+    let mut seen = BTreeSet::new();
+    for descriptor in &chosen {
+        bring(descriptor, open, store, &mut seen, INDEX_DEPTH_MAX)?;
+    }
+    listed.set_manifests(chosen);
+    let mut contents = Contents::default();
+    contents.documents.insert(LAYOUT_FILE, marker);
+    contents.documents.insert(INDEX_FILE, index_bytes(&listed)?);
+    let images = read_layout(&contents, store)?;
+    if images.is_empty() { Err(ArchiveError::Empty) } else { Ok(images) }
+}
+
+/// Brings a blob into the store with everything that it names, as far as it is a manifest or index.
+fn bring(
+    descriptor: &Descriptor,
+    open: &OpenBlob<'_>,
+    store: &dyn BlobStore,
+    seen: &mut BTreeSet<Digest>,
+    depth: u32,
+) -> Result<(), ArchiveError> {
+    let digest = descriptor_digest(descriptor)?;
+    if !seen.insert(digest.clone()) {
+        return Ok(());
+    }
+    if store.stat(&digest)?.is_none() {
+        let failed = |source| ArchiveError::File { file: blob_path(&digest), source };
+        // What is missing is found out by whoever needs it.
+        let Some(content) = open(&digest).map_err(failed)? else { return Ok(()) };
+        // A byte more than announced is read, so that the digest is wrong then.
+        store.put(Some(&digest), &mut content.take(descriptor.size().saturating_add(1)))?;
+    }
+    let media_type = descriptor.media_type().as_ref();
+    if !media_type::is_manifest(media_type) && !media_type::is_index(media_type) {
+        return Ok(());
+    }
+    let depth = depth.checked_sub(1).ok_or(ArchiveError::TooDeep(digest))?;
+    match read_document(descriptor, store)?.1 {
+        Document::Manifest(manifest) => {
+            let blobs = std::iter::once(manifest.config()).chain(manifest.layers());
+            blobs.into_iter().try_for_each(|blob| bring(blob, open, store, seen, depth))
+        }
+        Document::Index(index) => index.manifests().iter().try_for_each(|child| bring(child, open, store, seen, depth)),
+    }
 }
 
 /// What an archive holds.

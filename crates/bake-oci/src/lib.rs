@@ -30,7 +30,7 @@ pub mod reference;
 pub mod time;
 pub mod validate;
 
-pub use archive::{ArchiveError, LoadedImage, read_archive, write_docker_archive};
+pub use archive::{ArchiveError, LoadedImage, OpenBlob, read_archive, read_layout_of, write_docker_archive};
 pub use blob::{BlobError, BlobStore, MemoryBlobStore, VerifyingReader};
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use digest::{

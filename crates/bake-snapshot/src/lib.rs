@@ -5,7 +5,7 @@
 //!
 //! Entry points: [`Snapshotter`] ([`OverlaySnapshotter`], or [`CopySnapshotter`] where overlay is refused) to mount
 //! and [`commit()`]; [`write_layer`], [`unpack`] and [`complete`] for archives; [`MergedView`] to look into a stack;
-//! [`digest_tree`] for what a copy depends on.
+//! [`digest_tree`] for what a copy depends on; [`compare_trees`] for what differs between two stacks.
 //!
 //! Invariant: names that come from an image or a step are only ever used by directory descriptor, one component at a
 //! time or under `openat2(2)`'s rules, so nothing outside the given directories is read or written. Equal trees give
@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+mod compare;
 mod complete;
 mod content;
 mod copy;
@@ -35,6 +36,7 @@ mod view;
 mod walk;
 
 pub use commit::{Committed, commit, digest_layer};
+pub use compare::{Change, Difference, compare_trees};
 pub use complete::complete;
 pub use copy::{CopySnapshotter, flatten};
 pub use error::{Result, SnapshotError};

@@ -24,8 +24,8 @@ pub struct JournalEntry {
 }
 
 impl Store {
-    /// Writes a build down, in one small transaction that waits for no disk.
-    pub fn add_to_journal(&self, document: &[u8]) -> Result<(), StoreError> {
+    /// Writes a build down, in one small transaction that waits for no disk, and returns its number.
+    pub fn add_to_journal(&self, document: &[u8]) -> Result<i64, StoreError> {
         if document.len() > DOCUMENT_BYTES_MAX {
             return Err(StoreError::TooLarge {
                 what: "the journal of a build".into(),
@@ -36,8 +36,9 @@ impl Store {
             connection
                 .prepare_cached("INSERT INTO build (ended, document) VALUES (?1, ?2)")?
                 .execute(params![now_unix_s(), document])?;
-            let oldest = connection.last_insert_rowid() - BUILDS_MAX;
-            connection.prepare_cached("DELETE FROM build WHERE number <= ?1")?.execute([oldest]).map(|_| ())
+            let number = connection.last_insert_rowid();
+            connection.prepare_cached("DELETE FROM build WHERE number <= ?1")?.execute([number - BUILDS_MAX])?;
+            Ok(number)
         })
     }
 

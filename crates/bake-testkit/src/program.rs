@@ -188,8 +188,7 @@ fn joined(collected: Option<Collected>) -> Vec<u8> {
     let Some(Collected { bytes, reader }) = collected else { return Vec::new() };
     // A reader that panicked left what it had read.
     let _ = reader.join();
-    let collected = std::mem::take(&mut *locked(&bytes));
-    collected
+    std::mem::take(&mut *locked(&bytes))
 }
 
 fn locked(bytes: &Mutex<Vec<u8>>) -> std::sync::MutexGuard<'_, Vec<u8>> {

@@ -61,6 +61,7 @@ impl LinuxWorker {
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let mut sources = self.sources(op, task)?;
         let mut copied = self.copied_before(task, &sources)?;
+        let began = crate::touched::now();
         {
             let snapshotter = &self.options.isolation.files;
             let root = snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
@@ -70,6 +71,10 @@ impl LinuxWorker {
             for action in &op.actions {
                 self.action(action, &owners, &destination, &mut sources, &mut copied)?;
             }
+        }
+        if let Some(epoch) = op.epoch {
+            crate::touched::set_times(snapshot.fs(), began, epoch)
+                .map_err(|error| StepError::environment("cannot set the times of what the step made", error))?;
         }
         for input in 1..task.inputs.len() {
             self.forget_selections(task.vertex, input);

@@ -34,6 +34,7 @@ mod select;
 mod source_tree;
 mod ssh;
 mod step_network;
+mod touched;
 mod users;
 mod verify;
 mod worker;

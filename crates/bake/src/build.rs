@@ -44,11 +44,13 @@ use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
 
 use self::journal::{BuildResult, Journal};
+use crate::lock::ImageLock;
+use crate::policy::ImagePolicy;
 use crate::settings::{BuildRequest, NamedSource};
 use crate::signals;
 use crate::wiring::{Host, Resolver, store_failed};
 
-use self::export::Exported;
+use self::export::{BuildFacts, Exported, ExportedImage, Exporting};
 
 /// Builds, exports, and returns what is to be written to standard output.
 ///
@@ -61,6 +63,7 @@ pub(crate) fn build(
 ) -> Result<Option<String>, CommandError> {
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
+    export::forget_results(request);
     let cancelled = Arc::new(AtomicBool::new(false));
     let running: Arc<OnceLock<Weak<LinuxWorker>>> = Arc::default();
     let _signals = signals::on_interrupt({
@@ -85,12 +88,13 @@ pub(crate) fn build(
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
     report_problems(&dockerfile, &progress)?;
 
-    let resolver = resolver(request, &images, &input);
+    let resolver = resolver(request, host, &images, &input)?;
     let plan = match bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver) {
         Ok(plan) => plan,
         Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
     };
     progress.findings(&dockerfile.source, &plan.warnings);
+    resolver.tell_of_lock(&progress);
     warn_unmatched_filters(request, &dockerfile, &progress);
     for name in &plan.unused_build_args {
         progress
@@ -139,26 +143,29 @@ pub(crate) fn build(
             carried_out => break carried_out,
         }
     };
-    match &carried_out {
+    let number = match &carried_out {
         Ok((solved, _)) => journal.write(host, request, BuildResult::Succeeded, Some(solved)),
         Err(failure) if cancelled.load(Ordering::SeqCst) || failure.is_interruption() => {
-            journal.write(host, request, BuildResult::Interrupted, None);
+            journal.write(host, request, BuildResult::Interrupted, None)
         }
         Err(_) => journal.write(host, request, BuildResult::Failed, None),
-    }
+    };
     let failed = match carried_out {
         Ok((solved, exported)) => {
+            let facts = BuildFacts { number, source: &dockerfile.source, findings: &plan.warnings };
+            export::write_results(exported.image.as_ref(), request, &facts)?;
             imported.tell_of_mounts(&progress);
             empty_trash(host);
+            resolver.write_lock()?;
             progress.finish(Some(&Summary {
                 ran: solved.ran,
                 cached: solved.cached,
                 elapsed: progress.elapsed(),
                 tags: exported.tags,
-                size_bytes: exported.size_bytes,
+                size_bytes: exported.image.as_ref().map(ExportedImage::size_bytes),
                 destinations: exported.destinations,
             }));
-            return Ok(exported.digest.map(|digest| digest.to_string()));
+            return Ok(exported.image.map(|image| image.digest().to_string()));
         }
         Err(Failure::Step(error)) => {
             let failed = failed_build(&error, &plan, &dockerfile, &progress);
@@ -255,12 +262,14 @@ impl Build<'_> {
             .is_inline()
             .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
         let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports)?;
-        let outcome = export::export(&assembled, request, host, images, progress, cancelled)?;
+        let assembled = assembled.as_slice();
+        let exporting = Exporting { assembled, request, host, images, progress, cancelled, epoch };
+        let outcome = exporting.export()?;
 
         let exporter = export::exporter(request, host);
         let export =
             cache::Export { request, host, images, worker, exporter: &exporter, imported, progress, cancelled };
-        export.steps(&results, &assembled)?;
+        export.steps(&results, assembled)?;
         export.mounts(plan, &solved)?;
         Ok((solved, outcome))
     }
@@ -326,12 +335,19 @@ fn worker(
 }
 
 /// What images and names mean in this build.
-fn resolver(request: &BuildRequest, images: &Arc<Images>, input: &read::Input) -> Resolver {
+fn resolver(
+    request: &BuildRequest,
+    host: &Host,
+    images: &Arc<Images>,
+    input: &read::Input,
+) -> Result<Resolver, CommandError> {
     let ignore = match input.contexts.get("context") {
         Some(BuildContext::Directory(directory)) => Some(directory.ignore.clone()),
         Some(BuildContext::Fetched(_)) | None => None,
     };
-    Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore }
+    let lock = ImageLock::open(&request.lock, input.dockerfile_path.as_deref(), host)?;
+    let policy = ImagePolicy::open(&request.policy)?;
+    Ok(Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore, lock, policy })
 }
 
 /// What was asked for, with what only reading tells.

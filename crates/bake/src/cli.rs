@@ -9,12 +9,17 @@ use clap::{Parser, Subcommand};
 
 mod build;
 mod call;
+mod copy;
+mod diff;
 mod failure;
 mod format;
 mod image;
+mod imagetools;
 mod limits;
 mod lint;
+mod lock;
 mod pin;
+mod policy;
 mod run_network;
 mod sbom;
 mod store;
@@ -24,15 +29,20 @@ mod why;
 
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
+pub use copy::CopyArguments;
+pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
 pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
     PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
 };
+pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
+pub use lock::{LockArguments, LockMode};
 pub use pin::PinArguments;
+pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
 pub use sbom::{SbomArguments, SbomFormat};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
@@ -98,6 +108,8 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Show which instruction made which layer of an image.
     History(HistoryArguments),
+    /// Show what differs between two images: config and files.
+    Diff(DiffArguments),
     /// List the packages in an image.
     Sbom(SbomArguments),
     /// Give an image another name.
@@ -109,6 +121,10 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
+    /// Copy an image from place to place: registries, layouts, archives, the store.
+    Copy(CopyArguments),
+    /// Look at images in registries, and put several together as one.
+    Imagetools(ImagetoolsArguments),
     /// Run a command in an image.
     Run(Box<RunArguments>),
     /// Write images to an archive.

@@ -2,11 +2,13 @@
 //! their layers into a form that can leave the store ([`complete`]), tables ([`table`]) and ages ([`age`]).
 
 mod age;
+mod bring;
 mod complete;
 mod difference;
 mod dockerfile;
 mod image_filter;
 mod listing;
+mod place;
 mod publish;
 mod stored;
 pub(crate) mod table;
@@ -14,12 +16,15 @@ mod toolbox;
 mod transfer;
 
 pub(crate) mod collect;
+pub(crate) mod copy;
 pub(crate) mod debug;
 pub(crate) mod df;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod fsck;
 pub(crate) mod history;
 pub(crate) mod images;
+pub(crate) mod imagetools;
 pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod load;

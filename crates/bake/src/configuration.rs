@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! runtime = "crun"          # an OCI runtime for steps instead of the built-in sandbox
+//! policy = "/etc/bake/policy.toml"   # which images builds may use
 //!
 //! [gc]
 //! enabled = true            # look after the store's size after builds
@@ -31,7 +32,7 @@ use crate::step_network::NetworkConfiguration;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The sections and their keys.
-const SECTIONS: [&str; 3] = ["gc", "network", "runtime"];
+const SECTIONS: [&str; 4] = ["gc", "network", "policy", "runtime"];
 const NETWORK_KEYS: [&str; 2] = ["require-isolation", "pasta"];
 const GC_KEYS: [&str; 5] = ["enabled", "max-used-space", "min-free-space", "reserved-space", "keep-duration"];
 
@@ -44,11 +45,13 @@ pub(crate) struct Configuration {
     pub(crate) network: NetworkConfiguration,
     /// The OCI runtime of steps, by name or absolute path.
     pub(crate) runtime: Option<String>,
+    /// The file with the policy of all builds, an absolute path.
+    pub(crate) policy: Option<PathBuf>,
 }
 
 impl Default for Configuration {
     fn default() -> Self {
-        Self { budget: Some(Budget::default()), network: NetworkConfiguration::default(), runtime: None }
+        Self { budget: Some(Budget::default()), network: NetworkConfiguration::default(), runtime: None, policy: None }
     }
 }
 
@@ -75,11 +78,7 @@ impl Configuration {
     }
 
     fn parse(text: &str) -> Result<Self, Problem> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| {
-            let line = error.span().map(|span| text.get(..span.start).unwrap_or(text).lines().count().max(1));
-            let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-            Problem { text: format!("{line}{}", error.message()), hint: None }
-        })?;
+        let table = crate::toml_text::parse(text).map_err(Problem::new)?;
         let mut configuration = Self::default();
         for (name, value) in &table {
             match (name.as_str(), value) {
@@ -88,6 +87,11 @@ impl Configuration {
                 ("network", _) => return Err(Problem::new("`network` is a section, written `[network]`")),
                 ("runtime", Value::String(name)) => configuration.runtime = Some(name.clone()),
                 ("runtime", _) => return Err(Problem::new("`runtime`: expected a text in quotes")),
+                ("policy", value) => {
+                    let path = value.as_str().map(PathBuf::from).filter(|path| path.is_absolute());
+                    let wrong = || Problem::new("`policy`: expected an absolute path in quotes");
+                    configuration.policy = Some(path.ok_or_else(wrong)?);
+                }
                 ("gc", _) => return Err(Problem::new("`gc` is a section, written `[gc]`")),
                 (other, _) => return Err(Problem::unknown("section", other, &SECTIONS)),
             }
@@ -189,6 +193,7 @@ mod tests {
             ("[network]\npasta = \"pasta\"", "`network.pasta`: expected an absolute path", ""),
             ("[network]\nisolated = true", "there is no key in section `network` `isolated`", "require-isolation"),
             ("gc = 1", "`gc` is a section", ""),
+            ("policy = \"policy.toml\"", "`policy`: expected an absolute path", ""),
         ] {
             let found = Configuration::parse(text).unwrap_err();
             assert!(found.text.contains(problem), "{found:?}");

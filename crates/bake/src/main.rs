@@ -5,11 +5,15 @@ mod build;
 mod commands;
 mod configuration;
 mod console;
+mod files;
 mod limits;
+mod lock;
+mod policy;
 mod sbom;
 mod settings;
 mod signals;
 mod step_network;
+mod toml_text;
 mod wiring;
 
 use std::io::Write as _;
@@ -65,12 +69,13 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Build(build) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
             let mut request = settings::BuildRequest::new(build)?;
+            request.policy.configured(&configuration);
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
             }
             let host = host.with_step_network(&configuration.network);
             let host = host.with_runtime(build.runtime.as_deref(), configuration.runtime.as_deref())?;
-            let host = host.with_insecure_registries(request.cache.insecure_registries());
+            let host = host.with_insecure_registries(request.insecure_registries());
             signals::block();
             request.failure.typed =
                 Some(build::failure::typed(std::env::args_os().skip(1), settings::variable("SOURCE_DATE_EPOCH")));
@@ -87,11 +92,14 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,
+        Command::Diff(diff) => return commands::diff::run(diff, &host),
         Command::Sbom(sbom) => commands::sbom::run(sbom, &host)?,
         Command::Tag(tag) => commands::tag::run(tag, &host)?,
         Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,
         Command::Pull(pull) => commands::pull::run(pull, &host, colour)?,
         Command::Push(push) => commands::push::run(push, &host, colour)?,
+        Command::Copy(copy) => commands::copy::run(copy, &host, colour)?,
+        Command::Imagetools(imagetools) => commands::imagetools::run(imagetools, &host, colour)?,
         Command::Run(run) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
             let host = host.with_step_network(&configuration.network);
@@ -106,8 +114,9 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         }
         Command::Resume(resume) => {
             signals::block();
-            let resumed = commands::resume::prepare(resume, &host)?;
+            let mut resumed = commands::resume::prepare(resume, &host)?;
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
+            resumed.request.policy.configured(&configuration);
             let host = host.with_step_network(&configuration.network);
             if let Some(digest) = commands::resume::run(resumed, host, colour)? {
                 print(&format!("{digest}\n"))?;
@@ -115,7 +124,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         }
         Command::Why(why) => commands::why::run(why, &host)?,
         Command::Plan(plan) => {
-            let request = settings::BuildRequest::new(&plan.build)?;
+            let mut request = settings::BuildRequest::new(&plan.build)?;
+            request.policy.configured(&configuration::Configuration::read(host.privilege.is_root())?);
             if request.call.method != bake::cli::CallMethod::Build {
                 return Err(CommandError::usage("`--check` and `--call` are for `bake build`"));
             }
@@ -131,7 +141,12 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
 
 /// Writes a result to standard output. A reader that has gone away is no failure.
 fn print(text: &str) -> Result<(), CommandError> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+/// The same for what need not be text.
+fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
+    match std::io::stdout().write_all(bytes) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CommandError::build(format!("cannot write to standard output: {error}")))
         }

@@ -1,5 +1,7 @@
 //! From arguments and environment to requests: the only place that reads environment variables.
 
+mod outputs;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
@@ -11,7 +13,7 @@ use bake::ui::colour::Colour;
 use bake::ui::progress::DisplayKind;
 use bake_cache::{ExportSpec as CacheExportSpec, ImportSpec, Place};
 use bake_dockerfile::{CheckOptions, parse_boolean};
-use bake_exporter::{ExportSpec, ExportTarget};
+use bake_exporter::ExportSpec;
 use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions, is_http_url};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
@@ -21,6 +23,8 @@ use std::sync::Arc;
 
 use crate::build::failure::FailureRequest;
 use crate::limits::step_limits;
+use crate::lock::LockRequest;
+use crate::policy::PolicyRequest;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
 const SECRET_BYTES_MAX: u64 = 500 << 10;
@@ -188,6 +192,7 @@ pub(crate) enum SshSource {
 
 /// Everything a user asked for, with nothing left to look up in arguments or environment.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct BuildRequest {
     pub(crate) context: ContextSpec,
     pub(crate) dockerfile: DockerfileSpec,
@@ -195,7 +200,6 @@ pub(crate) struct BuildRequest {
     pub(crate) named: BTreeMap<String, NamedSource>,
     pub(crate) tags: Vec<Reference>,
     pub(crate) exports: Vec<ExportSpec>,
-    pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) secrets: BTreeMap<String, SecretValue>,
     pub(crate) ssh: BTreeMap<String, SshSource>,
     /// Whether the result is an index even for a single platform.
@@ -205,6 +209,8 @@ pub(crate) struct BuildRequest {
     pub(crate) require_cached: bool,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Whether the findings of build checks are in that file.
+    pub(crate) metadata_warnings: bool,
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
     pub(crate) shm_size_bytes: Option<u64>,
     pub(crate) limits: StepLimits,
@@ -212,6 +218,8 @@ pub(crate) struct BuildRequest {
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
     pub(crate) failure: FailureRequest,
+    pub(crate) lock: LockRequest,
+    pub(crate) policy: PolicyRequest,
 }
 
 /// The caches outside of the store that a build reads and writes.
@@ -261,20 +269,22 @@ impl CacheRequest {
     pub(crate) fn is_inline(&self) -> bool {
         self.to.iter().any(|spec| spec.place == Place::Inline)
     }
-
-    /// Registries that may be spoken to without a certificate that somebody vouches for.
-    pub(crate) fn insecure_registries(&self) -> Vec<String> {
-        let imports = self.from.iter().chain(&self.mounts_from).map(|spec| &spec.place);
-        let exports = self.to.iter().chain(&self.mounts_to).map(|spec| &spec.place);
-        let insecure = imports.chain(exports).filter_map(|place| match place {
-            Place::Registry { reference, insecure: true } => Some(reference.registry().to_owned()),
-            _ => None,
-        });
-        insecure.collect()
-    }
 }
 
 impl BuildRequest {
+    /// Registries that may be spoken to without a certificate that somebody vouches for.
+    pub(crate) fn insecure_registries(&self) -> Vec<String> {
+        let cache = &self.cache;
+        let imports = cache.from.iter().chain(&cache.mounts_from).map(|spec| &spec.place);
+        let exports = cache.to.iter().chain(&cache.mounts_to).map(|spec| &spec.place);
+        let of_cache = imports.chain(exports).filter_map(|place| match place {
+            Place::Registry { reference, insecure: true } => Some(reference.registry()),
+            _ => None,
+        });
+        let outputs = self.exports.iter().filter(|export| export.placing.insecure).flat_map(|export| &export.names);
+        of_cache.chain(outputs.map(Reference::registry)).map(str::to_owned).collect()
+    }
+
     /// Resolves the arguments of `bake build`.
     pub(crate) fn new(arguments: &BuildArguments) -> Result<Self, CommandError> {
         let build_args = build_args(arguments);
@@ -311,12 +321,12 @@ impl BuildRequest {
         // The value that steps see is set when it is known.
         build_args.remove("SOURCE_DATE_EPOCH");
         let tags = arguments.tag.iter().map(|tag| tag_reference(tag)).collect::<Result<Vec<_>, _>>()?;
+        let platforms = platforms(&arguments.platform)?;
         let mut request = Self {
             context,
             dockerfile,
             named: named_sources(arguments)?,
-            exports: exports(arguments)?,
-            annotations: annotations(&arguments.annotation)?,
+            exports: outputs::outputs(arguments, &tags, &platforms)?,
             secrets: secrets(&arguments.secret)?,
             ssh: ssh_sources(&arguments.ssh)?,
             multi_platform: truth(&build_args, "BUILDKIT_MULTI_PLATFORM")?,
@@ -325,6 +335,8 @@ impl BuildRequest {
             require_cached: arguments.require_cached,
             iidfile: arguments.iidfile.clone(),
             metadata_file: arguments.metadata_file.clone(),
+            metadata_warnings: variable("BUILDX_METADATA_WARNINGS")
+                .is_some_and(|text| parse_boolean(&text) == Some(true)),
             source_date_epoch,
             shm_size_bytes: arguments.shm_size,
             limits: step_limits(&arguments.limits)?,
@@ -332,13 +344,15 @@ impl BuildRequest {
             display: display(arguments)?,
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
+            lock: LockRequest::new(&arguments.lock),
+            policy: PolicyRequest::new(&arguments.policy),
             plan: PlanOptions {
                 main_context: MainContext::Directory,
                 target: arguments.target.clone(),
                 build_args,
                 labels: labels(arguments),
                 build_platform: Platform::host(),
-                target_platforms: platforms(&arguments.platform)?,
+                target_platforms: platforms,
                 no_cache: arguments.no_cache,
                 no_cache_filter: arguments.no_cache_filter.clone(),
                 network: match arguments.network {
@@ -353,20 +367,16 @@ impl BuildRequest {
             },
             tags,
         };
-        for export in &request.exports {
-            for name in &export.names {
-                let reference = tag_reference(name)?;
-                if !request.tags.contains(&reference) {
-                    request.tags.push(reference);
-                }
+        if request.cache.is_inline() && request.exports.iter().any(|export| export.times.rewrite) {
+            return Err(CommandError::usage(
+                "an image with rewritten times cannot carry its own results: its layers are others",
+            )
+            .hint("use another type of `--cache-to`, or leave out `rewrite-timestamp`"));
+        }
+        for name in request.exports.iter().flat_map(|export| &export.names) {
+            if !request.tags.contains(name) {
+                request.tags.push(name.clone());
             }
-        }
-        let pushes = request.exports.iter().any(|export| export.target == ExportTarget::Registry);
-        if pushes && request.tags.is_empty() {
-            return Err(CommandError::usage("a name is needed to push: add `--tag REGISTRY/NAME:TAG`"));
-        }
-        if request.exports.iter().filter(|export| export.uses_stdout()).count() > 1 {
-            return Err(CommandError::usage("only one output can go to standard output"));
         }
         Ok(request)
     }
@@ -428,43 +438,6 @@ fn platforms(texts: &[String]) -> Result<Vec<Platform>, CommandError> {
         platforms.push(Platform::host());
     }
     Ok(platforms)
-}
-
-/// The outputs asked for; the local store when there are none, or with `--load`.
-fn exports(arguments: &BuildArguments) -> Result<Vec<ExportSpec>, CommandError> {
-    let mut exports = Vec::new();
-    for text in &arguments.output {
-        exports.push(ExportSpec::parse(text).map_err(|error| CommandError::usage(error.to_string()))?);
-    }
-    if arguments.push && !exports.iter().any(|export| export.target == ExportTarget::Registry) {
-        exports.push(ExportSpec { target: ExportTarget::Registry, ..ExportSpec::store() });
-    }
-    let stores = exports.iter().any(|export| export.target == ExportTarget::Store);
-    if exports.is_empty() || (arguments.load && !stores) {
-        exports.push(ExportSpec::store());
-    }
-    Ok(exports)
-}
-
-/// Annotations of the manifest; other levels are not supported yet.
-fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, CommandError> {
-    let mut annotations = BTreeMap::new();
-    for text in texts {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| CommandError::usage(format!("invalid annotation `{text}`: expected NAME=VALUE")))?;
-        let key = match key.split_once(':') {
-            Some(("manifest", key)) => key,
-            Some((level, _))
-                if ["index", "manifest-descriptor", "index-descriptor"].contains(&level) || level.contains('[') =>
-            {
-                return Err(CommandError::usage(format!("annotations of `{level}` are not supported yet")));
-            }
-            _ => key,
-        };
-        annotations.insert(key.to_owned(), value.to_owned());
-    }
-    Ok(annotations)
 }
 
 /// `HOST:IP`, where the address of this machine can be written `host-gateway`.

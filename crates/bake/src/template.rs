@@ -91,6 +91,17 @@ impl Template {
         Ok(Self { source: source.to_owned(), nodes })
     }
 
+    /// Whether the template may use the field `name` of its value: it names one like it, or takes a value as a whole.
+    ///
+    /// What it does not use need not be found out. The answer may be yes although it is no, never the other way round.
+    pub fn may_use(&self, name: &str) -> bool {
+        let is_named = |after: &str| after.starts_with(|first: char| first == '_' || first.is_alphanumeric());
+        let mut dots = self.source.match_indices('.').map(|(position, _)| &self.source[position + 1..]);
+        let mut variables = self.source.match_indices('$').map(|(position, _)| &self.source[position + 1..]);
+        dots.any(|after| after.starts_with(name) || !is_named(after))
+            || variables.any(|after| !is_named(after) && !after.starts_with('.'))
+    }
+
     /// Evaluates the template with `.` being `value`.
     ///
     /// The output is at most 64 MiB.

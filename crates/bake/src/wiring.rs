@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bake::error::{CommandError, ErrorKind};
+use bake::ui::progress::Progress;
 use bake_dockerfile::IgnorePatterns;
 use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 use bake_oci::{Platform, Reference};
@@ -18,6 +19,8 @@ use bake_worker::{
     ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation, StepNetworkOptions,
 };
 
+use crate::lock::ImageLock;
+use crate::policy::ImagePolicy;
 use crate::settings::{NamedSource, variable};
 use crate::step_network::NetworkConfiguration;
 
@@ -283,6 +286,24 @@ pub(crate) struct Resolver {
     pub(crate) pull: bool,
     /// What the main build context leaves out.
     pub(crate) ignore: Option<IgnorePatterns>,
+    /// What names meant in an earlier build.
+    pub(crate) lock: Option<ImageLock>,
+    /// Which images may be used.
+    pub(crate) policy: ImagePolicy,
+}
+
+impl Resolver {
+    /// Says which images are those of the lock, once everything is resolved.
+    pub(crate) fn tell_of_lock(&self, progress: &Progress) {
+        if let Some(lock) = &self.lock {
+            lock.tell(progress);
+        }
+    }
+
+    /// Writes the lock, if that was asked for.
+    pub(crate) fn write_lock(&self) -> Result<(), CommandError> {
+        self.lock.as_ref().map_or(Ok(()), ImageLock::write)
+    }
 }
 
 impl MetaResolver for Resolver {
@@ -291,10 +312,20 @@ impl MetaResolver for Resolver {
     }
 
     fn resolve_image(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, MetaError> {
-        self.images
-            .resolve(reference, platform, self.pull)
-            .map(resolved)
-            .map_err(|error| unresolved(&reference.familiar(), error))
+        let converted = self.policy.convert(reference)?;
+        let reference = converted.as_ref().unwrap_or(reference);
+        // Before anybody is asked about the image.
+        let is_pinned = reference.digest().is_some() || self.lock.as_ref().is_some_and(|lock| lock.fixes(reference));
+        self.policy.check(reference, is_pinned)?;
+        let locked = self.lock.as_ref().map(|lock| lock.look_up(reference)).transpose()?.flatten();
+        let wanted = locked.as_ref().unwrap_or(reference);
+        self.images.resolve(wanted, platform, self.pull).map(resolved).map_err(|error| {
+            let failed = unresolved(&wanted.familiar(), error);
+            match &self.lock {
+                Some(lock) if locked.is_some() => MetaError { hint: Some(lock.hint()), ..failed },
+                _ => failed,
+            }
+        })
     }
 
     fn named_context(&self, name: &str, platform: &Platform) -> Result<Option<NamedContext>, MetaError> {

@@ -132,11 +132,12 @@ impl Lowering<'_> {
                 |owner: &Owner| matches!(owner.user, OwnerId::Name(_)) || matches!(owner.group, Some(OwnerId::Name(_)));
             let owner_input =
                 if options.owner.as_ref().is_some_and(named) { input_number(&mut inputs, base) } else { 0 };
-            let op = Op::File(FileOp { actions, owner_input });
+            let op = Op::File(FileOp { actions, owner_input, epoch: self.epoch() });
             let layer = self.step(op, inputs, text, state, at);
             state.root = self.internal(Op::Merge, vec![base, layer], "merge".into(), Some(at));
         } else {
-            state.root = self.step(Op::File(FileOp { actions, owner_input: 0 }), inputs, text, state, at);
+            let op = Op::File(FileOp { actions, owner_input: 0, epoch: self.epoch() });
+            state.root = self.step(op, inputs, text, state, at);
         }
         state.commit(created_by, true);
         Ok(())

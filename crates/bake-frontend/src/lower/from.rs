@@ -185,7 +185,7 @@ impl Lowering<'_> {
             file_name: None,
             root_owned: true,
         };
-        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)], owner_input: 0 });
+        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)], owner_input: 0, epoch: self.epoch() });
         self.internal(op, vec![base, source], text, Some(at))
     }
 

@@ -136,7 +136,7 @@ impl Lowering<'_> {
             let user = state.image.config.user.clone();
             let owner = if user.is_empty() { None } else { Some(parse_owner(&user, at)?) };
             let mkdir = FileAction::Mkdir { path: path.clone(), mode: 0o755, owner };
-            let op = Op::File(FileOp { actions: vec![mkdir], owner_input: 0 });
+            let op = Op::File(FileOp { actions: vec![mkdir], owner_input: 0, epoch: self.epoch() });
             state.root = self.step(op, vec![state.root], format!("WORKDIR {shown}"), state, at);
         }
         state.commit(format!("WORKDIR {shown}"), layer);

@@ -517,6 +517,11 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// The time of what the build itself makes, in seconds since 1970 (`SOURCE_DATE_EPOCH`).
+    pub(crate) fn epoch(&self) -> Option<i64> {
+        self.options.build_args.get("SOURCE_DATE_EPOCH")?.parse().ok()
+    }
+
     /// Adds a step of a stage to the graph.
     pub(crate) fn step(
         &mut self,

@@ -1,11 +1,11 @@
 //! Archives: what is written is read back into another store, old formats are read, hostile ones refused.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
-use bake_oci::layout::{LAYOUT_BYTES, blob_path};
+use bake_oci::layout::{LAYOUT_BYTES, blob_path, layout_index};
 use bake_oci::{
     ArchiveError, BlobStore, Compression, Depth, Digest, Entry, EntryKind, ExpansionLimits, MemoryBlobStore,
-    read_archive, validate_image, write_docker_archive, write_oci_layout,
+    read_archive, read_layout_of, validate_image, write_docker_archive, write_oci_layout,
 };
 
 use super::support::{add_image, add_layer, file, index, layer_archive, named, plain_sample, sample};
@@ -174,4 +174,38 @@ fn hostile_archives_are_refused() {
     }
     let (result, into) = load(&layer_archive(&[file(&blob_path(&digest), b"y")]));
     assert!(result.is_err() && into.list().unwrap().is_empty(), "a wrong blob is not kept");
+}
+
+#[test]
+fn layouts_are_read_without_an_archive() {
+    let from = MemoryBlobStore::new();
+    let both = index(&from, &["linux/amd64", "linux/arm64"]);
+    let other = plain_sample(&from).descriptor(None);
+    let listed = layout_index(&[named(both.clone(), &["app:1"]), named(other.clone(), &["other:2"])]).unwrap();
+    let open = |digest: &Digest| from.get(digest).map_err(std::io::Error::other);
+    let read = |wanted: &dyn Fn(&bake_oci::Descriptor) -> bool, into: &MemoryBlobStore| {
+        read_layout_of(LAYOUT_BYTES.to_vec(), &listed, &open, wanted, into)
+    };
+    let into = MemoryBlobStore::new();
+    let images = read(&|_| true, &into).unwrap();
+    assert_eq!(images.iter().map(|image| image.names[0].familiar()).collect::<Vec<_>>(), ["app:1", "other:2"]);
+    assert_eq!(into.list().unwrap(), from.list().unwrap());
+    // Only what is wanted is read.
+    let into = MemoryBlobStore::new();
+    assert_eq!(read(&|descriptor| descriptor.digest() == other.digest(), &into).unwrap().len(), 1);
+    assert!(into.stat(&both.digest().to_string().parse().unwrap()).unwrap().is_none());
+    assert!(matches!(read(&|_| false, &into), Err(ArchiveError::Empty)));
+    // Other bytes than announced.
+    let lying =
+        |digest: &Digest| Ok(from.get(digest).unwrap().map(|_| Box::new(&b"other"[..]) as Box<dyn Read + Send>));
+    let into = MemoryBlobStore::new();
+    let error = read_layout_of(LAYOUT_BYTES.to_vec(), &listed, &lying, &|_| true, &into).unwrap_err();
+    assert!(matches!(error, ArchiveError::Blob(_)), "{error}");
+    assert_eq!(into.list().unwrap(), []);
+    // A platform that is missing is left out, a layer is not.
+    let arm = sample(&MemoryBlobStore::new(), "linux/arm64");
+    from.remove(&arm.digest);
+    assert_eq!(read(&|_| true, &MemoryBlobStore::new()).unwrap().len(), 2);
+    from.remove(&sample(&MemoryBlobStore::new(), "linux/amd64").config_digest);
+    assert!(matches!(read(&|_| true, &MemoryBlobStore::new()), Err(ArchiveError::MissingBlob(_))));
 }

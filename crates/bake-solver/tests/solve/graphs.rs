@@ -105,7 +105,7 @@ impl Script {
             file_name: None,
             root_owned: true,
         };
-        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)], owner_input: 0 });
+        let op = Op::File(FileOp { actions: vec![FileAction::Copy(copy)], owner_input: 0, epoch: None });
         self.add(op, vec![base, source], text)
     }
 

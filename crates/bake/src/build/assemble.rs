@@ -19,6 +19,23 @@ pub(super) struct Assembled {
     pub(super) image: ExportImage,
     pub(super) layers: Vec<Arc<Layer>>,
     pub(super) created: Option<Timestamp>,
+    /// How many of the layers are of the base image.
+    pub(super) base_layers: usize,
+    /// How many entries of the history are of the base image.
+    base_history: usize,
+}
+
+impl Assembled {
+    /// The image as if it had been made at another time.
+    pub(super) fn with_epoch(&self, epoch: Timestamp) -> ExportImage {
+        let mut image = self.image.clone();
+        let created = Some(epoch.to_rfc3339());
+        for entry in image.config.history.iter_mut().skip(self.base_history) {
+            entry.created.clone_from(&created);
+        }
+        image.config.created = created;
+        image
+    }
 }
 
 /// What goes into the config of an image that carries its own results.
@@ -51,6 +68,7 @@ fn assemble_one(
     let mut config = plan.config.clone();
     let base = config.rootfs.diff_ids.len().min(layers.len());
     pad_history(&mut config.history, base);
+    let base_history = config.history.len();
 
     let epoch = epoch.map(Timestamp::from_seconds);
     let new = &layers[base..];
@@ -94,7 +112,7 @@ fn assemble_one(
         None => remove_inline(&mut config),
     }
     let image = ExportImage { platform: plan.platform.clone(), config, layers: exported };
-    Ok(Assembled { image, layers, created })
+    Ok(Assembled { image, layers, created, base_layers: base, base_history })
 }
 
 /// A layer of a base by the blob that it came as, a layer that a step made by its directory, even if it is not here yet.

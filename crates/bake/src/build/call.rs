@@ -25,7 +25,7 @@ pub(crate) fn call(request: &BuildRequest, host: &Host, colour: Colour) -> Resul
     let input = read::read(request, &worker(request, host, &images, None)?, &progress)?;
     progress.finish(None);
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
-    let resolver = resolver(request, &images, &input);
+    let resolver = resolver(request, host, &images, &input)?;
     let options = plan_options(request, &input);
     if request.call.method == CallMethod::Check {
         return check(request, &options, &dockerfile, &resolver, colour);

@@ -1,20 +1,22 @@
 //! Sends the images where they were asked for.
 
+mod results;
+mod write;
+
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake_exporter::{
-    ArchiveKind, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter, LayerContent, Pusher, Stored,
+    ArchiveKind, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter, FileTree, LayerContent, PlacingOptions,
+    Pusher, Stored,
 };
-use bake_graph::StepLabel;
-use bake_oci::{Digest, Reference};
+use bake_graph::{StepLabel, VertexId};
+use bake_oci::{Digest, Reference, Timestamp};
 use bake_solver::{BuildEvent, EventSink, Layer};
 use bake_worker::Images;
 
@@ -22,48 +24,73 @@ use super::assemble::Assembled;
 use crate::settings::BuildRequest;
 use crate::wiring::{Host, store_failed};
 
+pub(super) use self::results::{BuildFacts, forget_results, write_results};
+use self::write::write_to;
+
 /// What came of the exports.
 #[derive(Debug, Default)]
 pub(super) struct Exported {
-    pub(super) digest: Option<Digest>,
+    /// The first image that was made, if any was.
+    pub(super) image: Option<ExportedImage>,
     pub(super) tags: Vec<String>,
     pub(super) destinations: Vec<String>,
-    pub(super) size_bytes: Option<u64>,
 }
 
-pub(super) fn export(
-    assembled: &[Assembled],
-    request: &BuildRequest,
-    host: &Host,
-    images: &Arc<Images>,
-    progress: &Progress,
-    cancelled: &AtomicBool,
-) -> Result<Exported, CommandError> {
-    let exporter = exporter(request, host);
-    let exports: Vec<ExportImage> = assembled.iter().map(|assembled| assembled.image.clone()).collect();
-    let context = Context { assembled, exports: &exports, request, host, images, exporter: &exporter, cancelled };
-    let mut outcome = Exported::default();
-    let mut stored: Option<Stored> = None;
-    for spec in &request.exports {
-        let text = describe(spec);
-        let activity = progress.begin(StepLabel { text: text.clone(), internal: false, ..StepLabel::default() });
-        match context.one(spec, &mut outcome, progress, activity.id()) {
-            Ok(result) => {
-                activity.done();
-                stored = stored.or(result);
-            }
-            Err(error) => {
-                activity.failed(error.message());
-                return Err(error.context(text));
+/// An image as an output made it.
+#[derive(Debug)]
+pub(super) struct ExportedImage {
+    pub(super) stored: Stored,
+    /// What it is called there.
+    pub(super) names: Vec<String>,
+}
+
+impl ExportedImage {
+    /// The digest of its manifest or index.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.stored.descriptor.digest
+    }
+
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.stored.images.iter().map(bake_oci::Image::size_bytes).sum()
+    }
+}
+
+/// What all outputs of a build have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Exporting<'a> {
+    pub(super) assembled: &'a [Assembled],
+    pub(super) request: &'a BuildRequest,
+    pub(super) host: &'a Host,
+    pub(super) images: &'a Arc<Images>,
+    pub(super) progress: &'a Progress,
+    pub(super) cancelled: &'a AtomicBool,
+    /// `SOURCE_DATE_EPOCH`, in seconds since 1970.
+    pub(super) epoch: Option<i64>,
+}
+
+impl Exporting<'_> {
+    /// Carries out every output of the request.
+    pub(super) fn export(self) -> Result<Exported, CommandError> {
+        let exporter = exporter(self.request, self.host);
+        let mut outcome = Exported::default();
+        for spec in &self.request.exports {
+            let text = describe(spec);
+            let label = StepLabel { text: text.clone(), internal: false, ..StepLabel::default() };
+            let activity = self.progress.begin(label);
+            let output = Output { all: self, spec, exporter: &exporter, step: activity.id() };
+            match output.write(&mut outcome) {
+                Ok(image) => {
+                    activity.done();
+                    outcome.image = outcome.image.or(image);
+                }
+                Err(error) => {
+                    activity.failed(error.message());
+                    return Err(error.context(text));
+                }
             }
         }
+        Ok(outcome)
     }
-    if let Some(stored) = &stored {
-        outcome.size_bytes = Some(stored.images.iter().map(bake_oci::Image::size_bytes).sum());
-        outcome.digest = Some(stored.descriptor.digest.clone());
-        write_results(stored, request)?;
-    }
-    Ok(outcome)
 }
 
 /// What turns results into images and blobs.
@@ -91,16 +118,6 @@ fn describe(spec: &ExportSpec) -> String {
     }
 }
 
-struct Context<'a> {
-    assembled: &'a [Assembled],
-    exports: &'a [ExportImage],
-    request: &'a BuildRequest,
-    host: &'a Host,
-    images: &'a Arc<Images>,
-    exporter: &'a Exporter,
-    cancelled: &'a AtomicBool,
-}
-
 fn failed(error: &ExportError) -> CommandError {
     let failed = CommandError::from_error(ErrorKind::Build, error);
     match error {
@@ -109,136 +126,198 @@ fn failed(error: &ExportError) -> CommandError {
     }
 }
 
-impl Context<'_> {
-    fn one(
-        &self,
-        spec: &ExportSpec,
-        exported: &mut Exported,
-        progress: &Progress,
-        step: bake_graph::VertexId,
-    ) -> Result<Option<Stored>, CommandError> {
-        let created = self.assembled.first().and_then(|assembled| assembled.created);
-        let names = &self.request.tags;
-        match &spec.target {
-            ExportTarget::CacheOnly => Ok(None),
-            ExportTarget::Store => {
-                let references: Vec<String> = names.iter().map(ToString::to_string).collect();
-                let seconds = created.map_or(0, |time| time.seconds);
-                let stored = self
-                    .exporter
-                    .to_store(self.exports, &references, seconds, &self.request.annotations)
-                    .map_err(|error| failed(&error))?;
-                let layers: Vec<_> =
-                    self.assembled.iter().flat_map(|assembled| assembled.layers.iter().cloned()).collect();
-                self.images
-                    .remember_origins(&layers, step, progress)
-                    .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
-                exported.tags.extend(names.iter().map(bake_oci::Reference::familiar));
-                Ok(Some(stored))
-            }
-            ExportTarget::Registry => self.registry(spec, exported, progress, step).map(Some),
-            ExportTarget::OciArchive(path) => {
-                self.archive(spec, ArchiveKind::Oci, path.as_deref(), progress, step, exported)
-            }
-            ExportTarget::DockerArchive(path) => {
-                self.archive(spec, ArchiveKind::Docker, path.as_deref(), progress, step, exported)
-            }
-            ExportTarget::OciDirectory(path) => {
-                let stored = self.blobs(spec, progress, step)?;
-                self.exporter.to_layout(&stored, names, created, path).map_err(|error| failed(&error))?;
-                exported.destinations.push(format!("wrote {}", path.display()));
-                Ok(Some(stored))
-            }
+fn image_failed(error: &bake_worker::ImageError) -> CommandError {
+    CommandError::from_error(ErrorKind::Build, error)
+}
+
+/// One output.
+struct Output<'a> {
+    all: Exporting<'a>,
+    spec: &'a ExportSpec,
+    exporter: &'a Exporter,
+    step: VertexId,
+}
+
+impl Output<'_> {
+    /// Writes it; the image, if it is one.
+    fn write(&self, exported: &mut Exported) -> Result<Option<ExportedImage>, CommandError> {
+        match &self.spec.target {
+            ExportTarget::CacheOnly => return Ok(None),
             ExportTarget::Local(path) => {
-                for assembled in self.assembled {
-                    let directories = self.directories(assembled, progress, step)?;
-                    let target = self.platform_directory(assembled, path);
-                    self.exporter
-                        .to_directory(&self.host.files(), &directories, &target)
-                        .map_err(|error| failed(&error))?;
-                }
+                self.directory(path)?;
                 exported.destinations.push(format!("wrote {}", path.display()));
-                Ok(None)
+                return Ok(None);
             }
             ExportTarget::Tar(path) => {
-                let [assembled] = self.assembled else {
-                    return Err(CommandError::usage("type=tar takes a single platform"));
-                };
-                let directories = self.directories(assembled, progress, step)?;
-                write_to(path.as_deref(), self.cancelled, |out| {
-                    self.exporter.to_tar(&self.host.files(), &directories, out)
+                let (trees, mtime) = (self.trees()?, self.epoch());
+                write_to(path.as_deref(), self.all.cancelled, |out| {
+                    self.exporter.to_tar(&self.all.host.files(), &trees, mtime, out)
                 })?;
                 exported.destinations.extend(path.iter().map(|path| format!("wrote {}", path.display())));
-                Ok(None)
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let images = self.prepared()?;
+        let created = self.created();
+        let names = &self.spec.names;
+        let stored = match &self.spec.target {
+            ExportTarget::Registry => self.registry(&images, exported)?,
+            ExportTarget::Store if !self.spec.compression.is_asked_for() => {
+                self.exporter.to_store(&images, &self.spec.image).map_err(|error| failed(&error))?
+            }
+            _ => self.blobs(&images)?,
+        };
+        match &self.spec.target {
+            ExportTarget::OciArchive(path) => self.archive(&stored, ArchiveKind::Oci, path.as_deref(), exported)?,
+            ExportTarget::DockerArchive(path) => {
+                self.archive(&stored, ArchiveKind::Docker, path.as_deref(), exported)?;
+            }
+            ExportTarget::OciDirectory(path) => {
+                self.exporter.to_layout(&stored, names, created, path).map_err(|error| failed(&error))?;
+                exported.destinations.push(format!("wrote {}", path.display()));
+            }
+            _ => {}
+        }
+        let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        if matches!(self.spec.target, ExportTarget::Store | ExportTarget::Registry) {
+            names = names_with_dangling(names, &self.spec.placing, &stored.descriptor.digest);
+            self.place(&stored, &names, created, exported)?;
+        }
+        Ok(Some(ExportedImage { stored, names }))
+    }
+
+    /// The images as this output wants them.
+    fn prepared(&self) -> Result<Vec<ExportImage>, CommandError> {
+        let times = self.spec.times;
+        let mut images = Vec::with_capacity(self.all.assembled.len());
+        for assembled in self.all.assembled {
+            let image = match times.epoch {
+                Some(seconds) => assembled.with_epoch(Timestamp::from_seconds(seconds)),
+                None => assembled.image.clone(),
+            };
+            if !times.rewrite {
+                images.push(image);
+                continue;
+            }
+            let newest = self.epoch().ok_or_else(|| {
+                CommandError::usage("rewrite-timestamp needs a time that no file may be later than").hint(
+                    "set `SOURCE_DATE_EPOCH` in the environment, or `source-date-epoch` beside `rewrite-timestamp`",
+                )
+            })?;
+            self.bring_layers(assembled)?;
+            let rewritten = self.exporter.with_times_until(&image, assembled.base_layers, newest);
+            images.push(rewritten.map_err(|error| failed(&error))?);
+        }
+        Ok(images)
+    }
+
+    fn epoch(&self) -> Option<Timestamp> {
+        self.spec.times.epoch.or(self.all.epoch).map(Timestamp::from_seconds)
+    }
+
+    /// When the image was made.
+    fn created(&self) -> Option<Timestamp> {
+        let of_build = || self.all.assembled.first().and_then(|assembled| assembled.created);
+        self.spec.times.epoch.map(Timestamp::from_seconds).or_else(of_build)
+    }
+
+    /// What is done with an image of the local store, or of a registry that is to be in the local store too.
+    fn place(
+        &self,
+        stored: &Stored,
+        names: &[String],
+        created: Option<Timestamp>,
+        exported: &mut Exported,
+    ) -> Result<(), CommandError> {
+        let placing = &self.spec.placing;
+        let layers: Vec<_> = self.all.assembled.iter().flat_map(|assembled| assembled.layers.iter().cloned()).collect();
+        if placing.store {
+            let mut references = names.to_vec();
+            if placing.canonical_names {
+                let digest = &stored.descriptor.digest;
+                references.extend(self.spec.names.iter().map(|name| format!("{}@{digest}", name.name())));
+            }
+            let seconds = created.map_or(0, |time| time.seconds);
+            self.exporter.tag(stored, &references, seconds).map_err(|error| failed(&error))?;
+            self.all
+                .images
+                .remember_origins(&layers, self.step, self.all.progress)
+                .map_err(|error| image_failed(&error))?;
+            exported.tags.extend(self.spec.names.iter().map(Reference::familiar));
+        }
+        if placing.unpack {
+            for assembled in self.all.assembled {
+                self.directories(assembled)?;
             }
         }
+        Ok(())
     }
 
     fn archive(
         &self,
-        spec: &ExportSpec,
+        stored: &Stored,
         kind: ArchiveKind,
         path: Option<&Path>,
-        progress: &Progress,
-        step: bake_graph::VertexId,
         exported: &mut Exported,
-    ) -> Result<Option<Stored>, CommandError> {
-        let stored = self.blobs(spec, progress, step)?;
-        let created = self.assembled.first().and_then(|assembled| assembled.created);
-        write_to(path, self.cancelled, |out| {
-            self.exporter.to_archive(&stored, &self.request.tags, created, kind, out)
+    ) -> Result<(), CommandError> {
+        let created = self.created();
+        write_to(path, self.all.cancelled, |out| {
+            self.exporter.to_archive(stored, &self.spec.names, created, kind, out)
         })?;
         exported.destinations.extend(path.iter().map(|path| format!("wrote {}", path.display())));
-        Ok(Some(stored))
+        Ok(())
+    }
+
+    fn directory(&self, path: &Path) -> Result<(), CommandError> {
+        let (trees, mtime) = (self.trees()?, self.epoch());
+        self.exporter
+            .to_directory(&self.all.host.files(), &trees, path, self.spec.files.mode, mtime)
+            .map_err(|error| failed(&error))
     }
 
     /// Pushes. What the registry has, or can take over from another of its repositories, is not fetched for it.
-    fn registry(
-        &self,
-        spec: &ExportSpec,
-        exported: &mut Exported,
-        progress: &Progress,
-        step: bake_graph::VertexId,
-    ) -> Result<Stored, CommandError> {
-        let absent = self.absent(spec)?;
+    fn registry(&self, images: &[ExportImage], exported: &mut Exported) -> Result<Stored, CommandError> {
+        let absent = self.absent(images)?;
         let sizes =
             absent.iter().map(|(digest, layer)| (digest.clone(), layer.blob.as_ref().map_or(0, |blob| blob.size)));
         let sender = self.exporter.clone().with_absent(sizes.collect());
-        for layer in self.assembled.iter().flat_map(|assembled| &assembled.layers) {
+        for layer in self.all.assembled.iter().flat_map(|assembled| &assembled.layers) {
             if !layer.blob.as_ref().is_some_and(|blob| absent.contains_key(&blob.digest)) {
-                self.layer_in_store(layer, progress, step)?;
+                self.layer_in_store(layer)?;
             }
         }
-        let stored = sender
-            .with_blobs(self.exports, spec.compression, &self.request.annotations)
-            .map_err(|error| failed(&error))?;
+        let stored =
+            sender.with_blobs(images, self.spec.compression, &self.spec.image).map_err(|error| failed(&error))?;
         let (runtime, client) =
-            self.host.network.start().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
-        for name in &self.request.tags {
+            self.all.host.network.start().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
+        for name in &self.spec.names {
             let quiet: Arc<bake_exporter::PushProgress> = Arc::new(|_, _, _| {});
             let pusher = Pusher::new(runtime, client)
                 .with_mount_from(self.repositories(name, absent.keys()))
-                .with_bring(self.bring(&absent));
+                .with_bring(self.bring(&absent))
+                .by_digest(self.spec.placing.by_digest);
             let digest = sender.push(&stored, name, &pusher, &quiet).map_err(|error| failed(&error))?;
-            exported.destinations.push(format!("pushed {}@{digest}", name.familiar()));
+            let shown = if self.spec.placing.by_digest { name.familiar_name() } else { name.familiar() };
+            exported.destinations.push(format!("pushed {shown}@{digest}"));
         }
         Ok(stored)
     }
 
     /// The layers whose blobs are in the wanted form in some registry, but not in the store.
-    fn absent(&self, spec: &ExportSpec) -> Result<HashMap<Digest, Arc<Layer>>, CommandError> {
-        let form = spec.compression.compression().id();
+    fn absent(&self, images: &[ExportImage]) -> Result<HashMap<Digest, Arc<Layer>>, CommandError> {
+        let form = self.spec.compression.compression().id();
         let mut absent = HashMap::new();
-        for assembled in self.assembled {
-            for (layer, exported) in assembled.layers.iter().zip(&assembled.image.layers) {
+        for (assembled, image) in self.all.assembled.iter().zip(images) {
+            for (layer, exported) in assembled.layers.iter().zip(&image.layers) {
                 let Some(blob) = &layer.blob else { continue };
                 let as_it_is = match &exported.content {
                     LayerContent::Elsewhere { compression, .. } => compression.as_ref() == Some(&form),
-                    LayerContent::Blob(_) => !spec.compression.force,
-                    LayerContent::Snapshot(_) => false,
+                    LayerContent::Blob(_) => !self.spec.compression.force,
+                    LayerContent::Snapshot(_) | LayerContent::Rewritten { .. } => false,
                 };
-                if as_it_is && self.host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error))?.is_none()
-                {
+                let is_here = || self.all.host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error));
+                if as_it_is && is_here()?.is_none() {
                     absent.insert(blob.digest.clone(), layer.clone());
                 }
             }
@@ -250,7 +329,7 @@ impl Context<'_> {
     fn repositories<'a>(&self, name: &Reference, blobs: impl Iterator<Item = &'a Digest>) -> HashMap<Digest, String> {
         blobs
             .filter_map(|digest| {
-                let reference = Reference::parse(&self.images.registry_of(digest)?).ok()?;
+                let reference = Reference::parse(&self.all.images.registry_of(digest)?).ok()?;
                 let same = reference.registry() == name.registry();
                 same.then(|| (digest.clone(), reference.repository().to_owned()))
             })
@@ -259,66 +338,72 @@ impl Context<'_> {
 
     /// Fetches a blob that the registry turns out to need.
     fn bring(&self, absent: &HashMap<Digest, Arc<Layer>>) -> Arc<bake_exporter::BringBlob> {
-        let (images, absent) = (Arc::clone(self.images), absent.clone());
+        let (images, absent) = (Arc::clone(self.all.images), absent.clone());
         Arc::new(move |digest| match absent.get(digest) {
             Some(layer) => images
-                .fetch_layer(layer, bake_graph::VertexId(0), &Unseen)
+                .fetch_layer(layer, VertexId(0), &Unseen)
                 .map_err(|error| std::io::Error::other(bake::error::chain_text(&error))),
             None => Ok(()),
         })
     }
 
     /// The images with every layer as a blob; those of bases are fetched where only the registry has them.
-    fn blobs(
-        &self,
-        spec: &ExportSpec,
-        progress: &Progress,
-        step: bake_graph::VertexId,
-    ) -> Result<Stored, CommandError> {
-        for layer in self.assembled.iter().flat_map(|assembled| &assembled.layers) {
-            self.layer_in_store(layer, progress, step)?;
+    fn blobs(&self, images: &[ExportImage]) -> Result<Stored, CommandError> {
+        for assembled in self.all.assembled {
+            self.bring_layers(assembled)?;
         }
-        self.exporter
-            .with_blobs(self.exports, spec.compression, &self.request.annotations)
-            .map_err(|error| failed(&error))
+        self.exporter.with_blobs(images, self.spec.compression, &self.spec.image).map_err(|error| failed(&error))
+    }
+
+    fn bring_layers(&self, assembled: &Assembled) -> Result<(), CommandError> {
+        assembled.layers.iter().try_for_each(|layer| self.layer_in_store(layer))
     }
 
     /// Makes sure that a layer can be made a blob: one of a base is one, one of a step has its directory.
-    fn layer_in_store(
-        &self,
-        layer: &Arc<Layer>,
-        progress: &Progress,
-        step: bake_graph::VertexId,
-    ) -> Result<(), CommandError> {
+    fn layer_in_store(&self, layer: &Arc<Layer>) -> Result<(), CommandError> {
+        let (images, step, progress) = (self.all.images, self.step, self.all.progress);
         let result = match &layer.blob {
             None => Ok(()),
-            Some(_) if layer.is_of_step() => self.images.bring(std::slice::from_ref(layer), step, progress),
-            Some(blob) => self.images.fetch(blob, step, progress),
+            Some(_) if layer.is_of_step() => images.bring(std::slice::from_ref(layer), step, progress),
+            Some(blob) => images.fetch(blob, step, progress),
         };
-        result.map_err(|error| CommandError::from_error(ErrorKind::Build, &error))
+        result.map_err(|error| image_failed(&error))
     }
 
-    fn directories(
-        &self,
-        assembled: &Assembled,
-        progress: &Progress,
-        step: bake_graph::VertexId,
-    ) -> Result<Vec<PathBuf>, CommandError> {
-        let failed = |error: &bake_worker::ImageError| CommandError::from_error(ErrorKind::Build, error);
-        let directories = self.images.directories(&assembled.layers, step, progress).map_err(|error| failed(&error))?;
+    /// The files of each platform, and the directory that they go to.
+    fn trees(&self) -> Result<Vec<FileTree>, CommandError> {
+        let several = self.all.assembled.len() > 1 || self.all.request.multi_platform;
+        let split = self.spec.files.platform_split.unwrap_or(several);
+        let mut trees = Vec::with_capacity(self.all.assembled.len());
+        for assembled in self.all.assembled {
+            let platform = assembled.image.platform.clone();
+            let directory = split.then(|| platform.to_string().replace('/', "_"));
+            trees.push(FileTree { platform, directory, layers: self.directories(assembled)? });
+        }
+        Ok(trees)
+    }
+
+    fn directories(&self, assembled: &Assembled) -> Result<Vec<std::path::PathBuf>, CommandError> {
+        let images = self.all.images;
+        let directories = images
+            .directories(&assembled.layers, self.step, self.all.progress)
+            .map_err(|error| image_failed(&error))?;
         // Nothing that is made of the files shows whether they are what they were.
-        self.images
-            .verify(&directories)
-            .map_err(|error| failed(&error).hint("`bake fsck` removes what is damaged, so that it is made again"))?;
+        images.verify(&directories).map_err(|error| {
+            image_failed(&error).hint("`bake fsck` removes what is damaged, so that it is made again")
+        })?;
         Ok(directories)
     }
+}
 
-    fn platform_directory(&self, assembled: &Assembled, path: &Path) -> PathBuf {
-        if self.assembled.len() == 1 && !self.request.multi_platform {
-            return path.to_owned();
-        }
-        path.join(assembled.image.platform.to_string().replace('/', "_"))
+/// The names of an image with the one that is made of its digest.
+fn names_with_dangling(mut names: Vec<String>, placing: &PlacingOptions, digest: &Digest) -> Vec<String> {
+    if let Some(prefix) = &placing.dangling_prefix
+        && (names.is_empty() || !placing.dangling_if_nameless)
+    {
+        names.push(format!("{prefix}@{digest}"));
     }
+    names
 }
 
 /// Drops events: the display cannot be reached from the threads of a push.
@@ -327,89 +412,4 @@ struct Unseen;
 
 impl EventSink for Unseen {
     fn send(&self, _: BuildEvent) {}
-}
-
-/// Writes to a file (complete, or not at all, even when it is cancelled) or to standard output.
-fn write_to(
-    path: Option<&Path>,
-    cancelled: &AtomicBool,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
-) -> Result<(), CommandError> {
-    let Some(path) = path else {
-        let mut out = BufWriter::with_capacity(256 * 1024, std::io::stdout().lock());
-        write(&mut out).map_err(|error| failed(&error))?;
-        return out.flush().map_err(|error| CommandError::build(format!("cannot write to standard output: {error}")));
-    };
-    let cannot = |action: &str, error: std::io::Error| {
-        CommandError::build(format!("cannot {action} `{}`: {error}", path.display()))
-    };
-    // Devices and pipes are written to as they are.
-    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        let mut out = BufWriter::new(File::options().write(true).open(path).map_err(|error| cannot("open", error))?);
-        write(&mut out).map_err(|error| failed(&error))?;
-        return out.flush().map_err(|error| cannot("write", error));
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let result = (|| {
-        let file = File::create(&partial).map_err(|error| cannot("create", error))?;
-        let mut out = BufWriter::with_capacity(256 * 1024, Cancellable { file, cancelled });
-        write(&mut out).map_err(|error| failed(&error))?;
-        out.flush().map_err(|error| cannot("write", error))?;
-        std::fs::rename(&partial, path).map_err(|error| cannot("write", error))
-    })();
-    if result.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    result
-}
-
-/// Writes to a file until that is cancelled.
-struct Cancellable<'a> {
-    file: File,
-    cancelled: &'a AtomicBool,
-}
-
-impl Write for Cancellable<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(std::io::Error::other("the build was cancelled"));
-        }
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// `--iidfile` and `--metadata-file`.
-fn write_results(stored: &Stored, request: &BuildRequest) -> Result<(), CommandError> {
-    let config = stored.images.first().map(|image| image.config_digest.to_string()).unwrap_or_default();
-    if let Some(path) = &request.iidfile {
-        let digest = if stored.single().is_some() { config.clone() } else { stored.descriptor.digest.to_string() };
-        std::fs::write(path, digest)
-            .map_err(|error| CommandError::build(format!("cannot write `{}`: {error}", path.display())))?;
-    }
-    if let Some(path) = &request.metadata_file {
-        let names: Vec<String> = request.tags.iter().map(ToString::to_string).collect();
-        let mut metadata = serde_json::json!({
-            "containerimage.digest": stored.descriptor.digest.to_string(),
-            "containerimage.config.digest": config,
-            "containerimage.descriptor": {
-                "mediaType": stored.descriptor.media_type,
-                "digest": stored.descriptor.digest.to_string(),
-                "size": stored.descriptor.size_bytes,
-            },
-        });
-        if !names.is_empty() {
-            metadata["image.name"] = names.join(",").into();
-        }
-        let mut text =
-            serde_json::to_vec_pretty(&metadata).map_err(|error| CommandError::internal(error.to_string()))?;
-        text.push(b'\n');
-        std::fs::write(path, text)
-            .map_err(|error| CommandError::build(format!("cannot write `{}`: {error}", path.display())))?;
-    }
-    Ok(())
 }

@@ -96,8 +96,14 @@ impl<'a> Journal<'a> {
         Self { progress, steps: Mutex::new(steps.collect()) }
     }
 
-    /// Writes the build down. It is only a help: a store that cannot take it is no reason to fail.
-    pub(super) fn write(self, host: &Host, request: &BuildRequest, result: BuildResult, solved: Option<&Solved>) {
+    /// Writes the build down, and returns its number. It is only a help: a store that cannot take it is no reason to fail.
+    pub(super) fn write(
+        self,
+        host: &Host,
+        request: &BuildRequest,
+        result: BuildResult,
+        solved: Option<&Solved>,
+    ) -> Option<i64> {
         let steps = self.steps.into_inner().unwrap_or_else(PoisonError::into_inner);
         let steps = steps.into_iter().map(|(id, step)| {
             let made_unix_s = match (step.outcome, solved) {
@@ -117,9 +123,7 @@ impl<'a> Journal<'a> {
         let written = serde_json::to_vec(&entry)
             .map_err(|error| error.to_string())
             .and_then(|document| host.store.add_to_journal(&document).map_err(|error| bake::error::chain_text(&error)));
-        if let Err(error) = written {
-            tracing::debug!(%error, "could not write the journal of the build");
-        }
+        written.inspect_err(|error| tracing::debug!(%error, "could not write the journal of the build")).ok()
     }
 }
 

@@ -55,9 +55,10 @@ pub(crate) fn plan(
     let input = read::read(request, &worker, &progress)?;
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
     report_problems(&dockerfile, &progress)?;
-    let resolver = resolver(request, &images, &input);
+    let resolver = resolver(request, host, &images, &input)?;
     let plan = bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver)
         .map_err(|diagnostics| problems(&dockerfile, &diagnostics, colour))?;
+    resolver.tell_of_lock(&progress);
     warn_unmatched_filters(request, &dockerfile, &progress);
     let worker = worker.with_contexts(input.contexts);
     let targets: Vec<VertexId> = plan.images.iter().map(|image| image.root).collect();

@@ -1,7 +1,6 @@
 //! Reads the Dockerfile and the ignore files, and opens, unpacks or fetches the build context.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,7 @@ use bake_graph::{HttpSource, StepLabel, without_credentials};
 use bake_solver::{Layer, StepError, StepErrorKind};
 use bake_worker::{BuildContext, ContextDirectory, FetchedContext, LinuxWorker, Report};
 
+use crate::files::read_file;
 use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec, NamedSource, SourceDateEpoch};
 
 /// The largest ignore file.
@@ -23,6 +23,8 @@ const NAMES: [&str; 2] = ["Dockerfile", "dockerfile"];
 /// What a build reads before anything runs.
 pub(super) struct Input {
     pub(super) dockerfile: SourceText,
+    /// Where it is, if it is a file of the caller.
+    pub(super) dockerfile_path: Option<PathBuf>,
     pub(super) contexts: BTreeMap<String, BuildContext>,
     /// Where the main context comes from.
     pub(super) main_context: MainContext,
@@ -50,7 +52,7 @@ pub(super) fn read(request: &BuildRequest, worker: &LinuxWorker, progress: &Prog
             contexts.insert(name.clone(), directory_context(path, None)?);
         }
     }
-    Ok(Input { dockerfile, contexts, main_context, source_date_epoch })
+    Ok(Input { dockerfile, dockerfile_path: beside, contexts, main_context, source_date_epoch })
 }
 
 /// The main build context.
@@ -308,20 +310,6 @@ fn source(name: &str, bytes: Vec<u8>) -> Result<SourceText, CommandError> {
             Err(CommandError::input(format!("the Dockerfile `{name}` is not UTF-8 (line {line})")))
         }
     }
-}
-
-/// Reads a regular file of at most `limit` bytes (and one more, so that the reader can tell that it is too large).
-fn read_file(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    // A FIFO must not make the build wait.
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// `NAME.dockerignore` beside the Dockerfile, else `.dockerignore` of the context.

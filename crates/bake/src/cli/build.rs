@@ -8,6 +8,8 @@ use clap::{ArgAction, Args, ValueEnum};
 use super::call::{Call, CallMethod, call};
 use super::failure::FailureArguments;
 use super::limits::LimitArguments;
+use super::lock::LockArguments;
+use super::policy::PolicyArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -59,7 +61,8 @@ pub struct BuildArguments {
     #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
     pub label: Vec<Assignment>,
 
-    /// Add an annotation to the manifest, or with `index:`, `manifest[PLATFORM]:` and so on before it, to something else.
+    /// Add an annotation to the manifest, or to what the type says: `manifest`, `manifest-descriptor` (both also for one
+    /// platform, as `manifest[PLATFORM]`), `index` or `index-descriptor`, several separated by commas.
     #[arg(long, value_name = "[TYPE:]NAME=VALUE")]
     pub annotation: Vec<String>,
 
@@ -126,6 +129,14 @@ pub struct BuildArguments {
     /// Leave the content of the cache mounts of this build for other machines, to a place as for `--cache-to`.
     #[arg(long, value_name = "SPEC", help_heading = "Cache")]
     pub cache_mounts_to: Vec<String>,
+
+    /// The images that names meant in an earlier build.
+    #[command(flatten)]
+    pub lock: LockArguments,
+
+    /// Which images may be used.
+    #[command(flatten)]
+    pub policy: PolicyArguments,
 
     /// The network that `RUN` steps see.
     #[arg(long, value_name = "MODE", default_value = "default", help_heading = "RUN steps")]
@@ -231,4 +242,7 @@ pub enum Entitlement {
     /// `RUN --security=insecure`.
     #[value(name = "security.insecure")]
     SecurityInsecure,
+    /// `--output type=local,mode=delete`.
+    #[value(name = "buildx.local.delete")]
+    LocalDelete,
 }

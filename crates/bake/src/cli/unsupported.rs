@@ -48,7 +48,6 @@ const BUILD: &[Flag] = &[
     // There are no intermediate containers that could be kept.
     flag("force-rm", Value::None, ANY_TRUTH),
     flag("isolation", Value::Required, &["", "default"]),
-    flag("policy", Value::Required, &["disabled=true"]),
     flag("print", Value::Required, &[]),
     flag("provenance", Value::Required, FALSE),
     flag("resource", Value::Required, &[]),

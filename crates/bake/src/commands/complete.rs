@@ -4,14 +4,17 @@
 //! whose layers are all there as blobs leaves the store byte for byte; any other one gets a new manifest, with the same
 //! config where bake wrote it, so the image ID stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bake::error::CommandError;
 use bake::ui::progress::Progress;
-use bake_exporter::{ExportCompression, ExportImage, ExportLayer, LayerContent, Stored};
+use bake_exporter::{
+    AnnotationLevel, Annotations, ExportCompression, ExportImage, ExportLayer, ImageOptions, LayerContent, Stored,
+};
 use bake_graph::VertexId;
-use bake_oci::manifest::descriptor_digest;
-use bake_oci::{DiffId, ImageLayer};
+use bake_oci::manifest::{descriptor_digest, descriptor_platform};
+use bake_oci::media_type::{DOCKER_MANIFEST, Family};
+use bake_oci::{DiffId, ImageLayer, Platform};
 use bake_solver::LayerBlob;
 use bake_store::{BlobDescriptor, Snapshot};
 use bake_worker::Images;
@@ -44,12 +47,35 @@ pub(super) fn with_blobs(
             [only] => only.descriptor.clone(),
             _ => image.target.clone(),
         };
-        return Ok(Stored { descriptor, images });
+        return Ok(Stored { descriptor, annotations: BTreeMap::new(), images });
     }
-    let annotations = image.image().manifest.annotations().clone().unwrap_or_default().into_iter().collect();
-    exporter(host)
-        .with_blobs(&exported, ExportCompression::default(), &annotations)
-        .map_err(|error| export_failed(&error))
+    let options = documents_of(image);
+    exporter(host).with_blobs(&exported, ExportCompression::default(), &options).map_err(|error| export_failed(&error))
+}
+
+/// The annotations and media types that the documents of an image have now.
+fn documents_of(image: &StoredImage) -> ImageOptions {
+    let mut annotations = Annotations::default();
+    let mut add = |level, platform: Option<&Platform>, of: Option<&HashMap<String, String>>| {
+        for (key, value) in of.into_iter().flatten() {
+            annotations.add(level, platform.cloned(), key, value);
+        }
+    };
+    for platform in &image.platforms {
+        let its = platform.config.platform();
+        add(AnnotationLevel::Manifest, Some(&its), platform.manifest.annotations().as_ref());
+    }
+    // One image out of several leaves without the index that it was in.
+    if let Some(index) = image.index.as_ref().filter(|index| index.manifests().len() == image.platforms.len()) {
+        add(AnnotationLevel::Index, None, index.annotations().as_ref());
+        for descriptor in index.manifests() {
+            let platform = descriptor_platform(descriptor);
+            add(AnnotationLevel::ManifestDescriptor, platform.as_ref(), descriptor.annotations().as_ref());
+        }
+    }
+    let media_type = image.image().manifest.media_type().as_ref().map(AsRef::as_ref);
+    let family = if media_type == Some(DOCKER_MANIFEST) { Family::Docker } else { Family::Oci };
+    ImageOptions { family, annotations }
 }
 
 /// Where the bytes of each layer are; what is nowhere in the store is fetched.

@@ -1,11 +1,13 @@
 //! Dockerfiles that commands check and change: found, read and written.
 
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bake::error::CommandError;
 use bake_dockerfile::limits;
+
+use crate::files::replace_file;
 
 /// The files to look at: those that were named, or the one of the current directory.
 pub(super) fn paths(named: &[PathBuf]) -> Result<Vec<PathBuf>, CommandError> {
@@ -61,23 +63,8 @@ pub(super) fn write(path: &Path, before: &str, after: &str) -> Result<(), Comman
     if before == after {
         return Ok(());
     }
-    let cannot = |error: std::io::Error| CommandError::input(format!("cannot write `{}`: {error}", path.display()));
-    // A link stays a link: what it leads to is replaced.
-    let target = std::fs::canonicalize(path).map_err(cannot)?;
-    let permissions = std::fs::metadata(&target).map_err(cannot)?.permissions();
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let partial = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
-    let written = (|| {
-        let mut file = File::create(&partial)?;
-        file.write_all(after.as_bytes())?;
-        file.set_permissions(permissions)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &target)
-    })();
-    if written.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    written.map_err(cannot)
+    replace_file(path, after.as_bytes())
+        .map_err(|error| CommandError::input(format!("cannot write `{}`: {error}", path.display())))
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ fn build_arguments(
 /// Carries it out; the digest, unless standard output is taken by something else.
 pub(crate) fn run(resumed: Resumed, host: Host, colour: Colour) -> Result<Option<String>, CommandError> {
     let Resumed { request, continuation } = resumed;
-    let host = host.with_insecure_registries(request.cache.insecure_registries());
+    let host = host.with_insecure_registries(request.insecure_registries());
     let uses_stdout = request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout);
     let digest = crate::build::build(&request, &host, colour, Some(continuation))?;
     Ok(digest.filter(|_| !uses_stdout))

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bake::error::CommandError;
-use bake_oci::manifest::{Descriptor, Document, ImageManifest, descriptor_digest, descriptor_platform, ensure_image};
+use bake_oci::manifest::{
+    Descriptor, Document, ImageIndex, ImageManifest, descriptor_digest, descriptor_platform, ensure_image,
+};
 use bake_oci::{Digest, Image, ImageConfig, ImageLayer, Platform, Reference, Timestamp};
 use bake_store::{BlobDescriptor, Store};
 
@@ -26,6 +28,8 @@ pub(super) struct StoredImage {
     pub(super) references: Vec<Reference>,
     /// What the names mean: a manifest or an index.
     pub(super) target: BlobDescriptor,
+    /// The index, if that is what they mean.
+    pub(super) index: Option<ImageIndex>,
     /// The images in it; never empty.
     pub(super) platforms: Vec<PlatformImage>,
     /// Which of them is meant: the one that was asked for by ID, else this machine's, else the first.
@@ -60,6 +64,13 @@ impl StoredImage {
             CommandError::input(format!("the image `{}` is not in the store for {wanted}", self.name()))
         })?;
         Ok(self)
+    }
+
+    /// The image for one platform alone, without the index around it.
+    pub(super) fn only(self, platform: &Platform) -> Result<Self, CommandError> {
+        let mut image = self.for_platform(Some(platform))?;
+        let chosen = image.platforms.swap_remove(image.chosen);
+        Ok(Self { target: chosen.descriptor.clone(), platforms: vec![chosen], chosen: 0, ..image })
     }
 
     /// How messages call it.
@@ -281,6 +292,7 @@ pub(super) fn load(
     };
     let bytes = document(store, &target.digest)?.ok_or_else(|| invalid("its manifest is not in the store".into()))?;
     let mut platforms = Vec::new();
+    let mut whole = None;
     match Document::parse(&bytes, Some(&target.media_type)).map_err(|error| invalid(error.to_string()))? {
         Document::Manifest(manifest) => {
             let config = platform_image(store, target.clone(), *manifest, bytes).map_err(invalid)?;
@@ -290,6 +302,7 @@ pub(super) fn load(
             for child in index.manifests() {
                 platforms.extend(child_of_index(store, child).map_err(invalid)?);
             }
+            whole = Some(*index);
         }
     }
     if platforms.is_empty() {
@@ -299,7 +312,7 @@ pub(super) fn load(
     let rank = |image: &PlatformImage| host.rank(&image.config.platform());
     let best = (0..platforms.len()).filter_map(|index| Some((rank(&platforms[index])?, index))).min();
     let chosen = best.map_or(0, |(_, index)| index);
-    Ok(StoredImage { references, target, platforms, chosen })
+    Ok(StoredImage { references, target, index: whole, platforms, chosen })
 }
 
 /// One image of an index; none if it was not pulled, or is no image but an attestation.

@@ -87,6 +87,23 @@ fn what_dockers_users_write() {
 }
 
 #[test]
+fn what_a_template_does_not_use_is_known() {
+    for (text, uses) in [
+        ("{{.Manifest.Digest}}", false),
+        ("{{.Name}}", false),
+        ("{{.Image}}", true),
+        ("{{json (index .Image \"linux/amd64\")}}", true),
+        ("{{json .}}", true),
+        ("{{index $ \"Image\"}}", true),
+        ("{{$.Image.os}}", true),
+        ("{{$x := .Name}}{{$x}}", false),
+        ("plain", false),
+    ] {
+        assert_eq!(Template::parse(text).unwrap().may_use("Image"), uses, "{text}");
+    }
+}
+
+#[test]
 fn mistakes_are_told_with_their_place() {
     for (template, expected) in [
         ("{{.Id", "line 1, column 1: `{{` is not closed"),

@@ -47,6 +47,12 @@ pub fn findings_text(source: &SourceText, findings: &[Diagnostic], colour: Colou
     text
 }
 
+/// All findings as `docker buildx build --metadata-file` writes them.
+pub fn warnings_json(source: &SourceText, findings: &[Diagnostic]) -> serde_json::Value {
+    let vertex = bake_oci::DefinitionDigest::of(format!("build checks of {}", source.name()).as_bytes());
+    super::rawjson::warnings(&vertex.to_string(), source, findings)
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Findings {

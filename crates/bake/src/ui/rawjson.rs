@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use bake_dockerfile::Diagnostic;
+use bake_dockerfile::{Diagnostic, SourceText};
 use bake_graph::VertexId;
 use bake_oci::Timestamp;
 use bake_solver::{BuildEvent, Explanation, Outcome, StepInfo, Stream};
@@ -99,6 +99,29 @@ struct VertexWarning {
     range: Vec<LineRange>,
 }
 
+/// What the build checks found, as a list of warnings.
+pub(super) fn warnings(vertex: &str, source: &SourceText, findings: &[Diagnostic]) -> serde_json::Value {
+    serde_json::json!(vertex_warnings(vertex, source, findings))
+}
+
+fn vertex_warnings(vertex: &str, source: &SourceText, findings: &[Diagnostic]) -> Vec<VertexWarning> {
+    let warning = |finding: &Diagnostic| VertexWarning {
+        vertex: vertex.to_owned(),
+        level: 1,
+        short: STANDARD.encode(format!(
+            "{}: {} (line {})",
+            finding.code,
+            finding.message,
+            lines(source, finding.span).0
+        )),
+        detail: vec![STANDARD.encode(description(finding))],
+        url: finding.url.clone(),
+        source_info: Some(Source::new(source)),
+        range: location(source, finding.span).ranges,
+    };
+    findings.iter().map(warning).collect()
+}
+
 impl RawJson {
     pub(super) fn new(writer: Box<dyn Write + Send>, began: SystemTime) -> Self {
         Self { writer, began, vertexes: HashMap::new(), transfers: BTreeMap::new() }
@@ -114,20 +137,7 @@ impl RawJson {
     /// Writes what the build checks found as warnings of a step.
     pub(super) fn findings(&mut self, found: &Findings) -> io::Result<()> {
         let Some(vertex) = self.vertexes.get(&found.step).map(|vertex| vertex.digest.clone()) else { return Ok(()) };
-        let warning = |finding: &Diagnostic| {
-            let short =
-                format!("{}: {} (line {})", finding.code, finding.message, lines(&found.source, finding.span).0);
-            VertexWarning {
-                vertex: vertex.clone(),
-                level: 1,
-                short: STANDARD.encode(short),
-                detail: vec![STANDARD.encode(description(finding))],
-                url: finding.url.clone(),
-                source_info: Some(Source::new(&found.source)),
-                range: location(&found.source, finding.span).ranges,
-            }
-        };
-        let warnings = found.list.iter().map(warning).collect();
+        let warnings = vertex_warnings(&vertex, &found.source, &found.list);
         self.write(&SolveStatus { warnings, ..SolveStatus::default() })
     }
 

@@ -1,0 +1,93 @@
+//! `--iidfile` and `--metadata-file`: what is known about a result, for programs.
+
+use std::path::Path;
+
+use bake::error::CommandError;
+use bake_dockerfile::{Diagnostic, SourceText};
+use serde_json::{Map, Value, json};
+
+use super::ExportedImage;
+use crate::settings::BuildRequest;
+
+/// What else is known about a build that succeeded.
+#[derive(Debug)]
+pub(in crate::build) struct BuildFacts<'a> {
+    /// Its number in the journal, where it has one.
+    pub(in crate::build) number: Option<i64>,
+    /// The Dockerfile.
+    pub(in crate::build) source: &'a SourceText,
+    /// What the build checks found.
+    pub(in crate::build) findings: &'a [Diagnostic],
+}
+
+/// Removes the file with the image ID of an earlier build, which nobody must take for that of this one if it fails.
+pub(in crate::build) fn forget_results(request: &BuildRequest) {
+    if let Some(path) = &request.iidfile
+        && std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+    {
+        // What cannot be removed is overwritten, or tells why it cannot be.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Writes both files, as far as they were asked for. Without an image there is no image ID.
+pub(in crate::build) fn write_results(
+    image: Option<&ExportedImage>,
+    request: &BuildRequest,
+    facts: &BuildFacts<'_>,
+) -> Result<(), CommandError> {
+    if let (Some(path), Some(image)) = (&request.iidfile, image) {
+        write(path, image_id(image).as_bytes())?;
+    }
+    let Some(path) = &request.metadata_file else { return Ok(()) };
+    let mut metadata = image.map(image_metadata).unwrap_or_default();
+    if let Some(number) = facts.number {
+        metadata.insert("buildx.build.ref".into(), format!("bake/bake/{number}").into());
+    }
+    if request.metadata_warnings {
+        let warnings = bake::ui::checks::warnings_json(facts.source, facts.findings);
+        metadata.insert("buildx.build.warnings".into(), warnings);
+    }
+    let mut text = serde_json::to_vec_pretty(&metadata).map_err(|error| CommandError::internal(error.to_string()))?;
+    text.push(b'\n');
+    write(path, &text)
+}
+
+/// The digest of the config, or of the index where there are several.
+fn image_id(image: &ExportedImage) -> String {
+    match image.stored.single() {
+        Some(single) => single.config_digest.to_string(),
+        None => image.digest().to_string(),
+    }
+}
+
+fn image_metadata(image: &ExportedImage) -> Map<String, Value> {
+    let stored = &image.stored;
+    let digest = image.digest().to_string();
+    let mut metadata = Map::new();
+    if let [only] = stored.images.as_slice() {
+        metadata.insert("containerimage.config.digest".into(), only.config_digest.to_string().into());
+    }
+    let mut descriptor = json!({
+        "mediaType": stored.descriptor.media_type,
+        "digest": digest,
+        "size": stored.descriptor.size_bytes,
+    });
+    if !stored.annotations.is_empty() {
+        descriptor["annotations"] = json!(stored.annotations);
+    }
+    if let Some(single) = stored.single() {
+        descriptor["platform"] = json!(single.platform());
+    }
+    metadata.insert("containerimage.descriptor".into(), descriptor);
+    metadata.insert("containerimage.digest".into(), digest.into());
+    if !image.names.is_empty() {
+        metadata.insert("image.name".into(), image.names.join(",").into());
+    }
+    metadata
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), CommandError> {
+    std::fs::write(path, content)
+        .map_err(|error| CommandError::build(format!("cannot write `{}`: {error}", path.display())))
+}

@@ -1,0 +1,165 @@
+//! Which images a build may use: rules, and BuildKit's source policies.
+
+mod support;
+
+use std::process::ExitCode;
+
+use bake_testkit::registry::{Config, FakeRegistry};
+
+use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
+
+const TESTS: &[Test] = &[
+    ("images_without_a_digest_are_refused_before_anything_is_asked", &[], unpinned),
+    ("every_way_to_name_an_image_is_judged", &[], everywhere),
+    ("the_configuration_and_the_command_line_both_count", &[], configured),
+    ("a_policy_that_means_nothing_ends_the_build", &[], bad_policy),
+    ("source_policies_deny_and_convert", &[], source_policy),
+];
+
+fn main() -> ExitCode {
+    support::run(TESTS)
+}
+
+fn registry() -> Result<FakeRegistry, String> {
+    FakeRegistry::start(Config::default()).map_err(|error| error.to_string())
+}
+
+/// Builds an image with one file, pushes it, and tells its digest.
+fn publish(environment: &Environment, scratch: &Scratch, name: &str, content: &str) -> Result<String, String> {
+    scratch.write("publish/Dockerfile", "FROM scratch\nCOPY file /file\n")?;
+    scratch.write("publish/file", content)?;
+    let mut command = environment.build(&scratch.store());
+    command.args(["--push", "--tag", name]).arg(scratch.at("publish"));
+    succeed(&mut command).map(|finished| finished.text())
+}
+
+fn unpinned(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let scratch = environment.scratch()?;
+    let name = format!("{}/base:1", registry.host());
+    let digest = publish(environment, &scratch, &name, "x")?;
+    scratch.write("policy.toml", "version = 1\ndefault = \"deny\"\n[[rules]]\nimages = [\"**\"]\npinned = true\n")?;
+    scratch.write("context/Dockerfile", format!("FROM scratch AS a\nFROM {name}\n"))?;
+    let fresh = environment.scratch()?;
+    let build = |flags: &[&str]| {
+        let mut command = environment.build(&fresh.store());
+        command.arg("--policy").arg(scratch.at("policy.toml")).args(flags).arg(scratch.at("context"));
+        finish(&mut command)
+    };
+    registry.take_requests();
+    let said = ["policy.toml", &name, "the rule of line 4 wants a digest", "Dockerfile:2:6", "bake pin"];
+    expect_failure(&build(&[])?, 2, &said)?;
+    equal(&registry.take_requests().len(), &0, "requests about an image that is refused")?;
+    // `plan` and `--check` judge as builds do.
+    expect_failure(&build(&["--check"])?, 2, &["wants a digest"])?;
+    // A lock fixes the digest as well.
+    equal(&build(&["--lock"])?.code, &Some(0), "exit code with `--lock`")?;
+    equal(&build(&[])?.code, &Some(0), "exit code with a lock")?;
+    expect_failure(&build(&["--lock=off"])?, 2, &["wants a digest"])?;
+    scratch.write("context/Dockerfile", format!("FROM {name}@{digest}\n"))?;
+    equal(&build(&["--lock=off"])?.code, &Some(0), "exit code with a digest")
+}
+
+fn everywhere(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let scratch = environment.scratch()?;
+    let (good, bad) = (format!("{}/good/base:1", registry.host()), format!("{}/bad/base:1", registry.host()));
+    publish(environment, &scratch, &good, "good")?;
+    publish(environment, &scratch, &bad, "bad")?;
+    let rules = format!(
+        "version = 1\ndefault = \"allow\"\n[[rules]]\nimages = [\"{}/bad/*\"]\naction = \"deny\"\nmessage = \"use good ones\"\n",
+        registry.host()
+    );
+    scratch.write("policy.toml", rules)?;
+    for (dockerfile, line, flags) in [
+        (format!("FROM {bad}\n"), "Dockerfile:1:6", vec![]),
+        (format!("ARG B={bad}\nFROM $B\n"), "Dockerfile:2:6", vec![]),
+        (format!("FROM scratch\nCOPY --from={bad} / /\n"), "Dockerfile:2:", vec![]),
+        (format!("FROM {good}\nRUN --mount=from={bad},target=/x true\n"), "Dockerfile:2:", vec![]),
+        (
+            "FROM base\n".to_owned(),
+            "Dockerfile:1:6",
+            vec!["--build-context".to_owned(), format!("base=docker-image://{bad}")],
+        ),
+        (format!("ARG B={good}\nFROM $B\n"), "Dockerfile:2:6", vec!["--build-arg".to_owned(), format!("B={bad}")]),
+    ] {
+        scratch.write("context/Dockerfile", &dockerfile)?;
+        let fresh = environment.scratch()?;
+        registry.take_requests();
+        let mut command = environment.build(&fresh.store());
+        command.arg("--policy").arg(scratch.at("policy.toml")).args(&flags).arg(scratch.at("context"));
+        expect_failure(&finish(&mut command)?, 2, &[line, "the rule of line 4 denies it: use good ones"])?;
+        let asked = registry.take_requests();
+        check(!asked.iter().any(|request| request.path.contains("/bad/")), || format!("{dockerfile}: {asked:?}"))?;
+    }
+    // A stage that is not needed is not judged: nothing of it is used.
+    scratch.write("context/Dockerfile", format!("FROM {bad} AS unused\nFROM {good}\n"))?;
+    let mut command = environment.build(&scratch.store());
+    command.arg("--policy").arg(scratch.at("policy.toml")).arg(scratch.at("context"));
+    succeed(&mut command).map(drop)
+}
+
+fn configured(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let scratch = environment.scratch()?;
+    let name = format!("{}/base:1", registry.host());
+    publish(environment, &scratch, &name, "x")?;
+    scratch.write("allow.toml", "version = 1\ndefault = \"allow\"\n")?;
+    scratch.write("deny.toml", "version = 1\ndefault = \"deny\"\n")?;
+    scratch.write("config.toml", format!("policy = \"{}\"\n", scratch.at("deny.toml")))?;
+    scratch.write("context/Dockerfile", format!("FROM {name}\n"))?;
+    let run = |command: &str, flags: &[&str]| {
+        let mut run = environment.command(&scratch.store());
+        run.arg(command).args(flags).arg(scratch.at("context")).env("BAKE_CONFIG", scratch.at("config.toml"));
+        finish(&mut run)
+    };
+    for flags in [&[][..], &["--policy", &scratch.at("allow.toml")], &["--policy", "disabled=true"]] {
+        expect_failure(&run("build", flags)?, 2, &["deny.toml", "no rule allows it"])?;
+        expect_failure(&run("plan", flags)?, 2, &["deny.toml", "no rule allows it"])?;
+    }
+    scratch.write("config.toml", format!("policy = \"{}\"\n", scratch.at("allow.toml")))?;
+    equal(&run("build", &[])?.code, &Some(0), "exit code")?;
+    expect_failure(&run("build", &["--policy", &scratch.at("deny.toml")])?, 2, &["deny.toml"])
+}
+
+fn bad_policy(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")?;
+    scratch.write("policy.toml", "version = 1\ndefault = \"deny\"\n[[rules]]\nimages = [\"debian\"]\n")?;
+    let build = |flags: &[&str]| finish(environment.build(&scratch.store()).args(flags).arg(scratch.at("context")));
+    let policy = scratch.at("policy.toml");
+    expect_failure(&build(&["--policy", &policy])?, 2, &["policy.toml", "line 4", "docker.io/library/debian"])?;
+    expect_failure(&build(&["--policy", &scratch.at("none.toml")])?, 2, &["none.toml"])?;
+    expect_failure(&build(&["--policy", "filename=x.rego"])?, 2, &["Rego"])?;
+    expect_failure(&build(&["--source-policy-file", &policy])?, 2, &["policy.toml", "expected value"])
+}
+
+fn source_policy(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let scratch = environment.scratch()?;
+    let host = registry.host();
+    let digest = publish(environment, &scratch, &format!("{host}/mirror/base:1"), "mirrored")?;
+    publish(environment, &scratch, &format!("{host}/mirror/base:1"), "moved")?;
+    scratch.write(
+        "policy.json",
+        format!(
+            r#"{{"rules":[
+                {{"action":"CONVERT","selector":{{"identifier":"docker-image://docker.io/library/base:*"}},
+                  "updates":{{"identifier":"docker-image://{host}/mirror/base:$1@{digest}"}}}},
+                {{"action":"DENY","selector":{{"identifier":"docker-image://{host}/bad/*"}}}}]}}"#
+        ),
+    )?;
+    let build = || {
+        let mut command = environment.build(&scratch.store());
+        command.env("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", scratch.at("policy.json"));
+        command.arg("--output").arg(scratch.at("out")).arg(scratch.at("context"));
+        finish(&mut command)
+    };
+    scratch.write("context/Dockerfile", "FROM base:1\n")?;
+    build()?.success()?;
+    equal(&scratch.read("out/file")?.as_str(), &"mirrored", "the file of the image that it was converted to")?;
+    scratch.write("context/Dockerfile", format!("FROM {host}/bad/base:1\n"))?;
+    expect_failure(&build()?, 2, &["policy.json", "rule 2", "denies it", "Dockerfile:1:6"])?;
+    scratch.write("policy.json", r#"{"rules":[{"action":"DENY","selector":{"identifier":"https://*"}}]}"#)?;
+    expect_failure(&build()?, 2, &["policy.json", "rule 1", "other sources than images"])
+}
