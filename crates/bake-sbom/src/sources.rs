@@ -54,6 +54,19 @@ pub(crate) const SOURCES: &[Source] = &[
     ruby::SPECIFICATION,
 ];
 
+/// Directories in which packages stand that were installed or downloaded.
+const PACKAGE_DIRECTORIES: [&[u8]; 6] =
+    [b"node_modules", b"site-packages", b"dist-packages", b"gems", b"vendor", b"testdata"];
+/// The same for those whose names say little on their own: the caches of Go and of cargo.
+const PACKAGE_PLACES: [&[u8]; 3] = [b"pkg/mod/", b"registry/src/", b"git/checkouts/"];
+
+/// Whether a lock file or the like is one of the program itself. Those that came inside a package say what its authors use to
+/// develop it.
+pub(crate) fn is_own(entry: &Entry<'_>) -> bool {
+    let is_below = |place: &[u8]| entry.path.windows(place.len()).any(|part| part == place);
+    !PACKAGE_DIRECTORIES.iter().any(|name| in_directory(entry.path, name)) && !PACKAGE_PLACES.into_iter().any(is_below)
+}
+
 /// Whether a path leads through a directory of this name.
 pub(crate) fn in_directory(path: &[u8], name: &[u8]) -> bool {
     let mut components = path.rsplit(|byte| *byte == b'/').skip(1);

@@ -2,21 +2,18 @@
 
 use serde_json::Value;
 
-use crate::files::{Entry, shown};
+use crate::files::shown;
 use crate::inventory::{Checksum, ChecksumAlgorithm, Ecosystem, Package, Standing};
 use crate::purl::purl;
 use crate::scan::{Problem, Scan};
-use crate::sources::{Source, in_directory};
+use crate::sources::{Source, is_own};
 
 /// The list of what is installed.
 pub(crate) const INSTALLED: Source =
     Source { wants: |entry| entry.path.ends_with(b"vendor/composer/installed.json"), read: read_installed };
 /// The lock file.
-pub(crate) const LOCK: Source = Source { wants: is_lock, read: read_lock };
-
-fn is_lock(entry: &Entry<'_>) -> bool {
-    entry.name() == b"composer.lock" && !in_directory(entry.path, b"vendor")
-}
+pub(crate) const LOCK: Source =
+    Source { wants: |entry| entry.name() == b"composer.lock" && is_own(entry), read: read_lock };
 
 fn read_installed(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
     let list = json(scan, path)?;

@@ -4,7 +4,7 @@ use crate::files::{Entry, shown};
 use crate::inventory::{Ecosystem, Package, Standing};
 use crate::purl::purl;
 use crate::scan::{Problem, Scan};
-use crate::sources::{Source, in_directory};
+use crate::sources::{Source, in_directory, is_own};
 
 /// What an installed gem says of itself, written by `gem` in always the same form.
 pub(crate) const SPECIFICATION: Source = Source { wants: is_specification, read: read_specification };
@@ -17,7 +17,7 @@ fn is_specification(entry: &Entry<'_>) -> bool {
 }
 
 fn is_lock(entry: &Entry<'_>) -> bool {
-    matches!(entry.name(), b"Gemfile.lock" | b"gems.locked") && !in_directory(entry.path, b"gems")
+    matches!(entry.name(), b"Gemfile.lock" | b"gems.locked") && is_own(entry)
 }
 
 fn read_specification(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {

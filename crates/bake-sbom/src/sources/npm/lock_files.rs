@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::{is_own_lock, json, package, text};
+use super::{json, package, text};
 use crate::checksum;
 use crate::files::Entry;
 use crate::inventory::{Package, Standing};
 use crate::scan::{Problem, Scan};
-use crate::sources::{Source, beside};
+use crate::sources::{Source, beside, is_own};
 
 /// How deeply version 1 of npm's lock file may nest packages; `serde_json` stops at 128 levels of its own.
 const NESTING_MAX: usize = 64;
@@ -35,6 +35,10 @@ impl<'a> Locked<'a> {
     fn add(&self, scan: &mut Scan<'_>, package: Package) -> Result<(), Problem> {
         if self.are_installed && !scan.knows(&package) { Ok(()) } else { scan.add(self.path, package) }
     }
+}
+
+fn is_own_lock(entry: &Entry<'_>, name: &[u8]) -> bool {
+    entry.name() == name && is_own(entry)
 }
 
 fn is_package_lock(entry: &Entry<'_>) -> bool {
