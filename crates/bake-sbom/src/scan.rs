@@ -76,7 +76,7 @@ pub fn scan(files: &dyn Files, limits: &Limits) -> Result<Inventory, SbomError> 
         match (source.read)(&mut scan, &path) {
             Ok(()) => {}
             Err(Problem::Limit { what, limit }) => return Err(SbomError::TooMuch { what, limit }),
-            Err(problem) => scan.warn(&path, problem.text()),
+            Err(problem) => scan.warn(&path, &problem.text()),
         }
     }
     Ok(scan.inventory)
@@ -137,7 +137,7 @@ impl Scan<'_> {
         }
         package.licences.retain(|licence| !licence.is_empty() && licence.len() <= FIELD_BYTES_MAX);
         if package.licences.iter().map(String::len).sum::<usize>() > LICENCES_BYTES_MAX {
-            self.warn(path, format!("the licences of `{}` are far too many", package.name));
+            self.warn(path, &format!("the licences of `{}` are far too many", package.name));
             package.licences.clear();
         }
         package.found_in.insert(shown(path));
@@ -161,10 +161,10 @@ impl Scan<'_> {
         own_files.any(|file| file.starts_with(&directory))
     }
 
-    /// Notes that something could not be read.
-    pub(crate) fn warn(&mut self, path: &[u8], message: String) {
+    /// Notes that something could not be read. The message may have words of the file, so it is cleaned for terminals.
+    pub(crate) fn warn(&mut self, path: &[u8], message: &str) {
         if self.inventory.warnings.len() < WARNINGS_MAX {
-            self.inventory.warnings.push(Warning { path: shown(path), message });
+            self.inventory.warnings.push(Warning { path: shown(path), message: shown(message.as_bytes()) });
         }
     }
 
@@ -172,7 +172,7 @@ impl Scan<'_> {
     pub(crate) fn tolerate(&mut self, path: &[u8], result: Result<(), Problem>) -> Result<(), Problem> {
         match result {
             Err(problem) if !problem.ends_scan() => {
-                self.warn(path, problem.text());
+                self.warn(path, &problem.text());
                 Ok(())
             }
             other => other,
@@ -383,5 +383,17 @@ mod tests {
         ]);
         let package = found.packages().next().unwrap();
         assert_eq!((package.licences.len(), found.warnings.len()), (0, 1));
+    }
+
+    #[test]
+    fn messages_have_no_control_characters() {
+        let found = inventory(&[
+            ("Cargo.lock", b"[[package]]\n\"\\u001b[2J\" = 1\n'\x1b[2J"),
+            ("a\n/package-lock.json", b"\x1b"),
+        ]);
+        assert_eq!(found.warnings.len(), 2);
+        for warning in &found.warnings {
+            assert!(!format!("{}{}", warning.path, warning.message).contains(char::is_control), "{warning:?}");
+        }
     }
 }
