@@ -335,12 +335,8 @@ fn docker(environment: &Environment) -> Outcome {
     let scratch = image(environment)?;
     let docker = Docker::start(&scratch)?;
     said(environment, &scratch, &["save", "-o", "saved.tar", "app:1"])?;
-    let mut archives = vec!["docker.tar", "docker-plain.tar", "saved.tar"];
-    if docker.version()? >= 25 {
-        // Older ones read their own archives only.
-        archives.extend(["oci.tar", "plain.tar"]);
-    }
-    for archive in archives {
+    // Without containerd's image store, which version 28 does not use unless told to, it takes no other archives.
+    for archive in ["docker.tar", "docker-plain.tar", "saved.tar"] {
         let loaded = docker.said(&["load", "-i", archive]).map_err(|error| format!("{archive}: {error}"))?;
         equal(&loaded.as_str(), &"Loaded image: app:1", archive)?;
         equal(&docker.run("app:1")?.as_str(), &SAID, archive)?;

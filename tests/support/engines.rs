@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{Outcome, Scratch, check, finish, succeed};
 
 /// How long docker's daemon may take to start, or to end.
-const DAEMON_LIMIT: Duration = Duration::from_secs(60);
+const DAEMON_LIMIT: Duration = Duration::from_mins(1);
 /// What containers may have: engines ask for more files and processes than a test's own limits allow.
 const LIMITS: [&str; 4] = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
 
@@ -106,13 +106,6 @@ impl<'a> Docker<'a> {
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(docker)
-    }
-
-    /// The major version of the daemon.
-    pub(crate) fn version(&self) -> Result<u32, String> {
-        let version = self.said(&["version", "--format", "{{.Server.Version}}"])?;
-        let major = version.split('.').next().unwrap_or_default();
-        major.parse().map_err(|_| format!("docker has the version {version}"))
     }
 
     /// What it says when it succeeds.
