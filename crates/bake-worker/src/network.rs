@@ -1,5 +1,6 @@
 //! The connection to registries: a client and the runtime it needs, both started when something is first fetched.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -155,10 +156,10 @@ pub fn log_in(options: Options, registry: &str) -> Result<LoggedIn, NetworkError
     Ok(single_thread()?.block_on(RegistryClient::log_in(options, registry))?)
 }
 
-/// The user who is logged in to a registry, as far as that is known without asking the registry.
-pub fn known_user(credentials: &Credentials, registry: &str) -> Result<Option<String>, NetworkError> {
+/// The user who is logged in to a registry by the docker config `path`, as far as that is known without asking the registry.
+pub fn known_user(credentials: &Credentials, path: &Path, registry: &str) -> Result<Option<String>, NetworkError> {
     let found = single_thread()?.block_on(credentials.user(registry));
-    found.map_err(|source| NetworkError::Credentials { path: "config.json".to_owned(), source })
+    found.map_err(|source| NetworkError::Credentials { path: path.display().to_string(), source })
 }
 
 fn single_thread() -> Result<Runtime, NetworkError> {

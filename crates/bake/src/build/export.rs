@@ -142,6 +142,7 @@ fn describe(spec: &ExportSpec) -> String {
 pub(super) fn failed(error: &ExportError) -> CommandError {
     let failed = CommandError::from_error(ErrorKind::Build, error);
     match error {
+        ExportError::Registry(error) => failed.hints(crate::registries::hint(error)),
         ExportError::Store(error) if error.is_disk_full() => failed.hint("`bake prune` frees space in the store"),
         _ => failed,
     }

@@ -34,11 +34,16 @@ pub(crate) fn login(arguments: &LoginArguments, insecure: &[String]) -> Result<(
         }
         (None, Some(_)) => return Err(CommandError::usage("`--password` needs `--username`")),
         (user, None) => {
-            let known = bake_worker::known_user(&options()?.credentials, registry);
+            let known = bake_worker::known_user(&options()?.credentials, &place.path, registry);
             let known = known.map_err(|error| network_failed(&error))?;
             // As docker does: who has logged in already and says nothing else only wants to know whether it still works.
-            if user.is_none() && known.is_some() && log_in(options()?, registry).is_ok_and(|found| found.was_asked) {
-                return succeeded(registry, &known.unwrap_or_default());
+            if let (None, Some(known)) = (user, &known) {
+                match log_in(options()?, registry) {
+                    Ok(found) if found.was_asked => return succeeded(registry, known),
+                    Ok(_) => {}
+                    Err(NetworkError::Registry(refused)) if refused.is_unauthorized() => {}
+                    Err(error) => return Err(failed(registry, &error)),
+                }
             }
             ask_terminal(registry, user.as_deref(), known.as_deref())?
         }
