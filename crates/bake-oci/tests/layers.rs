@@ -4,6 +4,7 @@
 
 mod layers {
     mod compression;
+    mod differential;
     mod hostile;
     mod other_programs;
     mod round_trip;
