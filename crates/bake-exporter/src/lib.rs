@@ -10,6 +10,7 @@
 
 mod annotations;
 mod archive;
+mod attestation;
 mod compression;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ mod timestamps;
 
 pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
+pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile};
 pub use compression::ExportCompression;
 pub use error::ExportError;
 pub use files::FileTree;

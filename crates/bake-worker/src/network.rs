@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bake_oci::{Digest, Reference};
-use bake_registry::{BlobDescriptor, BlobSink, Options, RegistryClient, RegistryError, Resolved, SinkError};
+use bake_registry::{
+    BlobDescriptor, BlobSink, Credentials, LoggedIn, Options, RegistryClient, RegistryError, Resolved, SinkError,
+};
 use bake_store::{Ingest, Resume, Store};
 use tokio::runtime::Runtime;
 
@@ -25,6 +27,12 @@ pub enum NetworkError {
         /// What is wrong with it.
         #[source]
         source: bake_registry::CredentialsError,
+    },
+    /// What says how to connect cannot be read.
+    #[error("{problem}")]
+    Settings {
+        /// What is wrong with it.
+        problem: String,
     },
     /// The registry, or the way to it.
     #[error(transparent)]
@@ -118,6 +126,21 @@ impl Network {
         runtime.block_on(client.fetch_blob(reference, &blob, sink, progress))?;
         Ok(())
     }
+}
+
+/// Proves to a registry who we are, with the credentials of `options`; see [`RegistryClient::log_in`].
+pub fn log_in(options: Options, registry: &str) -> Result<LoggedIn, NetworkError> {
+    Ok(single_thread()?.block_on(RegistryClient::log_in(options, registry))?)
+}
+
+/// The user who is logged in to a registry, as far as that is known without asking the registry.
+pub fn known_user(credentials: &Credentials, registry: &str) -> Result<Option<String>, NetworkError> {
+    let found = single_thread()?.block_on(credentials.user(registry));
+    found.map_err(|source| NetworkError::Credentials { path: "config.json".to_owned(), source })
+}
+
+fn single_thread() -> Result<Runtime, NetworkError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NetworkError::Runtime)
 }
 
 /// Writes a blob into the store as it arrives.

@@ -25,6 +25,7 @@ use crate::build::failure::FailureRequest;
 use crate::limits::step_limits;
 use crate::lock::LockRequest;
 use crate::policy::PolicyRequest;
+use crate::supply_chain::AttestRequest;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
 const SECRET_BYTES_MAX: u64 = 500 << 10;
@@ -223,6 +224,7 @@ pub(crate) struct BuildRequest {
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
     pub(crate) failure: FailureRequest,
+    pub(crate) attest: AttestRequest,
     pub(crate) lock: LockRequest,
     pub(crate) policy: PolicyRequest,
 }
@@ -349,6 +351,7 @@ impl BuildRequest {
             display: display(arguments)?,
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
+            attest: attest_request(arguments)?,
             lock: LockRequest::new(&arguments.lock),
             policy: PolicyRequest::new(&arguments.policy),
             plan: PlanOptions {
@@ -372,6 +375,7 @@ impl BuildRequest {
             },
             tags,
         };
+        request.attest.check_outputs(&request.exports)?;
         if request.cache.is_inline() && request.exports.iter().any(|export| export.times.rewrite) {
             return Err(CommandError::usage(
                 "an image with rewritten times cannot carry its own results: its layers are others",
@@ -384,6 +388,15 @@ impl BuildRequest {
             }
         }
         Ok(request)
+    }
+}
+
+/// What is to be said of the images.
+fn attest_request(arguments: &BuildArguments) -> Result<AttestRequest, CommandError> {
+    let request = AttestRequest::new(&arguments.supply_chain)?;
+    match arguments.metadata_file {
+        Some(_) => request.with_metadata(variable("BUILDX_METADATA_PROVENANCE").as_deref()),
+        None => Ok(request),
     }
 }
 

@@ -9,19 +9,17 @@ use bake::ui::progress::Progress;
 use bake_dockerfile::IgnorePatterns;
 use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 use bake_oci::{Platform, Reference};
-use bake_registry::{Credentials, HelperRunner, Options, Proxies};
 use bake_sandbox::userns::{RootlessMap, enter_rootless, namespace_for};
 use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, IdRange, ProcSource, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
 use bake_solver::StepError;
 use bake_store::{OpenOptions, Store, StoreError};
-use bake_worker::{
-    ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation, StepNetworkOptions,
-};
+use bake_worker::{ImageError, Images, Isolation, Network, PinnedImage, StepIsolation, StepNetworkOptions};
 
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;
-use crate::settings::{NamedSource, variable};
+use crate::registries;
+use crate::settings::NamedSource;
 use crate::step_network::NetworkConfiguration;
 
 /// The first host ID of steps that root starts, and how many there are: half of all IDs, so that every ID that images use
@@ -127,6 +125,8 @@ pub(crate) struct Host {
     pub(crate) store: Store,
     pub(crate) format: LayerFormat,
     pub(crate) network: Arc<Network>,
+    /// Registries that may have any certificate or none.
+    insecure: Vec<String>,
     /// The networks of steps.
     pub(crate) step_network: StepNetworkOptions,
     /// The OCI runtime that runs steps instead of the built-in sandbox.
@@ -142,8 +142,9 @@ impl Host {
             Ownership::Recorded => bake_store::Ownership::Recorded,
         };
         let store = Store::open(root, OpenOptions { ownership, create: true }).map_err(|error| store_failed(&error))?;
-        let network = Arc::new(registries());
-        Ok(Self { privilege, store, format, network, step_network: StepNetworkOptions::default(), runtime: None })
+        let network = Arc::new(registries::network(privilege.is_root(), Vec::new()));
+        let step_network = StepNetworkOptions::default();
+        Ok(Self { privilege, store, format, network, insecure: Vec::new(), step_network, runtime: None })
     }
 
     /// The same, giving steps networks as the configuration says.
@@ -166,8 +167,9 @@ impl Host {
         if registries.is_empty() {
             return self;
         }
-        let network = Arc::new(Network::new(move || registry_options(registries.clone())));
-        Self { network, ..self }
+        let insecure = [self.insecure.clone(), registries].concat();
+        let network = Arc::new(registries::network(self.privilege.is_root(), insecure.clone()));
+        Self { network, insecure, ..self }
     }
 
     /// Mounts layers with the owners that are on disk.
@@ -241,41 +243,6 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
         && probe::new_proc() == Err(rustix::io::Errno::PERM);
     let proc = if hidden { ProcSource::Callers } else { ProcSource::New };
     Ok(StepIsolation { snapshotter: Box::new(snapshotter), id_map, user_namespace, fake_ids, proc })
-}
-
-/// Registries, for whoever needs nothing else of the host.
-pub(crate) fn registries() -> Network {
-    Network::new(|| registry_options(Vec::new()))
-}
-
-/// What registries are talked to with: the credentials of docker's config, proxies of the environment.
-fn registry_options(insecure: Vec<String>) -> Result<Options, NetworkError> {
-    let mut options = Options {
-        insecure,
-        proxies: Proxies {
-            http: variable("http_proxy").or_else(|| variable("HTTP_PROXY")),
-            https: variable("https_proxy").or_else(|| variable("HTTPS_PROXY")),
-            no_proxy: variable("no_proxy").or_else(|| variable("NO_PROXY")),
-        },
-        ..Options::default()
-    };
-    let directory = variable("DOCKER_CONFIG")
-        .map(PathBuf::from)
-        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    let Some(path) = directory.map(|directory| directory.join("config.json")) else { return Ok(options) };
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        options.credentials = Credentials::from_docker_config(&text, helper_runner())
-            .map_err(|source| NetworkError::Credentials { path: path.display().to_string(), source })?;
-    }
-    Ok(options)
-}
-
-fn helper_runner() -> HelperRunner {
-    let path = variable("PATH").unwrap_or_default();
-    let search_path = std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect();
-    let kept = ["HOME", "PATH", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"];
-    let environment = kept.iter().filter_map(|name| std::env::var_os(name).map(|value| (name.into(), value))).collect();
-    HelperRunner { search_path, environment }
 }
 
 /// Answers what images and names mean, for planning.

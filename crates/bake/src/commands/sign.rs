@@ -1,7 +1,7 @@
 //! `bake keygen`, `bake sign` and `bake verify`.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,14 @@ use bake::error::{CommandError, ErrorKind};
 use bake::ui::colour::Colour;
 use bake_attest::{KEY_BYTES_MAX, KeyError, PrivateKeyFile, SigningKey, VerifyingKey};
 use bake_oci::Reference;
+use bake_worker::Network;
 
+use super::secret_prompt;
 use super::transfer::{network_failed, say};
 use crate::files::read_file;
-use crate::password;
+use crate::registries;
 use crate::settings::{key_password, variable};
 use crate::signatures::{self, SignError, SignaturePlace, VerifyError};
-use crate::wiring::registries;
 
 /// Permissions of the file with the private key, and of the one with the public key.
 const PRIVATE_MODE: u32 = 0o600;
@@ -49,11 +50,31 @@ pub(crate) fn keygen(arguments: &KeygenArguments) -> Result<(), CommandError> {
 }
 
 fn new_password() -> Result<Vec<u8>, CommandError> {
-    let password = password::ask("Password for the private key")?;
-    if password != password::ask("The same again")? {
+    let password = ask("Password for the private key")?;
+    if password != ask("The same again")? {
         return Err(CommandError::input("the two passwords differ"));
     }
     Ok(password)
+}
+
+/// Asks for a password on the terminal.
+fn ask(question: &str) -> Result<Vec<u8>, CommandError> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Err(CommandError::usage("a password is needed, and there is no terminal to ask for it")
+            .hint("give it in the variable `COSIGN_PASSWORD`"));
+    }
+    // Who cannot see the question can still type.
+    let _ = io::stderr().write_all(format!("{question}: ").as_bytes());
+    let typed = secret_prompt::read(&stdin)
+        .map_err(|error| CommandError::input(format!("cannot read the password: {error}")))?;
+    say("");
+    typed.map(String::into_bytes).ok_or_else(CommandError::interrupted)
+}
+
+/// Connections to registries.
+fn network(insecure: &[String]) -> Network {
+    registries::network(rustix::process::geteuid().is_root(), insecure.to_vec())
 }
 
 fn create(path: &Path, text: &str, mode: u32) -> Result<(), CommandError> {
@@ -66,14 +87,14 @@ fn create(path: &Path, text: &str, mode: u32) -> Result<(), CommandError> {
         .map_err(|error| CommandError::input(format!("cannot write `{}`: {error}", path.display())))
 }
 
-pub(crate) fn sign(arguments: &SignArguments, colour: Colour) -> Result<(), CommandError> {
+pub(crate) fn sign(arguments: &SignArguments, insecure: &[String], colour: Colour) -> Result<(), CommandError> {
     let names = references(&arguments.images)?;
     let key = signing_key(&arguments.key)?;
     let place = match arguments.place {
         SignPlace::Tag => SignaturePlace::Tag,
         SignPlace::Referrer => SignaturePlace::Referrer,
     };
-    let network = registries();
+    let network = network(insecure);
     for name in &names {
         let failed = |error: CommandError| error.context(format!("cannot sign `{}`", name.familiar()));
         let image = signatures::resolve(&network, name).map_err(|error| failed(network_failed(&error)))?;
@@ -88,10 +109,10 @@ pub(crate) fn sign(arguments: &SignArguments, colour: Colour) -> Result<(), Comm
     Ok(())
 }
 
-pub(crate) fn verify(arguments: &VerifyArguments, colour: Colour) -> Result<(), CommandError> {
+pub(crate) fn verify(arguments: &VerifyArguments, insecure: &[String], colour: Colour) -> Result<(), CommandError> {
     let names = references(&arguments.images)?;
     let keys = arguments.key.iter().map(|key| verifying_key(key)).collect::<Result<Vec<_>, _>>()?;
-    let network = registries();
+    let network = network(insecure);
     for name in &names {
         let failed = |error: CommandError| error.context(format!("cannot verify `{}`", name.familiar()));
         let image = signatures::resolve(&network, name).map_err(|error| failed(network_failed(&error)))?;
@@ -126,7 +147,7 @@ fn signing_key(source: &str) -> Result<SigningKey, CommandError> {
     let password = match (file.is_locked(), key_password()) {
         (false, _) => Vec::new(),
         (true, Some(password)) => password,
-        (true, None) => password::ask(&format!("Password of the key `{source}`"))?,
+        (true, None) => ask(&format!("Password of the key `{source}`"))?,
     };
     file.unlock(&password).map_err(|error| unusable(&error))
 }
