@@ -231,5 +231,9 @@ fn debian(environment: &Environment) -> Outcome {
         run(&["verify", "--key", key, &name])?.success()?;
     }
     log_in(&scratch, &registry.host, "wrong")?;
-    expect_failure(&run(&["verify", "--key", "cosign.pub", &name])?, 1, &["cannot verify", "the credentials were refused"])
+    expect_failure(
+        &run(&["verify", "--key", "cosign.pub", &name])?,
+        1,
+        &["cannot verify", "the credentials were refused"],
+    )
 }

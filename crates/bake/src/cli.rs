@@ -133,18 +133,18 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
-    /// Make a pair of keys for signatures.
-    Keygen(KeygenArguments),
-    /// Sign images of registries, as cosign does.
-    Sign(SignArguments),
-    /// Verify that images of registries are signed.
-    Verify(VerifyArguments),
     /// Log in to a registry.
     ///
     /// The credentials are tried, then kept where docker keeps them: with a credential helper or in its `config.json`.
     Login(LoginArguments),
     /// Forget the login at a registry.
     Logout(LogoutArguments),
+    /// Make a pair of keys for signatures.
+    Keygen(KeygenArguments),
+    /// Sign images of registries, as cosign does.
+    Sign(SignArguments),
+    /// Verify that images of registries are signed.
+    Verify(VerifyArguments),
     /// Copy an image from place to place: registries, layouts, archives, the store.
     Copy(CopyArguments),
     /// Look at images in registries, and put several together as one.

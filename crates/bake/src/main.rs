@@ -8,6 +8,7 @@ mod console;
 mod files;
 mod limits;
 mod lock;
+mod password;
 mod policy;
 mod registries;
 mod sbom;
@@ -57,16 +58,15 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, colour),
+        Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
         Command::Sign(sign) => {
-            let insecure = &arguments.global.insecure_registry;
-            return commands::sign::sign(sign, insecure, colour).map(|()| ExitCode::SUCCESS);
+            return commands::sign::sign(sign, &arguments.global.insecure_registry, colour).map(|()| ExitCode::SUCCESS);
         }
         Command::Verify(verify) => {
-            let insecure = &arguments.global.insecure_registry;
-            return commands::sign::verify(verify, insecure, colour).map(|()| ExitCode::SUCCESS);
+            return commands::sign::verify(verify, &arguments.global.insecure_registry, colour)
+                .map(|()| ExitCode::SUCCESS);
         }
-        Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
         Command::Login(login) => {
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
@@ -95,7 +95,12 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             signals::block();
             request.failure.typed =
                 Some(build::failure::typed(std::env::args_os().skip(1), settings::variable("SOURCE_DATE_EPOCH")));
-            if let Some(digest) = build::build(&request, &host, colour, None)?
+            let digest = if build.verify_reproducible {
+                build::verify::build_twice(&request, &host, colour)?
+            } else {
+                build::build(&request, &host, colour, None)?
+            };
+            if let Some(digest) = digest
                 && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)
             {
                 print(&format!("{digest}\n"))?;
@@ -151,12 +156,12 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
         Command::Lint(_)
-        | Command::Keygen(_)
-        | Command::Sign(_)
-        | Command::Verify(_)
         | Command::Pin(_)
         | Command::Login(_)
         | Command::Logout(_)
+        | Command::Keygen(_)
+        | Command::Sign(_)
+        | Command::Verify(_)
         | Command::Version(_)
         | Command::Doctor(_) => {}
     }

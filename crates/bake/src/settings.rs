@@ -327,6 +327,10 @@ impl BuildRequest {
         });
         // The value that steps see is set when it is known.
         build_args.remove("SOURCE_DATE_EPOCH");
+        if arguments.verify_reproducible && source_date_epoch.is_none() {
+            return Err(CommandError::usage("without `SOURCE_DATE_EPOCH` every image has the time of its build")
+                .hint("set it to a fixed time, for example `SOURCE_DATE_EPOCH=$(git log -1 --pretty=%ct)`"));
+        }
         let tags = arguments.tag.iter().map(|tag| tag_reference(tag)).collect::<Result<Vec<_>, _>>()?;
         let platforms = platforms(&arguments.platform)?;
         let mut request = Self {
@@ -361,7 +365,7 @@ impl BuildRequest {
                 labels: labels(arguments),
                 build_platform: Platform::host(),
                 target_platforms: platforms,
-                no_cache: arguments.no_cache,
+                no_cache: arguments.no_cache || arguments.verify_reproducible,
                 no_cache_filter: arguments.no_cache_filter.clone(),
                 network: match arguments.network {
                     NetworkMode::Default => bake_graph::NetworkMode::Default,

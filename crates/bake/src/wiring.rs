@@ -14,7 +14,9 @@ use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, IdRange, ProcSource, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
 use bake_solver::StepError;
 use bake_store::{OpenOptions, Store, StoreError};
-use bake_worker::{ImageError, Images, Isolation, Network, PinnedImage, StepIsolation, StepNetworkOptions};
+use bake_worker::{
+    ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation, StepNetworkOptions,
+};
 
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;
@@ -322,6 +324,7 @@ fn resolved(image: PinnedImage) -> ResolvedImage {
 
 fn unresolved(name: &str, error: ImageError) -> MetaError {
     let hint = match &error {
+        ImageError::Network(NetworkError::Registry(error)) if !error.is_not_found() => registries::hint(error),
         ImageError::Network(_) => Some(format!(
             "`{name}` is not in the local store; check its name, or give it with `--build-context {name}=...` or `bake pull`"
         )),

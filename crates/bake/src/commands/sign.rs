@@ -1,7 +1,7 @@
 //! `bake keygen`, `bake sign` and `bake verify`.
 
 use std::fs::OpenOptions;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,11 @@ use bake_attest::{KEY_BYTES_MAX, KeyError, PrivateKeyFile, SigningKey, Verifying
 use bake_oci::Reference;
 use bake_worker::Network;
 
-use super::secret_prompt;
 use super::transfer::{network_failed, say};
 use crate::files::read_file;
-use crate::registries;
 use crate::settings::{key_password, variable};
 use crate::signatures::{self, SignError, SignaturePlace, VerifyError};
+use crate::{password, registries};
 
 /// Permissions of the file with the private key, and of the one with the public key.
 const PRIVATE_MODE: u32 = 0o600;
@@ -55,26 +54,6 @@ fn new_password() -> Result<Vec<u8>, CommandError> {
         return Err(CommandError::input("the two passwords differ"));
     }
     Ok(password)
-}
-
-/// Asks for a password on the terminal.
-fn ask(question: &str) -> Result<Vec<u8>, CommandError> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return Err(CommandError::usage("a password is needed, and there is no terminal to ask for it")
-            .hint("give it in the variable `COSIGN_PASSWORD`"));
-    }
-    // Who cannot see the question can still type.
-    let _ = io::stderr().write_all(format!("{question}: ").as_bytes());
-    let typed = secret_prompt::read(&stdin)
-        .map_err(|error| CommandError::input(format!("cannot read the password: {error}")))?;
-    say("");
-    typed.map(String::into_bytes).ok_or_else(CommandError::interrupted)
-}
-
-/// Connections to registries.
-fn network(insecure: &[String]) -> Network {
-    registries::network(rustix::process::geteuid().is_root(), insecure.to_vec())
 }
 
 fn create(path: &Path, text: &str, mode: u32) -> Result<(), CommandError> {
@@ -133,11 +112,20 @@ pub(crate) fn verify(arguments: &VerifyArguments, insecure: &[String], colour: C
     Ok(())
 }
 
+/// Connections for a command that enters no namespace: the user ID is the user's own.
+fn network(insecure: &[String]) -> Network {
+    registries::network(rustix::process::geteuid().is_root(), insecure.to_vec())
+}
+
 fn references(texts: &[String]) -> Result<Vec<Reference>, CommandError> {
     let parsed = texts.iter().map(|text| {
         Reference::parse(text).map_err(|error| CommandError::input(format!("`{text}` is no name of an image: {error}")))
     });
     parsed.collect()
+}
+
+fn ask(question: &str) -> Result<Vec<u8>, CommandError> {
+    password::ask(question, "give it in the variable `COSIGN_PASSWORD`")
 }
 
 fn signing_key(source: &str) -> Result<SigningKey, CommandError> {
