@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 27] = [
+const PROGRAMS: [(&str, &str); 28] = [
     ("buildah", "buildah"),
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
@@ -23,6 +23,7 @@ const PROGRAMS: [(&str, &str); 27] = [
     ("htpasswd", "apache2-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
+    ("openssl", "openssl"),
     ("pasta", "passt"),
     ("perl", "perl-base"),
     ("podman", "podman"),
