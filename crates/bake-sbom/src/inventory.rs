@@ -278,7 +278,7 @@ impl ChecksumAlgorithm {
 pub struct Distribution {
     /// `ID`, such as `debian`.
     pub id: String,
-    /// `VERSION_ID`, such as `12`; empty for rolling distributions.
+    /// `VERSION_ID`, such as `12`, else `VERSION_CODENAME`; empty for rolling distributions.
     pub version: String,
     /// `PRETTY_NAME` or `NAME`, for people.
     pub title: String,
