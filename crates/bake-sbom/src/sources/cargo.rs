@@ -10,7 +10,7 @@ use crate::purl::purl;
 use crate::scan::{Input, Problem, Scan};
 use crate::sources::{Source, is_own};
 
-/// The longest packed list in a program. 8 kilobytes are many.
+/// The longest packed list in a program. One of 447 crates takes 9,600 bytes.
 const LIST_BYTES_MAX: u64 = 8 << 20;
 
 /// cargo's lock file.

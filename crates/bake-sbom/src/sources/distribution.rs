@@ -5,7 +5,7 @@ use crate::inventory::Distribution;
 
 /// Where it stands; the first that is there counts.
 const PLACES: [&[u8]; 2] = [b"etc/os-release", b"usr/lib/os-release"];
-/// No distribution writes more than two kilobytes.
+/// How much of it is read. That of Debian has 267 bytes.
 const BYTES_MAX: usize = 64 << 10;
 
 /// Reads what a tree says of itself. `None` when it says nothing.

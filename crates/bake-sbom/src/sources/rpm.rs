@@ -12,7 +12,7 @@ use crate::purl::purl;
 use crate::scan::{Problem, Scan};
 use crate::sources::{Source, beside};
 
-/// The longest header of a package. That of a kernel with all its files has 3 megabytes.
+/// The longest header of a package: it has the name of each of its files, some 100 bytes for each.
 const HEADER_BYTES_MAX: u64 = 64 << 20;
 
 /// The database as `SQLite`.
