@@ -103,6 +103,11 @@ impl<'a> Paragraph<'a> {
         found.map(|(_, value)| *value).filter(|value| !value.is_empty())
     }
 
+    /// Whether there is a field, if only with values on later lines.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
     fn name_and_architecture(&self) -> Option<(&'a str, &'a str)> {
         Some((self.get("Package")?, self.get("Architecture")?))
     }
