@@ -1,7 +1,7 @@
 //! SPDX 2.3 as JSON (<https://spdx.github.io/spdx-spec/v2.3/>), as far as lists of packages need it.
 #![expect(clippy::struct_field_names, reason = "the names are the format's")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -148,6 +148,12 @@ pub(super) fn document(inventory: &Inventory, subject: &Subject) -> Document {
         let entry = package_entry(package, subject, &mut named);
         relationships.push(relation(SUBJECT, "CONTAINS", &entry.id));
         packages.push(entry);
+    }
+    let ids: BTreeMap<&str, String> =
+        inventory.packages().map(|package| (package.purl.as_str(), identifier(package))).collect();
+    for package in inventory.packages() {
+        let needed = package.needs.iter().filter_map(|purl| ids.get(purl.as_str()));
+        relationships.extend(needed.map(|needed| relation(&identifier(package), "DEPENDS_ON", needed)));
     }
     let name = subject.version.as_ref().map_or_else(|| subject.name.clone(), |tag| format!("{}:{tag}", subject.name));
     Document {
