@@ -523,14 +523,18 @@ fn attestations(environment: &Environment) -> Outcome {
         build(environment, &scratch, "FROM scratch\nCOPY file /\n", &["--push", "-t", &at(&from, "app:plain")])?;
     let (media_type, bytes) = from.manifest("app", "plain").ok_or("the image was not pushed")?;
     // An index as BuildKit makes it: the image, and a manifest whose layer is a statement about it.
-    let (config, statement) =
-        (b"{}".as_slice(), b"{\"predicateType\":\"https://slsa.dev/provenance/v0.2\"}".as_slice());
+    let (config, statement) = (b"{}".as_slice(), b"{\"predicate\":{\"buildType\":\"test\"}}".as_slice());
     let described = |media_type: &str, bytes: &[u8], digest: &str| serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
     let attestation = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": described("application/vnd.oci.image.config.v1+json", config, &from.put_blob("app", config).to_string()),
-        "layers": [described("application/vnd.in-toto+json", statement, &from.put_blob("app", statement).to_string())],
+        "layers": [{
+            "mediaType": "application/vnd.in-toto+json",
+            "digest": from.put_blob("app", statement).to_string(),
+            "size": statement.len(),
+            "annotations": { "in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2" },
+        }],
     });
     let attestation = attestation.to_string().into_bytes();
     let about = from.put_manifest("app", "attestation", "application/vnd.oci.image.manifest.v1+json", &attestation);
@@ -562,6 +566,13 @@ fn attestations(environment: &Environment) -> Outcome {
     run(&["save", "-o", "saved.tar", &at(&to, "app:1")])?;
     equal(&run(&["copy", "-q", "oci-archive:saved.tar", &at(&to, "again:1")])?, &digest, "saved")?;
     check(to.manifest("again", &about.to_string()).is_some(), || "the attestation was not saved".into())?;
+    let told = |template: &str| run(&["imagetools", "inspect", "-f", template, &at(&from, "app:1")]);
+    equal(&told("{{json .Provenance}}")?.as_str(), &r#"{"SLSA":{"buildType":"test"}}"#, "provenance")?;
+    equal(
+        &told("{{.Provenance.SLSA.buildType}} {{if .SBOM}}some{{else}}none{{end}}")?.as_str(),
+        &"test none",
+        "fields",
+    )?;
     // It is chosen with its image.
     let chosen = run(&["imagetools", "create", "--dry-run", "--platform", "linux/amd64", &at(&from, "app:1")])?;
     equal(&json(&chosen)?["manifests"].as_array().map(Vec::len), &Some(2), "chosen")?;

@@ -9,9 +9,13 @@ use bake_oci::manifest::{Descriptor, ImageIndex, descriptor_digest, descriptor_p
 use bake_oci::{Digest, Document, Platform, Reference};
 use serde_json::{Map, Value, json};
 
+use super::attestations::{BILL_OF_MATERIALS, PROVENANCE, statements};
 use crate::commands::{bring, listing, transfer};
 use crate::wiring::Host;
 
+/// Fields that only some images have: templates may ask for them anywhere.
+const OPTIONAL: &[&str] =
+    &["Annotations", "Manifests", "OsVersion", "Platform", "Provenance", "SBOM", "SLSA", "SPDX", "Variant"];
 /// The largest image config.
 const CONFIG_BYTES_MAX: u64 = 8 << 20;
 /// The most platforms whose configs are fetched.
@@ -34,7 +38,14 @@ pub(super) fn run(arguments: &ImagetoolsInspectArguments, host: &Host) -> Result
     if template.may_use("Image") {
         described["Image"] = image(&reference, &parsed, host)?;
     }
-    let absent = Absent { optional: &["Annotations", "Variant", "OsVersion", "Platform", "Manifests"], printed: &[] };
+    if let Document::Index(index) = &parsed {
+        for (field, kind) in [("Provenance", PROVENANCE), ("SBOM", BILL_OF_MATERIALS)] {
+            if template.may_use(field) {
+                described[field] = statements(&reference, index, kind, host)?;
+            }
+        }
+    }
+    let absent = Absent { optional: OPTIONAL, printed: &[] };
     let text = listing::evaluate(template, &described, &absent)?;
     crate::print(&format!("{text}\n"))
 }
@@ -85,7 +96,7 @@ fn digest_of(descriptor: &Descriptor) -> Result<Digest, CommandError> {
 }
 
 /// The images of an index, without attestations.
-fn images(index: &ImageIndex) -> Vec<(Platform, &Descriptor)> {
+pub(super) fn images(index: &ImageIndex) -> Vec<(Platform, &Descriptor)> {
     let with_platform = index.manifests().iter().filter_map(|child| Some((descriptor_platform(child)?, child)));
     with_platform.filter(|(platform, _)| !platform.is_unknown()).collect()
 }
