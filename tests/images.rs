@@ -353,6 +353,7 @@ fn imagetools_inspect(environment: &Environment) -> Outcome {
         || text.clone(),
     )?;
     for line in [format!("Digest:    {digest}"), "  Platform:  linux/arm64".to_owned()] {
+        check(text.contains(&format!("  Name:      {name}@sha256:")), || text.clone())?;
         check(text.lines().any(|told| told == line), || format!("`{line}` is not in\n{text}"))?;
     }
     let raw = inspect(&["--raw"])?;
@@ -496,6 +497,11 @@ fn all_tags(environment: &Environment) -> Outcome {
     equal(&said(environment, &into, &["pull", "-q", "-a", &repository])?, &pushed, "pulled")?;
     let names = said(environment, &into, &["images", "--format", "{{.Tag}}", &repository])?;
     equal(&names.lines().count(), &2, "names")?;
+    // Under another name in the same registry nothing is sent again.
+    let near = format!("{}/near/app:1", registry.host());
+    said(environment, &into, &["tag", &format!("{repository}:1"), &near])?;
+    let pushed = succeed(&mut bake(environment, &into, &["push", &near]))?;
+    check(pushed.stderr.contains("mounted") && !pushed.stderr.contains("new "), || pushed.stderr.clone())?;
     for (words, problem) in [
         (&["push", "-a", &format!("{repository}:1")][..], "the name has no tag"),
         (&["pull", "-a", &format!("{repository}:1")], "neither tag nor digest"),
@@ -573,6 +579,7 @@ fn attestations(environment: &Environment) -> Outcome {
         &"test none",
         "fields",
     )?;
+    equal(&told("{{.Image.Os}}")?.as_str(), &"linux", "the config of a single image")?;
     // It is chosen with its image.
     let chosen = run(&["imagetools", "create", "--dry-run", "--platform", "linux/amd64", &at(&from, "app:1")])?;
     equal(&json(&chosen)?["manifests"].as_array().map(Vec::len), &Some(2), "chosen")?;

@@ -60,7 +60,7 @@ fn manifest(document: &CopiedDocument) -> Result<Value, CommandError> {
     Ok(value)
 }
 
-/// The config, or those of all platforms by platform.
+/// The config, or where there are several those of all platforms by platform.
 fn image(reference: &Reference, document: &Document, host: &Host) -> Result<Value, CommandError> {
     match document {
         Document::Manifest(manifest) => config(reference, manifest.config(), host),
@@ -75,6 +75,10 @@ fn image(reference: &Reference, document: &Document, host: &Host) -> Result<Valu
                 if let Document::Manifest(manifest) = Document::parse(&bytes, None).map_err(invalid)? {
                     platforms.insert(platform.to_string(), config(reference, manifest.config(), host)?);
                 }
+            }
+            // Of a single image, beside attestations, as of one without an index.
+            if platforms.len() == 1 {
+                return Ok(platforms.into_iter().next().map_or(Value::Null, |(_, config)| config));
             }
             Ok(Value::Object(platforms))
         }
@@ -114,10 +118,11 @@ fn text(reference: &Reference, document: &CopiedDocument, parsed: &Document) -> 
     line("", "MediaType", &document.media_type);
     line("", "Digest", &document.digest.to_string());
     let Document::Index(index) = parsed else { return text };
+    let named = if reference.digest().is_some() { reference.name() } else { reference.to_string() };
     line("", "", "");
     line("", "Manifests", "");
     for child in index.manifests() {
-        line("  ", "Name", &format!("{}@{}", reference.name(), child.digest()));
+        line("  ", "Name", &format!("{named}@{}", child.digest()));
         line("  ", "MediaType", child.media_type().as_ref());
         if let Some(platform) = descriptor_platform(child) {
             line("  ", "Platform", &platform.to_string());
