@@ -20,7 +20,7 @@ const TESTS: &[Test] = &[
     ("a_damaged_blob_is_not_copied", &[], copy_damaged),
     ("attestations_go_where_their_image_goes", &[], attestations),
     ("copies_go_through_layouts_and_archives", &[], copy_through_files),
-    ("images_are_saved_and_loaded_in_every_form", &["gzip", "zstd"], save_and_load),
+    ("images_are_saved_and_loaded_in_every_form", &["gzip", "zstd", "xz", "bzip2"], save_and_load),
     ("all_tags_travel_together", &[], all_tags),
     ("imagetools_tell_what_a_registry_has", &[], imagetools_inspect),
     ("imagetools_put_images_together", &[], imagetools_create),
@@ -444,7 +444,9 @@ fn save_and_load(environment: &Environment) -> Outcome {
     let into = environment.scratch()?;
     let loaded = said(environment, &into, &["load", "-i", &scratch.at("layout")])?;
     equal(&loaded.lines().count(), &3, "images in the layout")?;
-    for (program, name) in [("gzip", "docker.tar.gz"), ("zstd", "docker.tar.zst")] {
+    for (program, name) in
+        [("gzip", "docker.tar.gz"), ("zstd", "docker.tar.zst"), ("xz", "docker.tar.xz"), ("bzip2", "docker.tar.bz2")]
+    {
         let packed = succeed(Command::new(program).args(["-q", "-c"]).arg(scratch.at("docker.tar")))?;
         scratch.write(name, &packed.stdout)?;
         let into = environment.scratch()?;
@@ -473,7 +475,7 @@ fn save_and_load(environment: &Environment) -> Outcome {
     for (words, problem) in [
         (&["save", "--format", "oci-dir", "app:1"][..], "a directory cannot be written to standard output"),
         (&["save", "--platform", "linux/s390x", "app:1"], "not in the store for linux/s390x"),
-        (&["load", "-i", "nowhere.tar"], "cannot open `nowhere.tar`"),
+        (&["load", "-i", "nowhere.tar"], "cannot read `nowhere.tar`"),
         (&["load", "-i", "context"], "cannot load `context`"),
         (&["load", "--platform", "linux/s390x", "-i", "both.tar"], "not in the store for linux/s390x"),
     ] {
