@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 28] = [
+const PROGRAMS: &[(&str, &str)] = &[
     ("buildah", "buildah"),
     ("busybox", "busybox-static"),
+    ("bzip2", "bzip2"),
     ("cc", "gcc"),
     ("containerd", "containerd"),
     ("crun", "crun"),
@@ -37,6 +38,7 @@ const PROGRAMS: [(&str, &str); 28] = [
     ("strace", "strace"),
     ("tar", "tar"),
     ("umoci", "umoci"),
+    ("xz", "xz-utils"),
     ("zstd", "zstd"),
 ];
 
