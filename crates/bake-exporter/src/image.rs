@@ -14,6 +14,7 @@ use bake_oci::{
 use bake_snapshot::{LayerFormat, WriteOptions, write_layer};
 use bake_store::{BlobDescriptor, Ingest, Store};
 
+use crate::attestation::Attached;
 use crate::compression::ExportCompression;
 use crate::error::ExportError;
 use crate::spec::ImageOptions;
@@ -75,6 +76,8 @@ pub struct Stored {
     pub annotations: BTreeMap<String, String>,
     /// The images, one for each platform.
     pub images: Vec<Image>,
+    /// What is said of them, see [`Exporter::attest`].
+    pub attached: Vec<Attached>,
 }
 
 impl Stored {
@@ -177,7 +180,7 @@ impl Exporter {
         let annotations = &options.annotations;
         if let ([only], false) = (images.as_slice(), self.always_index || annotations.need_index()) {
             let descriptor = blob_descriptor(&only.descriptor(None), &only.digest);
-            return Ok(Stored { descriptor, annotations: BTreeMap::new(), images });
+            return Ok(Stored { descriptor, annotations: BTreeMap::new(), images, attached: Vec::new() });
         }
         let descriptor = |image: &Image| {
             let mut descriptor = image.descriptor(Some(&image.platform()));
@@ -188,7 +191,7 @@ impl Exporter {
         let index = assemble_index(options.family, images.iter().map(descriptor).collect(), annotations.index())?;
         self.store.put_bytes(&index.bytes)?;
         let descriptor = blob_descriptor(&index.descriptor(), &index.digest);
-        Ok(Stored { descriptor, annotations: annotations.index_descriptor(), images })
+        Ok(Stored { descriptor, annotations: annotations.index_descriptor(), images, attached: Vec::new() })
     }
 
     /// A layer by its uncompressed archive, or by the blob a base image has.
@@ -285,14 +288,20 @@ impl Exporter {
         layer: &ExportLayer,
         mut writer: BlobWriter<IngestWriter>,
     ) -> Result<(bake_oci::CompressedLayer, IngestWriter), ExportError> {
+        self.write_archive(layer, &mut writer)?;
+        writer.finish().map_err(ExportError::Write)
+    }
+
+    /// Writes the uncompressed archive of a layer.
+    pub(crate) fn write_archive(&self, layer: &ExportLayer, out: &mut impl Write) -> Result<(), ExportError> {
         match &layer.content {
             LayerContent::Snapshot(id) | LayerContent::Elsewhere { snapshot: id, .. } => {
                 let snapshot = self.store.snapshot(id)?.ok_or_else(|| ExportError::MissingLayer(id.to_string()))?;
-                write_layer(&snapshot.path, self.format, WriteOptions::default(), &mut writer)
+                write_layer(&snapshot.path, self.format, WriteOptions::default(), out)
                     .map_err(|source| ExportError::Layer { diff_id: layer.diff_id.clone(), source })?;
             }
             LayerContent::Rewritten { snapshot, newest } => {
-                self.write_rewritten(snapshot, *newest, &layer.diff_id, &mut writer)?;
+                self.write_rewritten(snapshot, *newest, &layer.diff_id, out)?;
             }
             LayerContent::Blob(blob) => {
                 let (file, _) =
@@ -300,10 +309,10 @@ impl Exporter {
                 let limits = bake_oci::ExpansionLimits::default();
                 let mut stream = bake_oci::decompress(file, limits)
                     .map_err(|error| ExportError::Write(std::io::Error::other(error)))?;
-                std::io::copy(&mut stream, &mut writer).map_err(ExportError::Write)?;
+                std::io::copy(&mut stream, out).map_err(ExportError::Write)?;
             }
         }
-        writer.finish().map_err(ExportError::Write)
+        Ok(())
     }
 }
 

@@ -10,6 +10,8 @@
 
 mod annotations;
 mod archive;
+mod attestation;
+mod compare;
 mod compression;
 mod error;
 mod files;
@@ -24,6 +26,8 @@ mod timestamps;
 
 pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
+pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile};
+pub use compare::{Aspect, FileDifference};
 pub use compression::ExportCompression;
 pub use error::ExportError;
 pub use files::FileTree;

@@ -12,6 +12,7 @@
 
 mod activity;
 mod archive;
+mod arrival;
 mod cache;
 mod cache_mounts;
 mod chmod;
@@ -20,6 +21,7 @@ mod context;
 mod copy;
 mod destination;
 mod exec;
+mod fetched;
 mod file;
 mod git;
 mod http;

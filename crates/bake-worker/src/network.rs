@@ -11,6 +11,8 @@ use bake_registry::{
 use bake_store::{Ingest, Resume, Store};
 use tokio::runtime::Runtime;
 
+use crate::arrival::Arrival;
+
 /// Threads of the runtime: they only move bytes, all other work has threads of its own.
 const RUNTIME_THREADS: usize = 2;
 
@@ -116,13 +118,33 @@ impl Network {
         progress: &(dyn Fn(u64) + Send + Sync),
         cancelled: &Arc<AtomicBool>,
     ) -> Result<(), NetworkError> {
+        let wanted = Wanted { reference, digest, size };
+        self.fetch_following(store, &wanted, &Arrival::default(), progress, cancelled)
+    }
+
+    /// The same for those who follow the `arrival` of the blob. The caller says how it ends.
+    pub(crate) fn fetch_following(
+        &self,
+        store: &Store,
+        &Wanted { reference, digest, size }: &Wanted<'_>,
+        arrival: &Arrival,
+        progress: &(dyn Fn(u64) + Send + Sync),
+        cancelled: &Arc<AtomicBool>,
+    ) -> Result<(), NetworkError> {
         let ingest = match store.resume_ingest(digest)? {
             Resume::Present(_) | Resume::Busy => return Ok(()),
             Resume::Ingest(ingest) => ingest.with_limit(size),
         };
         let (runtime, client) = self.start()?;
-        let cancelled = Arc::clone(cancelled);
-        let sink = StoreSink { store: store.clone(), digest: digest.clone(), size, ingest: Some(ingest), cancelled };
+        arrival.begins(ingest.reopen()?, ingest.offset());
+        let sink = StoreSink {
+            store: store.clone(),
+            digest: digest.clone(),
+            size,
+            ingest: Some(ingest),
+            arrival: arrival.clone(),
+            cancelled: Arc::clone(cancelled),
+        };
         let blob = BlobDescriptor { digest: digest.clone(), size_bytes: size };
         runtime.block_on(client.fetch_blob(reference, &blob, sink, progress))?;
         Ok(())
@@ -144,12 +166,23 @@ fn single_thread() -> Result<Runtime, NetworkError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NetworkError::Runtime)
 }
 
+/// A blob of a repository.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) reference: &'a Reference,
+    pub(crate) digest: &'a Digest,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+}
+
 /// Writes a blob into the store as it arrives.
 struct StoreSink {
     store: Store,
     digest: Digest,
     size: u64,
     ingest: Option<Ingest>,
+    /// Tells those who read along.
+    arrival: Arrival,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -172,10 +205,14 @@ impl BlobSink for StoreSink {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(std::io::Error::other("the build was cancelled"));
         }
-        self.ingest.as_mut().ok_or_else(ended)?.append(bytes).map_err(to_io)
+        let ingest = self.ingest.as_mut().ok_or_else(ended)?;
+        ingest.append(bytes).map_err(to_io)?;
+        self.arrival.has(ingest.offset());
+        Ok(())
     }
 
     fn restart(&mut self) -> std::io::Result<()> {
+        self.arrival.starts_over();
         match &mut self.ingest {
             Some(ingest) => ingest.restart().map_err(to_io),
             // The bytes turned out wrong, which ended the ingest.

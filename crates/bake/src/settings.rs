@@ -25,6 +25,7 @@ use crate::build::failure::FailureRequest;
 use crate::limits::step_limits;
 use crate::lock::LockRequest;
 use crate::policy::PolicyRequest;
+use crate::supply_chain::AttestRequest;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
 const SECRET_BYTES_MAX: u64 = 500 << 10;
@@ -32,6 +33,11 @@ const SECRET_BYTES_MAX: u64 = 500 << 10;
 /// A variable of the environment; one that is empty counts as unset.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The password of a key; unlike other variables, it may be empty.
+pub(crate) fn key_password() -> Option<Vec<u8>> {
+    std::env::var_os("COSIGN_PASSWORD").map(std::os::unix::ffi::OsStringExt::into_vec)
 }
 
 /// What `git` is given of the environment.
@@ -218,6 +224,7 @@ pub(crate) struct BuildRequest {
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
     pub(crate) failure: FailureRequest,
+    pub(crate) attest: AttestRequest,
     pub(crate) lock: LockRequest,
     pub(crate) policy: PolicyRequest,
 }
@@ -320,6 +327,10 @@ impl BuildRequest {
         });
         // The value that steps see is set when it is known.
         build_args.remove("SOURCE_DATE_EPOCH");
+        if arguments.verify_reproducible && source_date_epoch.is_none() {
+            return Err(CommandError::usage("without `SOURCE_DATE_EPOCH` every image has the time of its build")
+                .hint("set it to a fixed time, for example `SOURCE_DATE_EPOCH=$(git log -1 --pretty=%ct)`"));
+        }
         let tags = arguments.tag.iter().map(|tag| tag_reference(tag)).collect::<Result<Vec<_>, _>>()?;
         let platforms = platforms(&arguments.platform)?;
         let mut request = Self {
@@ -344,6 +355,7 @@ impl BuildRequest {
             display: display(arguments)?,
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
+            attest: attest_request(arguments)?,
             lock: LockRequest::new(&arguments.lock),
             policy: PolicyRequest::new(&arguments.policy),
             plan: PlanOptions {
@@ -353,7 +365,7 @@ impl BuildRequest {
                 labels: labels(arguments),
                 build_platform: Platform::host(),
                 target_platforms: platforms,
-                no_cache: arguments.no_cache,
+                no_cache: arguments.no_cache || arguments.verify_reproducible,
                 no_cache_filter: arguments.no_cache_filter.clone(),
                 network: match arguments.network {
                     NetworkMode::Default => bake_graph::NetworkMode::Default,
@@ -367,6 +379,7 @@ impl BuildRequest {
             },
             tags,
         };
+        request.attest.check_outputs(&request.exports)?;
         if request.cache.is_inline() && request.exports.iter().any(|export| export.times.rewrite) {
             return Err(CommandError::usage(
                 "an image with rewritten times cannot carry its own results: its layers are others",
@@ -379,6 +392,15 @@ impl BuildRequest {
             }
         }
         Ok(request)
+    }
+}
+
+/// What is to be said of the images.
+fn attest_request(arguments: &BuildArguments) -> Result<AttestRequest, CommandError> {
+    let request = AttestRequest::new(&arguments.supply_chain)?;
+    match arguments.metadata_file {
+        Some(_) => request.with_metadata(variable("BUILDX_METADATA_PROVENANCE").as_deref()),
+        None => Ok(request),
     }
 }
 

@@ -285,9 +285,11 @@ impl MetaResolver for Resolver {
         let reference = converted.as_ref().unwrap_or(reference);
         // Before anybody is asked about the image.
         let is_pinned = reference.digest().is_some() || self.lock.as_ref().is_some_and(|lock| lock.fixes(reference));
-        self.policy.check(reference, is_pinned)?;
+        let signatures = self.policy.check(reference, is_pinned)?;
         let locked = self.lock.as_ref().map(|lock| lock.look_up(reference)).transpose()?.flatten();
         let wanted = locked.as_ref().unwrap_or(reference);
+        let verified = self.policy.verify(wanted, &signatures)?;
+        let wanted = verified.as_ref().unwrap_or(wanted);
         self.images.resolve(wanted, platform, self.pull).map(resolved).map_err(|error| {
             let failed = unresolved(&wanted.familiar(), error);
             match &self.lock {

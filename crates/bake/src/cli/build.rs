@@ -10,6 +10,7 @@ use super::failure::FailureArguments;
 use super::limits::LimitArguments;
 use super::lock::LockArguments;
 use super::policy::PolicyArguments;
+use super::supply_chain::SupplyChainArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -86,6 +87,11 @@ pub struct BuildArguments {
     /// Write what is known about the result to this file, as JSON.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub metadata_file: Option<PathBuf>,
+
+    /// Build twice without the cache, and fail with the files that differ if the images are not the same; outputs are
+    /// written only if they are. `SOURCE_DATE_EPOCH` must be set.
+    #[arg(long, conflicts_with_all = ["require_cached", "call"], help_heading = "Output")]
+    pub verify_reproducible: bool,
 
     /// Write nothing but the digest and errors.
     #[arg(short, long, help_heading = "Output")]
@@ -187,6 +193,10 @@ pub struct BuildArguments {
     /// What is done when a step fails.
     #[command(flatten)]
     pub failure: FailureArguments,
+
+    /// What is said of the image.
+    #[command(flatten)]
+    pub supply_chain: SupplyChainArguments,
 
     /// Flags that are known and refused.
     #[command(flatten)]
