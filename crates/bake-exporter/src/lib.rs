@@ -25,7 +25,7 @@ mod timestamps;
 
 pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
-pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile};
+pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile, attached_to};
 pub use compression::ExportCompression;
 pub use error::ExportError;
 pub use files::FileTree;

@@ -12,7 +12,7 @@ use bake_registry::Pushed;
 use bake_solver::{BuildEvent, EventSink as _};
 
 use super::stored::{self, StoredImage};
-use super::{complete, table, transfer};
+use super::{attached, complete, table, transfer};
 use crate::wiring::{Host, store_failed};
 
 pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
@@ -73,8 +73,10 @@ fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progr
             display.send(BuildEvent::Transfer { step, id, current: size_bytes, total: Some(size_bytes) });
         });
         let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
-        transfer::exporter(host)
+        let digest = transfer::exporter(host)
             .push(&ready, name, &Pusher::new(runtime, client), &told)
-            .map_err(|error| transfer::export_failed(&error))
+            .map_err(|error| transfer::export_failed(&error))?;
+        attached::push(&attached::carried_over(image, &ready.images, std::slice::from_ref(name), host)?, name, host)?;
+        Ok(digest)
     })
 }

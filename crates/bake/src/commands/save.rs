@@ -9,8 +9,7 @@ use bake::error::{CommandError, ErrorKind};
 use bake_oci::manifest::{descriptor, set_descriptor_platform};
 use bake_oci::{ArchiveError, ArchiveImage, Reference, write_docker_archive, write_oci_layout};
 
-use super::complete;
-use super::{stored, transfer};
+use super::{attached, complete, stored, transfer};
 use crate::wiring::Host;
 
 /// How much is collected before it is written.
@@ -31,6 +30,7 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
     }
     let progress = transfer::progress(false, crate::settings::colour())?;
     let mut images: Vec<ArchiveImage> = Vec::new();
+    let mut beside: Vec<ArchiveImage> = Vec::new();
     for name in &arguments.images {
         let mut image = stored::find(&host.store, name)?;
         if let Some(platform) = &platform {
@@ -47,11 +47,21 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
         // Asked for by name, an image gets that name only; by ID, none, as docker has it.
         let asked = Reference::parse(name).map(|name| name.or_latest()).ok();
         let names: Vec<Reference> = asked.into_iter().filter(|name| image.references.contains(name)).collect();
+        let said = attached::carried_over(&image, &stored.images, &names, host)?;
+        if arguments.format == SaveFormat::Docker && !said.is_empty() {
+            transfer::say(&format!(
+                "note: what is said of {name} has no place in a docker archive; `--format oci` keeps it"
+            ));
+        }
+        beside.extend(attached::entries(&said));
         let created = image.image().created();
         match images.iter_mut().find(|other| other.descriptor.digest() == descriptor.digest()) {
             Some(other) => other.names.extend(names),
             None => images.push(ArchiveImage { descriptor, names, created }),
         }
+    }
+    if arguments.format != SaveFormat::Docker {
+        images.extend(beside);
     }
     let output = arguments.output.as_deref();
     let failed = |error: ArchiveError| CommandError::from_error(ErrorKind::Build, &error);
