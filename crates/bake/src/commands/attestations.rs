@@ -32,13 +32,11 @@ pub(crate) fn run(arguments: &AttestationsArguments, host: &Host) -> Result<(), 
     if let Some(wanted) = &platform {
         found.retain(|found| found.platform.as_ref().is_some_and(|platform| wanted.matches(platform)));
     }
-    match &arguments.show {
-        Some(kind) => show(&source, &found, kind, &arguments.image),
-        None => {
-            let rows: Vec<Row> = found.iter().map(Found::row).collect();
-            crate::print(&listing::render(&rows, HEADINGS, &arguments.format, || table(&rows))?)
-        }
+    if let Some(kind) = &arguments.show {
+        return show(&source, &found, kind, &arguments.image);
     }
+    let rows: Vec<Row> = found.iter().map(Found::row).collect();
+    crate::print(&listing::render(&rows, HEADINGS, &arguments.format, || table(&rows))?)
 }
 
 /// Something that is said: one layer of a manifest, or a manifest whose layers are of another kind.
@@ -159,7 +157,7 @@ impl Source<'_> {
     fn all(&self, root: Root) -> Result<Vec<Found>, CommandError> {
         let mut found = Vec::new();
         match root.document {
-            Document::Manifest(manifest) => self.about(&root.digest, self.platform(&manifest)?, &mut found)?,
+            Document::Manifest(manifest) => self.about(&root.digest, self.platform(&manifest)?.as_ref(), &mut found)?,
             Document::Index(index) => {
                 let platform = |digest: &str| {
                     let image = index.manifests().iter().find(|child| child.digest().to_string() == digest)?;
@@ -172,7 +170,7 @@ impl Source<'_> {
                         continue;
                     }
                     let digest = descriptor_digest(child).map_err(|error| CommandError::build(error.to_string()))?;
-                    self.about(&digest, descriptor_platform(child), &mut found)?;
+                    self.about(&digest, descriptor_platform(child).as_ref(), &mut found)?;
                 }
                 self.about(&root.digest, None, &mut found)?;
             }
@@ -184,9 +182,9 @@ impl Source<'_> {
     }
 
     /// What names the manifest `subject` as its own.
-    fn about(&self, subject: &Digest, platform: Option<Platform>, found: &mut Vec<Found>) -> Result<(), CommandError> {
+    fn about(&self, subject: &Digest, platform: Option<&Platform>, found: &mut Vec<Found>) -> Result<(), CommandError> {
         for referrer in self.referrers(subject)? {
-            self.said_by(&referrer, platform.clone(), false, found)?;
+            self.said_by(&referrer, platform.cloned(), false, found)?;
         }
         Ok(())
     }
