@@ -18,6 +18,7 @@ const TESTS: &[Test] = &[
     ("diff_tells_what_differs", &[], diff),
     ("copies_between_registries_leave_the_store_alone", &[], copy_between_registries),
     ("a_damaged_blob_is_not_copied", &[], copy_damaged),
+    ("attestations_go_where_their_image_goes", &[], attestations),
     ("copies_go_through_layouts_and_archives", &[], copy_through_files),
     ("images_are_saved_and_loaded_in_every_form", &["gzip", "zstd"], save_and_load),
     ("all_tags_travel_together", &[], all_tags),
@@ -511,4 +512,59 @@ fn all_tags(environment: &Environment) -> Outcome {
     let told = "{{.Manifest.MediaType}}";
     let kind = said(environment, &into, &["imagetools", "inspect", "-f", told, &format!("{repository}:both")])?;
     equal(&kind.trim_end(), &"application/vnd.oci.image.manifest.v1+json", "what was pushed")
+}
+
+fn attestations(environment: &Environment) -> Outcome {
+    let (from, to) = (registry()?, registry()?);
+    let scratch = environment.scratch()?;
+    scratch.write("context/file", "content\n")?;
+    let at = |registry: &FakeRegistry, name: &str| format!("{}/{name}", registry.host());
+    let image =
+        build(environment, &scratch, "FROM scratch\nCOPY file /\n", &["--push", "-t", &at(&from, "app:plain")])?;
+    let (media_type, bytes) = from.manifest("app", "plain").ok_or("the image was not pushed")?;
+    // An index as BuildKit makes it: the image, and a manifest whose layer is a statement about it.
+    let (config, statement) =
+        (b"{}".as_slice(), b"{\"predicateType\":\"https://slsa.dev/provenance/v0.2\"}".as_slice());
+    let described = |media_type: &str, bytes: &[u8], digest: &str| serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
+    let attestation = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": described("application/vnd.oci.image.config.v1+json", config, &from.put_blob("app", config).to_string()),
+        "layers": [described("application/vnd.in-toto+json", statement, &from.put_blob("app", statement).to_string())],
+    });
+    let attestation = attestation.to_string().into_bytes();
+    let about = from.put_manifest("app", "attestation", "application/vnd.oci.image.manifest.v1+json", &attestation);
+    let mut second = described("application/vnd.oci.image.manifest.v1+json", &attestation, &about.to_string());
+    second["platform"] = serde_json::json!({ "os": "unknown", "architecture": "unknown" });
+    second["annotations"] = serde_json::json!({
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": image,
+    });
+    let mut first = described(&media_type, &bytes, &image);
+    first["platform"] = serde_json::json!({ "os": "linux", "architecture": "amd64" });
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [first, second],
+    });
+    let index = index.to_string().into_bytes();
+    let digest = from.put_manifest("app", "1", "application/vnd.oci.image.index.v1+json", &index).to_string();
+
+    let other = environment.scratch()?;
+    let run = |words: &[&str]| said(environment, &other, words).map(|text| text.trim_end().to_owned());
+    equal(
+        &run(&["copy", "-q", &at(&from, "app:1"), &format!("store:{}", at(&to, "app:1"))])?,
+        &digest,
+        "to the store",
+    )?;
+    equal(&run(&["push", "-q", &at(&to, "app:1")])?, &digest, "pushed")?;
+    check(to.manifest("app", &about.to_string()).is_some(), || "the attestation was not pushed".into())?;
+    run(&["save", "-o", "saved.tar", &at(&to, "app:1")])?;
+    equal(&run(&["copy", "-q", "oci-archive:saved.tar", &at(&to, "again:1")])?, &digest, "saved")?;
+    check(to.manifest("again", &about.to_string()).is_some(), || "the attestation was not saved".into())?;
+    // It is chosen with its image.
+    let chosen = run(&["imagetools", "create", "--dry-run", "--platform", "linux/amd64", &at(&from, "app:1")])?;
+    equal(&json(&chosen)?["manifests"].as_array().map(Vec::len), &Some(2), "chosen")?;
+    let single = run(&["copy", "-q", "--platform", "linux/amd64", &at(&from, "app:1"), &at(&to, "single")])?;
+    equal(&single, &image, "one platform is the image alone")
 }

@@ -22,6 +22,7 @@ const TESTS: &[Test] = &[
     ("files_in_an_archive", &["tar"], files_in_an_archive),
     ("several_outputs_at_once", &[], several),
     ("compressions", &[], compressions),
+    ("a_layer_is_compressed_once", &[], compressed_once),
     ("an_output_that_cannot_be_written", &[], unwritable),
     ("several_platforms", &[], several_platforms),
 ];
@@ -179,6 +180,22 @@ fn compressions(environment: &Environment) -> Outcome {
         texts.push(described(&scratch.path().join("out.tar"))?);
     }
     check(texts.windows(2).all(|pair| pair[0] == pair[1]), || "compression changes files".into())
+}
+
+/// What was compressed is not even read again: it may have changed.
+fn compressed_once(environment: &Environment) -> Outcome {
+    let scratch = context(environment)?;
+    let first = succeed(&mut build(environment, &scratch, &["type=oci,dest=one.tar"]))?.text();
+    let mut find = Command::new("find");
+    find.arg(scratch.store().join("snapshots")).args(["-name", "made", "-size", "-2", "-type", "f"]);
+    let found = succeed(&mut find)?.text();
+    let file = found.lines().next().ok_or("the layer is not in the store")?;
+    File::options().append(true).open(file).and_then(|file| file.set_len(1)).map_err(|error| error.to_string())?;
+    equal(&succeed(&mut build(environment, &scratch, &["type=oci,dest=two.tar"]))?.text(), &first, "digest")?;
+    equal(&described(&scratch.path().join("two.tar"))?, &described(&scratch.path().join("one.tar"))?, "image")?;
+    // Another form is made of the layer.
+    let other = finish(&mut build(environment, &scratch, &["type=oci,dest=three.tar,compression=zstd"]))?;
+    expect_failure(&other, 1, &["its directory in the store was changed"])
 }
 
 fn unwritable(environment: &Environment) -> Outcome {

@@ -17,6 +17,7 @@ use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure,
 const TESTS: &[Test] = &[
     ("an_ordinary_user_builds_what_root_builds", &["root", "setpriv"], same_as_root),
     ("without_subordinate_ids_users_and_owners_are_emulated", &["root", "setpriv"], other_users),
+    ("all_who_build_make_the_same_digest", &["root", "setpriv", "unshare", "newuidmap"], same_digest),
     ("all_who_build_give_files_the_same_owners", &["root", "setpriv", "unshare", "newuidmap"], same_owners),
     ("root_that_may_not_mount_builds_what_root_builds", &["root", "setpriv"], restricted_root),
     ("root_that_may_not_mount_and_sees_half_of_proc_builds_too", &["root", "setpriv", "unshare"], restricted_pod),
@@ -276,6 +277,25 @@ fn same_owners(environment: &Environment) -> Outcome {
         // What is written down must not have changed while it was used.
         let store = place.scratch.at(&format!("store-{ids:?}"));
         succeed(place.bake_with(ids)?.args(["--root", &store, "fsck"]))?;
+    }
+    Ok(())
+}
+
+/// With a time that nothing may be later than, the image is the same to the byte.
+fn same_digest(environment: &Environment) -> Outcome {
+    if let Some(obstacle) = Ids::Ranges.obstacle() {
+        return Err(obstacle);
+    }
+    let place = UsersPlace::new(environment)?;
+    place.scratch.write("context/Dockerfile", format!("{DOCKERFILE}{}", OWNERS.replacen("FROM layers\n", "", 1)))?;
+    let output = "type=oci,dest=/dev/null,rewrite-timestamp=true";
+    let mut as_root = environment.build(&place.scratch.path().join("root-store"));
+    let expected = succeed(as_root.args(["--output", output]).arg(place.scratch.at("context")))?.text();
+    for ids in [Ids::Single, Ids::Ranges] {
+        let mut command = place.bake_with(ids)?;
+        command.args(["--root", &place.scratch.at(&format!("store-{ids:?}")), "build", "--progress", "plain"]);
+        command.args(["--output", output]).args(&place.bases).arg(place.scratch.at("context"));
+        equal(&succeed(&mut command)?.text(), &expected, &format!("digest with {ids:?}"))?;
     }
     Ok(())
 }

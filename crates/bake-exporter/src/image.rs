@@ -288,14 +288,20 @@ impl Exporter {
         layer: &ExportLayer,
         mut writer: BlobWriter<IngestWriter>,
     ) -> Result<(bake_oci::CompressedLayer, IngestWriter), ExportError> {
+        self.write_archive(layer, &mut writer)?;
+        writer.finish().map_err(ExportError::Write)
+    }
+
+    /// Writes the uncompressed archive of a layer.
+    pub(crate) fn write_archive(&self, layer: &ExportLayer, out: &mut impl Write) -> Result<(), ExportError> {
         match &layer.content {
             LayerContent::Snapshot(id) | LayerContent::Elsewhere { snapshot: id, .. } => {
                 let snapshot = self.store.snapshot(id)?.ok_or_else(|| ExportError::MissingLayer(id.to_string()))?;
-                write_layer(&snapshot.path, self.format, WriteOptions::default(), &mut writer)
+                write_layer(&snapshot.path, self.format, WriteOptions::default(), out)
                     .map_err(|source| ExportError::Layer { diff_id: layer.diff_id.clone(), source })?;
             }
             LayerContent::Rewritten { snapshot, newest } => {
-                self.write_rewritten(snapshot, *newest, &layer.diff_id, &mut writer)?;
+                self.write_rewritten(snapshot, *newest, &layer.diff_id, out)?;
             }
             LayerContent::Blob(blob) => {
                 let (file, _) =
@@ -303,10 +309,10 @@ impl Exporter {
                 let limits = bake_oci::ExpansionLimits::default();
                 let mut stream = bake_oci::decompress(file, limits)
                     .map_err(|error| ExportError::Write(std::io::Error::other(error)))?;
-                std::io::copy(&mut stream, &mut writer).map_err(ExportError::Write)?;
+                std::io::copy(&mut stream, out).map_err(ExportError::Write)?;
             }
         }
-        writer.finish().map_err(ExportError::Write)
+        Ok(())
     }
 }
 

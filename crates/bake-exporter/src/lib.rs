@@ -11,6 +11,7 @@
 mod annotations;
 mod archive;
 mod attestation;
+mod compare;
 mod compression;
 mod error;
 mod files;
@@ -26,6 +27,7 @@ mod timestamps;
 pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
 pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile, attached_to};
+pub use compare::{Aspect, FileDifference};
 pub use compression::ExportCompression;
 pub use error::ExportError;
 pub use files::FileTree;

@@ -75,7 +75,6 @@ fn names(directory: &impl AsFd) -> std::io::Result<Vec<Vec<u8>>> {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed test should panic")]
-#[expect(clippy::disallowed_methods, reason = "tests make and look at files")]
 mod tests {
     use super::*;
 

@@ -26,6 +26,9 @@ pub mod http;
 mod login;
 mod manifests;
 mod options;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod properties;
 mod pull;
 mod push;
 mod referrers;

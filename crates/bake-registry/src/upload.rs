@@ -322,7 +322,7 @@ fn is_refusal(failure: &RegistryFailure) -> bool {
 
 /// How many bytes the registry holds, by the `Range: 0-LAST` of its answer. `0-0` is one byte, or none: registries
 /// cannot say "none" in this form, and no chunk has one byte unless the blob has.
-fn held_bytes(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn held_bytes(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(RANGE)?.to_str().ok()?;
     let (first, last) = text.strip_prefix("bytes=").unwrap_or(text).split_once('-')?;
     let last: u64 = last.parse().ok()?;

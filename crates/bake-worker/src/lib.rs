@@ -12,6 +12,7 @@
 
 mod activity;
 mod archive;
+mod arrival;
 mod cache;
 mod cache_mounts;
 mod chmod;

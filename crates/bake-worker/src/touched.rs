@@ -48,7 +48,7 @@ pub(crate) fn set_times(layer: &Path, began: Timespec, epoch: i64) -> std::io::R
 
 fn is_since(stat: &rustix::fs::Stat, began: Timespec) -> bool {
     let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
-    (stat.st_mtime, nanoseconds) >= (began.tv_sec, i64::from(began.tv_nsec))
+    (stat.st_mtime, nanoseconds) >= (began.tv_sec, began.tv_nsec)
 }
 
 fn names(directory: &impl AsFd) -> std::io::Result<Vec<Vec<u8>>> {

@@ -26,6 +26,7 @@ mod packages;
 pub(crate) mod plan;
 mod read;
 mod ssh;
+pub(crate) mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,12 +53,24 @@ use crate::settings::{BuildRequest, NamedSource};
 use crate::signals;
 use crate::wiring::{Host, Resolver, store_failed};
 
+use self::verify::{Purpose, Settled};
+
 use self::export::{BuildFacts, Exported, ExportedImage, Exporting};
 
 /// Builds, exports, and returns what is to be written to standard output.
 ///
 /// With a `continuation` it goes on from a step that failed in an earlier build of the same request.
 pub(crate) fn build(
+    request: &BuildRequest,
+    host: &Host,
+    colour: Colour,
+    continuation: Option<Continuation>,
+) -> Result<Option<String>, CommandError> {
+    build_for(Purpose::Outputs, request, host, colour, continuation)
+}
+
+fn build_for(
+    purpose: Purpose<'_>,
     request: &BuildRequest,
     host: &Host,
     colour: Colour,
@@ -137,6 +150,7 @@ pub(crate) fn build(
         started,
         journal: &journal,
         continued: continued.as_deref(),
+        purpose,
     };
     let carried_out = loop {
         match build.carry_out(&progress, &cancelled) {
@@ -157,9 +171,11 @@ pub(crate) fn build(
     };
     let failed = match carried_out {
         Ok((solved, exported)) => {
-            let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
-            let facts = BuildFacts { number, source, findings, attestations };
-            export::write_results(exported.image.as_ref(), request, &facts)?;
+            if !purpose.is_sample() {
+                let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
+                let facts = BuildFacts { number, source, findings, attestations };
+                export::write_results(exported.image.as_ref(), request, &facts)?;
+            }
             imported.tell_of_mounts(&progress);
             empty_trash(host);
             resolver.write_lock()?;
@@ -242,12 +258,14 @@ struct Build<'a> {
     journal: &'a Journal<'a>,
     /// The steps that only this build has results of, if it goes on from a failure.
     continued: Option<&'a [DefinitionDigest]>,
+    purpose: Purpose<'a>,
 }
 
 impl Build<'_> {
     /// Steps 5 to 9.
     fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Exported), Failure> {
-        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued, .. } = *self;
+        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued, purpose, .. } =
+            *self;
         let (told, imports) = (imported.told(), &imported.steps);
         let waiting = || cache::Imported::tell(told, imports, progress);
         let cache = imported.cache(host, &waiting);
@@ -274,9 +292,13 @@ impl Build<'_> {
         let (dockerfile, started) = (self.dockerfile, self.started);
         let facts = attest::Facts { request, plan, worker, store: &host.store, dockerfile, started, epoch };
         let search = packages::Search { plan, assembled, solved: &solved, worker, images, host, progress };
-        let lists = if request.attest.sbom.is_some() { search.lists()? } else { Vec::new() };
+        let wants_packages = request.attest.sbom.is_some() && !purpose.is_sample();
+        let lists = if wants_packages { search.lists()? } else { Vec::new() };
         let attestations = &attest::Attestations::new(&facts, assembled, lists);
         let exporting = Exporting { assembled, attestations, request, host, images, progress, cancelled, epoch };
+        if purpose.settle(&exporting)? == Settled::Done {
+            return Ok((solved, Exported::default()));
+        }
         let mut outcome = exporting.export()?;
         outcome.metadata = attestations.metadata(request.multi_platform);
 
@@ -370,7 +392,7 @@ fn resolver(
         Some(BuildContext::Fetched(_)) | None => None,
     };
     let lock = ImageLock::open(&request.lock, input.dockerfile_path.as_deref(), host)?;
-    let policy = ImagePolicy::open(&request.policy)?;
+    let policy = ImagePolicy::open(&request.policy, host)?;
     Ok(Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore, lock, policy })
 }
 

@@ -24,6 +24,7 @@ mod pin;
 mod policy;
 mod run_network;
 mod sbom;
+mod sign;
 mod store;
 mod supply_chain;
 mod unsupported;
@@ -50,6 +51,7 @@ pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
 pub use sbom::{SbomArguments, SbomFormat};
+pub use sign::{KeygenArguments, SignArguments, SignPlace, VerifyArguments};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use supply_chain::SupplyChainArguments;
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
@@ -141,6 +143,12 @@ pub enum Command {
     Login(LoginArguments),
     /// Forget the login at a registry.
     Logout(LogoutArguments),
+    /// Make a pair of keys for signatures.
+    Keygen(KeygenArguments),
+    /// Sign images of registries, as cosign does.
+    Sign(SignArguments),
+    /// Verify that images of registries are signed.
+    Verify(VerifyArguments),
     /// Copy an image from place to place: registries, layouts, archives, the store.
     Copy(CopyArguments),
     /// Look at images in registries, and put several together as one.

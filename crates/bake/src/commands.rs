@@ -42,7 +42,7 @@ mod run_environment;
 mod run_mounts;
 pub(crate) mod save;
 pub(crate) mod sbom;
-mod secret_prompt;
+pub(crate) mod sign;
 pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod why;

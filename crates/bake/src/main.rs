@@ -8,11 +8,13 @@ mod console;
 mod files;
 mod limits;
 mod lock;
+mod password;
 mod policy;
 mod registries;
 mod sbom;
 mod settings;
 mod signals;
+mod signatures;
 mod step_network;
 mod supply_chain;
 mod toml_text;
@@ -57,6 +59,14 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, colour),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
+        Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
+        Command::Sign(sign) => {
+            return commands::sign::sign(sign, &arguments.global.insecure_registry, colour).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Verify(verify) => {
+            return commands::sign::verify(verify, &arguments.global.insecure_registry, colour)
+                .map(|()| ExitCode::SUCCESS);
+        }
         Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
         Command::Login(login) => {
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
@@ -85,7 +95,12 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             signals::block();
             request.failure.typed =
                 Some(build::failure::typed(std::env::args_os().skip(1), settings::variable("SOURCE_DATE_EPOCH")));
-            if let Some(digest) = build::build(&request, &host, colour, None)?
+            let digest = if build.verify_reproducible {
+                build::verify::build_twice(&request, &host, colour)?
+            } else {
+                build::build(&request, &host, colour, None)?
+            };
+            if let Some(digest) = digest
                 && !request.exports.iter().any(bake_exporter::ExportSpec::uses_stdout)
             {
                 print(&format!("{digest}\n"))?;
@@ -145,6 +160,9 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         | Command::Pin(_)
         | Command::Login(_)
         | Command::Logout(_)
+        | Command::Keygen(_)
+        | Command::Sign(_)
+        | Command::Verify(_)
         | Command::Version(_)
         | Command::Doctor(_) => {}
     }

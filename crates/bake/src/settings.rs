@@ -35,6 +35,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// The password of a key; unlike other variables, it may be empty.
+pub(crate) fn key_password() -> Option<Vec<u8>> {
+    std::env::var_os("COSIGN_PASSWORD").map(std::os::unix::ffi::OsStringExt::into_vec)
+}
+
 /// What `git` is given of the environment.
 pub(crate) fn git_environment() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let kept = ["HOME", "SSH_AUTH_SOCK", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"];
@@ -322,6 +327,10 @@ impl BuildRequest {
         });
         // The value that steps see is set when it is known.
         build_args.remove("SOURCE_DATE_EPOCH");
+        if arguments.verify_reproducible && source_date_epoch.is_none() {
+            return Err(CommandError::usage("without `SOURCE_DATE_EPOCH` every image has the time of its build")
+                .hint("set it to a fixed time, for example `SOURCE_DATE_EPOCH=$(git log -1 --pretty=%ct)`"));
+        }
         let tags = arguments.tag.iter().map(|tag| tag_reference(tag)).collect::<Result<Vec<_>, _>>()?;
         let platforms = platforms(&arguments.platform)?;
         let mut request = Self {
@@ -356,7 +365,7 @@ impl BuildRequest {
                 labels: labels(arguments),
                 build_platform: Platform::host(),
                 target_platforms: platforms,
-                no_cache: arguments.no_cache,
+                no_cache: arguments.no_cache || arguments.verify_reproducible,
                 no_cache_filter: arguments.no_cache_filter.clone(),
                 network: match arguments.network {
                     NetworkMode::Default => bake_graph::NetworkMode::Default,

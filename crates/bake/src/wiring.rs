@@ -14,7 +14,9 @@ use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, IdRange, ProcSource, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
 use bake_solver::StepError;
 use bake_store::{OpenOptions, Store, StoreError};
-use bake_worker::{ImageError, Images, Isolation, Network, PinnedImage, StepIsolation, StepNetworkOptions};
+use bake_worker::{
+    ImageError, Images, Isolation, Network, NetworkError, PinnedImage, StepIsolation, StepNetworkOptions,
+};
 
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;
@@ -283,9 +285,11 @@ impl MetaResolver for Resolver {
         let reference = converted.as_ref().unwrap_or(reference);
         // Before anybody is asked about the image.
         let is_pinned = reference.digest().is_some() || self.lock.as_ref().is_some_and(|lock| lock.fixes(reference));
-        self.policy.check(reference, is_pinned)?;
+        let signatures = self.policy.check(reference, is_pinned)?;
         let locked = self.lock.as_ref().map(|lock| lock.look_up(reference)).transpose()?.flatten();
         let wanted = locked.as_ref().unwrap_or(reference);
+        let verified = self.policy.verify(wanted, &signatures)?;
+        let wanted = verified.as_ref().unwrap_or(wanted);
         self.images.resolve(wanted, platform, self.pull).map(resolved).map_err(|error| {
             let failed = unresolved(&wanted.familiar(), error);
             match &self.lock {
@@ -320,6 +324,7 @@ fn resolved(image: PinnedImage) -> ResolvedImage {
 
 fn unresolved(name: &str, error: ImageError) -> MetaError {
     let hint = match &error {
+        ImageError::Network(NetworkError::Registry(error)) if !error.is_not_found() => registries::hint(error),
         ImageError::Network(_) => Some(format!(
             "`{name}` is not in the local store; check its name, or give it with `--build-context {name}=...` or `bake pull`"
         )),

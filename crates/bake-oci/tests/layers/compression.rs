@@ -67,9 +67,46 @@ fn parallel_blocks_compress_as_well_as_one_stream() {
     assert!(blocks.len() < serial.len() + serial.len() / 200, "{} against {}", blocks.len(), serial.len());
 }
 
+/// Bytes in which nothing repeats, the same every time.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        })
+        .collect()
+}
+
+#[test]
+fn what_cannot_be_compressed_is_stored() {
+    // Between blocks that can: the window goes through those that are stored.
+    let content = [content(1 << 20), noise(2 << 20), content(1 << 20), noise((1 << 20) + 5)].concat();
+    for level in [1, 4, 9] {
+        let compression = Compression::Gzip { level };
+        let (layer, bytes) = compress(&content, compression, 1, usize::MAX);
+        assert_eq!(compress(&content, compression, 3, 100_000), (layer, bytes.clone()));
+        // As it is, in the blob.
+        let stored = &content[(1 << 20) + 5..(1 << 20) + 50_000];
+        assert!(bytes.windows(stored.len()).any(|window| window == stored), "level {level}");
+        let mut unpacked = Vec::new();
+        decompress(bytes.as_slice(), ExpansionLimits::default()).unwrap().read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == content, "level {level}");
+    }
+    // It costs five bytes for each 64 KiB, in a blob that ends with it as in others.
+    let only = noise(3 << 20);
+    let (layer, bytes) = compress(&only, Compression::GZIP, 2, usize::MAX);
+    assert!(bytes.len() <= only.len() + 5 * (only.len() / 65_000 + 3) + 18, "{layer:?}");
+    let mut unpacked = Vec::new();
+    decompress(bytes.as_slice(), ExpansionLimits::default()).unwrap().read_to_end(&mut unpacked).unwrap();
+    assert!(unpacked == only);
+}
+
 #[test]
 fn other_programs_decompress_it() {
-    let content = content(3_000_000);
+    let content = [content(3_000_000), noise(1 << 20)].concat();
     for (program, compression) in [("gzip", Compression::GZIP), ("zstd", Compression::ZSTD)] {
         let (_, bytes) = compress(&content, compression, 2, usize::MAX);
         let directory = tempfile::tempdir().unwrap();

@@ -74,6 +74,22 @@ pub(super) struct Exporting<'a> {
 }
 
 impl Exporting<'_> {
+    /// The images as the first output that is one wants them, which need not be blobs.
+    pub(super) fn images_of_first_output(self) -> Result<Vec<ExportImage>, CommandError> {
+        let store = ExportSpec::store();
+        let spec = self.request.exports.iter().find(|spec| spec.is_image()).unwrap_or(&store);
+        let exporter = exporter(self.request, self.host);
+        let activity = self.progress.begin(StepLabel { text: "comparing".into(), ..StepLabel::default() });
+        let output = Output { all: self, spec, exporter: &exporter, step: activity.id() };
+        let images = self.assembled.iter().try_for_each(|assembled| output.bring_layers(assembled));
+        let images = images.and_then(|()| output.prepared());
+        match &images {
+            Ok(_) => activity.done(),
+            Err(error) => activity.failed(error.message()),
+        }
+        images
+    }
+
     /// Carries out every output of the request.
     pub(super) fn export(self) -> Result<Exported, CommandError> {
         let exporter = exporter(self.request, self.host);
@@ -123,9 +139,10 @@ fn describe(spec: &ExportSpec) -> String {
     }
 }
 
-fn failed(error: &ExportError) -> CommandError {
+pub(super) fn failed(error: &ExportError) -> CommandError {
     let failed = CommandError::from_error(ErrorKind::Build, error);
     match error {
+        ExportError::Registry(error) => failed.hints(crate::registries::hint(error)),
         ExportError::Store(error) if error.is_disk_full() => failed.hint("`bake prune` frees space in the store"),
         _ => failed,
     }

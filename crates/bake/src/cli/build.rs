@@ -88,6 +88,11 @@ pub struct BuildArguments {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub metadata_file: Option<PathBuf>,
 
+    /// Build twice without the cache, and fail with the files that differ if the images are not the same; outputs are
+    /// written only if they are. `SOURCE_DATE_EPOCH` must be set.
+    #[arg(long, conflicts_with_all = ["require_cached", "call"], help_heading = "Output")]
+    pub verify_reproducible: bool,
+
     /// Write nothing but the digest and errors.
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,

@@ -6,7 +6,7 @@ use bake::error::CommandError;
 use bake_exporter::{Attached, PushProgress, Pusher};
 use bake_oci::{ArchiveImage, Digest, Image, Reference};
 
-use super::stored::StoredImage;
+use super::stored::{PlatformImage, StoredImage};
 use super::transfer;
 use crate::wiring::Host;
 
@@ -35,15 +35,21 @@ pub(super) fn carried_over(
     Ok(attached)
 }
 
-/// Pushes what is said of images that were pushed to `name`.
-pub(super) fn push(attached: &[Attached], name: &Reference, host: &Host) -> Result<(), CommandError> {
+/// The images in the form in which the store has them.
+pub(super) fn as_stored(image: &StoredImage) -> Vec<Image> {
+    image.platforms.iter().map(PlatformImage::verbatim).collect()
+}
+
+/// Pushes what is said of `image`, which was pushed to `name` in the form of `sent`.
+pub(super) fn push(image: &StoredImage, sent: &[Image], name: &Reference, host: &Host) -> Result<(), CommandError> {
+    let attached = carried_over(image, sent, std::slice::from_ref(name), host)?;
     if attached.is_empty() {
         return Ok(());
     }
     let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
     let quiet: Arc<PushProgress> = Arc::new(|_, _, _| {});
     transfer::exporter(host)
-        .push_attached(attached, name, &Pusher::new(runtime, client), &quiet)
+        .push_attached(&attached, name, &Pusher::new(runtime, client), &quiet)
         .map_err(|error| transfer::export_failed(&error))
 }
 

@@ -16,9 +16,8 @@ use bake_registry::{
 };
 use bake_worker::{NetworkError, log_in};
 
-use super::secret_prompt;
 use super::transfer::{network_failed, say};
-use crate::registries;
+use crate::{password, registries};
 
 /// The longest password or token that is read; identity tokens of cloud registries have some kilobytes.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -35,11 +34,16 @@ pub(crate) fn login(arguments: &LoginArguments, insecure: &[String]) -> Result<(
         }
         (None, Some(_)) => return Err(CommandError::usage("`--password` needs `--username`")),
         (user, None) => {
-            let known = bake_worker::known_user(&options()?.credentials, registry);
+            let known = bake_worker::known_user(&options()?.credentials, &place.path, registry);
             let known = known.map_err(|error| network_failed(&error))?;
             // As docker does: who has logged in already and says nothing else only wants to know whether it still works.
-            if user.is_none() && known.is_some() && log_in(options()?, registry).is_ok_and(|found| found.was_asked) {
-                return succeeded(registry, &known.unwrap_or_default());
+            if let (None, Some(known)) = (user, &known) {
+                match log_in(options()?, registry) {
+                    Ok(found) if found.was_asked => return succeeded(registry, known),
+                    Ok(_) => {}
+                    Err(NetworkError::Registry(refused)) if refused.is_unauthorized() => {}
+                    Err(error) => return Err(failed(registry, &error)),
+                }
             }
             ask_terminal(registry, user.as_deref(), known.as_deref())?
         }
@@ -132,11 +136,12 @@ fn read_secret() -> Result<String, CommandError> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
+const PIPE_HINT: &str = "pass `--username NAME --password-stdin` and write the password to standard input";
+
 fn ask_terminal(registry: &str, user: Option<&str>, known: Option<&str>) -> Result<(String, String), CommandError> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        return Err(CommandError::usage("there is no terminal to ask for the password")
-            .hint("pass `--username NAME --password-stdin` and write the password to standard input"));
+        return Err(CommandError::usage("there is no terminal to ask for the password").hint(PIPE_HINT));
     }
     let unreadable = |error: io::Error| CommandError::input(format!("cannot read from the terminal: {error}"));
     let user = if let Some(user) = user {
@@ -149,10 +154,9 @@ fn ask_terminal(registry: &str, user: Option<&str>, known: Option<&str>) -> Resu
         let typed = line.trim();
         if typed.is_empty() { known.unwrap_or_default().to_owned() } else { typed.to_owned() }
     };
-    prompt("Password: ");
-    let secret = secret_prompt::read(&stdin).map_err(unreadable)?;
-    say("");
-    Ok((user, secret.ok_or_else(CommandError::interrupted)?))
+    let secret = String::from_utf8(password::ask("Password", PIPE_HINT)?)
+        .map_err(|_| CommandError::input("the password is not UTF-8"))?;
+    Ok((user, secret))
 }
 
 fn prompt(text: &str) {

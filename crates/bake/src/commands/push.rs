@@ -12,7 +12,7 @@ use bake_registry::Pushed;
 use bake_solver::{BuildEvent, EventSink as _};
 
 use super::stored::{self, StoredImage};
-use super::{attached, complete, table, transfer};
+use super::{attached, bring, complete, copy, table, transfer};
 use crate::wiring::{Host, store_failed};
 
 pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
@@ -57,7 +57,18 @@ fn all_tags(asked: &Reference, host: &Host) -> Result<Vec<Reference>, CommandErr
 }
 
 fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progress>) -> Result<Digest, CommandError> {
-    // The registry is told that manifests are OCI's, so they have to be.
+    image.hold(&host.store)?;
+    if let Some(tree) = bring::whole_in_store(&image.target, host)?
+        && let Some(root) = tree.documents.last()
+    {
+        transfer::shown(progress, transfer::label(format!("pushing {name}")), |step| {
+            copy::send(&tree, name, name, host, progress, step)?;
+            copy::put_tag(root, name, host)?;
+            attached::push(image, &attached::as_stored(image), name, host)
+        })?;
+        return Ok(root.digest.clone());
+    }
+    // Layers that are directories become blobs. The registry is told that manifests are OCI's, so they have to be.
     let ready = transfer::shown(progress, transfer::label(format!("preparing {}", name.familiar())), |step| {
         complete::with_blobs(image, host, progress, step)
     })?;
@@ -76,7 +87,7 @@ fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progr
         let digest = transfer::exporter(host)
             .push(&ready, name, &Pusher::new(runtime, client), &told)
             .map_err(|error| transfer::export_failed(&error))?;
-        attached::push(&attached::carried_over(image, &ready.images, std::slice::from_ref(name), host)?, name, host)?;
+        attached::push(image, &ready.images, name, host)?;
         Ok(digest)
     })
 }

@@ -28,6 +28,12 @@ pub(crate) fn prepare(arguments: &ResumeArguments, host: &Host) -> Result<Resume
             .hint("start the build anew; `bake debug` still opens the failed step")
     })?;
     let build = build_arguments(arguments, &record, &typed)?;
+    if build.verify_reproducible {
+        return Err(CommandError::input(
+            "a build with `--verify-reproducible` cannot be resumed: both of its halves begin anew",
+        )
+        .hint("start the build again; `bake debug` opens the failed step"));
+    }
     go_to(&typed.directory).map_err(|error| {
         CommandError::input(format!(
             "cannot go to `{}`, where the build was started: {error}",
