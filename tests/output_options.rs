@@ -32,6 +32,8 @@ const TESTS: &[Test] = &[
     ("other_files_are_deleted_when_allowed", &[], delete_others),
     ("times_in_layers_are_rewritten", &[], rewritten),
     ("the_time_of_an_output", &[], own_epoch),
+    ("estargz_layers_are_layers_like_others", &["skopeo"], estargz),
+    ("estargz_layers_are_unpacked_by_umoci", &["root", "umoci"], estargz_unpacked),
 ];
 
 fn main() -> ExitCode {
@@ -432,4 +434,54 @@ fn own_epoch(environment: &Environment) -> Outcome {
     }
     let created = &outer["manifests"][0]["annotations"]["org.opencontainers.image.created"];
     equal(&created.as_str(), &Some("1970-01-01T00:16:40Z"), "annotation")
+}
+
+/// A context of a base image with a step.
+fn step_context(environment: &Environment) -> Result<Scratch, String> {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN echo made > /made && chown 7:8 /made && rm /etc/group\n")?;
+    Ok(scratch)
+}
+
+fn estargz(environment: &Environment) -> Outcome {
+    let scratch = step_context(environment)?;
+    let output = "type=oci,tar=false,dest=layout,name=app:1,compression=estargz";
+    let digest = succeed(&mut build(environment, &scratch, &[output]))?.text();
+    let outer = index(&scratch, "layout")?;
+    let manifest = document(&scratch, "layout", &outer["manifests"][0])?;
+    let layers = manifest["layers"].as_array().ok_or("no layers")?;
+    let toc = |layer: &Value| layer["annotations"]["containerd.io/snapshot/stargz/toc.digest"].is_string();
+    let made = layers.last().ok_or("no layers")?;
+    check(toc(made) && !toc(&layers[0]), || format!("annotations: {layers:?}"))?;
+    equal(&made["mediaType"].as_str(), &Some("application/vnd.oci.image.layer.v1.tar+gzip"), "media type")?;
+    // The config has the diff ID of what is in the blob.
+    let config = document(&scratch, "layout", &manifest["config"])?;
+    let path = scratch.at(&format!("layout/blobs/{}", made["digest"].as_str().unwrap_or_default().replace(':', "/")));
+    let unpacked = succeed(Command::new("gzip").args(["-dc", &path]))?;
+    let last = config["rootfs"]["diff_ids"].as_array().and_then(|ids| ids.last()).cloned().unwrap_or_default();
+    equal(&last.as_str(), &Some(bake_oci::Digest::of(&unpacked.stdout).to_string().as_str()), "diff ID")?;
+    // With force-compression the base too; the second time all of it is remembered.
+    let forced = "type=oci,tar=false,dest=forced,compression=estargz,force-compression=true";
+    let again = succeed(&mut build(environment, &scratch, &[output, forced]))?.text();
+    equal(&again, &digest, "digest of the second time")?;
+    let outer = index(&scratch, "forced")?;
+    let manifest = document(&scratch, "forced", &outer["manifests"][0])?;
+    check(manifest["layers"].as_array().is_some_and(|layers| layers.iter().all(toc)), || manifest.to_string())?;
+    // Others take it, and so does the local store.
+    let mut copy = Command::new("skopeo");
+    copy.args(["--insecure-policy", "copy", "oci:layout:1", "docker-archive:copy.tar:app:1"]);
+    succeed(copy.current_dir(scratch.path()))?;
+    succeed(&mut build(environment, &scratch, &["type=image,name=app:1,compression=estargz"]))?;
+    let shown = succeed(environment.command(&scratch.store()).args(["run", "--rm", "app:1", "cat", "/made"]))?.text();
+    equal(&shown.as_str(), &"made", "file in the image")
+}
+
+fn estargz_unpacked(environment: &Environment) -> Outcome {
+    let scratch = step_context(environment)?;
+    let output = "type=oci,tar=false,dest=layout,name=app:1,compression=estargz,force-compression=true";
+    succeed(&mut build(environment, &scratch, &[output]))?;
+    succeed(Command::new("umoci").args(["unpack", "--image", "layout:1", "bundle"]).current_dir(scratch.path()))?;
+    let made = fs::metadata(scratch.path().join("bundle/rootfs/made")).map_err(|error| error.to_string())?;
+    equal(&(made.uid(), made.gid(), made.len()), &(7, 8, 5), "made")?;
+    check(!scratch.path().join("bundle/rootfs/etc/group").exists(), || "a deleted file is there".into())
 }

@@ -13,6 +13,7 @@ mod archive;
 mod compare;
 mod compression;
 mod error;
+mod estargz;
 mod files;
 mod image;
 mod layout_directory;

@@ -348,10 +348,14 @@ impl Fields {
         if let Some((option, _)) = self.given.iter().find(|(_, meant_for)| !meant_for.covers(kind)) {
             return Err(format!("the option `{option}` has no meaning for type={kind}"));
         }
-        let wanted = ExportCompression::parse(self.compression.as_deref(), self.level.as_deref())?.wanted;
+        let parsed = ExportCompression::parse(self.compression.as_deref(), self.level.as_deref())?;
+        let compression = ExportCompression { force: self.force, ..parsed };
         if self.docker_types {
-            if let Some(Compression::Zstd { .. }) = wanted {
+            if let Some(Compression::Zstd { .. }) = compression.wanted {
                 return Err("compression=zstd needs OCI media types: Docker's have no name for it".into());
+            }
+            if compression.estargz {
+                return Err("compression=estargz needs OCI media types: Docker's documents have no annotations".into());
             }
             if !self.annotations.is_empty() {
                 return Err("annotations need OCI media types: Docker's documents have no place for them".into());
@@ -364,7 +368,7 @@ impl Fields {
         let store = self.store.unwrap_or(target == ExportTarget::Store);
         Ok(ExportSpec {
             target,
-            compression: ExportCompression { wanted, force: self.force },
+            compression,
             names: self.names,
             image: ImageOptions {
                 family: if self.docker_types { Family::Docker } else { Family::Oci },
@@ -498,6 +502,7 @@ mod tests {
             ("type=oci,tar=maybe", "true or false"),
             ("type=oci,\"dest=x", "quote"),
             ("type=oci,oci-mediatypes=false,compression=zstd", "OCI media types"),
+            ("type=oci,oci-mediatypes=false,compression=estargz", "OCI media types"),
             ("type=oci,oci-mediatypes=false,annotation.a=b", "OCI media types"),
             ("type=image,push-by-digest=true", "push=true"),
             ("type=registry,push=false", "push=false"),

@@ -322,14 +322,17 @@ impl Output<'_> {
 
     /// The layers whose blobs are in the wanted form in some registry, but not in the store.
     fn absent(&self, images: &[ExportImage]) -> Result<HashMap<Digest, Arc<Layer>>, CommandError> {
-        let form = self.spec.compression.compression().id();
+        let compression = self.spec.compression;
+        let form = compression.compression().id();
         let mut absent = HashMap::new();
         for (assembled, image) in self.all.assembled.iter().zip(images) {
             for (layer, exported) in assembled.layers.iter().zip(&image.layers) {
                 let Some(blob) = &layer.blob else { continue };
                 let as_it_is = match &exported.content {
-                    LayerContent::Elsewhere { compression, .. } => compression.as_ref() == Some(&form),
-                    LayerContent::Blob(_) => !self.spec.compression.force,
+                    LayerContent::Elsewhere { compression: its, .. } => {
+                        its.as_ref() == Some(&form) && !compression.estargz
+                    }
+                    LayerContent::Blob(_) => !compression.force,
                     LayerContent::Snapshot(_) | LayerContent::Rewritten { .. } => false,
                 };
                 let is_here = || self.all.host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error));
