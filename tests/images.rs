@@ -4,6 +4,7 @@ mod support;
 
 use std::process::{Command, ExitCode};
 
+use bake_testkit::program;
 use bake_testkit::registry::{Action, Config, FakeRegistry, Fault};
 use serde_json::Value;
 
@@ -17,7 +18,12 @@ const TESTS: &[Test] = &[
     ("diff_tells_what_differs", &[], diff),
     ("copies_between_registries_leave_the_store_alone", &[], copy_between_registries),
     ("a_damaged_blob_is_not_copied", &[], copy_damaged),
+    ("attestations_go_where_their_image_goes", &[], attestations),
     ("copies_go_through_layouts_and_archives", &[], copy_through_files),
+    ("images_are_saved_and_loaded_in_every_form", &["gzip", "zstd"], save_and_load),
+    ("all_tags_travel_together", &[], all_tags),
+    ("imagetools_tell_what_a_registry_has", &[], imagetools_inspect),
+    ("imagetools_put_images_together", &[], imagetools_create),
 ];
 
 fn main() -> ExitCode {
@@ -236,7 +242,11 @@ fn diff(environment: &Environment) -> Outcome {
 }
 
 fn registry() -> Result<FakeRegistry, String> {
-    FakeRegistry::start(Config::default()).map_err(|error| error.to_string())
+    registry_of(Config::default())
+}
+
+fn registry_of(config: Config) -> Result<FakeRegistry, String> {
+    FakeRegistry::start(config).map_err(|error| error.to_string())
 }
 
 /// An index of two platforms in `registry` as `team/app:1`; its digest.
@@ -329,4 +339,232 @@ fn copy_through_files(environment: &Environment) -> Outcome {
         expect_failure(&refused, code, &[problem]).map_err(|error| format!("{words:?}: {error}"))?;
     }
     Ok(())
+}
+
+fn imagetools_inspect(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let digest = two_platforms(environment, &registry)?;
+    let scratch = environment.scratch()?;
+    let name = format!("{}/team/app:1", registry.host());
+    let inspect = |words: &[&str]| said(environment, &scratch, &[&["imagetools", "inspect"], words, &[&name]].concat());
+    let text = inspect(&[])?;
+    check(
+        text.starts_with(&format!("Name:      {name}\nMediaType: application/vnd.oci.image.index.v1+json\n")),
+        || text.clone(),
+    )?;
+    for line in [format!("Digest:    {digest}"), "  Platform:  linux/arm64".to_owned()] {
+        check(text.lines().any(|told| told == line), || format!("`{line}` is not in\n{text}"))?;
+    }
+    let raw = inspect(&["--raw"])?;
+    equal(&Some(raw.into_bytes()), &registry.manifest("team/app", "1").map(|(_, bytes)| bytes), "raw")?;
+    registry.take_requests();
+    equal(&inspect(&["-f", "{{.Manifest.Digest}}"])?.trim_end(), &digest.as_str(), "digest")?;
+    let asked = registry.take_requests();
+    check(!asked.iter().any(|request| request.path.contains("/blobs/")), || format!("{asked:?}"))?;
+    let platforms = inspect(&["-f", "{{range $name, $image := .Image}}{{$name}}={{$image.Architecture}} {{end}}"])?;
+    equal(&platforms.trim_end(), &"linux/amd64=amd64 linux/arm64=arm64", "configs")?;
+    let wrong = finish(&mut bake(environment, &scratch, &["imagetools", "inspect", "-f", "{{.Layers}}", &name]))?;
+    expect_failure(&wrong, 2, &["there is no field `.Layers`"])
+}
+
+fn imagetools_create(environment: &Environment) -> Outcome {
+    let (registry, other) = (registry()?, registry_of(Config { mounts: false, ..Config::default() })?);
+    let both = two_platforms(environment, &registry)?;
+    let scratch = environment.scratch()?;
+    let at = |name: &str| format!("{}/{name}", registry.host());
+    let run = |words: &[&str]| {
+        let words = [&["imagetools", "create", "-q"], words].concat();
+        said(environment, &scratch, &words).map(|text| text.trim_end().to_owned())
+    };
+    let platforms = |name: &str| {
+        let template = "{{range .Manifest.Manifests}}{{.Platform.Architecture}} {{end}}";
+        said(environment, &scratch, &["imagetools", "inspect", "-f", template, name])
+            .map(|text| text.trim_end().to_owned())
+    };
+    for platform in ["amd64", "arm64"] {
+        let (flag, target) = (format!("linux/{platform}"), at(&format!("team/app:{platform}")));
+        said(environment, &scratch, &["copy", "-q", "--platform", &flag, &at("team/app:1"), &target])?;
+    }
+    // In another registry, under two names.
+    let (joined, second) = (format!("{}/joined:1", other.host()), format!("{}/second", other.host()));
+    let digest = run(&["-t", &joined, "-t", &second, &at("team/app:arm64"), &at("team/app:amd64")])?;
+    equal(&platforms(&joined)?.as_str(), &"arm64 amd64", "platforms")?;
+    let described = said(environment, &scratch, &["imagetools", "inspect", "-f", "{{.Manifest.Digest}}", &second])?;
+    equal(&described.trim_end(), &digest.as_str(), "the second name")?;
+    succeed(&mut bake(environment, &scratch, &["pull", "-q", "--platform", "linux/arm64", &joined]))?;
+    // A single index gets another name as it is.
+    equal(&run(&["-t", &at("team/app:latest"), &at("team/app:1")])?, &both, "another name")?;
+    // One after the other.
+    run(&["-t", &at("grown:1"), &at("team/app:amd64")])?;
+    equal(&platforms(&at("grown:1"))?.as_str(), &"amd64", "an index around one image")?;
+    run(&["-t", &at("grown:1"), "--append", &at("team/app:arm64")])?;
+    equal(&platforms(&at("grown:1"))?.as_str(), &"amd64 arm64", "an image more")?;
+    run(&["-t", &at("less:1"), "--platform", "linux/arm64", &at("team/app:1")])?;
+    equal(&platforms(&at("less:1"))?.as_str(), &"arm64", "one platform of two")?;
+    let told = ["--annotation", "index:team=web", "--annotation", "manifest-descriptor[linux/arm64]:tested=yes"];
+    let planned = run(&[&["--dry-run"], &told[..], &[&at("team/app:1")]].concat())?;
+    let planned = json(&planned)?;
+    equal(&planned["annotations"]["team"].as_str(), &Some("web"), "annotation of the index")?;
+    equal(&planned["manifests"][0]["annotations"], &Value::Null, "annotation of the other descriptor")?;
+    equal(&planned["manifests"][1]["annotations"]["tested"].as_str(), &Some("yes"), "annotation of a descriptor")?;
+    let single = json(&run(&["--dry-run", "--prefer-index=false", &at("team/app:arm64")])?)?;
+    check(single["layers"].is_array(), || single.to_string())?;
+    for (words, code, problem) in [
+        (&["team/app"][..], 2, "the result has no name"),
+        (&["-t", "x"], 2, "there is no source"),
+        (&["-t", "x@sha256:0000000000000000000000000000000000000000000000000000000000000000", "y"], 2, "has a digest"),
+        (&["--dry-run", "--annotation", "a=b", "y"], 2, "does not say what it is for"),
+        (&["--dry-run", "--platform", "linux/s390x", &at("team/app:1")], 2, "no source has an image for linux/s390x"),
+        (&["-t", &at("absent:1"), "--append", &at("team/app:1")], 1, "absent:1"),
+    ] {
+        let refused = finish(&mut bake(environment, &scratch, &[&["imagetools", "create"], words].concat()))?;
+        expect_failure(&refused, code, &[problem]).map_err(|error| format!("{words:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn save_and_load(environment: &Environment) -> Outcome {
+    let scratch = three_images(environment)?;
+    let id = |name: &str, scratch: &Scratch| said(environment, scratch, &["inspect", "-f", "{{.Id}}", name]);
+    let (app, other) = (id("app:1", &scratch)?, id("other:1", &scratch)?);
+    for (output, words) in [
+        ("docker.tar", &["-o", "docker.tar"][..]),
+        ("oci.tar", &["--format", "oci", "-o", "oci.tar"]),
+        ("layout", &["--format", "oci-dir", "-o", "layout"]),
+    ] {
+        said(environment, &scratch, &[&["save"], words, &["app:1", "other:1"]].concat())?;
+        let into = environment.scratch()?;
+        let loaded = said(environment, &into, &["load", "-q", "-i", &scratch.at(output)])?;
+        equal(&loaded.as_str(), &"Loaded image: app:1\nLoaded image: other:1\n", output)?;
+        equal(&(id("app:1", &into)?, id("other:1", &into)?), &(app.clone(), other.clone()), output)?;
+    }
+    // A further image goes beside the others.
+    said(environment, &scratch, &["save", "--format", "oci-dir", "-o", "layout", "host.example/team/app:2"])?;
+    let into = environment.scratch()?;
+    let loaded = said(environment, &into, &["load", "-i", &scratch.at("layout")])?;
+    equal(&loaded.lines().count(), &3, "images in the layout")?;
+    for (program, name) in [("gzip", "docker.tar.gz"), ("zstd", "docker.tar.zst")] {
+        let packed = succeed(Command::new(program).args(["-q", "-c"]).arg(scratch.at("docker.tar")))?;
+        scratch.write(name, &packed.stdout)?;
+        let into = environment.scratch()?;
+        said(environment, &into, &["load", "-i", &scratch.at(name)]).map_err(|error| format!("{name}: {error}"))?;
+        equal(&id("app:1", &into)?, &app, name)?;
+        // And from standard input.
+        let into = environment.scratch()?;
+        let mut command = bake(environment, &into, &["load"]);
+        let loaded = program::run_with_input(&mut command, packed.stdout).map_err(|error| error.to_string())?;
+        check(loaded.success()?.text().contains("Loaded image: app:1"), || format!("{name} from standard input"))?;
+    }
+    // One platform of several.
+    let flags = ["--platform", "linux/amd64,linux/arm64", "-t", "both"];
+    build(environment, &scratch, "FROM scratch\nARG TARGETARCH\nCOPY file /$TARGETARCH\n", &flags)?;
+    said(environment, &scratch, &["save", "-o", "both.tar", "both"])?;
+    said(environment, &scratch, &["save", "--platform", "linux/arm64", "-o", "arm.tar", "both"])?;
+    let architecture = |scratch: &Scratch| said(environment, scratch, &["inspect", "-f", "{{.Architecture}}", "both"]);
+    for words in [&["load", "-i", "arm.tar"][..], &["load", "--platform", "linux/arm64", "-i", "both.tar"]] {
+        let into = environment.scratch()?;
+        for name in ["arm.tar", "both.tar"] {
+            std::fs::copy(scratch.path().join(name), into.path().join(name)).map_err(|error| error.to_string())?;
+        }
+        said(environment, &into, words)?;
+        equal(&architecture(&into)?.as_str(), &"arm64\n", &format!("{words:?}"))?;
+    }
+    for (words, problem) in [
+        (&["save", "--format", "oci-dir", "app:1"][..], "a directory cannot be written to standard output"),
+        (&["save", "--platform", "linux/s390x", "app:1"], "not in the store for linux/s390x"),
+        (&["load", "-i", "nowhere.tar"], "cannot open `nowhere.tar`"),
+        (&["load", "-i", "context"], "cannot load `context`"),
+        (&["load", "--platform", "linux/s390x", "-i", "both.tar"], "not in the store for linux/s390x"),
+    ] {
+        let refused = finish(&mut bake(environment, &scratch, words))?;
+        expect_failure(&refused, 2, &[problem]).map_err(|error| format!("{words:?}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn all_tags(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let scratch = three_images(environment)?;
+    let repository = format!("{}/team/app", registry.host());
+    for (image, tag) in [("app:1", "1"), ("other:1", "2")] {
+        said(environment, &scratch, &["tag", image, &format!("{repository}:{tag}")])?;
+    }
+    let pushed = said(environment, &scratch, &["push", "-q", "--all-tags", &repository])?;
+    equal(&pushed.lines().count(), &2, "pushed")?;
+    check(["1", "2"].iter().all(|tag| registry.manifest("team/app", tag).is_some()), || "a tag is missing".into())?;
+    let into = environment.scratch()?;
+    equal(&said(environment, &into, &["pull", "-q", "-a", &repository])?, &pushed, "pulled")?;
+    let names = said(environment, &into, &["images", "--format", "{{.Tag}}", &repository])?;
+    equal(&names.lines().count(), &2, "names")?;
+    for (words, problem) in [
+        (&["push", "-a", &format!("{repository}:1")][..], "the name has no tag"),
+        (&["pull", "-a", &format!("{repository}:1")], "neither tag nor digest"),
+        (&["push", "-a", "nothing"], "no tag of `nothing` is here"),
+    ] {
+        expect_failure(&finish(&mut bake(environment, &into, words))?, 2, &[problem])?;
+    }
+    // One platform of an image with several.
+    let both = two_platforms(environment, &registry)?;
+    let all = format!("store:{repository}:both");
+    said(environment, &into, &["copy", "-q", &format!("{repository}:1"), &all])?;
+    let one = said(environment, &into, &["push", "-q", "--platform", "linux/arm64", &format!("{repository}:both")])?;
+    check(one.trim_end() != both, || one.clone())?;
+    let told = "{{.Manifest.MediaType}}";
+    let kind = said(environment, &into, &["imagetools", "inspect", "-f", told, &format!("{repository}:both")])?;
+    equal(&kind.trim_end(), &"application/vnd.oci.image.manifest.v1+json", "what was pushed")
+}
+
+fn attestations(environment: &Environment) -> Outcome {
+    let (from, to) = (registry()?, registry()?);
+    let scratch = environment.scratch()?;
+    scratch.write("context/file", "content\n")?;
+    let at = |registry: &FakeRegistry, name: &str| format!("{}/{name}", registry.host());
+    let image =
+        build(environment, &scratch, "FROM scratch\nCOPY file /\n", &["--push", "-t", &at(&from, "app:plain")])?;
+    let (media_type, bytes) = from.manifest("app", "plain").ok_or("the image was not pushed")?;
+    // An index as BuildKit makes it: the image, and a manifest whose layer is a statement about it.
+    let (config, statement) =
+        (b"{}".as_slice(), b"{\"predicateType\":\"https://slsa.dev/provenance/v0.2\"}".as_slice());
+    let described = |media_type: &str, bytes: &[u8], digest: &str| serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
+    let attestation = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": described("application/vnd.oci.image.config.v1+json", config, &from.put_blob("app", config).to_string()),
+        "layers": [described("application/vnd.in-toto+json", statement, &from.put_blob("app", statement).to_string())],
+    });
+    let attestation = attestation.to_string().into_bytes();
+    let about = from.put_manifest("app", "attestation", "application/vnd.oci.image.manifest.v1+json", &attestation);
+    let mut second = described("application/vnd.oci.image.manifest.v1+json", &attestation, &about.to_string());
+    second["platform"] = serde_json::json!({ "os": "unknown", "architecture": "unknown" });
+    second["annotations"] = serde_json::json!({
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": image,
+    });
+    let mut first = described(&media_type, &bytes, &image);
+    first["platform"] = serde_json::json!({ "os": "linux", "architecture": "amd64" });
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [first, second],
+    });
+    let index = index.to_string().into_bytes();
+    let digest = from.put_manifest("app", "1", "application/vnd.oci.image.index.v1+json", &index).to_string();
+
+    let other = environment.scratch()?;
+    let run = |words: &[&str]| said(environment, &other, words).map(|text| text.trim_end().to_owned());
+    equal(
+        &run(&["copy", "-q", &at(&from, "app:1"), &format!("store:{}", at(&to, "app:1"))])?,
+        &digest,
+        "to the store",
+    )?;
+    equal(&run(&["push", "-q", &at(&to, "app:1")])?, &digest, "pushed")?;
+    check(to.manifest("app", &about.to_string()).is_some(), || "the attestation was not pushed".into())?;
+    run(&["save", "-o", "saved.tar", &at(&to, "app:1")])?;
+    equal(&run(&["copy", "-q", "oci-archive:saved.tar", &at(&to, "again:1")])?, &digest, "saved")?;
+    check(to.manifest("again", &about.to_string()).is_some(), || "the attestation was not saved".into())?;
+    // It is chosen with its image.
+    let chosen = run(&["imagetools", "create", "--dry-run", "--platform", "linux/amd64", &at(&from, "app:1")])?;
+    equal(&json(&chosen)?["manifests"].as_array().map(Vec::len), &Some(2), "chosen")?;
+    let single = run(&["copy", "-q", "--platform", "linux/amd64", &at(&from, "app:1"), &at(&to, "single")])?;
+    equal(&single, &image, "one platform is the image alone")
 }

@@ -13,6 +13,7 @@ const TESTS: &[Test] = &[
     ("every_way_to_name_an_image_is_judged", &[], everywhere),
     ("the_configuration_and_the_command_line_both_count", &[], configured),
     ("a_policy_that_means_nothing_ends_the_build", &[], bad_policy),
+    ("signatures_are_wanted_and_verified", &[], signed),
     ("source_policies_deny_and_convert", &[], source_policy),
 ];
 
@@ -120,6 +121,66 @@ fn configured(environment: &Environment) -> Outcome {
     scratch.write("config.toml", format!("policy = \"{}\"\n", scratch.at("allow.toml")))?;
     equal(&run("build", &[])?.code, &Some(0), "exit code")?;
     expect_failure(&run("build", &["--policy", &scratch.at("deny.toml")])?, 2, &["deny.toml"])
+}
+
+fn signed(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let scratch = environment.scratch()?;
+    let host = registry.host();
+    let name = format!("{host}/team/base:1");
+    let digest = publish(environment, &scratch, &name, "x")?;
+    let tool = |arguments: &[&str]| {
+        let mut command = environment.command(&scratch.store());
+        succeed(command.args(arguments).env("COSIGN_PASSWORD", "secret").current_dir(scratch.path()))
+    };
+    scratch.write(
+        "policy/policy.toml",
+        format!(
+            "version = 1\ndefault = \"allow\"\n[[rules]]\nimages = [\"{host}/team/*\"]\nsigned-by = [\"team.pub\"]\n"
+        ),
+    )?;
+    for key in ["policy/team", "policy/other"] {
+        tool(&["keygen", "--output", key])?;
+    }
+    scratch.write("context/Dockerfile", format!("FROM {name}\n"))?;
+    // On a disk that is nearly full, collecting garbage would forget what was verified.
+    scratch.write("config.toml", "[gc]\nenabled = false\n")?;
+    let fresh = environment.scratch()?;
+    let build = || {
+        let mut command = environment.build(&fresh.store());
+        command.env("BAKE_CONFIG", scratch.at("config.toml"));
+        command.arg("--policy").arg(scratch.at("policy/policy.toml")).arg(scratch.at("context"));
+        finish(&mut command)
+    };
+    registry.take_requests();
+    let said = ["policy.toml", "line 4 wants a signature by `team.pub`, but it is not signed", "Dockerfile:1:6"];
+    expect_failure(&build()?, 2, &said)?;
+    // Nothing but the digest and the signature was asked for.
+    let asked = registry.take_requests();
+    check(!asked.iter().any(|request| request.path.contains("/blobs/")), || format!("{asked:?}"))?;
+    tool(&["sign", "--key", "policy/other.key", &name])?;
+    expect_failure(&build()?, 2, &["has 1 signature, none of which is valid: it was made by another key"])?;
+    tool(&["sign", "--key", "policy/team.key", &name])?;
+    build()?.success()?;
+    // Once verified it stays so: of an image with a digest nothing is asked again.
+    scratch.write("context/Dockerfile", format!("FROM {name}@{digest}\n"))?;
+    registry.take_requests();
+    build()?.success()?;
+    let asked = registry.take_requests();
+    check(asked.is_empty(), || format!("asked about what was verified and is there: {asked:?}"))?;
+    // The signature is of the image, not of the name: a tag that moves to another image has none.
+    publish(environment, &scratch, &name, "evil")?;
+    scratch.write("context/Dockerfile", format!("FROM {name}\n"))?;
+    expect_failure(&build()?, 2, &["it is not signed"])?;
+    // And it does not help to put the signature of one image beside another.
+    let evil = publish(environment, &scratch, &name, "evil")?;
+    let tag = |digest: &str| format!("{}.sig", digest.replace(':', "-"));
+    let (media_type, manifest) = registry.manifest("team/base", &tag(&digest)).ok_or("there is no signature")?;
+    registry.put_manifest("team/base", &tag(&evil), &media_type, &manifest);
+    expect_failure(&build()?, 2, &["none of which is valid: it is of another image", &digest])?;
+    // A key that cannot be read ends the build before anything is asked.
+    scratch.write("policy/team.pub", "nothing")?;
+    expect_failure(&build()?, 2, &["policy.toml", "team.pub", "no key in PEM form"])
 }
 
 fn bad_policy(environment: &Environment) -> Outcome {

@@ -12,6 +12,7 @@ mod parallel;
 mod random;
 mod random_kill;
 mod remains;
+mod resume;
 mod space;
 #[path = "../support/mod.rs"]
 mod support;
@@ -30,6 +31,7 @@ const TESTS: &[Test] = &[
     ("damage_is_noticed_or_harmless", &[], |environment| small(environment, &flips::KIND, 20)),
     ("interrupted_it_leaves_nothing", &[], |environment| small(environment, &interrupt::KIND, 5)),
     ("many_steps_leak_nothing", &[], |environment| small(environment, &leaks::KIND, 60)),
+    ("a_push_and_a_pull_that_are_cut_go_on", &[], |environment| small(environment, &resume::KIND, 3)),
 ];
 
 /// A kind of attack.
@@ -42,8 +44,16 @@ pub(crate) struct Kind {
     run: fn(&Environment, Effort, &mut Tally) -> Outcome,
 }
 
-const KINDS: [&Kind; 7] =
-    [&kill::KIND, &random_kill::KIND, &space::KIND, &parallel::KIND, &flips::KIND, &interrupt::KIND, &leaks::KIND];
+const KINDS: [&Kind; 8] = [
+    &kill::KIND,
+    &random_kill::KIND,
+    &space::KIND,
+    &parallel::KIND,
+    &flips::KIND,
+    &interrupt::KIND,
+    &leaks::KIND,
+    &resume::KIND,
+];
 
 /// How much is tried, and where.
 #[derive(Debug, Clone, Copy)]

@@ -31,8 +31,28 @@ pub(crate) struct DebianRegistry {
     pub(crate) host: String,
 }
 
-/// Starts it, with everything it has in a scratch directory.
+/// How it has TLS; its certificate is for `localhost`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tls {
+    /// It shows a certificate.
+    OfServer,
+    /// It also wants one of its clients.
+    OfServerAndClients,
+}
+
+/// Starts it without TLS, with everything it has in a scratch directory.
 pub(crate) fn start_debians(scratch: &Scratch) -> Result<DebianRegistry, String> {
+    start(scratch, None)
+}
+
+/// Starts it, with everything it has in a scratch directory.
+pub(crate) fn start(scratch: &Scratch, tls: Option<Tls>) -> Result<DebianRegistry, String> {
+    let certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/../bake-registry/tests/registry/tls");
+    let clients = format!(", clientcas: ['{certificates}/clients-ca.pem']");
+    let clients = if tls == Some(Tls::OfServerAndClients) { clients } else { String::new() };
+    let server =
+        format!(", tls: {{certificate: '{certificates}/valid.pem', key: '{certificates}/server.key'{clients}}}");
+    let tls = tls.map_or_else(String::new, |_| server);
     let users = succeed(Command::new("htpasswd").args(["-Bbn", USER, PASSWORD]))?;
     fs::write(scratch.path().join("users"), users.stdout).map_err(|error| error.to_string())?;
     let (data, users) = (scratch.at("data"), scratch.at("users"));
@@ -42,7 +62,7 @@ pub(crate) fn start_debians(scratch: &Scratch) -> Result<DebianRegistry, String>
                 "registry.yml",
                 format!(
                     "version: 0.1\nlog: {{level: error}}\nstorage:\n  filesystem: {{rootdirectory: '{data}'}}\n\
-                     http: {{addr: '{address}'}}\nauth:\n  htpasswd: {{realm: test, path: '{users}'}}\n"
+                     http: {{addr: '{address}'{tls}}}\nauth:\n  htpasswd: {{realm: test, path: '{users}'}}\n"
                 ),
             )
             .map_err(std::io::Error::other)?;

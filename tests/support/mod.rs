@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "every test program uses another part of it")]
 
 pub(crate) mod debian_registry;
+pub(crate) mod engines;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};

@@ -25,7 +25,7 @@ use crate::secretbox::{self, KEY_BYTES, NONCE_BYTES};
 /// The largest file with a key, in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
 
-/// What stands before the point in the SubjectPublicKeyInfo of a key on P-256: its algorithm and curve (RFC 5480).
+/// What stands before the point in the `SubjectPublicKeyInfo` of a key on P-256: its algorithm and curve (RFC 5480).
 const P256_INFO: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -253,7 +253,7 @@ impl VerifyingKey {
         to_pem(PUBLIC, &self.info())
     }
 
-    /// What tells it from others: the digest of its SubjectPublicKeyInfo.
+    /// What tells it from others: the digest of its `SubjectPublicKeyInfo`.
     pub fn fingerprint(&self) -> Digest {
         Digest::of(&self.info())
     }

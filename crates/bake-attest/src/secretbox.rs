@@ -1,4 +1,4 @@
-//! NaCl's `crypto_secretbox`: XSalsa20 and Poly1305, as `cosign` locks private keys with it.
+//! The `crypto_secretbox` of `NaCl`: `XSalsa20` and Poly1305, as `cosign` locks private keys with it.
 //!
 //! A box is the 16 bytes of the authenticator and then the ciphertext. The first 32 bytes of the key stream are the authenticator's
 //! key.
@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
 
-    /// The example of "Cryptography in NaCl", section 10.
+    /// The example of "Cryptography in `NaCl`", section 10.
     #[test]
     fn nacls_example() {
         let key = from_hex("1b27556473e985d462cd51197a9a46c76009549eac6474f206c4ee0844f68389").unwrap();

@@ -1,8 +1,7 @@
 //! Signatures of images in the form of `cosign` (its `specs/SIGNATURE_SPEC.md`).
 //!
 //! What is signed is a small JSON document that names the image by its digest. It is the blob of a layer in a manifest, and an
-//! annotation of the layer holds the signature. The manifest has the tag `sha256-HEX.sig` beside the image, or the image as its
-//! `subject`.
+//! annotation of the layer holds the signature. The manifest has the tag `sha256-HEX.sig` beside the image.
 
 use bake_oci::json::canonical_json;
 use bake_oci::manifest::{Descriptor, ImageManifest, descriptor, descriptor_digest};
@@ -15,8 +14,6 @@ use serde_json::{Value, json};
 
 use crate::key::{KeyError, SigningKey, VerifyingKey};
 
-/// The artifact type of manifests with signatures that refer to their image.
-pub const SIGNATURE_ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// The largest document that is signed, in bytes.
 pub const PAYLOAD_BYTES_MAX: u64 = 1 << 20;
 /// The most signatures of an image that are looked at.
@@ -150,13 +147,15 @@ pub fn listed_signatures(manifest: &ImageManifest) -> Vec<ListedSignature> {
     manifest.layers().iter().filter_map(listed).take(SIGNATURES_MAX).collect()
 }
 
-/// A manifest with a signature, and the config that it names.
+/// A manifest with a signature, and the blobs that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureManifest {
     /// The manifest.
     pub manifest: Vec<u8>,
     /// The config.
     pub config: Vec<u8>,
+    /// What was signed, or a bundle of that and the signature.
+    pub document: Vec<u8>,
 }
 
 impl SignatureManifest {
@@ -174,27 +173,15 @@ impl SignatureManifest {
             "os": "",
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
-        Self::new(config.to_string().into_bytes(), OCI_CONFIG, &layers, None)
-    }
-
-    /// That refers to the image `subject`.
-    pub fn for_subject(subject: &Descriptor, signature: &ImageSignature) -> Self {
-        Self::new(b"{}".to_vec(), SIGNATURE_ARTIFACT, &[signature.layer()], Some(subject))
-    }
-
-    fn new(config: Vec<u8>, config_type: &str, layers: &[Descriptor], subject: Option<&Descriptor>) -> Self {
-        let mut manifest = json!({
+        let config = config.to_string().into_bytes();
+        let manifest = json!({
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
-            "config": descriptor(config_type, &Digest::of(&config), config.len() as u64),
+            "config": descriptor(OCI_CONFIG, &Digest::of(&config), config.len() as u64),
             "layers": layers,
         });
-        if let (Some(subject), Some(object)) = (subject, manifest.as_object_mut()) {
-            object.insert("subject".to_owned(), json!(subject));
-            object.insert("artifactType".to_owned(), json!(SIGNATURE_ARTIFACT));
-        }
         let manifest = canonical_json(&manifest).expect("texts and numbers can always be written");
-        Self { manifest, config }
+        Self { manifest, config, document: signature.payload.clone() }
     }
 }
 
@@ -204,6 +191,7 @@ mod tests {
     use bake_oci::manifest::Document;
 
     use super::*;
+    use crate::key::PrivateKeyFile;
 
     fn parsed(manifest: &SignatureManifest) -> ImageManifest {
         match Document::parse(&manifest.manifest, Some(OCI_MANIFEST)).unwrap() {
@@ -241,6 +229,20 @@ mod tests {
         }
     }
 
+    /// Made by skopeo 1.22: `generate-sigstore-key` with the password `pw`, and `copy --sign-by-sigstore-private-key`.
+    #[test]
+    fn skopeos_keys_and_signatures_are_understood() {
+        let public = VerifyingKey::parse(include_str!("../testdata/skopeo.pub")).unwrap();
+        let signature = ImageSignature {
+            payload: include_bytes!("../testdata/skopeo.payload").to_vec(),
+            signature: include_bytes!("../testdata/skopeo.sig").to_vec(),
+        };
+        let digest = "sha256:e9d77553f9de16eca1d9d2b8f66d70604db4c81122e43d7b5689614bb6c10e32";
+        assert_eq!(signature.verify(&public, &Digest::parse(digest).unwrap()), Ok(()));
+        let private = PrivateKeyFile::parse(include_str!("../testdata/skopeo.key")).unwrap();
+        assert_eq!(private.unlock(b"pw").unwrap().verifying_key(), public);
+    }
+
     #[test]
     fn manifests_keep_the_signatures_of_others() {
         let (key, _) = SigningKey::generate(b"").unwrap();
@@ -256,11 +258,6 @@ mod tests {
         assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), 2);
         assert_eq!(parsed(&two).config().digest().to_string(), Digest::of(&two.config).to_string());
 
-        let subject = descriptor(OCI_MANIFEST, &digest, 5);
-        let referrer = parsed(&SignatureManifest::for_subject(&subject, &first));
-        assert_eq!(referrer.subject().as_ref().unwrap().digest().to_string(), digest.to_string());
-        assert_eq!(referrer.artifact_type().as_ref().unwrap().to_string(), SIGNATURE_ARTIFACT);
-        assert_eq!(listed_signatures(&referrer)[0].signature, first.signature);
         assert_eq!(signature_tag(&digest), format!("sha256-{}.sig", digest.hex()));
     }
 }

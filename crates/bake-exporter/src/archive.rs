@@ -1,5 +1,6 @@
 //! OCI layouts and docker archives.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ impl Exporter {
     ) -> Result<(), ExportError> {
         let images = [archive_image(stored, names, created)];
         let mut writer = match kind {
-            ArchiveKind::Oci => write_oci_layout(&images, &self.store, out)?,
+            ArchiveKind::Oci => write_oci_layout(&with_attached(images, stored), &self.store, out)?,
             ArchiveKind::Docker => write_docker_archive(&images, &self.store, out)?,
         };
         writer.flush().map_err(ExportError::Write)
@@ -47,8 +48,12 @@ impl Exporter {
         created: Option<Timestamp>,
         directory: &Path,
     ) -> Result<(), ExportError> {
-        let image = archive_image(stored, names, created);
-        for (digest, size) in image_blobs(&image.descriptor, &self.store)? {
+        let images = with_attached([archive_image(stored, names, created)], stored);
+        let mut blobs = BTreeMap::new();
+        for image in &images {
+            blobs.extend(image_blobs(&image.descriptor, &self.store)?);
+        }
+        for (digest, size) in blobs {
             let target = directory.join(blob_path(&digest));
             if fs::metadata(&target).is_ok_and(|there| there.len() == size) {
                 continue;
@@ -58,10 +63,21 @@ impl Exporter {
             let content = self.store.get(&digest)?.ok_or_else(|| ExportError::MissingBlob(digest.clone()))?;
             place(&target, content)?;
         }
-        let index = layout_index(std::slice::from_ref(&image))?;
+        let index = layout_index(&images)?;
         place(&directory.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice())?;
         place(&directory.join("index.json"), index.as_slice())
     }
+}
+
+/// The images, and what names them as its subject: without names, as layouts have artifacts.
+pub(crate) fn with_attached(images: impl IntoIterator<Item = ArchiveImage>, stored: &Stored) -> Vec<ArchiveImage> {
+    let referrers = stored.attached.iter().filter(|attached| attached.is_referrer());
+    let attached = referrers.map(|attached| ArchiveImage {
+        descriptor: attached.descriptor.clone(),
+        names: Vec::new(),
+        created: None,
+    });
+    images.into_iter().chain(attached).collect()
 }
 
 fn archive_image(stored: &Stored, names: &[Reference], created: Option<Timestamp>) -> ArchiveImage {

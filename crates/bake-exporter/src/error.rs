@@ -59,6 +59,12 @@ pub enum ExportError {
     /// The files of the image could not be read.
     #[error("cannot read the files of the image")]
     Files(#[source] bake_snapshot::SnapshotError),
+    /// A statement could not be made a manifest.
+    #[error(transparent)]
+    Attestation(#[from] bake_attest::ArtifactError),
+    /// A file beside the files of the image has the name of one of them.
+    #[error("the image has something called `{0}`, so no file of this name can be written beside its files")]
+    NameTaken(String),
     /// Files of two platforms would have the same name.
     #[error("`{path}` is a file of {first} and of {second}; without platform-split they have the same name")]
     SamePath {

@@ -19,14 +19,13 @@ impl Exporter {
     /// A layer as an eStargz blob in the store, made if it is not there. Its diff ID is another one than that of `layer`.
     pub(crate) fn estargz_layer(&self, layer: &ExportLayer, level: u32) -> Result<ImageLayer, ExportError> {
         let name = format!("{} {}", form(level), layer.diff_id);
-        let made = match self.remembered_estargz(&name)? {
-            Some(made) => made,
-            None => {
-                let made = self.make_estargz(layer, level)?;
-                let value = serde_json::to_vec(&made).map_err(|error| ExportError::Write(error.into()))?;
-                self.store.remember(SPACE, &name, &value)?;
-                made
-            }
+        let made = if let Some(made) = self.remembered_estargz(&name)? {
+            made
+        } else {
+            let made = self.make_estargz(layer, level)?;
+            let value = serde_json::to_vec(&made).map_err(|error| ExportError::Write(error.into()))?;
+            self.store.remember(SPACE, &name, &value)?;
+            made
         };
         let media_type = Compression::GZIP.media_type();
         let mut descriptor = descriptor(media_type, &made.digest, made.size_bytes);

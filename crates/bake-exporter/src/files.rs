@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bake_oci::{Entry, EntryKind, LayerReader, LayerWriter, Platform, Timestamp};
 use bake_snapshot::{Snapshotter, WriteOptions, write_layer};
 
+use crate::attestation::BesideFile;
 use crate::error::ExportError;
 use crate::image::Exporter;
 
@@ -23,6 +24,8 @@ pub struct FileTree {
     pub directory: Option<String>,
     /// The directories of its layers, base first.
     pub layers: Vec<PathBuf>,
+    /// Files that are put beside those of the image.
+    pub beside: Vec<BesideFile>,
 }
 
 impl Exporter {
@@ -36,6 +39,7 @@ impl Exporter {
     ) -> Result<(), ExportError> {
         if let ([tree], None) = (trees, mtime)
             && tree.directory.is_none()
+            && tree.beside.is_empty()
         {
             return self.archive(snapshotter, &tree.layers, out);
         }
@@ -79,15 +83,15 @@ impl Exporter {
                 while let Some(mut next) =
                     archive.next_entry().map_err(|error| ExportError::Write(std::io::Error::other(error)))?
                 {
-                    let mut entry = next.entry.clone();
-                    if let Some(directory) = &tree.directory {
-                        move_into(&mut entry, directory);
-                    }
-                    if let Some(mtime) = mtime {
-                        entry.mtime = mtime;
-                    }
+                    let entry = entry_of(next.entry.clone(), tree, mtime);
                     if owners.admit(&entry, &tree.platform)? {
                         take(entry, &mut next)?;
+                    }
+                }
+                for file in &tree.beside {
+                    let entry = entry_of(file.entry(), tree, mtime);
+                    if owners.admit(&entry, &tree.platform)? {
+                        take(entry, &mut file.bytes.as_slice())?;
                     }
                 }
                 Ok(())
@@ -144,6 +148,17 @@ impl Owners {
     pub(crate) fn has(&self, path: &[u8]) -> bool {
         self.0.contains_key(path)
     }
+}
+
+/// An entry as it is to be in the end.
+fn entry_of(mut entry: Entry, tree: &FileTree, mtime: Option<Timestamp>) -> Entry {
+    if let Some(directory) = &tree.directory {
+        move_into(&mut entry, directory);
+    }
+    if let Some(mtime) = mtime {
+        entry.mtime = mtime;
+    }
+    entry
 }
 
 fn move_into(entry: &mut Entry, directory: &str) {

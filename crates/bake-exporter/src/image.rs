@@ -14,6 +14,7 @@ use bake_oci::{
 use bake_snapshot::{LayerFormat, WriteOptions, write_layer};
 use bake_store::{BlobDescriptor, Ingest, Store};
 
+use crate::attestation::Attached;
 use crate::compression::ExportCompression;
 use crate::error::ExportError;
 use crate::spec::ImageOptions;
@@ -75,6 +76,8 @@ pub struct Stored {
     pub annotations: BTreeMap<String, String>,
     /// The images, one for each platform.
     pub images: Vec<Image>,
+    /// What is said of them, see [`Exporter::attest`].
+    pub attached: Vec<Attached>,
 }
 
 impl Stored {
@@ -177,7 +180,7 @@ impl Exporter {
         let annotations = &options.annotations;
         if let ([only], false) = (images.as_slice(), self.always_index || annotations.need_index()) {
             let descriptor = blob_descriptor(&only.descriptor(None), &only.digest);
-            return Ok(Stored { descriptor, annotations: BTreeMap::new(), images });
+            return Ok(Stored { descriptor, annotations: BTreeMap::new(), images, attached: Vec::new() });
         }
         let descriptor = |image: &Image| {
             let mut descriptor = image.descriptor(Some(&image.platform()));
@@ -188,7 +191,7 @@ impl Exporter {
         let index = assemble_index(options.family, images.iter().map(descriptor).collect(), annotations.index())?;
         self.store.put_bytes(&index.bytes)?;
         let descriptor = blob_descriptor(&index.descriptor(), &index.digest);
-        Ok(Stored { descriptor, annotations: annotations.index_descriptor(), images })
+        Ok(Stored { descriptor, annotations: annotations.index_descriptor(), images, attached: Vec::new() })
     }
 
     /// A layer by its uncompressed archive, or by the blob a base image has.

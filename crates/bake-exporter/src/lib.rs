@@ -10,6 +10,7 @@
 
 mod annotations;
 mod archive;
+mod attestation;
 mod compare;
 mod compression;
 mod error;
@@ -26,6 +27,7 @@ mod timestamps;
 
 pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
+pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile};
 pub use compare::{Aspect, FileDifference};
 pub use compression::ExportCompression;
 pub use error::ExportError;

@@ -10,6 +10,7 @@ use bake_oci::{Digest, Reference};
 use bake_registry::{BlobSource, Pushed, RegistryClient};
 use bake_store::Store;
 
+use crate::attestation::AttestationForm;
 use crate::error::ExportError;
 use crate::image::{Exporter, Stored};
 
@@ -82,6 +83,7 @@ impl Exporter {
                 blobs.push((digest, layer.size()));
             }
         }
+        blobs.extend(stored.attached.iter().flat_map(|attached| attached.blobs.iter().cloned()));
         blobs.sort();
         blobs.dedup();
         push_blobs(&self.store, blobs, reference, pusher, progress)?;
@@ -94,16 +96,36 @@ impl Exporter {
             let bytes = image.manifest_bytes.clone();
             pusher.runtime.block_on(pusher.client.push_manifest(&target, media_type, bytes))?;
         }
+        self.push_attached(stored, reference, pusher)?;
         if !single {
             let digest = &stored.descriptor.digest;
-            let bytes = self
-                .store
-                .read_small_blob(digest, DOCUMENT_BYTES_MAX)?
-                .ok_or_else(|| ExportError::MissingBlob(digest.clone()))?;
+            let bytes = self.document(digest)?;
             let target = if pusher.by_digest { reference.with_digest(digest.clone()) } else { reference.clone() };
             pusher.runtime.block_on(pusher.client.push_manifest(&target, &stored.descriptor.media_type, bytes))?;
         }
         Ok(stored.descriptor.digest.clone())
+    }
+
+    /// Pushes the manifests of what is said of the images. The index that names them comes later: a registry may refuse one
+    /// that names what it does not have.
+    fn push_attached(&self, stored: &Stored, reference: &Reference, pusher: &Pusher<'_>) -> Result<(), ExportError> {
+        for attached in &stored.attached {
+            let media_type = attached.descriptor.media_type().to_string();
+            let bytes = self.document(&attached.digest)?;
+            if attached.form == AttestationForm::Index {
+                let target = reference.with_digest(attached.digest.clone());
+                pusher.runtime.block_on(pusher.client.push_manifest(&target, &media_type, bytes))?;
+            } else {
+                pusher.runtime.block_on(pusher.client.push_referrer(reference, &media_type, bytes))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A manifest or index of the store.
+    fn document(&self, digest: &Digest) -> Result<Vec<u8>, ExportError> {
+        let bytes = self.store.read_small_blob(digest, DOCUMENT_BYTES_MAX)?;
+        bytes.ok_or_else(|| ExportError::MissingBlob(digest.clone()))
     }
 }
 

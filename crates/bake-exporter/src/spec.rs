@@ -6,6 +6,7 @@ use bake_oci::media_type::Family;
 use bake_oci::{Compression, Reference};
 
 use crate::annotations::Annotations;
+use crate::attestation::AttestationOptions;
 use crate::compression::ExportCompression;
 
 /// Where a result goes.
@@ -25,6 +26,8 @@ pub struct ExportSpec {
     pub files: FileOptions,
     /// Which times are in it.
     pub times: TimeOptions,
+    /// Where what is said of it lies.
+    pub attestations: AttestationOptions,
 }
 
 /// What is written where.
@@ -132,6 +135,7 @@ impl ExportSpec {
             placing: PlacingOptions { store, ..PlacingOptions::default() },
             files: FileOptions::default(),
             times: TimeOptions::default(),
+            attestations: AttestationOptions::default(),
         }
     }
 
@@ -211,6 +215,7 @@ struct Fields {
     placing: PlacingOptions,
     files: FileOptions,
     times: TimeOptions,
+    attestations: AttestationOptions,
     /// The options that were given, and what they have a meaning for.
     given: Vec<(String, For)>,
 }
@@ -325,6 +330,18 @@ impl Fields {
                 self.times.rewrite = truth()?;
                 For::Images
             }
+            "attestation-form" => {
+                self.attestations.field(key, value)?;
+                For::Results
+            }
+            "attestation-inline" | "oci-artifact" => {
+                self.attestations.field(key, value)?;
+                For::Images
+            }
+            "attestation-prefix" => {
+                self.attestations.field(key, value)?;
+                For::Files
+            }
             "compatibility-version" => {
                 return Err("the option `compatibility-version` names bytes that a version of BuildKit writes; bake \
                             writes its own, and names changes of them in its change log"
@@ -361,6 +378,7 @@ impl Fields {
                 return Err("annotations need OCI media types: Docker's documents have no place for them".into());
             }
         }
+        self.check_attestations(&target)?;
         let pushes = target == ExportTarget::Registry;
         if self.placing.by_digest && !pushes {
             return Err("push-by-digest needs push=true or type=registry".into());
@@ -377,7 +395,28 @@ impl Fields {
             placing: PlacingOptions { store, ..self.placing },
             files: self.files,
             times: self.times,
+            attestations: self.attestations,
         })
+    }
+
+    /// Refuses an index with attestations where there is no place for one.
+    fn check_attestations(&self, target: &ExportTarget) -> Result<(), String> {
+        if !self.attestations.form.is_index() {
+            return Ok(());
+        }
+        match target {
+            ExportTarget::Registry | ExportTarget::OciArchive(_) | ExportTarget::OciDirectory(_) => {}
+            ExportTarget::Store => {
+                return Err("the local store keeps attestations beside images; an index with them is made by \
+                            type=registry and type=oci"
+                    .into());
+            }
+            _ => return Err("there is no index in this type of output that could hold attestations".into()),
+        }
+        if self.docker_types {
+            return Err("an index with attestations needs OCI media types".into());
+        }
+        Ok(())
     }
 
     fn target(&self, kind: &str) -> Result<ExportTarget, String> {
@@ -406,7 +445,7 @@ impl Fields {
 }
 
 /// A truth value as Go's `strconv.ParseBool` knows it, which is what Docker reads them with.
-fn truth(key: &str, value: &str) -> Result<bool, String> {
+pub(crate) fn truth(key: &str, value: &str) -> Result<bool, String> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -446,6 +485,7 @@ pub fn spec_fields(spec: &str) -> Result<Vec<String>, String> {
 #[expect(clippy::unwrap_used, reason = "a failed test should panic")]
 mod tests {
     use super::*;
+    use crate::attestation::AttestationForm;
 
     #[test]
     fn specifications_of_buildx() {
@@ -486,6 +526,14 @@ mod tests {
         assert_eq!(ExportSpec::parse("type=oci,oci-mediatypes=false").unwrap().image.family, Family::Docker);
         assert_eq!(ExportSpec::parse("type=tar,platform-split=false").unwrap().files.platform_split, Some(false));
         assert_eq!(ExportSpec::parse("type=local,dest=d,mode=delete").unwrap().files.mode, LocalMode::Delete);
+        let form = |spec: &str| ExportSpec::parse(spec).unwrap().attestations.form;
+        assert_eq!(form("type=registry"), AttestationForm::Referrer);
+        assert_eq!(form("type=registry,attestation-inline=true"), AttestationForm::Index);
+        assert_eq!(form("type=registry,attestation-inline=false"), AttestationForm::Referrer);
+        assert_eq!(form("type=oci,oci-artifact=true,attestation-inline=true"), AttestationForm::IndexArtifact);
+        assert_eq!(form("type=registry,attestation-form=none"), AttestationForm::None);
+        let local = ExportSpec::parse("type=local,dest=out,attestation-prefix=app.").unwrap();
+        assert_eq!(local.attestations.prefix, "app.");
         let times = ExportSpec::parse("type=oci,source-date-epoch=7,rewrite-timestamp=true").unwrap().times;
         assert_eq!(times, TimeOptions { epoch: Some(7), rewrite: true });
     }
@@ -519,7 +567,13 @@ mod tests {
             ("type=oci,source-date-epoch=now", "seconds since 1970"),
             ("type=local,dest=x,rewrite-timestamp=true", "no meaning for type=local"),
             ("type=cacheonly,source-date-epoch=1", "no meaning for type=cacheonly"),
-            ("type=image,attestation-inline=true", "not supported"),
+            ("type=image,attestation-inline=true", "beside images"),
+            ("type=oci,attestation-form=beside", "referrer, index or none"),
+            ("type=docker,dest=x,attestation-inline=true", "no index"),
+            ("type=local,dest=x,attestation-form=index", "no index"),
+            ("type=oci,oci-mediatypes=false,attestation-form=index", "OCI media types"),
+            ("type=oci,attestation-prefix=a", "no meaning for type=oci"),
+            ("type=local,dest=x,attestation-prefix=../a", "without `/`"),
         ] {
             let error = ExportSpec::parse(spec).unwrap_err().to_string();
             assert!(error.contains(words), "{spec}: {error}");

@@ -14,6 +14,17 @@ pub struct ImagePlan {
     pub config: ImageConfig,
     /// The history that the build adds, in order.
     pub history: Vec<PlannedHistory>,
+    /// What a list of its packages covers besides.
+    pub scans: PackageScans,
+}
+
+/// What is searched for packages besides an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PackageScans {
+    /// Stages that the image needs, by name, each with the vertex whose result is its root file system.
+    pub stages: Vec<(String, VertexId)>,
+    /// Whether the main build context is.
+    pub context: bool,
 }
 
 /// One history entry that the build adds.

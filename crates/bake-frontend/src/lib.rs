@@ -25,7 +25,7 @@ mod targets;
 
 pub use checks::{CHECKS, Check, check_named};
 pub use git::{GitReferenceError, is_git_context, is_git_url, is_http_url, parse_git_url};
-pub use history::{ImagePlan, PlannedHistory};
+pub use history::{ImagePlan, PackageScans, PlannedHistory};
 pub use lower::{Checked, MAIN_CONTEXT};
 pub use meta::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 pub use outline::{Outline, OutlineAccess, OutlineArgument};

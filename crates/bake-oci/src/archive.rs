@@ -259,7 +259,7 @@ pub fn read_archive(
     let reader = decompress(reader, limits)?;
     let mut tar = LayerReader::with_limits(
         reader,
-        ReadLimits { entries: FILES_MAX, content_bytes: limits.bytes, clamp_parents: false },
+        ReadLimits { entries: FILES_MAX, content_bytes: limits.bytes, ..ReadLimits::DEFAULT },
     );
     let mut contents = Contents::default();
     while let Some(mut entry) = tar.next_entry()? {

@@ -297,7 +297,9 @@ fn is_image_descriptor(descriptor: &Descriptor) -> bool {
         .annotations()
         .as_ref()
         .is_some_and(|annotations| annotations.contains_key("vnd.docker.reference.type"));
-    (media_type::is_manifest(media_type) || media_type::is_index(media_type)) && !attestation
+    // A descriptor says it of an artifact that has a type; of an image there is nothing to say.
+    let artifact = descriptor.artifact_type().as_ref().is_some_and(|kind| !media_type::is_config(kind.as_ref()));
+    (media_type::is_manifest(media_type) || media_type::is_index(media_type)) && !attestation && !artifact
 }
 
 /// The document must be what its descriptor says, and what it says of itself.

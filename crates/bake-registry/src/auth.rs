@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::address::{Reach, literal_address};
 use crate::challenge::{self, Challenge};
 use crate::client::{failure_of, follow, is_redirect, read_small};
-use crate::credentials::{Credential, Credentials};
+use crate::credentials::{Credential, Credentials, Secret};
 use crate::endpoint::{Endpoint, Security, names_host};
 use crate::error::{Outcome, RegistryFailure, printable, redact};
 use crate::options::{Options, Retries};
@@ -34,6 +34,8 @@ const TOKEN_LIFE_MAX: Duration = Duration::from_hours(24);
 const TOKEN_LIFE_MARGIN: Duration = Duration::from_secs(10);
 /// The most redirects within the token server.
 const TOKEN_REDIRECTS_MAX: usize = 5;
+/// What we call ourselves to token servers.
+const CLIENT_ID: &str = "bake";
 /// The longest scope of a challenge that is passed on.
 const SCOPE_BYTES_MAX: usize = 256;
 
@@ -69,6 +71,9 @@ pub(crate) struct Authenticator {
     retries: Retries,
     challenges: Mutex<HashMap<Endpoint, Challenge>>,
     tokens: Mutex<HashMap<(Endpoint, Vec<String>), TokenSlot>>,
+    /// Whether token servers are asked for an identity token, as at a login.
+    identity_token_wanted: bool,
+    identity_token: Mutex<Option<Secret>>,
 }
 
 /// Several requests that need the same token wait for one fetch.
@@ -87,6 +92,8 @@ struct TokenAnswer {
     access_token: Option<String>,
     #[serde(default)]
     expires_in: Option<u64>,
+    #[serde(default)]
+    refresh_token: Option<Secret>,
 }
 
 impl Authenticator {
@@ -103,7 +110,19 @@ impl Authenticator {
             retries,
             challenges: Mutex::new(HashMap::new()),
             tokens: Mutex::new(HashMap::new()),
+            identity_token_wanted: false,
+            identity_token: Mutex::new(None),
         }
+    }
+
+    /// Asks token servers for an identity token from now on.
+    pub(crate) fn wants_identity_token(&mut self) {
+        self.identity_token_wanted = true;
+    }
+
+    /// The identity token that the last token server gave.
+    pub(crate) fn identity_token(&self) -> Option<Secret> {
+        self.identity_token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn from_options(options: &mut Options) -> Self {
@@ -226,6 +245,9 @@ impl Authenticator {
     ) -> Outcome<Token> {
         let started = Instant::now();
         let (mut call, authorization) = token_call(ask, realm, credential)?;
+        if self.identity_token_wanted && call.method == Method::GET {
+            call.url.query_pairs_mut().append_pair("offline_token", "true").append_pair("client_id", CLIENT_ID);
+        }
         // The token server is often the registry itself, which may be anywhere.
         let reach = if ask.endpoint.owns(realm) { Reach::Any } else { ask.reach };
         let mut redirects = 0;
@@ -258,6 +280,10 @@ impl Authenticator {
             return Err(invalid("the token server sent no token"));
         }
         let header = secret_header(ask.endpoint, &format!("Bearer {text}"))?;
+        if self.identity_token_wanted {
+            let token = answer.refresh_token.filter(|token| !token.expose().is_empty());
+            *self.identity_token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        }
         let life = answer.expires_in.map_or(TOKEN_LIFE_DEFAULT, Duration::from_secs).min(TOKEN_LIFE_MAX);
         let margin = TOKEN_LIFE_MARGIN.min(life / 4);
         Ok(Token { header, good_until: started + life.saturating_sub(margin) })
@@ -323,14 +349,14 @@ fn token_call(
 ) -> Outcome<(Call, Option<HeaderValue>)> {
     let scopes = ask.all_scopes();
     let json = HeaderValue::from_static("application/json");
-    if let Some(Credential::IdentityToken(token)) = credential {
+    if let Some(Credential::IdentityToken { token, .. }) = credential {
         // The form is built by a URL's query encoder: both are application/x-www-form-urlencoded.
         let mut form = realm.clone();
         form.query_pairs_mut()
             .clear()
             .append_pair("grant_type", "refresh_token")
             .append_pair("service", ask.service.unwrap_or_default())
-            .append_pair("client_id", "bake")
+            .append_pair("client_id", CLIENT_ID)
             .append_pair("scope", &scopes.join(" "))
             .append_pair("refresh_token", token.expose());
         let body = form.query().unwrap_or_default().to_owned();

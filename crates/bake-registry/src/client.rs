@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use bake_oci::Digest;
 use reqwest::header::{HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 
@@ -11,6 +12,7 @@ use crate::auth::{Authenticator, security_of};
 use crate::endpoint::{Endpoint, Scheme, Security, scheme_of};
 use crate::error::{ERROR_BODY_BYTES_MAX, Messages, Outcome, RegistryFailure, redact};
 use crate::options::{Options, Retries};
+use crate::push::Sending;
 use crate::retry::{Attempts, retry_after};
 use crate::transport::{Call, Transport};
 
@@ -25,9 +27,11 @@ const LOCATION_BYTES_MAX: usize = 16 * 1024;
 pub struct RegistryClient {
     pub(crate) transport: Transport,
     pub(crate) options: Options,
-    authenticator: Authenticator,
+    pub(crate) authenticator: Authenticator,
     probed: tokio::sync::Mutex<HashMap<String, Security>>,
     reaches: Mutex<HashMap<Endpoint, Reach>>,
+    /// Blobs that were or are being pushed, by registry.
+    pub(crate) sending: Mutex<HashMap<(String, Digest), Sending>>,
     /// Held while a referrers tag is read, changed and written.
     pub(crate) referrers_tag_writing: tokio::sync::Mutex<()>,
 }
@@ -65,6 +69,7 @@ impl RegistryClient {
             authenticator,
             probed: tokio::sync::Mutex::default(),
             reaches: Mutex::default(),
+            sending: Mutex::default(),
             referrers_tag_writing: tokio::sync::Mutex::default(),
         })
     }

@@ -21,14 +21,15 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use crate::docker_config::key_of;
 use crate::helper::{self, HelperRunner};
 
 /// The largest `config.json` that is read; real ones have a few hundred bytes.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// The name under which docker keeps the login of Docker Hub.
-const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
+pub(crate) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The registry part of a canonical Docker Hub reference.
-const DOCKER_HUB: &str = "docker.io";
+pub(crate) const DOCKER_HUB: &str = "docker.io";
 
 /// Why credentials could not be obtained. No variant holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +101,7 @@ fn show_paths(paths: &[PathBuf]) -> String {
 
 /// A password or token. It has no `Debug` and no `Display`, so that it cannot reach a log by accident.
 #[expect(missing_debug_implementations, reason = "a secret must not be printable")]
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Secret(Box<str>);
 
 impl Secret {
@@ -127,7 +128,12 @@ pub enum Credential {
         secret: Secret,
     },
     /// An `OAuth2` refresh token: `identitytoken` of the config, or a helper's `<token>`.
-    IdentityToken(Secret),
+    IdentityToken {
+        /// The user it was given to; empty where that is not known.
+        user: String,
+        /// The token.
+        token: Secret,
+    },
     /// A token to send to the registry as it is: `registrytoken` of the config.
     RegistryToken(Secret),
 }
@@ -230,6 +236,17 @@ impl Credentials {
         self.logins.insert(hub_or(registry).to_owned(), Arc::new(credential));
     }
 
+    /// The user who is logged in to `registry`, if that is known without asking the registry.
+    pub async fn user(&self, registry: &str) -> Result<Option<String>, CredentialsError> {
+        let found = self.lookup(registry).await?;
+        Ok(match found.as_deref() {
+            Some(Credential::Login { user, .. } | Credential::IdentityToken { user, .. }) => {
+                Some(user.clone()).filter(|user| !user.is_empty())
+            }
+            _ => None,
+        })
+    }
+
     /// The credential for `registry` (`host` or `host:port`; every name of Docker Hub finds Docker Hub's).
     pub(crate) async fn lookup(&self, registry: &str) -> Result<Option<Arc<Credential>>, CredentialsError> {
         let host = hub_or(registry);
@@ -244,8 +261,7 @@ impl Credentials {
         if let Some(answer) = answers.get(host) {
             return Ok(answer.clone());
         }
-        let key = if host == DOCKER_HUB { DOCKER_HUB_KEY } else { host };
-        let answer = helper::run(&self.runner, name, key).await?.map(Arc::new);
+        let answer = helper::get(&self.runner, name, &key_of(host)).await?.map(Arc::new);
         let answer = answer.or_else(|| self.stored.get(host).cloned());
         answers.insert(host.to_owned(), answer.clone());
         Ok(answer)
@@ -253,7 +269,7 @@ impl Credentials {
 }
 
 /// Docker Hub has several names; all of them mean one login.
-fn hub_or(registry: &str) -> &str {
+pub(crate) fn hub_or(registry: &str) -> &str {
     match registry {
         "docker.io" | "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB,
         other => other,
@@ -262,7 +278,7 @@ fn hub_or(registry: &str) -> &str {
 
 /// The `host[:port]` that a key of `auths` stands for: it may be a URL with the version paths of old clients.
 /// A key with any other path is for tools that keep a login per repository; it must not serve the whole host.
-fn host_of_key(key: &str) -> Option<String> {
+pub(crate) fn host_of_key(key: &str) -> Option<String> {
     let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     if host.is_empty() || !matches!(path.trim_end_matches('/'), "" | "v1" | "v2") {
@@ -275,7 +291,10 @@ fn read_entry(key: &str, entry: AuthEntry) -> Result<Option<Credential>, Credent
     let malformed = |reason| CredentialsError::EntryMalformed { registry: crate::error::printable(key, 256), reason };
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     if let Some(token) = some(entry.identitytoken) {
-        return Ok(Some(Credential::IdentityToken(Secret::new(token))));
+        return Ok(Some(Credential::IdentityToken {
+            user: some(entry.username).unwrap_or_default(),
+            token: Secret::new(token),
+        }));
     }
     if let Some(token) = some(entry.registrytoken) {
         return Ok(Some(Credential::RegistryToken(Secret::new(token))));
@@ -337,7 +356,10 @@ mod tests {
         assert!(found(&credentials, "a.example").await == Some(login("u", "p")));
         assert!(found(&credentials, "a.example:5000").await.is_none());
         assert!(found(&credentials, "b.example").await.is_none());
-        assert!(found(&credentials, "b.example:5000").await == Some(Credential::IdentityToken(Secret::new("id"))));
+        assert!(
+            found(&credentials, "b.example:5000").await
+                == Some(Credential::IdentityToken { user: String::new(), token: Secret::new("id") })
+        );
         assert!(found(&credentials, "c.example").await == Some(Credential::RegistryToken(Secret::new("raw"))));
         for nobody in ["d.example", "e.example", "f.example", "evil.example", "index.docker.io.evil.example"] {
             assert!(found(&credentials, nobody).await.is_none(), "{nobody}");

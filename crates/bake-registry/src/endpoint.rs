@@ -8,8 +8,8 @@ use crate::error::{Outcome, RegistryFailure};
 use crate::options::Options;
 
 /// Docker Hub's API is at another host than its references say.
-const DOCKER_HUB: &str = "docker.io";
-const DOCKER_HUB_API: &str = "registry-1.docker.io";
+pub(crate) const DOCKER_HUB: &str = "docker.io";
+pub(crate) const DOCKER_HUB_API: &str = "registry-1.docker.io";
 
 /// How the connection is secured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,8 +44,14 @@ pub(crate) enum Scheme {
 
 /// The scheme to use for `registry`, by the user's options and docker's rule for loopback.
 pub(crate) fn scheme_of(registry: &str, options: &Options) -> Outcome<Scheme> {
+    if names_host(&options.plain_http, registry) {
+        return Ok(Scheme::Known(Security::Plain));
+    }
     if names_host(&options.insecure, registry) {
         return Ok(Scheme::Probe);
+    }
+    if options.host_tls.contains_key(registry) {
+        return Ok(Scheme::Known(Security::Tls));
     }
     let url = base_url(registry, Security::Plain)?;
     let on_loopback = literal_address(&url).is_some_and(|address| kind_of(address) == AddressKind::Loopback);

@@ -1,4 +1,10 @@
-//! Running a docker credential helper: `docker-credential-NAME get`, the registry on stdin, JSON on stdout.
+//! Running a docker credential helper.
+//!
+//! ```text
+//! docker-credential-NAME get    registry on stdin, {"Username","Secret"} on stdout
+//! docker-credential-NAME store  {"ServerURL","Username","Secret"} on stdin
+//! docker-credential-NAME erase  registry on stdin
+//! ```
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -14,6 +20,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 
 use crate::credentials::{Credential, CredentialsError, Secret};
+use crate::docker_config::key_of;
 use crate::error::printable;
 
 /// How long a helper may take: it may ask the user to unlock a key ring, but a build must not hang for ever.
@@ -24,6 +31,8 @@ const HELPER_OUTPUT_BYTES_MAX: u64 = 64 * 1024;
 const HELPER_NAME_BYTES_MAX: usize = 64;
 /// What helpers print when they know nothing of the registry (docker-credential-helpers, `credentials/error.go`).
 const NOT_FOUND: &str = "credentials not found in native keychain";
+/// The user name that says that the secret is an identity token.
+const TOKEN_USER: &str = "<token>";
 
 /// Where credential helpers are looked for and what they may see of the environment.
 #[derive(Clone, Default)]
@@ -49,7 +58,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), CredentialsError> {
 }
 
 /// Asks the helper `name` for the credential of `server`; `None` when it has none.
-pub(crate) async fn run(
+pub(crate) async fn get(
     runner: &HelperRunner,
     name: &str,
     server: &str,
@@ -58,11 +67,54 @@ pub(crate) async fn run(
     let path = find(runner, name)?;
     let mut command = Command::new(&path);
     command.arg("get").env_clear().envs(runner.environment.iter().cloned());
-    let server = server.to_owned();
+    let input = format!("{server}\n");
     let failed = path.clone();
-    tokio::task::spawn_blocking(move || ask(command, &path, &server, HELPER_TIME_MAX)).await.unwrap_or_else(|_| {
+    let ask = move || {
+        let (status, output) = ask(command, &path, &input, HELPER_TIME_MAX)?;
+        interpret(&path, status, &output)
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap_or_else(|_| {
         Err(CredentialsError::HelperFailed { path: failed, reason: "the thread that ran it stopped".to_owned() })
     })
+}
+
+impl HelperRunner {
+    /// Has the helper `name` keep the login of `registry` (`host` or `host:port`). Blocks, for 30 s at most.
+    pub fn store(&self, name: &str, registry: &str, credential: &Credential) -> Result<(), CredentialsError> {
+        check_name(name)?;
+        let (user, secret) = match credential {
+            Credential::Login { user, secret } => (user.as_str(), secret),
+            Credential::IdentityToken { token, .. } => (TOKEN_USER, token),
+            Credential::RegistryToken(_) => {
+                let reason = "helpers cannot keep registry tokens".to_owned();
+                return Err(CredentialsError::HelperFailed { path: find(self, name)?, reason });
+            }
+        };
+        let server = key_of(registry);
+        let entry = serde_json::json!({ "ServerURL": server, "Username": user, "Secret": secret.expose() });
+        self.change(name, "store", &entry.to_string()).map(drop)
+    }
+
+    /// Has the helper `name` forget the login of `registry`; whether it had one. Blocks, for 30 s at most.
+    pub fn erase(&self, name: &str, registry: &str) -> Result<bool, CredentialsError> {
+        self.change(name, "erase", &format!("{}\n", key_of(registry)))
+    }
+
+    fn change(&self, name: &str, action: &str, input: &str) -> Result<bool, CredentialsError> {
+        check_name(name)?;
+        let path = find(self, name)?;
+        let mut command = Command::new(&path);
+        command.arg(action).env_clear().envs(self.environment.iter().cloned());
+        let (status, output) = ask(command, &path, input, HELPER_TIME_MAX)?;
+        let text = String::from_utf8_lossy(&output);
+        if status.success() {
+            return Ok(true);
+        }
+        if text.trim() == NOT_FOUND {
+            return Ok(false);
+        }
+        Err(CredentialsError::HelperFailed { path, reason: format!("{status}: {}", printable(text.trim(), 200)) })
+    }
 }
 
 fn find(runner: &HelperRunner, name: &str) -> Result<PathBuf, CredentialsError> {
@@ -79,32 +131,31 @@ fn find(runner: &HelperRunner, name: &str) -> Result<PathBuf, CredentialsError> 
 fn ask(
     mut command: Command,
     path: &Path,
-    server: &str,
+    input: &str,
     limit: Duration,
-) -> Result<Option<Credential>, CredentialsError> {
+) -> Result<(ExitStatus, Vec<u8>), CredentialsError> {
     let cannot_run = |source| CredentialsError::HelperRun { path: path.to_owned(), source };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     // A group of its own, so that whatever the helper starts can be ended with it.
     command.process_group(0);
     let child = command.spawn().map_err(cannot_run)?;
-    let (status, output) = exchange(child, server, limit)
+    exchange(child, input, limit)
         .map_err(cannot_run)?
-        .ok_or_else(|| CredentialsError::HelperTimeout { path: path.to_owned(), limit })?;
-    interpret(path, status, &output)
+        .ok_or_else(|| CredentialsError::HelperTimeout { path: path.to_owned(), limit })
 }
 
-/// Writes the registry, reads the answer, waits for the end; `None` when `limit` passed.
-fn exchange(mut child: Child, server: &str, limit: Duration) -> std::io::Result<Option<(ExitStatus, Vec<u8>)>> {
+/// Writes the input, reads the answer, waits for the end; `None` when `limit` passed.
+fn exchange(mut child: Child, input: &str, limit: Duration) -> std::io::Result<Option<(ExitStatus, Vec<u8>)>> {
     let deadline = Instant::now() + limit;
     let stdin = child.stdin.take();
     let stdout = child.stdout.take();
-    let server = format!("{server}\n");
+    let input = input.to_owned();
     let (sender, receiver) = channel();
     // A thread of its own reads, so that a helper that neither ends nor closes its output cannot hold us.
     thread::spawn(move || {
         // A helper that does not read its input closes the pipe; what it answers still counts.
         if let Some(mut stdin) = stdin {
-            let _ = stdin.write_all(server.as_bytes());
+            let _ = stdin.write_all(input.as_bytes());
         }
         let mut output = Vec::new();
         let read = match stdout {
@@ -164,7 +215,7 @@ fn interpret(path: &Path, status: ExitStatus, output: &[u8]) -> Result<Option<Cr
         serde_json::from_slice(output).map_err(|_| failed("it did not print the JSON of the protocol".to_owned()))?;
     Ok(match (answer.user.as_str(), answer.secret) {
         ("", secret) if secret.is_empty() => None,
-        ("<token>", secret) => Some(Credential::IdentityToken(Secret::new(secret))),
+        (TOKEN_USER, secret) => Some(Credential::IdentityToken { user: String::new(), token: Secret::new(secret) }),
         (_, secret) => Some(Credential::Login { user: answer.user, secret: Secret::new(secret) }),
     })
 }
@@ -180,7 +231,8 @@ mod tests {
         let path = Path::new("/bin/sh");
         let mut command = Command::new(path);
         command.args(["-c", script, "sh", "get"]).env_clear().env("PATH", "/usr/bin:/bin");
-        ask(command, path, "registry.example", limit)
+        let (status, output) = ask(command, path, "registry.example\n", limit)?;
+        interpret(path, status, &output)
     }
 
     const LONG: Duration = Duration::from_secs(20);
@@ -191,7 +243,7 @@ mod tests {
         let expected = Credential::Login { user: "get".to_owned(), secret: Secret::new("registry.example") };
         assert!(login == Some(expected));
         let token = ask_script(r#"echo '{"Username":"<token>","Secret":"t"}'"#, LONG).unwrap();
-        assert!(token == Some(Credential::IdentityToken(Secret::new("t"))));
+        assert!(token == Some(Credential::IdentityToken { user: String::new(), token: Secret::new("t") }));
         assert!(ask_script(&format!("echo '{NOT_FOUND}'; exit 1"), LONG).unwrap().is_none());
         assert!(ask_script(r#"echo '{"Username":"","Secret":""}'"#, LONG).unwrap().is_none());
     }

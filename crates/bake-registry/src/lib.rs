@@ -18,12 +18,17 @@ mod challenge;
 mod client;
 mod credentials;
 mod digest;
+mod docker_config;
 mod endpoint;
 mod error;
 mod helper;
 pub mod http;
+mod login;
 mod manifests;
 mod options;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod properties;
 mod pull;
 mod push;
 mod referrers;
@@ -31,13 +36,16 @@ mod retry;
 mod sink;
 mod tags;
 mod transport;
+mod upload;
 
 pub use client::RegistryClient;
 pub use credentials::{CONFIG_BYTES_MAX, Credential, Credentials, CredentialsError, Secret};
+pub use docker_config::DockerConfig;
 pub use error::{Message, Messages, RegistryError, RegistryFailure};
 pub use helper::HelperRunner;
+pub use login::LoggedIn;
 pub use manifests::{ManifestHead, Resolved};
-pub use options::{Mirror, Options, Proxies, Retries, Timeouts};
+pub use options::{HostTls, Mirror, Options, Proxies, Retries, Timeouts};
 pub use pull::BlobDescriptor;
 pub use push::{BlobSource, Pushed};
 pub use referrers::{ListedBy, PushedReferrer};

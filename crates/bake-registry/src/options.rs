@@ -1,5 +1,6 @@
 //! What the caller decides about connections. Nothing here is read from the environment.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ pub struct Options {
     /// Registries, as `host` or `host:port`, whose certificate is not checked and which may speak plain HTTP.
     /// An entry without a port covers every port of the host.
     pub insecure: Vec<String>,
+    /// Registries, as `host` or `host:port`, that are spoken to in plain HTTP without asking whether they have TLS.
+    pub plain_http: Vec<String>,
     /// Loopback registries, as `host` or `host:port`, that speak TLS; others on loopback are spoken to in plain HTTP.
     pub loopback_with_tls: Vec<String>,
     /// Hosts, as `host` or `host:port`, that may receive any registry's credentials as its token server, although
@@ -20,6 +23,8 @@ pub struct Options {
     pub token_hosts: Vec<String>,
     /// Certificates to trust besides the system's: PEM files' content, each with one or more certificates.
     pub ca_certificates: Vec<Vec<u8>>,
+    /// What else holds for TLS with single registries, as `host` or `host:port`. One on loopback that is here speaks TLS.
+    pub host_tls: BTreeMap<String, HostTls>,
     /// Proxies. Loopback registries are always reached directly.
     pub proxies: Proxies,
     /// Where to look first when pulling, in order.
@@ -37,15 +42,39 @@ impl Default for Options {
         Self {
             credentials: Credentials::none(),
             insecure: Vec::new(),
+            plain_http: Vec::new(),
             loopback_with_tls: Vec::new(),
             token_hosts: Vec::new(),
             ca_certificates: Vec::new(),
+            host_tls: BTreeMap::new(),
             proxies: Proxies::default(),
             mirrors: Vec::new(),
             user_agent: concat!("bake/", env!("CARGO_PKG_VERSION")).to_owned(),
             timeouts: Timeouts::default(),
             retries: Retries::default(),
         }
+    }
+}
+
+/// TLS with one registry.
+#[derive(Clone, Default)]
+pub struct HostTls {
+    /// Certificates to trust for it besides those that are trusted for all: PEM files' content.
+    pub ca_certificates: Vec<Vec<u8>>,
+    /// Who we are to it: PEM with our certificate, those that lead to its authority, and our key. Sent to no other host.
+    pub client_certificate: Option<Vec<u8>>,
+    /// Why the certificates are not here although there are some: told by whatever needs this host.
+    pub unusable: Option<String>,
+}
+
+impl fmt::Debug for HostTls {
+    /// The key of the certificate is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostTls")
+            .field("ca_certificates", &self.ca_certificates.len())
+            .field("client_certificate", &self.client_certificate.is_some())
+            .field("unusable", &self.unusable)
+            .finish()
     }
 }
 

@@ -279,7 +279,7 @@ where
 }
 
 /// Reads `bytes FIRST-LAST/TOTAL`; gives FIRST and TOTAL (RFC 9110, section 14.4).
-fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
+pub(crate) fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);

@@ -2,7 +2,7 @@
 //!
 //! Nothing here follows redirects, retries or knows credentials.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE};
-use reqwest::{Certificate, Client, Method, NoProxy, Proxy, Response, Url};
+use reqwest::{Certificate, Client, Identity, Method, NoProxy, Proxy, Response, Url};
 use tokio::sync::mpsc;
 
 use crate::address::{AddressKind, GuardedResolver, Reach, kind_of, literal_address};
-use crate::endpoint::Security;
+use crate::endpoint::{DOCKER_HUB, DOCKER_HUB_API, Security};
 use crate::error::{Outcome, RegistryFailure, chain_text, redact};
-use crate::options::{Options, Proxies, Timeouts};
+use crate::options::{HostTls, Options, Proxies, Timeouts};
 
 /// The most bytes of response headers that are accepted; registries send well below 4 KiB.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -104,17 +104,21 @@ impl Call {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ClientKey {
     security: Security,
     reach: Reach,
     direct: bool,
+    /// The host and port whose own certificates are used.
+    own_tls: Option<String>,
 }
 
 /// The connections of one client, pooled by what they may reach and how they are secured.
 pub(crate) struct Transport {
     user_agent: String,
     certificates: Vec<Certificate>,
+    /// By `host` or `host:port`, as in URLs.
+    host_tls: BTreeMap<String, HostTls>,
     proxies: Proxies,
     proxy_hosts: Arc<[String]>,
     pub(crate) timeouts: Timeouts,
@@ -127,25 +131,22 @@ impl Transport {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut certificates = Vec::new();
         for pem in &options.ca_certificates {
-            let found = Certificate::from_pem_bundle(pem).map_err(|error| setup(&error))?;
-            if found.is_empty() {
-                let reason = "a file of CA certificates holds no PEM certificate".to_owned();
-                return Err(Box::new(RegistryFailure::Setup { reason }));
-            }
-            certificates.extend(found);
+            certificates.extend(read_certificates(pem)?);
         }
+        let api_host = |registry: &String| if registry == DOCKER_HUB { DOCKER_HUB_API } else { registry }.to_owned();
         let urls = [&options.proxies.http, &options.proxies.https].into_iter().flatten();
         let host = |url: &String| Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
         let transport = Self {
             user_agent: options.user_agent.clone(),
             certificates,
+            host_tls: options.host_tls.iter().map(|(registry, tls)| (api_host(registry), tls.clone())).collect(),
             proxies: options.proxies.clone(),
             proxy_hosts: urls.filter_map(host).collect(),
             timeouts: options.timeouts,
             clients: Mutex::new(HashMap::new()),
         };
         // Bad proxies and user agents show at once, not at the first request.
-        transport.client(ClientKey { security: Security::Plain, reach: Reach::Any, direct: false })?;
+        transport.client(ClientKey { security: Security::Plain, reach: Reach::Any, direct: false, own_tls: None })?;
         Ok(transport)
     }
 
@@ -166,7 +167,8 @@ impl Transport {
             }));
         }
         let direct = literal.is_some_and(|address| kind_of(address) == AddressKind::Loopback);
-        let client = self.client(ClientKey { security, reach, direct })?;
+        let own_tls = self.own_tls(&call.url).filter(|_| security != Security::Plain);
+        let client = self.client(ClientKey { security, reach, direct, own_tls })?;
         let mut request = client.request(call.method.clone(), call.url.clone()).header(ACCEPT_ENCODING, "identity");
         for (name, value) in &call.headers {
             request = request.header(name, value);
@@ -220,17 +222,42 @@ impl Transport {
         }
     }
 
+    /// The key of the certificates that are for the host of `url` only.
+    fn own_tls(&self, url: &Url) -> Option<String> {
+        let host = url.host_str()?;
+        // Port 443 is not written in URLs, but may be in what the user wrote.
+        let with_port = format!("{host}:{}", url.port_or_known_default()?);
+        let found = if self.host_tls.contains_key(&with_port) { with_port } else { host.to_owned() };
+        (self.host_tls.contains_key(&found) && (found != host || url.port().is_none())).then_some(found)
+    }
+
     fn client(&self, key: ClientKey) -> Outcome<Client> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = self.build(key)?;
+        let client = self.build(&key)?;
         clients.insert(key, client.clone());
         Ok(client)
     }
 
-    fn build(&self, key: ClientKey) -> Outcome<Client> {
+    fn build(&self, key: &ClientKey) -> Outcome<Client> {
+        let mut certificates = self.certificates.clone();
+        let mut identity = None;
+        if let Some((host, tls)) = key.own_tls.as_ref().and_then(|host| self.host_tls.get_key_value(host)) {
+            let unusable = |reason: &str| {
+                Box::new(RegistryFailure::Setup { reason: format!("certificates for `{host}`: {reason}") })
+            };
+            if let Some(reason) = &tls.unusable {
+                return Err(unusable(reason));
+            }
+            for pem in &tls.ca_certificates {
+                certificates.extend(read_certificates(pem).map_err(|failure| unusable(&failure.to_string()))?);
+            }
+            if let Some(pem) = &tls.client_certificate {
+                identity = Some(Identity::from_pem(pem).map_err(|error| unusable(&chain_text(&error)))?);
+            }
+        }
         let mut builder = Client::builder()
             .user_agent(&self.user_agent)
             .redirect(reqwest::redirect::Policy::none())
@@ -243,12 +270,15 @@ impl Transport {
             .http2_max_header_list_size(u32::try_from(HEADER_BYTES_MAX).expect("64 KiB fit"))
             .dns_resolver(Arc::new(GuardedResolver::new(key.reach, Arc::clone(&self.proxy_hosts))));
         builder = match key.security {
-            Security::Tls if self.certificates.is_empty() => builder.https_only(true),
-            Security::Tls => builder.https_only(true).tls_certs_merge(self.certificates.iter().cloned()),
+            Security::Tls if certificates.is_empty() => builder.https_only(true),
+            Security::Tls => builder.https_only(true).tls_certs_merge(certificates),
             Security::UncheckedTls => builder.https_only(true).tls_danger_accept_invalid_certs(true),
             // Loading the system's certificates takes milliseconds that plain HTTP need not spend.
             Security::Plain => builder.tls_certs_only([]),
         };
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
         if !key.direct {
             let exceptions = || self.proxies.no_proxy.as_deref().and_then(NoProxy::from_string);
             if let Some(url) = &self.proxies.http {
@@ -260,6 +290,15 @@ impl Transport {
         }
         builder.build().map_err(|error| setup(&error))
     }
+}
+
+fn read_certificates(pem: &[u8]) -> Outcome<Vec<Certificate>> {
+    let found = Certificate::from_pem_bundle(pem).map_err(|error| setup(&error))?;
+    if found.is_empty() {
+        let reason = "a file of CA certificates holds no PEM certificate".to_owned();
+        return Err(Box::new(RegistryFailure::Setup { reason }));
+    }
+    Ok(found)
 }
 
 fn setup(error: &reqwest::Error) -> Box<RegistryFailure> {

@@ -21,6 +21,11 @@ impl Inventory {
         self.packages.values()
     }
 
+    /// Whether there is a package with this package URL.
+    pub(crate) fn contains(&self, purl: &str) -> bool {
+        self.packages.contains_key(purl)
+    }
+
     /// Takes in another tree's packages: those of a stage that an image was built from, or of the build context. The
     /// distribution stays that of the first tree that has one.
     pub fn merge(&mut self, other: Self) {

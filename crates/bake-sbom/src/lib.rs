@@ -1,7 +1,7 @@
 //! From the files of an image to a list of its packages, as SPDX or CycloneDX.
 //!
-//! Purpose: say what is in an image without running anything of it: packages of the distribution (dpkg, apk), and their
-//! licences, by the databases that package managers leave.
+//! Purpose: say what is in an image without running anything of it: packages of the distribution (dpkg, apk, rpm) and of
+//! languages, with their licences, by what package managers, lock files and linkers leave.
 //!
 //! Entry points: [`scan`] makes an [`Inventory`] of [`Files`] ([`DirectoryFiles`] for a directory or a mount);
 //! [`Inventory::to_spdx`] and [`Inventory::to_cyclonedx`] write it down.
@@ -25,6 +25,7 @@ mod scan;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod zip;
 
 pub use directory::DirectoryFiles;
 pub use documents::Subject;

@@ -2,13 +2,18 @@
 
 pub(crate) mod apk;
 pub(crate) mod cargo;
+pub(crate) mod composer;
 pub(crate) mod copyright;
 pub(crate) mod distribution;
+pub(crate) mod dotnet;
 pub(crate) mod dpkg;
 pub(crate) mod golang;
+pub(crate) mod java;
 pub(crate) mod npm;
 pub(crate) mod program;
 pub(crate) mod python;
+pub(crate) mod rpm;
+pub(crate) mod ruby;
 
 use crate::files::Entry;
 use crate::scan::{Problem, Scan};
@@ -25,10 +30,14 @@ pub(crate) struct Source {
 pub(crate) const SOURCES: &[Source] = &[
     apk::INSTALLED,
     cargo::CARGO_LOCK,
+    composer::INSTALLED,
+    composer::LOCK,
+    dotnet::DEPENDENCIES,
     dpkg::STATUS,
     dpkg::STATUS_DIRECTORY,
     golang::GO_MOD,
     golang::GO_SUM,
+    java::ARCHIVE,
     npm::MANIFEST,
     npm::PACKAGE_LOCK,
     npm::PNPM_LOCK,
@@ -38,7 +47,25 @@ pub(crate) const SOURCES: &[Source] = &[
     python::PIPFILE_LOCK,
     python::REQUIREMENTS,
     python::TOML_LOCK,
+    rpm::BERKELEY,
+    rpm::NDB,
+    rpm::SQLITE,
+    ruby::GEMFILE_LOCK,
+    ruby::SPECIFICATION,
 ];
+
+/// Directories in which packages stand that were installed or downloaded.
+const PACKAGE_DIRECTORIES: [&[u8]; 6] =
+    [b"node_modules", b"site-packages", b"dist-packages", b"gems", b"vendor", b"testdata"];
+/// The same for those whose names say little on their own: the caches of Go and of cargo.
+const PACKAGE_PLACES: [&[u8]; 3] = [b"pkg/mod/", b"registry/src/", b"git/checkouts/"];
+
+/// Whether a lock file or the like is one of the program itself. Those that came inside a package say what its authors use to
+/// develop it.
+pub(crate) fn is_own(entry: &Entry<'_>) -> bool {
+    let is_below = |place: &[u8]| entry.path.windows(place.len()).any(|part| part == place);
+    !PACKAGE_DIRECTORIES.iter().any(|name| in_directory(entry.path, name)) && !PACKAGE_PLACES.into_iter().any(is_below)
+}
 
 /// Whether a path leads through a directory of this name.
 pub(crate) fn in_directory(path: &[u8], name: &[u8]) -> bool {

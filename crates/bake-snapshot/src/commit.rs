@@ -61,11 +61,12 @@ pub fn commit(upper: &Path, lowers: &[&Path], format: LayerFormat, known: &Conte
     commit_as(upper, lowers, format, Coverage::Changes, known)
 }
 
-/// The digest of a layer directory that is committed already, for example by [`crate::unpack`].
+/// The digest of a layer directory that is committed already, for example by [`crate::unpack`]. Files in `known` are not
+/// read.
 ///
 /// # Errors
 /// As [`commit`]. Nothing is written.
-pub fn digest_layer(layer: &Path, format: LayerFormat) -> Result<Committed> {
+pub fn digest_layer(layer: &Path, format: LayerFormat, known: &Contents) -> Result<Committed> {
     let reader = NodeReader::from(format);
     let root = open_root(layer)?;
     let mut digest = DigestBuilder::default();
@@ -84,7 +85,7 @@ pub fn digest_layer(layer: &Path, format: LayerFormat) -> Result<Committed> {
             }
         }
     }
-    digest.finish(root.as_fd(), &Contents::new())
+    digest.finish(root.as_fd(), known)
 }
 
 /// What the walk remembers of a directory it is in.

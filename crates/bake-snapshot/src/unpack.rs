@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
+use bake_oci::layer::sparse::Fragment;
 use bake_oci::layer::whiteout::{self, Whiteout};
 use bake_oci::{Entry, EntryKind, LayerReader, Timestamp};
 use bake_sys::{AtFlags, Errno, Mode, OFlags, xattr};
@@ -23,6 +24,7 @@ use crate::commit::{make_whiteout, mark_root};
 use crate::content::BUFFER_BYTES;
 use crate::error::{At, Result, SnapshotError, display};
 use crate::format::LayerFormat;
+use crate::layer_digest::Contents;
 use crate::node::{Kind, NodeReader, from_status, stat};
 use crate::ownership::{Attributes, DeviceKind, create_file, make_device, pin, set_mtime};
 use crate::stack::{LINKS_MAX, components, default_directory};
@@ -92,6 +94,9 @@ pub struct Unpacked {
     pub size_bytes: u64,
     /// Owners and attributes that could not be kept, see [`crate::Ownership::Recorded`].
     pub lost_attributes: u64,
+    /// Hashes of the content of regular files, taken while they were written. Files with several names may be here under
+    /// any of them.
+    pub contents: Contents,
     /// What [`crate::complete`] has to do before the layer is mounted.
     pub pending: Pending,
 }
@@ -112,7 +117,8 @@ pub fn unpack(
     let mut unpacker = Unpacker::new(into, format, limits)?;
     while let Some(mut read) = archive.next_entry().map_err(|source| SnapshotError::ReadLayer { source })? {
         let entry = std::mem::replace(&mut read.entry, Entry::new(Vec::new(), EntryKind::Directory, 0));
-        unpacker.apply(&entry, &mut read)?;
+        let pieces = read.take_sparse_map();
+        unpacker.apply_content(&entry, &mut Content { pieces: pieces.as_deref(), reader: &mut read })?;
     }
     unpacker.finish()
 }
@@ -198,6 +204,10 @@ impl Unpacker {
     /// [`SnapshotError::RefusedEntry`], [`SnapshotError::Limit`], [`SnapshotError::TooDeep`], [`SnapshotError::Io`].
     /// The directory is then to be thrown away.
     pub fn apply(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<()> {
+        self.apply_content(entry, &mut Content { pieces: None, reader: content })
+    }
+
+    fn apply_content(&mut self, entry: &Entry, content: &mut Content<'_>) -> Result<()> {
         self.result.entries += 1;
         if self.result.entries > self.limits.entries_max {
             return Err(SnapshotError::Limit { what: "entries", limit: self.limits.entries_max });
@@ -283,7 +293,13 @@ impl Unpacker {
         mark_root(self.root.as_fd(), true)
     }
 
-    fn apply_file(&mut self, parent: &Rc<Directory>, name: &[u8], entry: &Entry, content: &mut dyn Read) -> Result<()> {
+    fn apply_file(
+        &mut self,
+        parent: &Rc<Directory>,
+        name: &[u8],
+        entry: &Entry,
+        content: &mut Content<'_>,
+    ) -> Result<()> {
         let path = parent.join(name);
         match &entry.kind {
             EntryKind::Directory => return self.apply_directory(parent, name, entry),
@@ -291,9 +307,10 @@ impl Unpacker {
             EntryKind::File { size } => {
                 let file = self.replace(parent, name, &path, |directory| create_file(directory, name))?;
                 let mut file = File::from(file);
-                self.write_content(&mut file, *size, content, &path)?;
+                let blake3 = self.write_content(&mut file, *size, content, &path)?;
                 let attributes = attributes(entry);
                 self.result.lost_attributes += attributes.apply(self.format, file.as_fd(), Kind::File, &path)?;
+                self.result.contents.insert(path, blake3);
                 return Ok(());
             }
             EntryKind::Symlink { target } => {
@@ -458,12 +475,14 @@ impl Unpacker {
             self.open.clear();
         }
         if kind != Kind::Directory {
+            self.result.contents.remove(path);
             return rustix::fs::unlinkat(parent.as_fd(), name, AtFlags::empty()).at("replace", path);
         }
         let below = [path, b"/"].concat();
         self.implicit.retain(|directory| directory != path && !directory.starts_with(&below));
         self.opaque.retain(|directory| directory != path && !directory.starts_with(&below));
         self.times.retain(|directory, _| directory != path && !directory.starts_with(&below));
+        self.result.contents.retain(|file, _| !file.starts_with(&below));
         self.links.retain(|link| !link.path.starts_with(&below));
         remove_tree(parent.as_fd(), name, path)
     }
@@ -582,31 +601,83 @@ impl Unpacker {
         Ok(directory)
     }
 
-    /// Copies exactly `size` bytes; pieces of zeros become holes.
-    fn write_content(&mut self, file: &mut File, size: u64, content: &mut dyn Read, path: &[u8]) -> Result<()> {
+    /// Writes a file of `size` bytes, without its holes; gives the hash of all of it.
+    fn write_content(
+        &mut self,
+        file: &mut File,
+        size: u64,
+        content: &mut Content<'_>,
+        path: &[u8],
+    ) -> Result<[u8; 32]> {
         self.result.size_bytes = self.result.size_bytes.saturating_add(size);
         if self.result.size_bytes > self.limits.bytes_max {
             return Err(SnapshotError::Limit { what: "bytes of file content", limit: self.limits.bytes_max });
         }
-        let mut left = size;
+        let whole = [Fragment { offset: 0, length: size }];
+        let pieces = content.pieces.unwrap_or(&whole);
+        let mut hasher = blake3::Hasher::new();
+        let mut written_to = 0;
+        let mut hashed_to = 0;
+        for piece in pieces {
+            if piece.offset != written_to {
+                file.seek(SeekFrom::Start(piece.offset)).at("write", path)?;
+            }
+            hash_zeros(&mut hasher, piece.offset - hashed_to);
+            let ends_with_hole = self.write_piece(file, piece.length, content.reader, &mut hasher, path)?;
+            hashed_to = piece.offset + piece.length;
+            written_to = if ends_with_hole { u64::MAX } else { hashed_to };
+        }
+        hash_zeros(&mut hasher, size - hashed_to);
+        if written_to != size {
+            file.set_len(size).at("write", path)?;
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// Copies exactly `length` bytes; parts of zeros become holes. Whether there is one at the end.
+    fn write_piece(
+        &mut self,
+        file: &mut File,
+        length: u64,
+        reader: &mut dyn Read,
+        hasher: &mut blake3::Hasher,
+        path: &[u8],
+    ) -> Result<bool> {
+        let mut left = length;
         let mut ends_with_hole = false;
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
-            let piece = self.buffer.get_mut(..wanted).unwrap_or_default();
-            content.read_exact(piece).at("read the content of", path)?;
-            ends_with_hole = wanted == BUFFER_BYTES && piece.iter().all(|byte| *byte == 0);
+            let part = self.buffer.get_mut(..wanted).unwrap_or_default();
+            reader.read_exact(part).at("read the content of", path)?;
+            hasher.update(part);
+            ends_with_hole = wanted == BUFFER_BYTES && part.iter().all(|byte| *byte == 0);
             if ends_with_hole {
                 file.seek(SeekFrom::Current(BUFFER_BYTES_I64)).at("write", path)?;
             } else {
-                file.write_all(piece).at("write", path)?;
+                file.write_all(part).at("write", path)?;
             }
             left -= wanted as u64;
         }
-        if ends_with_hole {
-            file.set_len(size).at("write", path)?;
-        }
-        Ok(())
+        Ok(ends_with_hole)
     }
+}
+
+/// Adds a hole to the hash of a file.
+fn hash_zeros(hasher: &mut blake3::Hasher, mut count: u64) {
+    static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
+    while count > 0 {
+        let part = usize::try_from(count).unwrap_or(usize::MAX).min(ZEROS.len());
+        hasher.update(ZEROS.get(..part).unwrap_or_default());
+        count -= part as u64;
+    }
+}
+
+/// The bytes of a file.
+struct Content<'a> {
+    /// Where in the file they go; `None` when they are all of it.
+    pieces: Option<&'a [Fragment]>,
+    /// The pieces, one after the other.
+    reader: &'a mut dyn Read,
 }
 
 fn attributes(entry: &Entry) -> Attributes<'_> {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use bake_oci::{Entry, EntryKind, LayerReader, LayerWriter, Timestamp};
 use bake_snapshot::{
-    LayerFormat, MergedView, OverlaySnapshotter, Pending, PendingLink, Result, UnpackLimits, Unpacked, Unpacker,
-    complete, unpack,
+    Contents, LayerFormat, MergedView, OverlaySnapshotter, Pending, PendingLink, Result, UnpackLimits, Unpacked,
+    Unpacker, complete, digest_layer, unpack,
 };
 use support::{Layers, archive, is_root, names};
 
@@ -207,6 +207,67 @@ fn later_entries_replace_earlier_ones() {
             "j/k"
         ]
     );
+}
+
+#[test]
+fn hashes_taken_while_unpacking_are_those_of_the_files() {
+    if !is_root() {
+        return;
+    }
+    let layers = Layers::new(LayerFormat::ROOT);
+    let zeros = |name: &str, size: usize, at: Option<usize>| {
+        let mut content = vec![0; size];
+        if let Some(at) = at {
+            content[at] = 1;
+        }
+        (Entry::new(name, EntryKind::File { size: size as u64 }, 0o600), content)
+    };
+    let (layer, unpacked) = apply(
+        &layers,
+        "layer",
+        &[
+            file("a", "first"),
+            file("a", "second"),
+            hard_link("0-sorted-first", "a"),
+            file("a", "third"),
+            file("d/x", "x"),
+            file("d/y", "y"),
+            file("d", "file now"),
+            file("e", "file"),
+            directory("e"),
+            symlink("link", "e"),
+            file("link/through", "through"),
+            file("g", "gone"),
+            symlink("g", "e"),
+            file("empty", ""),
+            zeros("hole", 3 << 20, None),
+            zeros("start", 1 << 20, Some(0)),
+            zeros("end", (1 << 20) + 5, Some((1 << 20) + 4)),
+            zeros("large", 1_000_001, Some(500_000)),
+        ],
+    );
+    let unpacked = unpacked.unwrap();
+    let read = digest_layer(&layer, LayerFormat::ROOT, &Contents::new()).unwrap();
+    assert_eq!(digest_layer(&layer, LayerFormat::ROOT, &unpacked.contents).unwrap(), read);
+    for (path, hash) in &unpacked.contents {
+        // `a` is a second name of what sorts before it at first, and then a file of its own.
+        let content = std::fs::read(layer.join(std::str::from_utf8(path).unwrap())).unwrap();
+        assert_eq!(*blake3::hash(&content).as_bytes(), *hash, "{}", String::from_utf8_lossy(path));
+    }
+    assert!(unpacked.contents.contains_key(&b"e/through"[..]) && !unpacked.contents.contains_key(&b"g"[..]));
+    // The same through the reader, whose sparse files come without their holes.
+    let bytes = bake_testkit::archive_bytes::archive(&[
+        bake_testkit::archive_bytes::sparse("s", "700000", "2\n3\n4\n600000\n2\n", b"abcdef"),
+        bake_testkit::archive_bytes::sparse("holes", "1000000", "0\n", b""),
+        bake_testkit::archive_bytes::sparse("whole", "4", "1\n0\n4\n", b"abcd"),
+    ]);
+    let into = layers.fresh("sparse");
+    let unpacked =
+        unpack(&mut LayerReader::new(bytes.as_slice()), &into, LayerFormat::ROOT, UnpackLimits::default()).unwrap();
+    assert_eq!(unpacked.contents.len(), 3);
+    let read = digest_layer(&into, LayerFormat::ROOT, &Contents::new()).unwrap();
+    assert_eq!(digest_layer(&into, LayerFormat::ROOT, &unpacked.contents).unwrap(), read);
+    assert_eq!(std::fs::metadata(into.join("s")).unwrap().len(), 700_000);
 }
 
 #[test]

@@ -110,6 +110,12 @@ impl Closure {
         } else {
             self.add_layers(layout, &layers, &[]);
         }
+        // They stay as long as the image does, but are no part of it.
+        let stated_bytes = self.stated_bytes;
+        for referrer in crate::referrers::read(layout, digest)? {
+            self.add_manifest(layout, &referrer.digest, depth + 1)?;
+        }
+        self.stated_bytes = stated_bytes;
         for child in manifest.manifests.unwrap_or_default() {
             self.stated_bytes = self.stated_bytes.saturating_add(child.size);
             self.described.insert(child.digest.clone(), child.described(None));

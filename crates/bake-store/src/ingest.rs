@@ -169,6 +169,11 @@ impl Ingest {
         self.written_bytes
     }
 
+    /// What has been written, for somebody who reads along. Nothing of it is verified.
+    pub fn reopen(&self) -> Result<File, StoreError> {
+        File::open(&self.temporary.path).at("open", &self.temporary.path)
+    }
+
     /// Forgets what is there, for a source that cannot continue in the middle.
     pub fn restart(&mut self) -> Result<(), StoreError> {
         let Temporary { file, path, .. } = &mut self.temporary;

@@ -15,11 +15,13 @@
 //!   active/RANDOM/{fs,work,lock}  a layer directory being made; `lock` is held by its maker
 //!   failed/ID/{fs,lock,kept.json}  the root of a failed step
 //!   tags/HEX                   a tag, named by the SHA-256 of the reference: the same line of JSON twice
+//!   referrers/HEX              manifests attached to a manifest, see `referrers.rs`
 //!   cache-mounts/HEX.N/{id,lock,ready,data}  cache mounts, named by the SHA-256 of their ID
 //!   file-hashes/HEX            remembered content hashes of one build context
 //!   leases/RANDOM              what one running process uses; held by `flock`
 //!   locks/gc                   shared while something is taken into use, exclusive while something is removed
 //!   locks/collect              held by the process that collects garbage; its time is that of the last look
+//!   locks/referrers            exclusive while something is attached
 //!   locks/index                exclusive while the index is created or replaced
 //!   locks/key-HEX              one step being executed
 //!   trash/RANDOM               removed things, deleted later; locked while somebody deletes it
@@ -53,7 +55,7 @@ const FORMAT_SIZE_MAX: u64 = 4096;
 pub(crate) const RESERVE_BYTES: u64 = 1 << 20;
 
 /// The directories of an empty store, parents first.
-const DIRECTORIES: [&str; 13] = [
+const DIRECTORIES: [&str; 14] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
@@ -62,6 +64,7 @@ const DIRECTORIES: [&str; 13] = [
     "active",
     "failed",
     "tags",
+    "referrers",
     "cache-mounts",
     "file-hashes",
     "leases",
@@ -181,6 +184,11 @@ impl Layout {
 
     pub(crate) fn tag(&self, reference: &str) -> PathBuf {
         self.root.join("tags").join(Digest::of(reference.as_bytes()).hex())
+    }
+
+    /// What is attached to the manifest `subject`. The digits of a digest are those of one algorithm, as their number says.
+    pub(crate) fn referrers(&self, subject: &Digest) -> PathBuf {
+        self.root.join("referrers").join(subject.hex())
     }
 
     pub(crate) fn file_hashes(&self, context: &[u8]) -> PathBuf {

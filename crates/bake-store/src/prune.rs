@@ -180,6 +180,7 @@ impl Store {
         }
         let bin = Bin::create(self.layout())?;
         self.remove_chosen(&mut choice, roots, &bin, &mut report)?;
+        self.remove_stale_referrers(&GcLock::exclusive(self.layout())?)?;
         if options.is_everything() {
             report.records += self.forget_records()?;
         }

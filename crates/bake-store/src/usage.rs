@@ -18,6 +18,7 @@ use crate::layout::{ALGORITHMS, Layout};
 use crate::lease::{Held, held_by_anyone, is_locked};
 use crate::ledger::Ledger;
 use crate::lock::GcLock;
+use crate::referrers::{Listing, listing};
 use crate::snapshots::{SnapshotRow, all_rows};
 use crate::store::Store;
 use crate::tags::{Tag, read_tags};
@@ -405,6 +406,7 @@ impl Inventory {
 pub(crate) struct Roots {
     pub(crate) tags: Vec<Tag>,
     closure: Closure,
+    referrers: Listing,
     held: HashSet<Held>,
     /// What the roots of failed steps stand on.
     kept: HashSet<SnapshotId>,
@@ -413,8 +415,13 @@ pub(crate) struct Roots {
 impl Roots {
     /// Walks all images before it takes the lock: nothing is removed on this reading alone.
     pub(crate) fn read(layout: &Layout) -> Result<Self, StoreError> {
-        let mut roots =
-            Self { tags: Vec::new(), closure: Closure::default(), held: HashSet::new(), kept: HashSet::new() };
+        let mut roots = Self {
+            tags: Vec::new(),
+            closure: Closure::default(),
+            referrers: Listing::default(),
+            held: HashSet::new(),
+            kept: HashSet::new(),
+        };
         roots.refresh_images(layout)?;
         let alone = GcLock::exclusive(layout)?;
         roots.held = held_by_anyone(layout, &alone)?;
@@ -423,7 +430,7 @@ impl Roots {
     }
 
     /// Reads again what may have changed since, under the lock and before a removal; images are walked again only if
-    /// the tags changed.
+    /// the tags or what is attached to images changed.
     pub(crate) fn refresh(&mut self, layout: &Layout, alone: &GcLock) -> Result<(), StoreError> {
         self.held = held_by_anyone(layout, alone)?;
         self.kept = below_kept_roots(layout)?;
@@ -431,14 +438,15 @@ impl Roots {
     }
 
     fn refresh_images(&mut self, layout: &Layout) -> Result<(), StoreError> {
-        let tags = read_tags(layout)?;
-        if tags != self.tags {
+        let (tags, referrers) = (read_tags(layout)?, listing(layout)?);
+        if tags != self.tags || referrers != self.referrers {
             let mut closure = Closure::default();
             for tag in &tags {
                 closure.add(layout, &tag.descriptor.digest)?;
             }
             self.closure = closure;
             self.tags = tags;
+            self.referrers = referrers;
         }
         Ok(())
     }

@@ -35,6 +35,10 @@ pub fn missing(need: &str) -> Option<String> {
         "userns" => Some("this machine lets ordinary users make no user namespaces".to_owned()),
         "ids" if is_root() || has_subordinate_ids() => None,
         "ids" => Some("this user has no subordinate IDs".to_owned()),
+        "sigstore" if skopeo_knows_sigstore() => None,
+        "sigstore" => Some(
+            "there is no skopeo of version 1.13 or later; in Debian's earlier ones sigstore is disabled".to_owned(),
+        ),
         name if program(name).is_some() => None,
         name => Some(format!("`{name}` is not installed")),
     }
@@ -49,6 +53,16 @@ fn can_make_user_namespaces() -> bool {
         .stderr(Stdio::null())
         .status();
     status.is_ok_and(|status| status.success())
+}
+
+/// Whether there is a skopeo that makes and verifies sigstore's signatures.
+fn skopeo_knows_sigstore() -> bool {
+    let Some(skopeo) = program("skopeo") else { return false };
+    let Ok(output) = Command::new(skopeo).arg("--version").output() else { return false };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut numbers =
+        text.split(' ').nth(2).unwrap_or_default().split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (1, 13)
 }
 
 fn has_subordinate_ids() -> bool {

@@ -1,14 +1,15 @@
 //! An in-process registry on loopback that can be told to misbehave.
 //!
 //! [`FakeRegistry`] speaks the distribution API over HTTP/1.1 and records every request, so that tests can assert what
-//! was asked and that nobody saw credentials. [`RawServer`] answers with bytes that no HTTP library would produce.
-//! Both run on threads of their own, so that tests without a runtime can use them, and end when they are dropped.
+//! was asked and that nobody saw credentials. [`RawServer`] answers with bytes that no HTTP library would produce;
+//! [`Relay`] leads to any of them and cuts connections. All run on threads of their own, so that tests without a runtime can use them, and end when they are dropped.
 
 mod auth;
 mod body;
 mod fault;
 mod handler;
 mod raw;
+mod relay;
 mod state;
 
 use std::io;
@@ -27,6 +28,7 @@ pub use fault::{Action, Fault};
 pub(crate) use handler::Answering;
 pub use handler::Reply;
 pub use raw::RawServer;
+pub use relay::{Direction, Relay};
 use state::State;
 
 /// How a [`FakeRegistry`] behaves when no fault is injected.
@@ -43,6 +45,8 @@ pub struct Config {
     pub body_bytes_max: Option<u64>,
     /// The smallest chunk it asks for by `OCI-Chunk-Min-Length`.
     pub chunk_bytes_min: Option<u64>,
+    /// Whether it keeps what arrived of a request to an upload that broke; otherwise it is as if it had not been made.
+    pub keeps_partial_uploads: bool,
     /// Whether it honours `Range`; otherwise it sends whole blobs.
     pub ranges: bool,
     /// Whether it answers the referrers API; otherwise it is 404.
@@ -65,6 +69,7 @@ impl Default for Config {
             monolithic: true,
             body_bytes_max: None,
             chunk_bytes_min: None,
+            keeps_partial_uploads: true,
             ranges: true,
             referrers: true,
             referrers_per_page: 100,
@@ -86,6 +91,8 @@ pub struct RecordedRequest {
     pub headers: Vec<(String, String)>,
     /// The body, cut to 64 KiB.
     pub body: Vec<u8>,
+    /// How many bytes of the body arrived.
+    pub body_bytes: u64,
 }
 
 impl RecordedRequest {

@@ -15,7 +15,7 @@ use crate::destination::{Attributes, Destination, DestinationError, Directory, T
 use crate::source_tree::{components, shown, split};
 
 /// The most bytes that one archive may unpack to, and the most entries.
-const ARCHIVE_LIMITS: ReadLimits = ReadLimits { entries: 8 << 20, content_bytes: 1 << 40, clamp_parents: true };
+const ARCHIVE_LIMITS: ReadLimits = ReadLimits { clamp_parents: true, ..ReadLimits::DEFAULT };
 /// Directories that entries imply but no entry describes; `--chown` is not for them.
 const IMPLIED: Attributes = Attributes { owner: (0, 0), mode: 0o755, mtime: None };
 /// How much of a file is looked at to tell what it is.

@@ -47,6 +47,7 @@ impl LinuxWorker {
     pub(crate) fn git_commit(&self, source: &GitSource, report: &Report<'_>) -> Result<FetchedCommit, StepError> {
         let git = Git::find(self, source)?;
         let commit = git.resolve()?;
+        self.fetched.note_commit(source, commit.clone());
         let name = format!(
             "{} {commit} {:?} {} {} {:?}",
             source.url, source.subdirectory, source.keep_git_directory, source.submodules, source.times

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bake_graph::{HttpSource, without_credentials};
-use bake_oci::Digester;
+use bake_oci::{Digest, Digester};
 use bake_solver::{BuildEvent, Layer, StepError};
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ struct Remembered {
     etag: Option<String>,
     last_modified: Option<String>,
     layer: Layer,
+    /// Of its bytes; unknown where an earlier version fetched it.
+    #[serde(default)]
+    digest: Option<Digest>,
 }
 
 impl LinuxWorker {
@@ -54,7 +57,10 @@ impl LinuxWorker {
         let known = known.and_then(|(_, value)| serde_json::from_slice::<Remembered>(&value).ok());
         // Content that was checked against a checksum cannot have changed.
         let known = match (known, &source.checksum) {
-            (Some(known), Some(_)) => return Ok(known),
+            (Some(known), Some(digest)) => {
+                self.fetched.note_file(source, digest.clone());
+                return Ok(known);
+            }
             (known, _) => known,
         };
         let (runtime, _) = self
@@ -63,9 +69,14 @@ impl LinuxWorker {
             .start()
             .map_err(|error| StepError::environment(crate::images::chain_of(&error), error.to_string()))?;
         let fetched = runtime.block_on(self.fetch(source, known.as_ref(), report))?;
-        let Some((layer, headers)) = fetched else {
+        let Some((layer, digest, headers)) = fetched else {
             return match known {
-                Some(known) => Ok(known),
+                Some(known) => {
+                    if let Some(digest) = &known.digest {
+                        self.fetched.note_file(source, digest.clone());
+                    }
+                    Ok(known)
+                }
                 None => Err(StepError::input(format!(
                     "`{}` answered that nothing changed, but nothing was fetched before",
                     source.url
@@ -73,7 +84,9 @@ impl LinuxWorker {
             };
         };
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::to_owned);
-        let remembered = Remembered { etag: text(ETAG), last_modified: text(LAST_MODIFIED), layer };
+        self.fetched.note_file(source, digest.clone());
+        let remembered =
+            Remembered { etag: text(ETAG), last_modified: text(LAST_MODIFIED), layer, digest: Some(digest) };
         self.remember_layer(FETCHED, &name, &remembered)?;
         Ok(remembered)
     }
@@ -83,7 +96,7 @@ impl LinuxWorker {
         source: &HttpSource,
         known: Option<&Remembered>,
         report: &Report<'_>,
-    ) -> Result<Option<(Layer, HeaderMap)>, StepError> {
+    ) -> Result<Option<(Layer, Digest, HeaderMap)>, StepError> {
         let shown = redacted(&source.url);
         let failed = |error: reqwest::Error| {
             StepError::environment(
@@ -159,7 +172,7 @@ impl LinuxWorker {
         file.set_modified(modified).map_err(write_failed)?;
         drop(file);
         let layer = self.publish_source(snapshot, report)?;
-        Ok(Some((layer, headers)))
+        Ok(Some((layer, digest, headers)))
     }
 }
 

@@ -3,25 +3,26 @@
 mod flatten;
 mod imports;
 mod pull;
+mod unpack;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bake_graph::{ImageOrigin, ImageSource, VertexId};
 use bake_oci::manifest::{Document, ImageManifest, descriptor_digest, select_manifest};
 use bake_oci::{ChainId, DiffId, Digest, ImageConfig, Platform, Reference, SnapshotId, TreeDigest};
-use bake_oci::{ExpansionLimits, LayerReader, decompress};
-use bake_snapshot::{LayerFormat, UnpackLimits};
+use bake_snapshot::LayerFormat;
 use bake_solver::{BuildEvent, EventSink, Layer, LayerBlob};
-use bake_store::{Snapshot, SnapshotRecord, Store};
+use bake_store::{Snapshot, Store};
 
+use crate::arrival::Arrival;
 use crate::imported::ImportedLayers;
-use crate::network::{Network, NetworkError};
+use crate::network::{Network, NetworkError, Wanted};
 use crate::verify::verify_layer;
 use crate::worker::Silent;
 
@@ -31,8 +32,6 @@ pub use pull::Pulled;
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 /// The largest image config.
 const CONFIG_BYTES_MAX: u64 = 8 << 20;
-/// Blobs that are fetched at the same time: an imported cache may have a thousand layers.
-const BLOBS_AT_ONCE: usize = 8;
 /// The part of the store's memory where resolved references are kept.
 const RESOLVED: &str = "reference";
 
@@ -240,7 +239,7 @@ impl Images {
         let bytes = read_limited(&path, MANIFEST_BYTES_MAX)?;
         let shown = directory.display().to_string();
         let invalid = |problem: String| ImageError::Invalid { reference: shown.clone(), problem };
-        let document = Document::parse(&bytes, None).map_err(|problem| invalid(problem.to_string()))?;
+        let document = Document::parse(&bytes, None).map_err(|problem| invalid(chain_of(&problem)))?;
         let Document::Index(index) = document else { return Err(invalid("its index.json is no index".into())) };
         let named = |descriptor: &bake_oci::manifest::Descriptor| {
             let annotations = descriptor.annotations().clone().unwrap_or_default();
@@ -257,15 +256,15 @@ impl Images {
             None => match manifests.as_slice() {
                 [only] if name.is_none_or(|name| name == "latest") => only,
                 _ if name.is_none_or(|name| name == "latest") => {
-                    select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?
+                    select_manifest(&index, platform).map_err(|problem| invalid(chain_of(&problem)))?
                 }
                 _ => return Err(invalid(format!("it has no image called `{}`", name.unwrap_or("latest")))),
             },
         };
-        let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
+        let digest = descriptor_digest(chosen).map_err(|problem| invalid(chain_of(&problem)))?;
         let origin = ImageOrigin::Layout { name: context.to_owned() };
         let bytes = self.layout_blob(directory, &digest, MANIFEST_BYTES_MAX)?;
-        let document = Document::parse(&bytes, None).map_err(|problem| invalid(problem.to_string()))?;
+        let document = Document::parse(&bytes, None).map_err(|problem| invalid(chain_of(&problem)))?;
         let reference = Reference::parse(context)
             .or_else(|_| Reference::parse("oci-layout"))
             .map_err(|e| invalid(e.to_string()))?;
@@ -297,9 +296,9 @@ impl Images {
         let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
         let stored = |digest: &Digest| self.store_blob(digest, MANIFEST_BYTES_MAX, reference);
         let (manifest, digest) = manifest_for(reference, platform, document, digest, stored)?;
-        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(problem.to_string()))?;
+        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(chain_of(&problem)))?;
         let bytes = self.store_blob(&config, CONFIG_BYTES_MAX, reference)?;
-        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(problem.to_string()))?;
+        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(chain_of(&problem)))?;
         if !platform.matches(&config.platform()) {
             return Ok(None);
         }
@@ -327,7 +326,7 @@ impl Images {
         };
         let (manifest, digest) = manifest_for(reference, platform, document, digest, bring)?;
         let config = manifest.config();
-        let config_digest = descriptor_digest(config).map_err(|problem| invalid(problem.to_string()))?;
+        let config_digest = descriptor_digest(config).map_err(|problem| invalid(chain_of(&problem)))?;
         let bytes = match self.store.read_small_blob(&config_digest, CONFIG_BYTES_MAX)? {
             Some(bytes) => bytes,
             None => match &origin {
@@ -342,7 +341,7 @@ impl Images {
                 ImageOrigin::Store => self.store_blob(&config_digest, CONFIG_BYTES_MAX, reference)?,
             },
         };
-        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(problem.to_string()))?;
+        let config = ImageConfig::parse(&bytes).map_err(|problem| invalid(chain_of(&problem)))?;
         Ok(PinnedImage { reference: pinned(reference, &digest), manifest: digest, origin, config })
     }
 
@@ -354,21 +353,21 @@ impl Images {
     /// The layers of a pinned image. Nothing is fetched but the manifest and the config, which pinning brought.
     pub fn layers(&self, image: &ImageSource) -> Result<Vec<Arc<Layer>>, ImageError> {
         let invalid = |problem: String| ImageError::Invalid { reference: image.reference.clone(), problem };
-        let reference = Reference::parse(&image.reference).map_err(|problem| invalid(problem.to_string()))?;
+        let reference = Reference::parse(&image.reference).map_err(|problem| invalid(chain_of(&problem)))?;
         let bytes = self.store_blob(&image.manifest, MANIFEST_BYTES_MAX, &reference)?;
         let Document::Manifest(manifest) = parse_document(&reference, &bytes)? else {
             return Err(invalid("an index stands where a manifest is expected".into()));
         };
-        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(problem.to_string()))?;
+        let config = descriptor_digest(manifest.config()).map_err(|problem| invalid(chain_of(&problem)))?;
         let config = ImageConfig::parse(&self.store_blob(&config, CONFIG_BYTES_MAX, &reference)?)
-            .map_err(|problem| invalid(problem.to_string()))?;
+            .map_err(|problem| invalid(chain_of(&problem)))?;
         if config.rootfs.diff_ids.len() != manifest.layers().len() {
             let (ids, layers) = (config.rootfs.diff_ids.len(), manifest.layers().len());
             return Err(invalid(format!("its config has {ids} diff IDs, but its manifest {layers} layers")));
         }
         let mut layers = Vec::with_capacity(manifest.layers().len());
         for (descriptor, diff_id) in manifest.layers().iter().zip(&config.rootfs.diff_ids) {
-            let digest = descriptor_digest(descriptor).map_err(|problem| invalid(problem.to_string()))?;
+            let digest = descriptor_digest(descriptor).map_err(|problem| invalid(chain_of(&problem)))?;
             self.origins
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -397,7 +396,7 @@ impl Images {
     fn copy_from_layout(&self, name: &str, blob: &LayerBlob) -> Result<(), ImageError> {
         let directory = self.layout(name)?;
         let path = directory.join("blobs").join(blob.digest.algorithm().name()).join(blob.digest.hex());
-        let file = File::open(&path).map_err(|source| ImageError::Layout { path, source })?;
+        let file = open_file(&path).map_err(|source| ImageError::Layout { path, source })?;
         self.store.put_blob(Some(&blob.digest), &mut file.take(blob.size + 1))?;
         Ok(())
     }
@@ -433,7 +432,18 @@ impl Images {
 
     /// Brings the blob of an image's layer into the store.
     pub fn fetch(&self, blob: &LayerBlob, step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
-        self.fetch_missing(blob, step, events).map_err(|source| {
+        self.fetch_following(blob, &Arrival::default(), step, events)
+    }
+
+    /// The same for those who follow the `arrival` of the blob.
+    fn fetch_following(
+        &self,
+        blob: &LayerBlob,
+        arrival: &Arrival,
+        step: VertexId,
+        events: &dyn EventSink,
+    ) -> Result<(), ImageError> {
+        self.fetch_missing(blob, arrival, step, events).map_err(|source| {
             let reference = self.place_of(&blob.digest);
             ImageError::Fetch { digest: blob.digest.clone(), reference, source: Box::new(source) }
         })
@@ -447,7 +457,13 @@ impl Images {
         origin.or_else(imported).unwrap_or_else(|| "an image".to_owned())
     }
 
-    fn fetch_missing(&self, blob: &LayerBlob, step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
+    fn fetch_missing(
+        &self,
+        blob: &LayerBlob,
+        arrival: &Arrival,
+        step: VertexId,
+        events: &dyn EventSink,
+    ) -> Result<(), ImageError> {
         if self.store.blob_size(&blob.digest)?.is_some() {
             return Ok(());
         }
@@ -474,7 +490,8 @@ impl Images {
                 let progress = |current| {
                     events.send(BuildEvent::Transfer { step, id: id.clone(), current, total: Some(blob.size) });
                 };
-                self.network.fetch(&self.store, &parsed, &blob.digest, blob.size, &progress, &self.cancelled)?;
+                let wanted = Wanted { reference: &parsed, digest: &blob.digest, size: blob.size };
+                self.network.fetch_following(&self.store, &wanted, arrival, &progress, &self.cancelled)?;
             }
         }
         Ok(())
@@ -491,47 +508,8 @@ impl Images {
         for (index, layer) in layers.iter().enumerate() {
             directories.push(self.directory_of(layers, index, layer)?);
         }
-        if directories.iter().any(Option::is_none) {
-            // Fetching overlaps; unpacking goes from the base up, because a layer may need what is below it.
-            let missing = layers.iter().zip(&directories).filter(|(_, directory)| directory.is_none());
-            self.fetch_layers(missing.map(|(layer, _)| &**layer), step, events)?;
-            for index in 0..layers.len() {
-                if directories[index].is_none() {
-                    let below: Vec<PathBuf> = directories[..index].iter().flatten().cloned().collect();
-                    let unpacked = self.unpack(layers, index, &below);
-                    directories[index] = Some(self.or_lost(&layers[index], unpacked)?);
-                }
-            }
-        }
-        self.shortened(layers, directories.into_iter().flatten().collect())
-    }
-
-    /// Brings the blobs of layers, several at the same time. After a failure nothing new is begun.
-    fn fetch_layers<'a>(
-        &self,
-        layers: impl Iterator<Item = &'a Layer>,
-        step: VertexId,
-        events: &dyn EventSink,
-    ) -> Result<(), ImageError> {
-        let missing: Vec<(&Layer, &LayerBlob)> =
-            layers.filter_map(|layer| layer.blob.as_ref().map(|blob| (layer, blob))).collect();
-        let next = Mutex::new(missing.iter());
-        let failure = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for _ in 0..BLOBS_AT_ONCE.min(missing.len()) {
-                scope.spawn(|| {
-                    while failure.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-                        let Some((layer, blob)) = next.lock().unwrap_or_else(PoisonError::into_inner).next() else {
-                            return;
-                        };
-                        if let Err(error) = self.or_lost(layer, self.fetch(blob, step, events)) {
-                            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                        }
-                    }
-                });
-            }
-        });
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        let directories = self.unpack_missing(layers, directories, step, events)?;
+        self.shortened(layers, directories)
     }
 
     /// Reads the files of those of `directories` that were there before, and fails if one does not hold what it held when it
@@ -594,84 +572,6 @@ impl Images {
         let mut unpacking = self.unpacking.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(unpacking.entry(id.clone()).or_default())
     }
-
-    fn unpack(&self, layers: &[Arc<Layer>], index: usize, below: &[PathBuf]) -> Result<PathBuf, ImageError> {
-        let layer = &layers[index];
-        let gate = self.gate(&layer.snapshot);
-        let _one_at_a_time = gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(path) = self.directory_of(layers, index, layer)? {
-            return Ok(path);
-        }
-        let reference = |digest: &Digest| self.place_of(digest);
-        let (Some(blob), Some(diff_id)) = (&layer.blob, &layer.diff_id) else {
-            return Err(ImageError::Invalid {
-                reference: layer.snapshot.to_string(),
-                problem: "the directory of a layer that a step made is gone; run `bake fsck`".into(),
-            });
-        };
-        let unpack_failed = |problem: String, disk_full: bool| ImageError::Unpack {
-            digest: blob.digest.clone(),
-            reference: reference(&blob.digest),
-            problem,
-            disk_full,
-        };
-        let failed = |problem: String| unpack_failed(problem, false);
-        let not_unpacked = |error: bake_snapshot::SnapshotError| {
-            use rustix::io::Errno;
-            unpack_failed(chain_of(&error), matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT)))
-        };
-        let (file, _) = self.store.open_blob(&blob.digest)?.ok_or_else(|| ImageError::MissingBlob {
-            digest: blob.digest.clone(),
-            reference: reference(&blob.digest),
-        })?;
-        let mut active = self.store.begin_snapshot()?;
-        let stream = decompress(file, ExpansionLimits::default()).map_err(|problem| failed(problem.to_string()))?;
-        let mut digest_of_stream = HashingReader {
-            inner: stream,
-            digester: bake_oci::Digester::new(),
-            bytes: 0,
-            cancelled: Arc::clone(&self.cancelled),
-        };
-        let mut reader = LayerReader::new(&mut digest_of_stream);
-        let unpacked = bake_snapshot::unpack(&mut reader, active.fs(), self.format, UnpackLimits::default())
-            .map_err(not_unpacked)?;
-        reader.finish().map_err(|problem| failed(problem.to_string()))?;
-        let tar_size = digest_of_stream.bytes;
-        let actual = DiffId(digest_of_stream.digester.finish());
-        if actual != *diff_id {
-            return Err(failed(format!("its content has the diff ID {actual}, but the config says {diff_id}")));
-        }
-        let id = if layer.is_of_step() {
-            self.check_step_layer(layer, &unpacked, active.fs()).map_err(failed)?;
-            layer.snapshot.clone()
-        } else if unpacked.pending.is_empty() {
-            layer.snapshot.clone()
-        } else {
-            let below: Vec<&Path> = below.iter().map(PathBuf::as_path).collect();
-            bake_snapshot::complete(&unpacked.pending, active.fs(), &below, self.format).map_err(not_unpacked)?;
-            match chain(&layers[..=index]) {
-                Some(chain) => SnapshotId::for_chain(&chain),
-                None => layer.snapshot.clone(),
-            }
-        };
-        // The tree of the record stands for the archive, which need not be unpacked for it; checks of the store compare files.
-        let held = bake_snapshot::digest_layer(active.fs(), self.format).map_err(not_unpacked)?;
-        active.set_content(held.tree);
-        let record = SnapshotRecord {
-            id,
-            tree: layer.tree,
-            diff_id: Some(diff_id.clone()),
-            tar_size_bytes: Some(tar_size),
-            size_bytes: unpacked.size_bytes,
-            entries: unpacked.entries,
-            origin: reference(&blob.digest),
-        };
-        let path = self.store.publish_snapshot(active, record)?.snapshot.path;
-        if let (true, Some(imported)) = (layer.is_of_step(), &self.imported) {
-            imported.arrived(layer);
-        }
-        Ok(path)
-    }
 }
 
 /// The manifest of the platform's image: the document itself, or what its index lists for the platform, by `read`.
@@ -687,8 +587,8 @@ fn manifest_for(
         Document::Index(index) => index,
     };
     let invalid = |problem: String| ImageError::Invalid { reference: reference.familiar(), problem };
-    let chosen = select_manifest(&index, platform).map_err(|problem| invalid(problem.to_string()))?;
-    let digest = descriptor_digest(chosen).map_err(|problem| invalid(problem.to_string()))?;
+    let chosen = select_manifest(&index, platform).map_err(|problem| invalid(chain_of(&problem)))?;
+    let digest = descriptor_digest(chosen).map_err(|problem| invalid(chain_of(&problem)))?;
     match parse_document(reference, &read(&digest)?)? {
         Document::Manifest(manifest) => Ok((manifest, digest)),
         Document::Index(_) => Err(invalid("an index stands where a manifest is expected".into())),
@@ -697,7 +597,7 @@ fn manifest_for(
 
 fn parse_document(reference: &Reference, bytes: &[u8]) -> Result<Document, ImageError> {
     Document::parse(bytes, None)
-        .map_err(|problem| ImageError::Invalid { reference: reference.familiar(), problem: problem.to_string() })
+        .map_err(|problem| ImageError::Invalid { reference: reference.familiar(), problem: chain_of(&problem) })
 }
 
 /// The identity of an image's layer for cache keys. The archive says what it holds, so nothing has to be unpacked for it.
@@ -732,29 +632,18 @@ pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
 fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, ImageError> {
     let failed = |source| ImageError::Layout { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    open_file(path).map_err(failed)?.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
         return Err(failed(std::io::Error::other(format!("it is larger than {limit} bytes"))));
     }
     Ok(bytes)
 }
 
-/// Digests what is read through it, until that is cancelled.
-struct HashingReader<R> {
-    inner: R,
-    digester: bake_oci::Digester,
-    bytes: u64,
-    cancelled: Arc<AtomicBool>,
-}
-
-impl<R: Read> Read for HashingReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(std::io::Error::other("the build was cancelled"));
-        }
-        let count = self.inner.read(buffer)?;
-        self.digester.update(&buffer[..count]);
-        self.bytes += count as u64;
-        Ok(count)
-    }
+/// Opens a file of a layout, also behind links: its digest says whether it is the right one. Anything else that might keep
+/// a reader waiting, or never end, is an error.
+fn open_file(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let not_blocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(not_blocking).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a regular file")) }
 }

@@ -12,6 +12,7 @@
 
 mod activity;
 mod archive;
+mod arrival;
 mod cache;
 mod cache_mounts;
 mod chmod;
@@ -20,6 +21,7 @@ mod context;
 mod copy;
 mod destination;
 mod exec;
+mod fetched;
 mod file;
 mod git;
 mod http;
@@ -51,7 +53,7 @@ pub use imported::{ImportError, ImportProgress, ImportedLayers, ImportedMounts, 
 pub use layers::{LayerDigests, LayerIdentity};
 pub use limits::{ResourceLimit, StepLimits};
 pub use mounts::cache_mount_id;
-pub use network::{Network, NetworkError};
+pub use network::{Network, NetworkError, known_user, log_in};
 pub use ssh::{OwnAgent, SshAgent, SshError};
 pub use step_network::{HOST_GATEWAY, StepNetworkOptions, find_pasta};
 pub use users::{Accounts, Identity, UserError};

@@ -1,12 +1,17 @@
 //! The connection to registries: a client and the runtime it needs, both started when something is first fetched.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bake_oci::{Digest, Reference};
-use bake_registry::{BlobDescriptor, BlobSink, Options, RegistryClient, RegistryError, Resolved, SinkError};
+use bake_registry::{
+    BlobDescriptor, BlobSink, Credentials, LoggedIn, Options, RegistryClient, RegistryError, Resolved, SinkError,
+};
 use bake_store::{Ingest, Resume, Store};
 use tokio::runtime::Runtime;
+
+use crate::arrival::Arrival;
 
 /// Threads of the runtime: they only move bytes, all other work has threads of its own.
 const RUNTIME_THREADS: usize = 2;
@@ -25,6 +30,12 @@ pub enum NetworkError {
         /// What is wrong with it.
         #[source]
         source: bake_registry::CredentialsError,
+    },
+    /// What says how to connect cannot be read.
+    #[error("{problem}")]
+    Settings {
+        /// What is wrong with it.
+        problem: String,
     },
     /// The registry, or the way to it.
     #[error(transparent)]
@@ -107,17 +118,61 @@ impl Network {
         progress: &(dyn Fn(u64) + Send + Sync),
         cancelled: &Arc<AtomicBool>,
     ) -> Result<(), NetworkError> {
+        let wanted = Wanted { reference, digest, size };
+        self.fetch_following(store, &wanted, &Arrival::default(), progress, cancelled)
+    }
+
+    /// The same for those who follow the `arrival` of the blob. The caller says how it ends.
+    pub(crate) fn fetch_following(
+        &self,
+        store: &Store,
+        &Wanted { reference, digest, size }: &Wanted<'_>,
+        arrival: &Arrival,
+        progress: &(dyn Fn(u64) + Send + Sync),
+        cancelled: &Arc<AtomicBool>,
+    ) -> Result<(), NetworkError> {
         let ingest = match store.resume_ingest(digest)? {
             Resume::Present(_) | Resume::Busy => return Ok(()),
             Resume::Ingest(ingest) => ingest.with_limit(size),
         };
         let (runtime, client) = self.start()?;
-        let cancelled = Arc::clone(cancelled);
-        let sink = StoreSink { store: store.clone(), digest: digest.clone(), size, ingest: Some(ingest), cancelled };
+        arrival.begins(ingest.reopen()?, ingest.offset());
+        let sink = StoreSink {
+            store: store.clone(),
+            digest: digest.clone(),
+            size,
+            ingest: Some(ingest),
+            arrival: arrival.clone(),
+            cancelled: Arc::clone(cancelled),
+        };
         let blob = BlobDescriptor { digest: digest.clone(), size_bytes: size };
         runtime.block_on(client.fetch_blob(reference, &blob, sink, progress))?;
         Ok(())
     }
+}
+
+/// Proves to a registry who we are, with the credentials of `options`; see [`RegistryClient::log_in`].
+pub fn log_in(options: Options, registry: &str) -> Result<LoggedIn, NetworkError> {
+    Ok(single_thread()?.block_on(RegistryClient::log_in(options, registry))?)
+}
+
+/// The user who is logged in to a registry by the docker config `path`, as far as that is known without asking the registry.
+pub fn known_user(credentials: &Credentials, path: &Path, registry: &str) -> Result<Option<String>, NetworkError> {
+    let found = single_thread()?.block_on(credentials.user(registry));
+    found.map_err(|source| NetworkError::Credentials { path: path.display().to_string(), source })
+}
+
+fn single_thread() -> Result<Runtime, NetworkError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NetworkError::Runtime)
+}
+
+/// A blob of a repository.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) reference: &'a Reference,
+    pub(crate) digest: &'a Digest,
+    /// Its size in bytes.
+    pub(crate) size: u64,
 }
 
 /// Writes a blob into the store as it arrives.
@@ -126,6 +181,8 @@ struct StoreSink {
     digest: Digest,
     size: u64,
     ingest: Option<Ingest>,
+    /// Tells those who read along.
+    arrival: Arrival,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -148,10 +205,14 @@ impl BlobSink for StoreSink {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(std::io::Error::other("the build was cancelled"));
         }
-        self.ingest.as_mut().ok_or_else(ended)?.append(bytes).map_err(to_io)
+        let ingest = self.ingest.as_mut().ok_or_else(ended)?;
+        ingest.append(bytes).map_err(to_io)?;
+        self.arrival.has(ingest.offset());
+        Ok(())
     }
 
     fn restart(&mut self) -> std::io::Result<()> {
+        self.arrival.starts_over();
         match &mut self.ingest {
             Some(ingest) => ingest.restart().map_err(to_io),
             // The bytes turned out wrong, which ended the ingest.

@@ -1,7 +1,7 @@
 //! Whether a layer directory still holds what it held when it was made.
 
 use bake_oci::TreeDigest;
-use bake_snapshot::{LayerFormat, digest_layer};
+use bake_snapshot::{Contents, LayerFormat, digest_layer};
 use bake_store::Snapshot;
 
 use crate::images::{chain_of, image_layer_tree};
@@ -15,7 +15,7 @@ const MERGED_PREFIX: &str = "merged-";
 /// # Errors
 /// What is wrong, as text that follows the name of the layer.
 pub fn verify_layer(snapshot: &Snapshot, content: Option<TreeDigest>, format: LayerFormat) -> Result<(), String> {
-    let found = digest_layer(&snapshot.path, format).map_err(|error| chain_of(&error))?;
+    let found = digest_layer(&snapshot.path, format, &Contents::new()).map_err(|error| chain_of(&error))?;
     let record = &snapshot.record;
     let expected = match (content, &record.diff_id) {
         (Some(content), _) => content,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::activity::Activities;
 use crate::context::BuildContext;
 use crate::exec::Failures;
+use crate::fetched::Fetched;
 use crate::images::{ImageError, Images, chain_of};
 use crate::imported::ImportedMounts;
 use crate::layers::LayerDigests;
@@ -160,6 +161,7 @@ pub struct LinuxWorker {
     pub(crate) step_networks: StepNetworks,
     selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Selections>>>,
     pub(crate) failures: Failures,
+    pub(crate) fetched: Fetched,
 }
 
 impl LinuxWorker {
@@ -181,6 +183,7 @@ impl LinuxWorker {
             step_networks,
             selections: Mutex::default(),
             failures: Failures::default(),
+            fetched: Fetched::default(),
         }
     }
 
@@ -237,7 +240,11 @@ impl LinuxWorker {
         self.options.isolation.files.view(paths).map_err(|error| snapshot_failed(&error))
     }
 
-    pub(crate) fn context(&self, name: &str) -> Result<&BuildContext, StepError> {
+    /// What `SourceOp::Local` of this name means.
+    ///
+    /// # Errors
+    /// If the caller named none.
+    pub fn context(&self, name: &str) -> Result<&BuildContext, StepError> {
         self.contexts.get(name).ok_or_else(|| StepError::input(format!("there is no build context called `{name}`")))
     }
 

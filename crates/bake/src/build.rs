@@ -10,17 +10,19 @@
 //! 5. **solve** (`bake_solver::solve`): walk from the sources and look keys up; a hit touches no file system.
 //! 6. **execute** (`bake_worker::LinuxWorker`): RUN in a sandbox over an overlay snapshot, COPY and ADD by the file worker.
 //! 7. **commit** (same place): the upper directory is the new snapshot; its diff ID is computed while the next step runs.
-//! 8. **assemble** ([`assemble`]): layers, history and config of each image.
+//! 8. **assemble** ([`assemble`]): layers, history and config of each image; what is said of it ([`attest`]).
 //! 9. **export** ([`export`]): blobs are compressed when an exporter first needs them.
 //!    Then the build cache ([`cache`]), for which results may also have been imported in 5.
 //! 10. **report**: the digest on standard output, everything else on standard error.
 
 mod assemble;
+mod attest;
 mod cache;
 pub(crate) mod call;
 mod export;
 pub(crate) mod failure;
 pub(crate) mod journal;
+mod packages;
 pub(crate) mod plan;
 mod read;
 mod ssh;
@@ -37,10 +39,10 @@ use bake::ui::report::Summary;
 use bake::ui::sanitize::sanitize_line;
 use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
 use bake_dockerfile::diagnostic::code;
-use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
+use bake_dockerfile::{Diagnostic, Dockerfile, Severity, SourceText, Span};
 use bake_frontend::{Plan, PlanOptions};
 use bake_graph::VertexId;
-use bake_oci::DefinitionDigest;
+use bake_oci::{DefinitionDigest, Timestamp};
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
 
@@ -76,6 +78,7 @@ fn build_for(
 ) -> Result<Option<String>, CommandError> {
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
+    let started = Timestamp::now();
     export::forget_results(request);
     let cancelled = Arc::new(AtomicBool::new(false));
     let running: Arc<OnceLock<Weak<LinuxWorker>>> = Arc::default();
@@ -132,7 +135,7 @@ fn build_for(
     // Nobody else sets it.
     let _ = running.set(Arc::downgrade(&worker));
     let epoch = input.source_date_epoch;
-    let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
+    let targets = targets(&plan, request);
     let journal = Journal::new(&progress, &plan.graph, &targets);
     let build = Build {
         plan: &plan,
@@ -143,6 +146,8 @@ fn build_for(
         host,
         request,
         epoch,
+        dockerfile: &dockerfile.source,
+        started,
         journal: &journal,
         continued: continued.as_deref(),
         purpose,
@@ -167,7 +172,8 @@ fn build_for(
     let failed = match carried_out {
         Ok((solved, exported)) => {
             if !purpose.is_sample() {
-                let facts = BuildFacts { number, source: &dockerfile.source, findings: &plan.warnings };
+                let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
+                let facts = BuildFacts { number, source, findings, attestations };
                 export::write_results(exported.image.as_ref(), request, &facts)?;
             }
             imported.tell_of_mounts(&progress);
@@ -247,6 +253,8 @@ struct Build<'a> {
     host: &'a Host,
     request: &'a BuildRequest,
     epoch: Option<i64>,
+    dockerfile: &'a SourceText,
+    started: Timestamp,
     journal: &'a Journal<'a>,
     /// The steps that only this build has results of, if it goes on from a failure.
     continued: Option<&'a [DefinitionDigest]>,
@@ -256,7 +264,8 @@ struct Build<'a> {
 impl Build<'_> {
     /// Steps 5 to 9.
     fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Exported), Failure> {
-        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued, purpose } = *self;
+        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued, purpose, .. } =
+            *self;
         let (told, imports) = (imported.told(), &imported.steps);
         let waiting = || cache::Imported::tell(told, imports, progress);
         let cache = imported.cache(host, &waiting);
@@ -280,11 +289,18 @@ impl Build<'_> {
             .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
         let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports)?;
         let assembled = assembled.as_slice();
-        let exporting = Exporting { assembled, request, host, images, progress, cancelled, epoch };
+        let (dockerfile, started) = (self.dockerfile, self.started);
+        let facts = attest::Facts { request, plan, worker, store: &host.store, dockerfile, started, epoch };
+        let search = packages::Search { plan, assembled, solved: &solved, worker, images, host, progress };
+        let wants_packages = request.attest.sbom.is_some() && !purpose.is_sample();
+        let lists = if wants_packages { search.lists()? } else { Vec::new() };
+        let attestations = &attest::Attestations::new(&facts, assembled, lists);
+        let exporting = Exporting { assembled, attestations, request, host, images, progress, cancelled, epoch };
         if purpose.settle(&exporting)? == Settled::Done {
             return Ok((solved, Exported::default()));
         }
-        let outcome = exporting.export()?;
+        let mut outcome = exporting.export()?;
+        outcome.metadata = attestations.metadata(request.multi_platform);
 
         let exporter = export::exporter(request, host);
         let export =
@@ -293,6 +309,16 @@ impl Build<'_> {
         export.mounts(plan, &solved)?;
         Ok((solved, outcome))
     }
+}
+
+/// The vertices whose results are wanted: those of the images, and those whose packages are to be listed with them.
+fn targets(plan: &Plan, request: &BuildRequest) -> Vec<VertexId> {
+    let mut targets: Vec<VertexId> = plan.images.iter().map(|image| image.root).collect();
+    if request.attest.sbom.is_some() {
+        let scans = plan.images.iter().flat_map(|image| &image.scans.stages).map(|(_, root)| *root);
+        targets.extend(scans.filter(|root| !targets.contains(root)).collect::<Vec<_>>());
+    }
+    targets
 }
 
 /// The steps that only a build which goes on from a failure has results of. The failed one must be among those of the plan.
@@ -366,7 +392,7 @@ fn resolver(
         Some(BuildContext::Fetched(_)) | None => None,
     };
     let lock = ImageLock::open(&request.lock, input.dockerfile_path.as_deref(), host)?;
-    let policy = ImagePolicy::open(&request.policy)?;
+    let policy = ImagePolicy::open(&request.policy, host)?;
     Ok(Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore, lock, policy })
 }
 

@@ -18,11 +18,14 @@ mod imagetools;
 mod limits;
 mod lint;
 mod lock;
+mod login;
 mod pin;
 mod policy;
 mod run_network;
 mod sbom;
+mod sign;
 mod store;
+mod supply_chain;
 mod unsupported;
 mod value;
 mod why;
@@ -35,17 +38,20 @@ pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArgumen
 pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
-    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, TagArguments,
+    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, SaveFormat, TagArguments,
 };
 pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
 pub use lint::{LintArguments, LintFormat};
 pub use lock::{LockArguments, LockMode};
+pub use login::{LoginArguments, LogoutArguments};
 pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
 pub use sbom::{SbomArguments, SbomFormat};
+pub use sign::{KeygenArguments, SignArguments, SignPlace, VerifyArguments};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
+pub use supply_chain::SupplyChainArguments;
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, size_bytes, space};
 pub use why::{PlanArguments, WhyArguments};
@@ -86,6 +92,12 @@ pub struct GlobalArguments {
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
 
+    /// Talk to this registry without checking its certificate, or without TLS where it has none.
+    ///
+    /// Passwords and images can then be read and changed by whoever stands between. May be given several times.
+    #[arg(long, global = true, value_name = "HOST[:PORT]", value_parser = login::registry_host)]
+    pub insecure_registry: Vec<String>,
+
     /// Tell on standard error what bake does and why.
     #[arg(short = 'D', long, global = true)]
     pub debug: bool,
@@ -121,6 +133,18 @@ pub enum Command {
     Pull(PullArguments),
     /// Send an image to a registry.
     Push(PushArguments),
+    /// Log in to a registry.
+    ///
+    /// The credentials are tried, then kept where docker keeps them: with a credential helper or in its `config.json`.
+    Login(LoginArguments),
+    /// Forget the login at a registry.
+    Logout(LogoutArguments),
+    /// Make a pair of keys for signatures.
+    Keygen(KeygenArguments),
+    /// Sign images of registries, as cosign does.
+    Sign(SignArguments),
+    /// Verify that images of registries are signed.
+    Verify(VerifyArguments),
     /// Copy an image from place to place: registries, layouts, archives, the store.
     Copy(CopyArguments),
     /// Look at images in registries, and put several together as one.
@@ -231,8 +255,6 @@ mod tests {
     #[test]
     fn unsupported_flags_are_known_and_refused() {
         for (arguments, expected) in [
-            (&["build", "--provenance=mode=max", "."][..], "`--provenance` is not supported yet"),
-            (&["build", "--sbom", "true", "."][..], "`--sbom` is not supported yet; only `--sbom=false` is"),
             (&["build", "--builder", "remote", "."][..], "`--builder` is not supported yet"),
             (&["build", "--security-opt", "label=off", "."][..], "`--security-opt` is not supported yet"),
             (&["build", "--print", "outline", "."][..], "`--print` is not supported yet"),
@@ -278,7 +300,7 @@ mod tests {
     #[test]
     fn hidden_flags_do_not_show_in_the_help() {
         let help = Arguments::command().find_subcommand_mut("build").unwrap().render_long_help().to_string();
-        assert!(help.contains("--no-cache-filter") && !help.contains("--provenance"), "{help}");
+        assert!(help.contains("--no-cache-filter") && !help.contains("--security-opt"), "{help}");
     }
 
     #[test]

@@ -14,6 +14,9 @@
 //! [network]
 //! require-isolation = false     # fail where steps could only share the machine's network
 //! pasta = "/usr/bin/pasta"      # the program that leads steps to the outside
+//!
+//! [registry."docker.io"]        # and others; the keys are in `registries::section`
+//! mirrors = ["mirror.example"]
 //! ```
 
 use std::fs::File;
@@ -25,6 +28,7 @@ use bake::error::CommandError;
 use bake_store::Budget;
 use toml::{Table, Value};
 
+use crate::registries::section::{self, RegistrySections};
 use crate::settings::{self, Presence};
 use crate::step_network::NetworkConfiguration;
 
@@ -32,7 +36,7 @@ use crate::step_network::NetworkConfiguration;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The sections and their keys.
-const SECTIONS: [&str; 4] = ["gc", "network", "policy", "runtime"];
+const SECTIONS: [&str; 5] = ["gc", "network", "policy", "registry", "runtime"];
 const NETWORK_KEYS: [&str; 2] = ["require-isolation", "pasta"];
 const GC_KEYS: [&str; 5] = ["enabled", "max-used-space", "min-free-space", "reserved-space", "keep-duration"];
 
@@ -43,6 +47,8 @@ pub(crate) struct Configuration {
     pub(crate) budget: Option<Budget>,
     /// The networks of steps.
     pub(crate) network: NetworkConfiguration,
+    /// How registries are talked to.
+    pub(crate) registries: RegistrySections,
     /// The OCI runtime of steps, by name or absolute path.
     pub(crate) runtime: Option<String>,
     /// The file with the policy of all builds, an absolute path.
@@ -51,7 +57,13 @@ pub(crate) struct Configuration {
 
 impl Default for Configuration {
     fn default() -> Self {
-        Self { budget: Some(Budget::default()), network: NetworkConfiguration::default(), runtime: None, policy: None }
+        Self {
+            budget: Some(Budget::default()),
+            network: NetworkConfiguration::default(),
+            registries: RegistrySections::new(),
+            runtime: None,
+            policy: None,
+        }
     }
 }
 
@@ -85,6 +97,8 @@ impl Configuration {
                 ("gc", Value::Table(section)) => configuration.budget = budget(section)?,
                 ("network", Value::Table(section)) => configuration.network = network(section)?,
                 ("network", _) => return Err(Problem::new("`network` is a section, written `[network]`")),
+                ("registry", Value::Table(table)) => configuration.registries = section::parse(table)?,
+                ("registry", _) => return Err(Problem::new("`registry` is a section, written `[registry.\"host\"]`")),
                 ("runtime", Value::String(name)) => configuration.runtime = Some(name.clone()),
                 ("runtime", _) => return Err(Problem::new("`runtime`: expected a text in quotes")),
                 ("policy", value) => {
@@ -141,17 +155,18 @@ fn network(section: &Table) -> Result<NetworkConfiguration, Problem> {
 
 /// What is wrong with a configuration.
 #[derive(Debug)]
-struct Problem {
-    text: String,
+pub(crate) struct Problem {
+    /// What it is.
+    pub(crate) text: String,
     hint: Option<String>,
 }
 
 impl Problem {
-    fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), hint: None }
     }
 
-    fn unknown(what: &str, name: &str, known: &[&str]) -> Self {
+    pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Self {
         let hint = match bake_dockerfile::suggest(name, known.iter().copied(), true) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it may hold {}", known.join(", ")),

@@ -8,11 +8,15 @@ mod console;
 mod files;
 mod limits;
 mod lock;
+mod password;
 mod policy;
+mod registries;
 mod sbom;
 mod settings;
 mod signals;
+mod signatures;
 mod step_network;
+mod supply_chain;
 mod toml_text;
 mod wiring;
 
@@ -54,8 +58,20 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, colour),
-        Command::Pin(pin) => return commands::pin::run(pin, colour),
+        Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
+        Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
+        Command::Sign(sign) => {
+            return commands::sign::sign(sign, &arguments.global.insecure_registry, colour).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Verify(verify) => {
+            return commands::sign::verify(verify, &arguments.global.insecure_registry, colour)
+                .map(|()| ExitCode::SUCCESS);
+        }
         Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
+        Command::Login(login) => {
+            return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Logout(logout) => return commands::login::logout(logout).map(|()| ExitCode::SUCCESS),
         // Before namespaces are entered: it tells whether they can be.
         Command::Doctor(doctor) => return commands::doctor::run(doctor, arguments.global.root.as_deref()),
         _ => {}
@@ -64,7 +80,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     let privilege = Privilege::acquire()?;
     raise_open_files();
     let root = settings::store_root(arguments.global.root.as_deref(), privilege.is_root())?;
-    let host = Host::open(privilege, &root)?;
+    let host = Host::open(privilege, &root)?.with_insecure_registries(arguments.global.insecure_registry.clone());
     match &arguments.command {
         Command::Build(build) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
@@ -139,7 +155,15 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Prune(prune) => commands::prune::run(prune, &host)?,
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
-        Command::Lint(_) | Command::Pin(_) | Command::Version(_) | Command::Doctor(_) => {}
+        Command::Lint(_)
+        | Command::Pin(_)
+        | Command::Login(_)
+        | Command::Logout(_)
+        | Command::Keygen(_)
+        | Command::Sign(_)
+        | Command::Verify(_)
+        | Command::Version(_)
+        | Command::Doctor(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

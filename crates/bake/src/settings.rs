@@ -25,6 +25,7 @@ use crate::build::failure::FailureRequest;
 use crate::limits::step_limits;
 use crate::lock::LockRequest;
 use crate::policy::PolicyRequest;
+use crate::supply_chain::AttestRequest;
 
 /// A secret larger than this is a mistake (BuildKit's limit is 500 KiB).
 const SECRET_BYTES_MAX: u64 = 500 << 10;
@@ -32,6 +33,11 @@ const SECRET_BYTES_MAX: u64 = 500 << 10;
 /// A variable of the environment; one that is empty counts as unset.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The password of a key; unlike other variables, it may be empty.
+pub(crate) fn key_password() -> Option<Vec<u8>> {
+    std::env::var_os("COSIGN_PASSWORD").map(std::os::unix::ffi::OsStringExt::into_vec)
 }
 
 /// What `git` is given of the environment.
@@ -218,6 +224,7 @@ pub(crate) struct BuildRequest {
     pub(crate) display: DisplayKind,
     pub(crate) call: Call,
     pub(crate) failure: FailureRequest,
+    pub(crate) attest: AttestRequest,
     pub(crate) lock: LockRequest,
     pub(crate) policy: PolicyRequest,
 }
@@ -348,6 +355,7 @@ impl BuildRequest {
             display: display(arguments)?,
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
+            attest: attest_request(arguments)?,
             lock: LockRequest::new(&arguments.lock),
             policy: PolicyRequest::new(&arguments.policy),
             plan: PlanOptions {
@@ -371,6 +379,7 @@ impl BuildRequest {
             },
             tags,
         };
+        request.attest.check_outputs(&request.exports)?;
         let other_layers = |export: &ExportSpec| export.times.rewrite || export.compression.estargz;
         if request.cache.is_inline() && request.exports.iter().any(other_layers) {
             return Err(CommandError::usage(
@@ -384,6 +393,15 @@ impl BuildRequest {
             }
         }
         Ok(request)
+    }
+}
+
+/// What is to be said of the images.
+fn attest_request(arguments: &BuildArguments) -> Result<AttestRequest, CommandError> {
+    let request = AttestRequest::new(&arguments.supply_chain)?;
+    match arguments.metadata_file {
+        Some(_) => request.with_metadata(variable("BUILDX_METADATA_PROVENANCE").as_deref()),
+        None => Ok(request),
     }
 }
 

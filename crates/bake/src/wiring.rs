@@ -9,7 +9,6 @@ use bake::ui::progress::Progress;
 use bake_dockerfile::IgnorePatterns;
 use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 use bake_oci::{Platform, Reference};
-use bake_registry::{Credentials, HelperRunner, Options, Proxies};
 use bake_sandbox::userns::{RootlessMap, enter_rootless, namespace_for};
 use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, IdRange, ProcSource, probe};
 use bake_snapshot::{LayerFormat, MOUNTER_ID_ON_DISK, OverlaySnapshotter, OverlayXattrs, Ownership};
@@ -21,7 +20,8 @@ use bake_worker::{
 
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;
-use crate::settings::{NamedSource, variable};
+use crate::registries;
+use crate::settings::NamedSource;
 use crate::step_network::NetworkConfiguration;
 
 /// The first host ID of steps that root starts, and how many there are: half of all IDs, so that every ID that images use
@@ -127,6 +127,8 @@ pub(crate) struct Host {
     pub(crate) store: Store,
     pub(crate) format: LayerFormat,
     pub(crate) network: Arc<Network>,
+    /// Registries that may have any certificate or none.
+    insecure: Vec<String>,
     /// The networks of steps.
     pub(crate) step_network: StepNetworkOptions,
     /// The OCI runtime that runs steps instead of the built-in sandbox.
@@ -142,8 +144,9 @@ impl Host {
             Ownership::Recorded => bake_store::Ownership::Recorded,
         };
         let store = Store::open(root, OpenOptions { ownership, create: true }).map_err(|error| store_failed(&error))?;
-        let network = Arc::new(registries());
-        Ok(Self { privilege, store, format, network, step_network: StepNetworkOptions::default(), runtime: None })
+        let network = Arc::new(registries::network(privilege.is_root(), Vec::new()));
+        let step_network = StepNetworkOptions::default();
+        Ok(Self { privilege, store, format, network, insecure: Vec::new(), step_network, runtime: None })
     }
 
     /// The same, giving steps networks as the configuration says.
@@ -166,8 +169,9 @@ impl Host {
         if registries.is_empty() {
             return self;
         }
-        let network = Arc::new(Network::new(move || registry_options(registries.clone())));
-        Self { network, ..self }
+        let insecure = [self.insecure.clone(), registries].concat();
+        let network = Arc::new(registries::network(self.privilege.is_root(), insecure.clone()));
+        Self { network, insecure, ..self }
     }
 
     /// Mounts layers with the owners that are on disk.
@@ -243,41 +247,6 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
     Ok(StepIsolation { snapshotter: Box::new(snapshotter), id_map, user_namespace, fake_ids, proc })
 }
 
-/// Registries, for whoever needs nothing else of the host.
-pub(crate) fn registries() -> Network {
-    Network::new(|| registry_options(Vec::new()))
-}
-
-/// What registries are talked to with: the credentials of docker's config, proxies of the environment.
-fn registry_options(insecure: Vec<String>) -> Result<Options, NetworkError> {
-    let mut options = Options {
-        insecure,
-        proxies: Proxies {
-            http: variable("http_proxy").or_else(|| variable("HTTP_PROXY")),
-            https: variable("https_proxy").or_else(|| variable("HTTPS_PROXY")),
-            no_proxy: variable("no_proxy").or_else(|| variable("NO_PROXY")),
-        },
-        ..Options::default()
-    };
-    let directory = variable("DOCKER_CONFIG")
-        .map(PathBuf::from)
-        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    let Some(path) = directory.map(|directory| directory.join("config.json")) else { return Ok(options) };
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        options.credentials = Credentials::from_docker_config(&text, helper_runner())
-            .map_err(|source| NetworkError::Credentials { path: path.display().to_string(), source })?;
-    }
-    Ok(options)
-}
-
-fn helper_runner() -> HelperRunner {
-    let path = variable("PATH").unwrap_or_default();
-    let search_path = std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect();
-    let kept = ["HOME", "PATH", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "DOCKER_CONFIG"];
-    let environment = kept.iter().filter_map(|name| std::env::var_os(name).map(|value| (name.into(), value))).collect();
-    HelperRunner { search_path, environment }
-}
-
 /// Answers what images and names mean, for planning.
 #[derive(Debug)]
 pub(crate) struct Resolver {
@@ -316,9 +285,11 @@ impl MetaResolver for Resolver {
         let reference = converted.as_ref().unwrap_or(reference);
         // Before anybody is asked about the image.
         let is_pinned = reference.digest().is_some() || self.lock.as_ref().is_some_and(|lock| lock.fixes(reference));
-        self.policy.check(reference, is_pinned)?;
+        let signatures = self.policy.check(reference, is_pinned)?;
         let locked = self.lock.as_ref().map(|lock| lock.look_up(reference)).transpose()?.flatten();
         let wanted = locked.as_ref().unwrap_or(reference);
+        let verified = self.policy.verify(wanted, &signatures)?;
+        let wanted = verified.as_ref().unwrap_or(wanted);
         self.images.resolve(wanted, platform, self.pull).map(resolved).map_err(|error| {
             let failed = unresolved(&wanted.familiar(), error);
             match &self.lock {
@@ -353,6 +324,7 @@ fn resolved(image: PinnedImage) -> ResolvedImage {
 
 fn unresolved(name: &str, error: ImageError) -> MetaError {
     let hint = match &error {
+        ImageError::Network(NetworkError::Registry(error)) if !error.is_not_found() => registries::hint(error),
         ImageError::Network(_) => Some(format!(
             "`{name}` is not in the local store; check its name, or give it with `--build-context {name}=...` or `bake pull`"
         )),

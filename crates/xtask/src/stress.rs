@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Interrupt,
     /// A build of very many steps: what it and the machine hold must not grow
     Leaks,
+    /// A push and a pull of 1 GB whose connections are cut
+    Resume,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Self::Flips => "flips",
             Self::Interrupt => "interrupt",
             Self::Leaks => "leaks",
+            Self::Resume => "resume",
         }
     }
 }
@@ -45,7 +48,7 @@ pub(crate) struct Options {
     /// Decides the places; without it, another one every time, which is printed
     #[arg(long)]
     seed: Option<u64>,
-    /// How many places (for `parallel`, builds of each process; for `leaks`, steps)
+    /// How many places (for `parallel`, builds of each process; for `leaks`, steps; for `resume`, cuts)
     #[arg(long)]
     count: Option<usize>,
     /// Try this program instead of a release build of the workspace

@@ -9,12 +9,17 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 21] = [
+const PROGRAMS: [(&str, &str); 27] = [
+    ("buildah", "buildah"),
     ("busybox", "busybox-static"),
     ("cc", "gcc"),
+    ("containerd", "containerd"),
     ("crun", "crun"),
+    ("docker", "docker.io"),
     ("docker-registry", "docker-registry"),
+    ("dockerd", "docker.io"),
     ("git", "git"),
+    ("gzip", "gzip"),
     ("htpasswd", "apache2-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
@@ -31,6 +36,7 @@ const PROGRAMS: [(&str, &str); 21] = [
     ("strace", "strace"),
     ("tar", "tar"),
     ("umoci", "umoci"),
+    ("zstd", "zstd"),
 ];
 
 /// Programs that no distribution packages, and the packages of `PyPI` that hold them.

@@ -107,7 +107,9 @@ impl Lowering<'_> {
             if let Some(value) = &value {
                 shown.push('=');
                 shown.push_str(value);
-                state.environment.set(&name, value.clone());
+                if !super::scan::is_scan_argument(&name) {
+                    state.environment.set(&name, value.clone());
+                }
             }
             state.args.push((name, value));
         }

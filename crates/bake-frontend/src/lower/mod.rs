@@ -9,6 +9,7 @@ mod limits;
 mod metadata;
 mod mounts;
 mod run;
+mod scan;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -202,9 +203,16 @@ impl<'a> Lowering<'a> {
             .filter(|name| !self.used_args.contains(*name) && !crate::args::is_proxy_arg(name) && !is_builtin_arg(name))
             .cloned()
             .collect();
+        let scans = self.package_scans();
         let (warnings, violated) = self.checks.finish();
         Ok(Lowered {
-            image: ImagePlan { platform: state.platform, root: state.root, config: image, history: state.history },
+            image: ImagePlan {
+                platform: state.platform,
+                root: state.root,
+                config: image,
+                history: state.history,
+                scans,
+            },
             warnings,
             violated,
             unused_build_args,

@@ -3,7 +3,7 @@
 use bake_frontend::NamedContext;
 use bake_graph::{Op, SourceOp};
 
-use crate::planning::{Asked, env, history_of, planned, runs, steps};
+use crate::planning::{Asked, env, history_of, planned, runs, steps, variable};
 
 #[test]
 fn only_what_the_target_needs_is_resolved() {
@@ -171,4 +171,44 @@ fn chains_of_very_many_stages_are_planned() {
         let _ = write!(text, "FROM {base} AS s{number}\nRUN --mount=type=bind,from=s{},target=/m step\n", number - 1);
     }
     assert_eq!(runs(&planned(&text)).len(), STAGES);
+}
+
+const SCAN_STAGE: &str = "BUILDKIT_SBOM_SCAN_STAGE";
+const SCAN_CONTEXT: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+
+#[test]
+fn what_a_list_of_packages_covers_besides_the_image() {
+    let scans = |text: &str, given: &'static [(&'static str, &'static str)]| {
+        let plan = Asked::with_args(given).plan(text).unwrap();
+        let scans = plan.images[0].scans.clone();
+        (scans.stages.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), scans.context)
+    };
+    let (stage, context) = (SCAN_STAGE, SCAN_CONTEXT);
+    let file = |global: &str, base: &str, last: &str| {
+        format!(
+            "{global}\nFROM busybox AS base\n{base}\nFROM busybox AS unused\nARG {stage}=true\nFROM busybox\n{last}\nCOPY --from=base /a /a\n"
+        )
+    };
+    let none = (Vec::new(), false);
+    assert_eq!(scans(&file("", "", ""), &[]), none);
+    // Undeclared, nothing that is given counts.
+    assert_eq!(scans(&file("", "", ""), &[(SCAN_STAGE, "true"), (SCAN_CONTEXT, "true")]), none);
+    let base = (vec!["base".to_owned()], false);
+    assert_eq!(scans(&file("", &format!("ARG {stage}=true"), ""), &[]), base);
+    assert_eq!(scans(&file("", &format!("ARG {stage}=false"), ""), &[(SCAN_STAGE, "1")]), base);
+    assert_eq!(scans(&file(&format!("ARG {stage}=other,base"), "", ""), &[]), base);
+    assert_eq!(scans(&file(&format!("ARG {stage}=true"), &format!("ARG {stage}=other"), ""), &[]), none);
+    // The target is searched anyway.
+    assert_eq!(scans(&file("", "", &format!("ARG {stage}=true")), &[]), none);
+    let with_context = (Vec::new(), true);
+    assert_eq!(scans(&file("", "", &format!("ARG {context}=true")), &[]), with_context);
+    assert_eq!(scans(&file(&format!("ARG {context}"), "", ""), &[(SCAN_CONTEXT, "true")]), with_context);
+    assert_eq!(scans(&file("", &format!("ARG {context}=true"), ""), &[]), none);
+}
+
+#[test]
+fn steps_do_not_see_what_speaks_to_the_builder_alone() {
+    let plan = planned("FROM busybox\nARG BUILDKIT_SBOM_SCAN_STAGE=true OTHER=1\nRUN true\n");
+    assert_eq!(variable(&plan, "BUILDKIT_SBOM_SCAN_STAGE"), None);
+    assert_eq!(variable(&plan, "OTHER").as_deref(), Some("1"));
 }

@@ -26,12 +26,15 @@ pub struct ExpansionLimits {
 impl ExpansionLimits {
     /// What may come out of any blob whatever the ratio: a file of zeros is not an attack.
     pub const FREE_BYTES: u64 = 1 << 30;
+
+    /// The ratio by default: deflate cannot do more than 1,032 to one, Zstandard can.
+    pub const RATIO: u64 = 2000;
 }
 
 impl Default for ExpansionLimits {
-    /// 256 GiB, and 2,000 to one: deflate cannot do more than 1,032 to one, Zstandard can.
+    /// 256 GiB, and [`ExpansionLimits::RATIO`] to one.
     fn default() -> Self {
-        Self { bytes: 256 << 30, ratio: 2000 }
+        Self { bytes: 256 << 30, ratio: Self::RATIO }
     }
 }
 

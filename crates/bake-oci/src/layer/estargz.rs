@@ -289,7 +289,7 @@ impl<W: Write> Chunks<'_, W> {
 
 impl<W: Write> Read for Chunks<'_, W> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.position < self.size && self.position % CHUNK_BYTES == 0 && !buffer.is_empty() {
+        if self.position < self.size && self.position.is_multiple_of(CHUNK_BYTES) && !buffer.is_empty() {
             self.close();
             let member = self.members.borrow_mut().cut()?;
             self.current = Some((member, self.position, Digester::new()));

@@ -9,7 +9,7 @@ pub(crate) mod gzip;
 pub(crate) mod header;
 pub(crate) mod pax;
 pub mod read;
-pub(crate) mod sparse;
+pub mod sparse;
 pub mod whiteout;
 pub mod write;
 

@@ -14,10 +14,11 @@ use std::io::{self, Read};
 
 use tar::Header;
 
+use crate::layer::decompress::ExpansionLimits;
 use crate::layer::entry::{Entry, EntryKind, MODE_MASK, NameError, clean_name, display_path};
 use crate::layer::header::{self, BLOCK_BYTES, checksum_is_right, number, padding};
 use crate::layer::pax::{self, PaxError, XATTR_PREFIX};
-use crate::layer::sparse::{SparseError, SparseMap, SparseRecords, read_old_map};
+use crate::layer::sparse::{Fragment, SparseError, SparseMap, SparseRecords, read_old_map};
 use crate::layer::{PATH_BYTES_MAX, PAX_BYTES_MAX, XATTR_BYTES_MAX};
 use crate::time::Timestamp;
 
@@ -31,15 +32,25 @@ pub struct ReadLimits {
     pub entries: u64,
     /// The most bytes of content of all entries, with the holes of sparse files.
     pub content_bytes: u64,
+    /// The most bytes of content for each byte of the archive, besides [`ExpansionLimits::FREE_BYTES`]: a sparse file
+    /// announces any number of them in a few bytes, and whoever reads it later reads them all.
+    pub content_ratio: u64,
     /// Whether `..` in a name goes up, at most to the archive's own root, instead of being refused. For archives that a
     /// user adds to an image, which other builders unpack that way; a layer's names must be refused.
     pub clamp_parents: bool,
 }
 
+impl ReadLimits {
+    /// 8 Mi entries and 1 TiB: an order of magnitude above the largest layers seen (full SDKs, model weights). The ratio
+    /// is that of compressed blobs.
+    pub const DEFAULT: Self =
+        Self { entries: 8 << 20, content_bytes: 1 << 40, content_ratio: ExpansionLimits::RATIO, clamp_parents: false };
+}
+
 impl Default for ReadLimits {
-    /// 8 Mi entries and 1 TiB: an order of magnitude above the largest layers seen (full SDKs, model weights).
+    /// [`ReadLimits::DEFAULT`].
     fn default() -> Self {
-        Self { entries: 8 << 20, content_bytes: 1 << 40, clamp_parents: false }
+        Self::DEFAULT
     }
 }
 
@@ -128,6 +139,14 @@ pub enum LayerReadError {
         #[source]
         source: SparseError,
     },
+    /// Holes of sparse files that make the content many times as large as the archive.
+    #[error("with the sparse file `{path}` the content is more than {ratio} times as large as the archive up to there")]
+    Holes {
+        /// The entry.
+        path: String,
+        /// The limit.
+        ratio: u64,
+    },
     /// More than the limits allow.
     #[error("the layer archive has {what}, more than the limit of {limit}")]
     Limit {
@@ -178,7 +197,7 @@ struct Content {
     /// Where in the file the next byte lies; counts for sparse files only.
     offset: u64,
     /// The pieces of data of a sparse file that are not used up, last first; `None` for plain files.
-    fragments: Option<Vec<crate::layer::sparse::Fragment>>,
+    fragments: Option<Vec<Fragment>>,
 }
 
 /// The PAX records that count, by what they say; from `x` or `g` headers.
@@ -239,6 +258,11 @@ impl<R: Read> LayerReader<R> {
         self.content_bytes = self.content_bytes.saturating_add(entry.size());
         if self.content_bytes > self.limits.content_bytes {
             return Err(LayerReadError::Limit { what: "too much content", limit: self.limits.content_bytes });
+        }
+        let archive_bytes = self.source.position.saturating_add(unread);
+        let allowed = archive_bytes.saturating_mul(self.limits.content_ratio);
+        if self.content_bytes > allowed.saturating_add(ExpansionLimits::FREE_BYTES) {
+            return Err(LayerReadError::Holes { path: entry.display_path(), ratio: self.limits.content_ratio });
         }
         self.unread = unread;
         self.ended = false;
@@ -436,6 +460,18 @@ impl<R: Read> LayerReader<R> {
             return Err(LayerReadError::Limit { what: "more extended attributes", limit: XATTR_BYTES_MAX as u64 });
         }
         Ok((Entry { path: clean, kind, mode, uid, gid, mtime, xattrs }, content, unread))
+    }
+}
+
+impl<R> ReadEntry<'_, R> {
+    /// The pieces of data of a sparse file that has not been read yet; `None` for any other entry. From now on reading
+    /// gives these pieces one after the other, without the holes between them.
+    pub fn take_sparse_map(&mut self) -> Option<Vec<Fragment>> {
+        let mut fragments = self.content.fragments.take()?;
+        fragments.reverse();
+        // The map has been checked: this is no more than the archive holds.
+        self.content.left = fragments.iter().map(|fragment| fragment.length).sum();
+        Some(fragments)
     }
 }
 

@@ -17,11 +17,11 @@ pub(crate) const FRAGMENTS_MAX: usize = 65_536;
 
 /// One piece of data in a sparse file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fragment {
+pub struct Fragment {
     /// Where it begins in the file.
-    pub(crate) offset: u64,
+    pub offset: u64,
     /// How many bytes it has.
-    pub(crate) length: u64,
+    pub length: u64,
 }
 
 /// Where the data of a sparse file lies.

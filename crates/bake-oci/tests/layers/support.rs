@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+pub(crate) use bake_testkit::archive_bytes::{GNU, USTAR, archive, header, padded, pax, seal, ustar};
+
 use bake_oci::{Entry, EntryKind, LayerReadError, LayerReader, LayerWriter, Timestamp};
 
 /// Every entry with its content.
@@ -80,60 +82,4 @@ pub(crate) fn menagerie() -> Listing {
         file(".wh.gone", b""),
         file("dir/.wh..wh..opq", b""),
     ]
-}
-
-/// A header block with a right checksum.
-pub(crate) fn header(name: &str, kind: u8, size: &[u8], magic: [u8; 8]) -> Vec<u8> {
-    let mut block = vec![0_u8; 512];
-    block[..name.len()].copy_from_slice(name.as_bytes());
-    block[100..108].copy_from_slice(b"0000644\0");
-    block[108..116].copy_from_slice(b"0000000\0");
-    block[116..124].copy_from_slice(b"0000000\0");
-    block[124..124 + size.len()].copy_from_slice(size);
-    block[136..148].copy_from_slice(b"00000000000\0");
-    block[156] = kind;
-    block[257..265].copy_from_slice(&magic);
-    seal(&mut block);
-    block
-}
-
-/// Sets the checksum of a header block.
-pub(crate) fn seal(block: &mut [u8]) {
-    block[148..156].copy_from_slice(b"        ");
-    let sum: u32 = block[..512].iter().map(|byte| u32::from(*byte)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-}
-
-pub(crate) const USTAR: [u8; 8] = *b"ustar\x0000";
-pub(crate) const GNU: [u8; 8] = *b"ustar  \0";
-
-/// A ustar header with an octal size.
-pub(crate) fn ustar(name: &str, kind: u8, size: u64) -> Vec<u8> {
-    header(name, kind, format!("{size:011o}\0").as_bytes(), USTAR)
-}
-
-/// `content`, padded to a block.
-pub(crate) fn padded(content: &[u8]) -> Vec<u8> {
-    let mut bytes = content.to_vec();
-    bytes.resize(content.len().next_multiple_of(512), 0);
-    bytes
-}
-
-/// A PAX header (`x` or `g`) with these records.
-pub(crate) fn pax(kind: u8, records: &[(&str, &str)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (key, value) in records {
-        let rest = key.len() + value.len() + 3;
-        let mut length = rest + 1;
-        while length.to_string().len() + rest != length {
-            length += 1;
-        }
-        bytes.extend_from_slice(format!("{length} {key}={value}\n").as_bytes());
-    }
-    [ustar("PaxHeaders/x", kind, bytes.len() as u64), padded(&bytes)].concat()
-}
-
-/// The parts one after the other, and the end of the archive.
-pub(crate) fn archive(parts: &[Vec<u8>]) -> Vec<u8> {
-    [parts.concat(), vec![0; 1024]].concat()
 }

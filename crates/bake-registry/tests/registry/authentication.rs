@@ -83,7 +83,10 @@ async fn identity_tokens_are_posted_and_registry_tokens_are_sent_as_they_are() {
     let registry = start(Config { auth: Auth::bearer(USER, PASSWORD), ..Config::default() });
     let digest = put_image(&registry);
     let mut credentials = Credentials::none();
-    credentials.add(&registry.host(), Credential::IdentityToken(Secret::new(format!("refresh-{PASSWORD}"))));
+    credentials.add(
+        &registry.host(),
+        Credential::IdentityToken { user: USER.to_owned(), token: Secret::new(format!("refresh-{PASSWORD}")) },
+    );
     let client_with = |credentials| client(Options { credentials, ..quick() });
     let image = reference(&registry.host(), "app:1");
     assert_eq!(client_with(credentials).resolve(&image).await.unwrap().digest, digest);
@@ -136,7 +139,7 @@ async fn endless_challenges_end() {
 }
 
 #[tokio::test]
-async fn a_broken_token_server_is_a_clean_error() {
+async fn r8_a_broken_token_server_is_a_clean_error() {
     let registry = start(Config { auth: Auth::bearer(USER, PASSWORD), ..Config::default() });
     let answers: [(Action, &str); 7] = [
         (Action::ReplaceBody(b"not json".to_vec()), "no valid JSON"),
@@ -190,4 +193,43 @@ async fn logins_come_from_a_docker_config_and_its_helpers() {
     let error = super::support::client(Options { credentials, ..quick() }).resolve(&image).await.unwrap_err();
     assert!(matches!(error.failure(), RegistryFailure::Credentials { .. }));
     assert!(text(&error).contains("docker-credential-absent"), "{}", text(&error));
+}
+
+#[tokio::test]
+async fn r9_a_config_chooses_a_helper_but_no_other_program() {
+    let directory = tempfile::tempdir().unwrap();
+    let install = |name: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let script = format!("#!/bin/sh\nenv > '{}/ran'\necho '{{}}'\n", directory.path().display());
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    for name in ["docker-credential-good", "evil", "docker-credential-x/evil", "docker-credential-Upper"] {
+        install(name);
+    }
+    let runner = || HelperRunner {
+        search_path: vec![directory.path().to_owned()],
+        environment: vec![("PATH".into(), "/usr/bin:/bin".into()), ("HOME".into(), "/home/me".into())],
+    };
+    let registry = start(Config { auth: Auth::basic(USER, PASSWORD), ..Config::default() });
+    let ran = directory.path().join("ran");
+    for name in ["x/evil", "x/../../evil", "../evil", "/bin/sh", "Upper", "good evil", "good\n", "good;evil", "$(evil)"]
+    {
+        for config in
+            [serde_json::json!({ "credsStore": name }), serde_json::json!({ "credHelpers": { registry.host(): name } })]
+        {
+            assert!(Credentials::from_docker_config(&config.to_string(), runner()).is_err(), "{name}");
+        }
+    }
+    assert!(!ran.exists());
+    let credentials = Credentials::from_docker_config("{\"credsStore\":\"good\"}", runner()).unwrap();
+    let image = reference(&registry.host(), "app:1");
+    assert!(client(Options { credentials, ..quick() }).resolve(&image).await.unwrap_err().is_unauthorized());
+    let environment = std::fs::read_to_string(ran).unwrap();
+    // The shell adds some of its own.
+    let foreign = environment.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name);
+    let foreign: Vec<_> =
+        foreign.filter(|name| !["PATH", "HOME", "PWD", "SHLVL", "_", "OLDPWD"].contains(name)).collect();
+    assert!(foreign.is_empty() && environment.contains("HOME=/home/me"), "{environment}");
 }

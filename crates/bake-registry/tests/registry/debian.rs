@@ -16,14 +16,14 @@ use crate::support::{
 
 const PROGRAM: &str = "/usr/bin/docker-registry";
 
-struct Registry {
+pub(crate) struct Registry {
     _process: Running,
-    host: String,
+    pub(crate) host: String,
     _directory: tempfile::TempDir,
 }
 
 /// Starts the registry with one user; `None` when it or `htpasswd` is not installed.
-fn start() -> Option<Registry> {
+pub(crate) fn start() -> Option<Registry> {
     if !Path::new(PROGRAM).exists() {
         return None;
     }
@@ -64,7 +64,8 @@ async fn debians_registry_takes_mounts_and_gives() {
     assert_eq!(client.push_blob(&second, source(&layer, Some("team/one"))).await.unwrap(), Pushed::Mounted);
     // It does not hold what is to be mounted: the session it offers instead is used.
     assert_eq!(client.push_blob(&second, source(b"{}", Some("team/one"))).await.unwrap(), Pushed::Uploaded);
-    assert_eq!(client.push_blob(&first, source(b"{}", None)).await.unwrap(), Pushed::Uploaded);
+    // What this client has sent it knows where to find.
+    assert_eq!(client.push_blob(&first, source(b"{}", None)).await.unwrap(), Pushed::Mounted);
 
     let manifest = manifest_of(b"{}");
     for target in [&first, &second] {

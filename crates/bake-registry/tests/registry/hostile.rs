@@ -1,9 +1,10 @@
-//! Registries that lie, and ones that want to know or reach more than they should.
+//! Registries that lie, and ones that want to know or reach more than they should. The rules R1 to R9 are those of
+//! `docs/security.md`.
 
 use std::time::{Duration, Instant};
 
 use bake_oci::Digest;
-use bake_registry::{Options, RegistryFailure};
+use bake_registry::{Options, Proxies, RegistryFailure};
 use bake_testkit::registry::{Action, Auth, Config, FakeRegistry, Fault, RawServer};
 
 use crate::support::{
@@ -22,7 +23,7 @@ fn with_bearer() -> FakeRegistry {
 // R2: where tokens are asked for.
 
 #[tokio::test]
-async fn a_hijacked_realm_sees_no_credentials() {
+async fn r2_a_hijacked_realm_sees_no_credentials() {
     let attacker = RawServer::attacker().unwrap();
     let port = attacker.addr.port();
     for realm in [
@@ -46,7 +47,7 @@ async fn a_hijacked_realm_sees_no_credentials() {
 }
 
 #[tokio::test]
-async fn a_realm_on_the_local_link_or_network_is_not_contacted() {
+async fn r2_a_realm_on_the_local_link_or_network_is_not_contacted() {
     for realm in [
         "http://169.254.169.254/latest/meta-data",
         "http://[fe80::1]/",
@@ -76,7 +77,7 @@ async fn a_token_server_that_the_user_names_gets_the_credentials() {
 }
 
 #[tokio::test]
-async fn a_token_server_that_redirects_elsewhere_is_not_followed() {
+async fn r2_a_token_server_that_redirects_elsewhere_is_not_followed() {
     let attacker = RawServer::attacker().unwrap();
     let registry = with_bearer();
     registry.inject(Fault::always("/token", Action::redirect(307, &format!("http://{}/token", attacker.addr))));
@@ -88,7 +89,7 @@ async fn a_token_server_that_redirects_elsewhere_is_not_followed() {
 // R3, R4: redirects and upload locations.
 
 #[tokio::test]
-async fn redirects_to_another_host_carry_no_credentials() {
+async fn r4_redirects_to_another_host_carry_no_credentials() {
     for registry in [with_basic(), with_bearer()] {
         let content = bytes(10_000);
         let digest = registry.put_blob("app", &content);
@@ -110,7 +111,7 @@ async fn redirects_to_another_host_carry_no_credentials() {
 }
 
 #[tokio::test]
-async fn a_redirect_back_to_the_registry_does_not_get_the_credentials_again() {
+async fn r4_a_redirect_back_to_the_registry_does_not_get_the_credentials_again() {
     let registry = with_basic();
     let digest = put_image(&registry);
     let back = format!("http://{}/v2/app/manifests/{digest}", registry.addr);
@@ -129,7 +130,7 @@ async fn a_redirect_back_to_the_registry_does_not_get_the_credentials_again() {
 }
 
 #[tokio::test]
-async fn a_redirected_server_cannot_ask_for_the_credentials() {
+async fn r4_a_redirected_server_cannot_ask_for_the_credentials() {
     let registry = with_basic();
     let digest = registry.put_blob("app", b"x");
     let thief = RawServer::start(|_| {
@@ -144,7 +145,7 @@ async fn a_redirected_server_cannot_ask_for_the_credentials() {
 }
 
 #[tokio::test]
-async fn redirects_end_and_do_not_reach_the_local_link() {
+async fn r4_redirects_end_and_do_not_reach_the_local_link() {
     let registry = start(Config::default());
     let image = reference(&registry.host(), "app:1");
     for (location, requests) in [
@@ -170,7 +171,7 @@ async fn redirects_end_and_do_not_reach_the_local_link() {
 }
 
 #[tokio::test]
-async fn an_upload_location_elsewhere_gets_no_credentials() {
+async fn r3_an_upload_location_elsewhere_gets_no_credentials() {
     let attacker = RawServer::attacker().unwrap();
     for registry in [with_basic(), with_bearer()] {
         let location = format!("http://{}/v2/app/blobs/uploads/1", attacker.addr);
@@ -203,7 +204,7 @@ async fn an_upload_without_a_location_is_an_error() {
 // R5, R6: lists.
 
 #[tokio::test]
-async fn a_tag_list_stays_on_its_registry_and_ends() {
+async fn r5_a_tag_list_stays_on_its_registry_and_ends() {
     let attacker = RawServer::attacker().unwrap();
     let registry = with_basic();
     for number in 0..5 {
@@ -227,7 +228,7 @@ async fn a_tag_list_stays_on_its_registry_and_ends() {
 }
 
 #[tokio::test]
-async fn a_tag_list_that_is_too_large_or_holds_no_tags_is_bounded() {
+async fn r6_a_tag_list_that_is_too_large_or_holds_no_tags_is_bounded() {
     let registry = start(Config::default());
     let name = reference(&registry.host(), "app");
     registry.put_manifest("app", "1", OCI_MANIFEST, &manifest_of(b"{}"));
@@ -244,7 +245,7 @@ async fn a_tag_list_that_is_too_large_or_holds_no_tags_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_tags_are_listed() {
+async fn r6_a_hundred_thousand_tags_are_listed() {
     let registry = start(Config { tags_per_page: 20_000, ..Config::default() });
     let pages: Vec<Vec<String>> =
         (0..5).map(|page| (0..20_000).map(|number| format!("v{page}-{number:05}")).collect()).collect();
@@ -265,7 +266,7 @@ async fn a_hundred_thousand_tags_are_listed() {
 // R7, R8: sizes and digests.
 
 #[tokio::test]
-async fn a_blob_larger_than_its_descriptor_is_refused() {
+async fn r7_a_blob_larger_than_its_descriptor_is_refused() {
     let registry = start(Config::default());
     let content = bytes(100_000);
     let digest = registry.put_blob("app", &content);
@@ -344,7 +345,7 @@ async fn a_manifest_that_is_not_what_was_asked_for_is_refused() {
 }
 
 #[tokio::test]
-async fn an_endless_manifest_or_error_is_cut_off() {
+async fn r7_an_endless_manifest_or_error_is_cut_off() {
     let registry = start(Config::default());
     put_image(&registry);
     let image = reference(&registry.host(), "app:1");
@@ -358,7 +359,7 @@ async fn an_endless_manifest_or_error_is_cut_off() {
 }
 
 #[tokio::test]
-async fn header_bombs_and_garbage_are_errors() {
+async fn r8_header_bombs_and_garbage_are_errors() {
     let long = "x".repeat(70_000);
     let many = "X-A: b\r\n".repeat(500);
     let responses = [
@@ -417,4 +418,37 @@ async fn error_texts_are_escaped_and_cut() {
     let error = anonymous().resolve(&reference(&registry.host(), "app:1")).await.unwrap_err();
     let text = text(&error);
     assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}") && text.len() < 2_000, "{text}");
+}
+
+/// Registries that are reached by a proxy, so that the test can be the one at a public address.
+#[tokio::test]
+async fn r2_r3_r4_a_registry_elsewhere_cannot_lead_to_this_machine() {
+    let victim = RawServer::attacker().unwrap();
+    let port = victim.addr.port();
+    for place in ["127.0.0.1", "localhost", "[::1]", "2130706433", "169.254.169.254", "10.0.0.1"] {
+        let url = format!("http://{place}:{port}/");
+        for head in [
+            format!("307 Temporary Redirect\r\nLocation: {url}"),
+            format!("202 Accepted\r\nLocation: {url}"),
+            format!("401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"{url}\""),
+        ] {
+            // A blob that is to be pushed is first looked for: it is not there.
+            let answer = head.clone();
+            let proxy = RawServer::start(move |request| {
+                let head =
+                    if request.method == "HEAD" && answer.starts_with("202") { "404 Not Found" } else { &answer };
+                format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
+            })
+            .unwrap();
+            let proxies = Proxies { http: Some(format!("http://{}", proxy.addr)), ..Proxies::default() };
+            let plain_http = vec!["registry.example".to_owned()];
+            let credentials = login("registry.example", PASSWORD);
+            let client = client(Options { proxies, plain_http, credentials, ..quick() });
+            let pushed = client.push_blob(&reference("registry.example", "app"), source(b"x", None)).await;
+            let error = pushed.unwrap_err();
+            assert!(matches!(error.failure(), RegistryFailure::Refused { .. }), "{url} {head}: {}", text(&error));
+            assert!(proxy.requests().iter().all(|request| request.path.starts_with("http://registry.example/")));
+        }
+    }
+    assert_eq!(victim.requests(), []);
 }

@@ -4,8 +4,12 @@
 mod authentication;
 mod debian;
 mod hostile;
+mod http2;
+mod interoperation;
+mod login;
 mod pull;
 mod push;
 mod referrers;
+mod resume;
 mod support;
 mod tls;

@@ -1,5 +1,6 @@
 //! Resolving and fetching: what works, and what is retried or resumed.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -228,6 +229,14 @@ async fn retry_after_is_honoured() {
     let begin = Instant::now();
     anonymous().resolve(&reference(&registry.host(), "app:1")).await.unwrap();
     assert!(begin.elapsed() >= Duration::from_secs(1));
+    // The other form: a date, of whole seconds.
+    let output =
+        Command::new("date").args(["-u", "-d", "2 seconds", "+%a, %d %b %Y %H:%M:%S GMT"]).env("LC_ALL", "C").output();
+    let date = String::from_utf8(output.unwrap().stdout).unwrap();
+    registry.inject(Fault::times(1, "/manifests/", Action::retry_after(503, date.trim())));
+    let begin = Instant::now();
+    anonymous().resolve(&reference(&registry.host(), "app:1")).await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(500), "{:?} for {date}", begin.elapsed());
 }
 
 #[tokio::test]

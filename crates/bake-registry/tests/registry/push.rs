@@ -95,13 +95,20 @@ async fn a_refused_mount_becomes_an_upload() {
 
 #[tokio::test]
 async fn a_blob_goes_in_chunks_where_one_piece_is_refused() {
-    let registry = start(Config { monolithic: false, ..Config::default() });
-    let content = bytes(20_000_000);
-    let target = reference(&registry.host(), "app");
-    assert_eq!(anonymous().push_blob(&target, source(&content, None)).await.unwrap(), Pushed::Uploaded);
-    assert!(registry.blob("app", &Digest::of(&content)).unwrap() == content);
-    let requests = registry.take_requests();
-    assert_eq!(requests.iter().filter(|request| request.method == "PATCH").count(), 3);
+    // A small one refused by the registry, a large one by a proxy before it.
+    for (config, size, chunks) in [
+        (Config { monolithic: false, ..Config::default() }, 10_000_000, 2),
+        (Config { body_bytes_max: Some(10_000_000), ..Config::default() }, 20_000_000, 3),
+    ] {
+        let registry = start(config);
+        let content = bytes(size);
+        let target = reference(&registry.host(), "app");
+        assert_eq!(anonymous().push_blob(&target, source(&content, None)).await.unwrap(), Pushed::Uploaded);
+        assert!(registry.blob("app", &Digest::of(&content)).unwrap() == content);
+        let requests = registry.take_requests();
+        let sent = requests.iter().filter(|request| request.method == "PATCH" && request.body_bytes > 0).count();
+        assert_eq!(sent, chunks);
+    }
 }
 
 #[tokio::test]
@@ -115,12 +122,12 @@ async fn chunks_shrink_until_the_proxy_takes_them() {
 
 #[tokio::test]
 async fn a_broken_chunk_is_resumed_where_the_registry_stands() {
-    let registry = start(Config { monolithic: false, ..Config::default() });
+    let registry = start(Config { body_bytes_max: Some(9_000_000), ..Config::default() });
     let content = bytes(20_000_000);
     let target = reference(&registry.host(), "app");
-    // The second chunk arrives but its answer does not; the third does not arrive.
-    registry.inject(Fault::times(1, "/uploads/", Action::Drop { processed: true }).on("PATCH").after(1));
-    registry.inject(Fault::times(1, "/uploads/", Action::error(503, "UNAVAILABLE")).on("PATCH").after(2));
+    // The request with everything is refused. The second chunk arrives but its answer does not; the third does not arrive.
+    registry.inject(Fault::times(1, "/uploads/", Action::Drop { processed: true }).on("PATCH").after(2));
+    registry.inject(Fault::times(1, "/uploads/", Action::error(503, "UNAVAILABLE")).on("PATCH").after(3));
     assert_eq!(anonymous().push_blob(&target, source(&content, None)).await.unwrap(), Pushed::Uploaded);
     assert!(registry.blob("app", &Digest::of(&content)).unwrap() == content);
 }

@@ -197,9 +197,8 @@ async fn what_has_no_subject_is_no_referrer() {
     assert_eq!(registry.requests(), []);
 }
 
-// R5
 #[tokio::test]
-async fn the_next_page_of_referrers_is_not_followed_elsewhere() {
+async fn r5_the_next_page_of_referrers_is_not_followed_elsewhere() {
     let attacker = RawServer::attacker().unwrap();
     let registry = start(Config { auth: Auth::basic(USER, PASSWORD), ..Config::default() });
     let subject = put_image(&registry);

@@ -52,7 +52,12 @@ pub(crate) fn anonymous() -> RegistryClient {
 
 /// A client with the right password for `registry`.
 pub(crate) fn logged_in(registry: &FakeRegistry) -> RegistryClient {
-    client(Options { credentials: login(&registry.host(), PASSWORD), ..quick() })
+    logged_in_at(&registry.host())
+}
+
+/// The same for a registry elsewhere.
+pub(crate) fn logged_in_at(host: &str) -> RegistryClient {
+    client(Options { credentials: login(host, PASSWORD), ..quick() })
 }
 
 pub(crate) fn start(config: Config) -> FakeRegistry {

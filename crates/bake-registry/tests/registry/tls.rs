@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bake_registry::{Options, RegistryFailure};
+use bake_registry::{HostTls, Options, RegistryFailure};
 use bake_testkit::registry::{Action, Config, Fault};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::support::{client, manifest_of, put_image, quick, reference, start, text};
 
@@ -20,6 +23,9 @@ const VALID: &[u8] = include_bytes!("tls/valid.pem");
 const EXPIRED: &[u8] = include_bytes!("tls/expired.pem");
 const WRONG_NAME: &[u8] = include_bytes!("tls/wrong-name.pem");
 const KEY: &[u8] = include_bytes!("tls/server.key");
+const CLIENTS_CA: &[u8] = include_bytes!("tls/clients-ca.pem");
+const CLIENT: &[u8] = include_bytes!("tls/client.pem");
+const CLIENT_KEY: &[u8] = include_bytes!("tls/client.key");
 
 /// A TLS server that answers every request with one manifest, or with a redirect.
 struct TlsServer {
@@ -30,11 +36,15 @@ struct TlsServer {
 
 impl TlsServer {
     fn start(certificate: &[u8], answer: Vec<u8>) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        Self::start_for(certificate, answer, None)
+    }
+
+    /// A server that wants its clients' certificates from `clients`, or none.
+    fn start_for(certificate: &[u8], answer: Vec<u8>, clients: Option<Arc<dyn ClientCertVerifier>>) -> Self {
+        let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
             .with_single_cert(
                 vec![CertificateDer::from_pem_slice(certificate).unwrap()],
                 PrivateKeyDer::from_pem_slice(KEY).unwrap(),
@@ -61,6 +71,17 @@ impl TlsServer {
     fn host(&self) -> String {
         format!("localhost:{}", self.addr.port())
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Wants certificates of the clients' authority.
+fn clients_only() -> Arc<dyn ClientCertVerifier> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(CLIENTS_CA).unwrap()).unwrap();
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap()
 }
 
 impl Drop for TlsServer {
@@ -135,7 +156,7 @@ async fn insecure_registries_may_have_any_certificate_or_none() {
 }
 
 #[tokio::test]
-async fn tls_is_never_left() {
+async fn r2_and_r4_tls_is_never_left() {
     let plain = start(Config::default());
     put_image(&plain);
     plain.inject(Fault::always("/", Action::error(500, "UNEXPECTED")));
@@ -171,5 +192,69 @@ async fn bad_certificate_files_are_named_when_the_client_is_made() {
             Ok(client) => client.resolve(&reference("registry.invalid", "app:1")).await.is_err(),
         };
         assert!(refused);
+    }
+}
+
+fn with_host_tls(host: &str, tls: HostTls) -> Options {
+    Options { host_tls: [(host.to_owned(), tls)].into(), ..quick() }
+}
+
+#[tokio::test]
+async fn an_authority_of_one_registry_is_trusted_for_no_other() {
+    let tls = HostTls { ca_certificates: vec![CA.to_vec()], ..HostTls::default() };
+    let server = TlsServer::start(VALID, manifest_answer());
+    // That it has certificates also says that it has TLS, though on loopback.
+    let options = with_host_tls(&server.host(), tls.clone());
+    client(options).resolve(&reference(&server.host(), "app:1")).await.unwrap();
+    for other in ["localhost".to_owned(), "localhost:1".to_owned(), format!("127.0.0.1:{}", server.addr.port())] {
+        let options = Options { loopback_with_tls: vec![server.host()], ..with_host_tls(&other, tls.clone()) };
+        let error = client(options).resolve(&reference(&server.host(), "app:1")).await.unwrap_err();
+        let refused = matches!(error.failure(), RegistryFailure::Tls { .. } | RegistryFailure::Setup { .. });
+        assert!(refused, "{other}: {}", text(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_its_registry_only() {
+    let own = || HostTls {
+        ca_certificates: vec![CA.to_vec()],
+        client_certificate: Some([CLIENT, CLIENT_KEY].concat()),
+        unusable: None,
+    };
+    let server = TlsServer::start_for(VALID, manifest_answer(), Some(clients_only()));
+    let image = reference(&server.host(), "app:1");
+    client(with_host_tls(&server.host(), own())).resolve(&image).await.unwrap();
+    let without = HostTls { client_certificate: None, ..own() };
+    assert!(client(with_host_tls(&server.host(), without)).resolve(&image).await.is_err());
+
+    // A redirect from it to another one that wants a certificate gets none.
+    let answer = format!("HTTP/1.1 307 Moved\r\nLocation: https://{}/\r\nContent-Length: 0\r\n\r\n", server.host());
+    let first = TlsServer::start_for(VALID, answer.into_bytes(), Some(clients_only()));
+    let options = Options { ca_certificates: vec![CA.to_vec()], ..with_host_tls(&first.host(), own()) };
+    let error = client(options).resolve(&reference(&first.host(), "app:1")).await.unwrap_err();
+    assert!(text(&error).contains(&server.addr.port().to_string()), "{}", text(&error));
+}
+
+#[tokio::test]
+async fn certificates_that_cannot_be_used_matter_to_their_registry_only() {
+    let server = TlsServer::start(VALID, manifest_answer());
+    let cases = [
+        (HostTls { unusable: Some("no permission".to_owned()), ..HostTls::default() }, "no permission"),
+        (HostTls { ca_certificates: vec![b"garbage".to_vec()], ..HostTls::default() }, "no PEM certificate"),
+        (HostTls { client_certificate: Some(CLIENT.to_vec()), ..HostTls::default() }, "certificates for"),
+        (HostTls { client_certificate: Some(b"garbage".to_vec()), ..HostTls::default() }, "certificates for"),
+    ];
+    for (tls, expected) in cases {
+        let other = TlsServer::start(VALID, manifest_answer());
+        let mut options = with_host_tls(&other.host(), tls);
+        options.host_tls.extend(
+            with_host_tls(&server.host(), HostTls { ca_certificates: vec![CA.to_vec()], ..HostTls::default() })
+                .host_tls,
+        );
+        let client = client(options);
+        client.resolve(&reference(&server.host(), "app:1")).await.unwrap();
+        let error = client.resolve(&reference(&other.host(), "app:1")).await.unwrap_err();
+        assert!(matches!(error.failure(), RegistryFailure::Setup { .. }), "{}", text(&error));
+        assert!(text(&error).contains(expected) && text(&error).contains(&other.host()), "{}", text(&error));
     }
 }

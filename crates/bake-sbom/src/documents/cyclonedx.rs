@@ -241,8 +241,14 @@ fn licences(package: &Package) -> Vec<Licence> {
         None => Vec::new(),
         Some(read) if read.named.is_empty() => vec![Licence::Expression(read.text)],
         // The format has no place for what references stand for.
-        Some(_) => package.licences.iter().map(|name| Licence::License { name: name.clone() }).collect(),
+        Some(_) => package.licences.iter().map(|declared| Licence::License { name: name(declared) }).collect(),
     }
+}
+
+/// A licence by its SPDX identifiers, or by the words of the package.
+fn name(declared: &str) -> String {
+    let read = licence::expression(declared).filter(|read| read.named.is_empty());
+    read.map_or_else(|| declared.to_owned(), |read| read.text)
 }
 
 fn website(homepage: &str) -> Option<ExternalReference> {

@@ -4,23 +4,17 @@ use flate2::read::ZlibDecoder;
 use serde::Deserialize;
 
 use crate::elf::Elf;
-use crate::files::{Entry, shown};
+use crate::files::shown;
 use crate::inventory::{Checksum, ChecksumAlgorithm, Ecosystem, Package, Standing};
 use crate::purl::purl;
 use crate::scan::{Input, Problem, Scan};
-use crate::sources::{Source, in_directory};
+use crate::sources::{Source, is_own};
 
 /// The longest packed list in a program. 8 kilobytes are many.
 const LIST_BYTES_MAX: u64 = 8 << 20;
 
 /// cargo's lock file.
-pub(crate) const CARGO_LOCK: Source = Source { wants, read };
-
-/// Crates that were downloaded have lock files of their own, which mean nothing for the program.
-fn wants(entry: &Entry<'_>) -> bool {
-    let downloaded = || in_directory(entry.path, b"registry") && in_directory(entry.path, b".cargo");
-    entry.name() == b"Cargo.lock" && !in_directory(entry.path, b"vendor") && !downloaded()
-}
+pub(crate) const CARGO_LOCK: Source = Source { wants: |entry| entry.name() == b"Cargo.lock" && is_own(entry), read };
 
 #[derive(Deserialize)]
 struct Lock {

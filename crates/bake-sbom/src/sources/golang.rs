@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::elf::Elf;
-use crate::files::{Entry, shown};
+use crate::files::shown;
 use crate::inventory::{Ecosystem, Package, Standing};
 use crate::purl::purl;
 use crate::scan::{Input, Problem, Scan};
-use crate::sources::{Source, beside, in_directory};
+use crate::sources::{Source, beside, is_own};
 
 /// How the block begins that Go's linker leaves (`debug/buildinfo`).
 const BUILD_INFORMATION_MAGIC: &[u8] = b"\xff Go buildinf:";
@@ -26,18 +26,11 @@ const SENTINEL_BYTES: usize = 16;
 const COMPLETE_SINCE: (u32, u32) = (1, 17);
 
 /// The file that says what a module needs.
-pub(crate) const GO_MOD: Source = Source { wants: |entry| is_own(entry, b"go.mod"), read: read_go_mod };
+pub(crate) const GO_MOD: Source =
+    Source { wants: |entry| entry.name() == b"go.mod" && is_own(entry), read: read_go_mod };
 /// The checksums of everything that was ever needed. It says more than is true, and is of use where `go.mod` says less.
-pub(crate) const GO_SUM: Source = Source { wants: |entry| is_own(entry, b"go.sum"), read: read_go_sum };
-
-/// Whether a file is one of a program, not of a module that was downloaded for it.
-fn is_own(entry: &Entry<'_>, name: &[u8]) -> bool {
-    let is_cached = || entry.path.windows(9).any(|part| part == b"/pkg/mod/") || entry.path.starts_with(b"pkg/mod/");
-    entry.name() == name
-        && !in_directory(entry.path, b"vendor")
-        && !in_directory(entry.path, b"testdata")
-        && !is_cached()
-}
+pub(crate) const GO_SUM: Source =
+    Source { wants: |entry| entry.name() == b"go.sum" && is_own(entry), read: read_go_sum };
 
 /// Adds the modules that a program was built from. One that is not Go's says nothing.
 pub(super) fn read_program(scan: &mut Scan<'_>, path: &[u8], input: &Input, elf: &Elf<'_>) -> Result<(), Problem> {
@@ -160,8 +153,11 @@ struct GoMod {
     go: (u32, u32),
     required: BTreeMap<String, String>,
     /// By name, and by name and version; what is replaced by a directory has no name.
-    replaced: BTreeMap<(String, Option<String>), Option<(String, String)>>,
+    replaced: BTreeMap<(String, Option<String>), Replacement>,
 }
+
+/// What stands in for a module: a name and a version, or a directory.
+type Replacement = Option<(String, String)>;
 
 impl GoMod {
     fn parse(text: &str) -> Self {
@@ -309,7 +305,7 @@ mod tests {
         let modules = framed();
         let mut block = b"\xff Go buildinf:\x08\x00".to_vec();
         let words = [ADDRESS + 32, ADDRESS + 48, ADDRESS + 64, 8, ADDRESS + 72, modules.len() as u64];
-        words.iter().for_each(|word| block.extend_from_slice(&word.to_le_bytes()));
+        block.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         block.extend_from_slice(b"go1.21.3");
         block.extend_from_slice(&modules);
         assert_eq!(listed(&program(".go.buildinfo", &block)), EXPECTED);

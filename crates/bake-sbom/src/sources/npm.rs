@@ -10,7 +10,7 @@ use crate::files::Entry;
 use crate::inventory::{Ecosystem, Package};
 use crate::purl::purl;
 use crate::scan::{Problem, Scan};
-use crate::sources::{Source, in_directory};
+use crate::sources::Source;
 
 /// The manifest of a package that is installed.
 pub(crate) const MANIFEST: Source = Source { wants: is_manifest, read: read_manifest };
@@ -77,11 +77,6 @@ fn json(scan: &Scan<'_>, path: &[u8]) -> Result<Value, Problem> {
 
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
-}
-
-/// Whether a lock file is one of the program itself, not of a package that is installed.
-fn is_own_lock(entry: &Entry<'_>, name: &[u8]) -> bool {
-    entry.name() == name && !in_directory(entry.path, b"node_modules")
 }
 
 #[cfg(test)]

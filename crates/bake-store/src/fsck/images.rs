@@ -26,6 +26,7 @@ impl Store {
         damaged: &BTreeSet<Digest>,
         report: &mut FsckReport,
     ) -> Result<(), StoreError> {
+        self.check_referrers(options.repair, report)?;
         let Some(tags) = self.check_tag_files(options.repair, report)? else { return Ok(()) };
         report.tags = tags.len();
         let mut failures = BTreeMap::new();
@@ -66,6 +67,29 @@ impl Store {
                 report
                     .problem(format!("`{}` refers to {digest}, which is no manifest or config", tag.reference), false);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes damaged lists of attached manifests out: without them nothing can be removed.
+    fn check_referrers(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
+        let directory = self.layout().directory("referrers");
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            // Stores of earlier versions have none.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::io("list", directory, error)),
+        };
+        for entry in entries {
+            let path = entry.at("list", &directory)?.path();
+            if crate::referrers::is_sound(self.layout(), &path)? {
+                continue;
+            }
+            if repair {
+                self.layout().move_to_trash(&path)?;
+            }
+            let text = format!("`{}`, which names attestations of an image, is damaged: they are lost", path.display());
+            report.problem(text, repair);
         }
         Ok(())
     }

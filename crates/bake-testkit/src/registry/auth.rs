@@ -118,7 +118,10 @@ pub(super) fn token(state: &mut State, method: &str, query: &str, authorization:
     }
     let text = format!("token-{}-{}", state.addr.port(), state.next_serial());
     state.tokens.insert(text.clone(), Grant { allowed, until: Instant::now() + token_life });
-    let answer = serde_json::json!({ "token": text, "expires_in": token_life.as_secs() });
+    let mut answer = serde_json::json!({ "token": text, "expires_in": token_life.as_secs() });
+    if known && query_values(query, "offline_token") == ["true"] {
+        answer["refresh_token"] = refresh_token.into();
+    }
     Reply::new(200, answer.to_string().into_bytes()).with("Content-Type", "application/json")
 }
 

@@ -74,6 +74,8 @@ pub enum Action {
         /// Whether the request takes effect.
         processed: bool,
     },
+    /// The connection is closed after this many bytes of the request's body.
+    CutRequestAfter(usize),
     /// Nothing is answered for this long; then the real answer comes.
     Delay(Duration),
     /// The real answer, but the connection breaks after this many bytes of its body.

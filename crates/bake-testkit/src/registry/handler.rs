@@ -23,6 +23,8 @@ pub(crate) trait Answering: Send + 'static {
     fn requests(&mut self) -> &mut Vec<RecordedRequest>;
     /// The largest request body it accepts.
     fn body_bytes_max(&self) -> Option<u64>;
+    /// A request broke off after these bytes of its body.
+    fn broken_off(&mut self, _request: &RecordedRequest, _partial: &[u8]) {}
     /// What it answers.
     fn answer(&mut self, request: &RecordedRequest, body: &Bytes) -> Reply;
 }
@@ -38,6 +40,10 @@ impl Answering for State {
 
     fn body_bytes_max(&self) -> Option<u64> {
         self.config.body_bytes_max
+    }
+
+    fn broken_off(&mut self, request: &RecordedRequest, partial: &[u8]) {
+        keep_partial(self, request, partial);
     }
 
     fn answer(&mut self, request: &RecordedRequest, body: &Bytes) -> Reply {
@@ -82,7 +88,7 @@ pub(super) async fn handle<S: Answering>(
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-    let mut recorded = RecordedRequest { method, path, headers, body: Vec::new() };
+    let mut recorded = RecordedRequest { method, path, headers, body: Vec::new(), body_bytes: 0 };
 
     let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
     let actions: Vec<Action> = {
@@ -102,14 +108,20 @@ pub(super) async fn handle<S: Answering>(
         lock().requests().push(recorded);
         return Err(io::ErrorKind::ConnectionReset.into());
     }
-    let collected = body.collect().await;
-    let Ok(collected) = collected else {
-        // The client broke off.
-        lock().requests().push(recorded);
-        return Err(io::ErrorKind::ConnectionAborted.into());
-    };
-    let bytes = collected.to_bytes();
+    let limit = actions.iter().find_map(|action| match action {
+        Action::CutRequestAfter(bytes) => Some(*bytes),
+        _ => None,
+    });
+    let (bytes, whole) = receive(body, limit).await;
     recorded.body = bytes[..bytes.len().min(RECORDED_BODY_BYTES_MAX)].to_vec();
+    recorded.body_bytes = bytes.len() as u64;
+    if !whole {
+        let mut state = lock();
+        state.broken_off(&recorded, &bytes);
+        state.requests().push(recorded);
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
+    let bytes = Bytes::from(bytes);
     lock().requests().push(recorded.clone());
 
     for action in &actions {
@@ -128,6 +140,21 @@ pub(super) async fn handle<S: Answering>(
         return Err(io::ErrorKind::ConnectionReset.into());
     }
     Ok(respond(reply, &actions, &recorded.method))
+}
+
+/// Reads a body, of which at most `limit` bytes are taken; also says whether it was read to its end.
+async fn receive(mut body: Incoming, limit: Option<usize>) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        // The client broke off.
+        let Ok(frame) = frame else { return (bytes, false) };
+        bytes.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if let Some(limit) = limit.filter(|limit| bytes.len() >= *limit) {
+            bytes.truncate(limit);
+            return (bytes, false);
+        }
+    }
+    (bytes, true)
 }
 
 /// Applies what faults do to answers.
@@ -163,7 +190,7 @@ fn respond(mut reply: Reply, actions: &[Action], method: &str) -> Response<Scrip
                 reply.headers.extend(value.clone().map(|value| (name.clone(), value)));
             }
             Action::Status(status) => reply.status = *status,
-            Action::Answer { .. } | Action::Drop { .. } | Action::Delay(_) => {}
+            Action::Answer { .. } | Action::Drop { .. } | Action::CutRequestAfter(_) | Action::Delay(_) => {}
         }
     }
     if method == "HEAD" {
@@ -361,7 +388,7 @@ fn upload_status(state: &State, repository: &str, id: &str) -> Reply {
     }
 }
 
-fn patch_upload(state: &mut State, repository: &str, id: &str, request: &RecordedRequest, body: &Bytes) -> Reply {
+fn patch_upload(state: &mut State, repository: &str, id: &str, request: &RecordedRequest, body: &[u8]) -> Reply {
     let Some(held) = state.uploads.get_mut(id) else { return Reply::error(404, "BLOB_UPLOAD_UNKNOWN") };
     let first = request.header("content-range").and_then(|range| range.split_once('-')?.0.parse::<usize>().ok());
     if first.is_some_and(|first| first != held.len()) {
@@ -369,6 +396,21 @@ fn patch_upload(state: &mut State, repository: &str, id: &str, request: &Recorde
     }
     held.extend_from_slice(body);
     upload_reply(state, 202, repository, id)
+}
+
+/// What an honest registry does with a request to an upload of which only a part arrived.
+fn keep_partial(state: &mut State, request: &RecordedRequest, partial: &[u8]) {
+    let path = request.path.split('?').next().unwrap_or_default();
+    let Some(target) = path.strip_prefix("/v2/").and_then(Target::parse) else { return };
+    let is_upload = target.kind == "uploads" && matches!(request.method.as_str(), "PATCH" | "PUT");
+    let needed = [format!("repository:{}:push", target.repository)];
+    if is_upload
+        && state.config.keeps_partial_uploads
+        && auth::check(state, request.header("authorization"), &needed).is_ok()
+    {
+        // The answer reaches nobody.
+        let _ = patch_upload(state, target.repository, target.name, request, partial);
+    }
 }
 
 fn finish_upload(state: &mut State, repository: &str, id: &str, query: &str, body: &Bytes) -> Reply {

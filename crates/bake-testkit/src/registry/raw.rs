@@ -95,6 +95,7 @@ fn serve(
         path: words.next().unwrap_or_default().to_owned(),
         headers: Vec::new(),
         body: Vec::new(),
+        body_bytes: 0,
     };
     loop {
         let mut line = String::new();
@@ -104,6 +105,7 @@ fn serve(
     }
     let length = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
     reader.take(length).read_to_end(&mut request.body)?;
+    request.body_bytes = request.body.len() as u64;
     let bytes = answer(&request);
     recorded.lock().unwrap_or_else(PoisonError::into_inner).push(request);
     (&mut &*stream).write_all(&bytes)

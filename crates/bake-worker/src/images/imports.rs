@@ -1,10 +1,7 @@
 //! Layers of an imported build cache: brought when they are needed, and from then on layers like those made here.
 
-use std::path::Path;
-
 use bake_graph::VertexId;
 use bake_oci::{DiffId, Digest};
-use bake_snapshot::{Unpacked, digest_layer};
 use bake_solver::{EventSink, Layer};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
@@ -34,16 +31,16 @@ impl Images {
                 missing.push(Arc::clone(layer));
             }
         }
-        self.fetch_layers(missing.iter().map(|layer| &**layer), step, events)?;
-        for layer in &missing {
-            self.or_lost(layer, self.unpack(std::slice::from_ref(layer), 0, &[]))?;
-        }
-        Ok(())
+        let directories = vec![None; missing.len()];
+        self.unpack_missing(&missing, directories, step, events).map(|_| ())
     }
 
     /// Brings the blob of a layer, an image's or an imported one.
     pub fn fetch_layer(&self, layer: &Layer, step: VertexId, events: &dyn EventSink) -> Result<(), ImageError> {
-        self.fetch_layers(std::iter::once(layer), step, events)
+        match &layer.blob {
+            Some(blob) => self.or_lost(layer, self.fetch(blob, step, events)),
+            None => Ok(()),
+        }
     }
 
     /// The reference under which a registry has a blob, where one does.
@@ -112,17 +109,5 @@ impl Images {
             imported.lost(layer, &chain_of(error));
         }
         result
-    }
-
-    /// An unpacked layer that is said to be a step's must be one, and must hold what the cache key stands for.
-    pub(super) fn check_step_layer(&self, layer: &Layer, unpacked: &Unpacked, directory: &Path) -> Result<(), String> {
-        if !unpacked.pending.is_empty() {
-            return Err("it needs what lies below it, which no step's layer does".into());
-        }
-        let found = digest_layer(directory, self.format).map_err(|error| chain_of(&error))?.tree;
-        if found != layer.tree {
-            return Err(format!("its files have the tree digest {found}, but the cache says {}", layer.tree));
-        }
-        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 mod results;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use std::sync::atomic::AtomicBool;
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
+use bake_attest::Statement;
 use bake_exporter::{
-    ArchiveKind, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter, FileTree, LayerContent, PlacingOptions,
-    Pusher, Stored,
+    ArchiveKind, AttestationForm, BesideFile, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter, FileTree,
+    LayerContent, PlacingOptions, Pusher, Stored,
 };
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::{Digest, Reference, Timestamp};
@@ -21,6 +22,7 @@ use bake_solver::{BuildEvent, EventSink, Layer};
 use bake_worker::Images;
 
 use super::assemble::Assembled;
+use super::attest::Attestations;
 use crate::settings::BuildRequest;
 use crate::wiring::{Host, store_failed};
 
@@ -34,6 +36,8 @@ pub(super) struct Exported {
     pub(super) image: Option<ExportedImage>,
     pub(super) tags: Vec<String>,
     pub(super) destinations: Vec<String>,
+    /// What is said of the images, for the metadata file.
+    pub(super) metadata: BTreeMap<String, serde_json::Value>,
 }
 
 /// An image as an output made it.
@@ -59,6 +63,7 @@ impl ExportedImage {
 #[derive(Clone, Copy)]
 pub(super) struct Exporting<'a> {
     pub(super) assembled: &'a [Assembled],
+    pub(super) attestations: &'a Attestations,
     pub(super) request: &'a BuildRequest,
     pub(super) host: &'a Host,
     pub(super) images: &'a Arc<Images>,
@@ -137,6 +142,7 @@ fn describe(spec: &ExportSpec) -> String {
 pub(super) fn failed(error: &ExportError) -> CommandError {
     let failed = CommandError::from_error(ErrorKind::Build, error);
     match error {
+        ExportError::Registry(error) => failed.hints(crate::registries::hint(error)),
         ExportError::Store(error) if error.is_disk_full() => failed.hint("`bake prune` frees space in the store"),
         _ => failed,
     }
@@ -180,7 +186,8 @@ impl Output<'_> {
         let stored = match &self.spec.target {
             ExportTarget::Registry => self.registry(&images, exported)?,
             ExportTarget::Store if !self.spec.compression.is_asked_for() => {
-                self.exporter.to_store(&images, &self.spec.image).map_err(|error| failed(&error))?
+                let stored = self.exporter.to_store(&images, &self.spec.image).map_err(|error| failed(&error))?;
+                self.attest(stored)?
             }
             _ => self.blobs(&images)?,
         };
@@ -256,6 +263,7 @@ impl Output<'_> {
             }
             let seconds = created.map_or(0, |time| time.seconds);
             self.exporter.tag(stored, &references, seconds).map_err(|error| failed(&error))?;
+            self.exporter.keep_attached(stored).map_err(|error| failed(&error))?;
             self.all
                 .images
                 .remember_origins(&layers, self.step, self.all.progress)
@@ -305,6 +313,7 @@ impl Output<'_> {
         }
         let stored =
             sender.with_blobs(images, self.spec.compression, &self.spec.image).map_err(|error| failed(&error))?;
+        let stored = self.attest(stored)?;
         let (runtime, client) =
             self.all.host.network.start().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
         for name in &self.spec.names {
@@ -371,7 +380,14 @@ impl Output<'_> {
         for assembled in self.all.assembled {
             self.bring_layers(assembled)?;
         }
-        self.exporter.with_blobs(images, self.spec.compression, &self.spec.image).map_err(|error| failed(&error))
+        let stored = self.exporter.with_blobs(images, self.spec.compression, &self.spec.image);
+        self.attest(stored.map_err(|error| failed(&error))?)
+    }
+
+    /// The images with what is said of them, which depends on what bytes they have in this output.
+    fn attest(&self, stored: Stored) -> Result<Stored, CommandError> {
+        let said = self.all.attestations.statements(&stored.images, &self.spec.names)?;
+        self.exporter.attest(stored, &said, self.spec.attestations.form).map_err(|error| failed(&error))
     }
 
     fn bring_layers(&self, assembled: &Assembled) -> Result<(), CommandError> {
@@ -394,12 +410,38 @@ impl Output<'_> {
         let several = self.all.assembled.len() > 1 || self.all.request.multi_platform;
         let split = self.spec.files.platform_split.unwrap_or(several);
         let mut trees = Vec::with_capacity(self.all.assembled.len());
-        for assembled in self.all.assembled {
+        for (index, assembled) in self.all.assembled.iter().enumerate() {
             let platform = assembled.image.platform.clone();
-            let directory = split.then(|| platform.to_string().replace('/', "_"));
-            trees.push(FileTree { platform, directory, layers: self.directories(assembled)? });
+            let name = platform.to_string().replace('/', "_");
+            let directory = split.then(|| name.clone());
+            let layers = self.directories(assembled)?;
+            let mut tree = FileTree { platform, directory, layers, beside: Vec::new() };
+            tree.beside = self.beside(&tree, index, (several && !split).then_some(name.as_str()))?;
+            trees.push(tree);
         }
         Ok(trees)
+    }
+
+    /// What is said of the files of the image at `index`, as files beside them. Where the files of several platforms come
+    /// together, the names have the platform in them.
+    fn beside(&self, tree: &FileTree, index: usize, platform: Option<&str>) -> Result<Vec<BesideFile>, CommandError> {
+        let options = &self.spec.attestations;
+        let wanted = options.form != AttestationForm::None;
+        let Some(image) = self.all.attestations.images.get(index).filter(|_| wanted) else { return Ok(Vec::new()) };
+        let names = image.beside_names(&options.prefix, platform);
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let files = self.exporter.file_digests(&self.all.host.files(), tree, &names).map_err(|error| match error {
+            ExportError::NameTaken(_) => failed(&error).hint("give it another name with `attestation-prefix=`"),
+            error => failed(&error),
+        })?;
+        let mtime = self.created().unwrap_or(Timestamp::EPOCH);
+        let file = |(name, statement): (String, Statement)| {
+            let bytes = statement.to_bytes().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
+            Ok(BesideFile { name, bytes, mtime })
+        };
+        names.into_iter().zip(image.beside(&files)?).map(file).collect()
     }
 
     fn directories(&self, assembled: &Assembled) -> Result<Vec<std::path::PathBuf>, CommandError> {

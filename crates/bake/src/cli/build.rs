@@ -10,6 +10,7 @@ use super::failure::FailureArguments;
 use super::limits::LimitArguments;
 use super::lock::LockArguments;
 use super::policy::PolicyArguments;
+use super::supply_chain::SupplyChainArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -192,6 +193,10 @@ pub struct BuildArguments {
     /// What is done when a step fails.
     #[command(flatten)]
     pub failure: FailureArguments,
+
+    /// What is said of the image.
+    #[command(flatten)]
+    pub supply_chain: SupplyChainArguments,
 
     /// Flags that are known and refused.
     #[command(flatten)]

@@ -148,7 +148,13 @@ pub struct RemoveImageArguments {
 
 /// Arguments of `bake pull`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake pull alpine:3\n  bake pull --platform linux/arm64 alpine:3\n\n\
+        All platforms of an image come with `bake copy NAME store:NAME`.")]
 pub struct PullArguments {
+    /// Fetch all tags of the repository.
+    #[arg(short, long)]
+    pub all_tags: bool,
+
     /// The platform whose image is fetched. Without it, that of this machine.
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
@@ -165,6 +171,14 @@ pub struct PullArguments {
 /// Arguments of `bake push`.
 #[derive(Debug, Args)]
 pub struct PushArguments {
+    /// Push all tags that the repository has here.
+    #[arg(short, long)]
+    pub all_tags: bool,
+
+    /// Push only the image for this platform, of an image with several.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+
     /// Show no progress.
     #[arg(short, long)]
     pub quiet: bool,
@@ -307,13 +321,37 @@ pub enum PullPolicy {
     Never,
 }
 
+/// What `bake save` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SaveFormat {
+    /// For `docker load`, and for everything that reads OCI layouts.
+    #[value(alias = "docker-archive")]
+    Docker,
+    /// An OCI layout in an archive.
+    #[value(alias = "oci-archive")]
+    Oci,
+    /// An OCI layout in a directory, beside the images that are in it.
+    OciDir,
+}
+
 /// Arguments of `bake save`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  bake save -o myapp.tar myapp:1.0")]
+#[command(
+    after_help = "Examples:\n  bake save -o myapp.tar myapp:1.0\n  bake save myapp:1.0 alpine | zstd > images.tar.zst\n  \
+        bake save --format oci-dir -o layout myapp:1.0"
+)]
 pub struct SaveArguments {
-    /// Write to this file instead of standard output.
+    /// Write to this file (or directory) instead of standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// What is written.
+    #[arg(long, value_name = "FORMAT", default_value = "docker")]
+    pub format: SaveFormat,
+
+    /// Write only the image for this platform, of images with several.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 
     /// References, image IDs or digests.
     #[arg(value_name = "IMAGE", required = true)]
@@ -322,10 +360,18 @@ pub struct SaveArguments {
 
 /// Arguments of `bake load`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bake load -i myapp.tar\n  ssh host docker save myapp:1.0 | bake load\n  bake load -i layout/"
+)]
 pub struct LoadArguments {
-    /// Read this file instead of standard input: a docker archive or an OCI layout in a tar, compressed or not.
+    /// Read this file instead of standard input: a docker archive or an OCI layout in a tar, compressed by gzip or zstd
+    /// or not; or the directory of an OCI layout.
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
+
+    /// Load only the image for this platform, of images with several.
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
 
     /// Show no progress.
     #[arg(short, long)]

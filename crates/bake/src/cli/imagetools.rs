@@ -52,6 +52,7 @@ pub struct ImagetoolsInspectArguments {
         bake imagetools create -t host/app:latest host/app:1\n  \
         bake imagetools create -t host/app:1 --append host/app:1-riscv64\n  \
         bake imagetools create --dry-run --annotation index:team=web host/app:1")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct ImagetoolsCreateArguments {
     /// The name that the result gets; may be given several times.
     #[arg(short, long, value_name = "NAME")]

@@ -40,7 +40,6 @@ const ANY_TRUTH: &[&str] = &["false", "0", "f", "F", "FALSE", "False", "true", "
 
 /// Flags of `docker buildx build` and the classic `docker build` that `bake build` does not have.
 const BUILD: &[Flag] = &[
-    flag("attest", Value::Required, &["type=provenance,disabled=true", "type=sbom,disabled=true"]),
     flag("builder", Value::Required, &["default"]),
     // There is no daemon to send a context to, so there is nothing to compress.
     flag("compress", Value::None, ANY_TRUTH),
@@ -49,10 +48,8 @@ const BUILD: &[Flag] = &[
     flag("force-rm", Value::None, ANY_TRUTH),
     flag("isolation", Value::Required, &["", "default"]),
     flag("print", Value::Required, &[]),
-    flag("provenance", Value::Required, FALSE),
     flag("resource", Value::Required, &[]),
     flag("rm", Value::None, ANY_TRUTH),
-    flag("sbom", Value::Required, FALSE),
     flag("security-opt", Value::Required, &[]),
     flag("squash", Value::None, FALSE),
     flag("stream", Value::None, FALSE),

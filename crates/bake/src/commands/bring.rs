@@ -146,6 +146,18 @@ pub(super) fn tree_in_store(
     tree.map_err(|error| failure.take().unwrap_or_else(|| export_failed(&error)))
 }
 
+/// The documents of an image of which every part is in the store as it was made: all platforms of an index, attestations
+/// included. `None` where something is missing, such as layers that are directories only.
+pub(super) fn whole_in_store(target: &BlobDescriptor, host: &Host) -> Result<Option<ImageTree>, CommandError> {
+    let Ok(tree) = tree_in_store(target, None, host) else { return Ok(None) };
+    for (digest, size_bytes) in &tree.blobs {
+        if host.store.blob_size(digest).map_err(|error| store_failed(&error))? != Some(*size_bytes) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(tree))
+}
+
 /// Reads the images of a file or directory into the store: all of them, or those of the name that is asked for.
 pub(super) fn from_files(place: &FilePlace, host: &Host) -> Result<Vec<LoadedImage>, CommandError> {
     let shown = place.path.display();

@@ -107,10 +107,14 @@ impl Copying<'_> {
                 if let Some(platform) = self.platform {
                     image = image.only(platform)?;
                 }
-                let stored = complete::with_blobs(&image, self.host, self.progress, self.step)?;
+                image.hold(&self.host.store)?;
+                let target = match bring::whole_in_store(&image.target, self.host)? {
+                    Some(_) => image.target.clone(),
+                    None => complete::with_blobs(&image, self.host, self.progress, self.step)?.descriptor,
+                };
                 let asked = Reference::parse(name).map(|name| name.or_latest()).ok();
                 let names = asked.into_iter().filter(|name| image.references.contains(name)).collect();
-                Ok(Carried { target: stored.descriptor, names })
+                Ok(Carried { target, names })
             }
             Place::Files(place) => {
                 let mut found = bring::from_files(place, self.host)?;

@@ -18,7 +18,7 @@ use bake_worker::Network;
 
 use super::transfer::{say, side_by_side};
 use super::{difference, dockerfile};
-use crate::wiring::registries;
+use crate::registries;
 
 /// What registries say to the names they were asked for: a digest, or why there is none.
 type Digests = BTreeMap<String, Result<String, String>>;
@@ -30,12 +30,14 @@ struct File {
     references: Vec<ImageReference>,
 }
 
-pub(crate) fn run(arguments: &PinArguments, colour: Colour) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(arguments: &PinArguments, insecure: &[String], colour: Colour) -> Result<ExitCode, CommandError> {
     let files = dockerfile::paths(&arguments.files)?.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let digests = if arguments.check && !arguments.update {
         Digests::new()
     } else {
-        ask(&registries(), &names(&files, arguments.update))
+        // No namespace was entered, so the user ID is the user's own.
+        let is_root = rustix::process::geteuid().is_root();
+        ask(&registries::network(is_root, insecure.to_vec()), &names(&files, arguments.update))
     };
     let mut outcome = Outcome::default();
     for file in &files {

@@ -8,20 +8,52 @@ use bake::ui::colour::Colour;
 use bake::ui::measure::size;
 use bake::ui::progress::Progress;
 use bake_oci::{Platform, Reference};
-use bake_worker::Pulled;
+use bake_worker::{NetworkError, Pulled};
 
 use super::{age, transfer};
 use crate::wiring::{Host, store_failed};
 
 pub(crate) fn run(arguments: &PullArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
-    let pulled = fetch(arguments, host, colour)?;
-    crate::print(&format!("{}\n", pulled.descriptor.digest))
+    let asked = Reference::parse(&arguments.image).map_err(|error| CommandError::input(error.to_string()))?;
+    let references = if arguments.all_tags { all_tags(&asked, host)? } else { vec![asked.or_latest()] };
+    let options = PullOptions { platform: arguments.platform.as_deref(), quiet: arguments.quiet };
+    for reference in references {
+        let pulled = fetch(&reference, &options, host, colour)?;
+        crate::print(&format!("{}\n", pulled.descriptor.digest))?;
+    }
+    Ok(())
+}
+
+/// All tags that the repository of `asked` has in its registry.
+fn all_tags(asked: &Reference, host: &Host) -> Result<Vec<Reference>, CommandError> {
+    if asked.tag().is_some() || asked.digest().is_some() {
+        return Err(CommandError::usage("with `--all-tags` the name has neither tag nor digest"));
+    }
+    let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
+    let tags = runtime.block_on(client.list_tags(asked));
+    let tags = tags.map_err(|error| transfer::network_failed(&NetworkError::Registry(error)))?;
+    if tags.is_empty() {
+        return Err(CommandError::input(format!("the repository `{}` has no tags", asked.familiar_name())));
+    }
+    let named = |tag: &String| asked.with_tag(tag).map_err(|error| CommandError::build(error.to_string()));
+    tags.iter().map(named).collect()
+}
+
+/// How an image is pulled.
+pub(super) struct PullOptions<'a> {
+    /// Without one, the image for this machine.
+    pub(super) platform: Option<&'a str>,
+    /// Nothing is shown.
+    pub(super) quiet: bool,
 }
 
 /// Fetches an image into the store, and writes nothing to standard output.
-pub(super) fn fetch(arguments: &PullArguments, host: &Host, colour: Colour) -> Result<Pulled, CommandError> {
-    let reference = Reference::parse(&arguments.image).map_err(|error| CommandError::input(error.to_string()))?;
-    let reference = reference.or_latest();
+pub(super) fn fetch(
+    reference: &Reference,
+    arguments: &PullOptions<'_>,
+    host: &Host,
+    colour: Colour,
+) -> Result<Pulled, CommandError> {
     let platform = match &arguments.platform {
         Some(text) => Platform::parse(text).map_err(|error| CommandError::usage(error.to_string()))?,
         None => Platform::host(),
@@ -29,9 +61,9 @@ pub(super) fn fetch(arguments: &PullArguments, host: &Host, colour: Colour) -> R
     let images = host.images(BTreeMap::new());
     let progress = transfer::progress(arguments.quiet, colour)?;
     let pulled = transfer::shown(&progress, transfer::label(format!("pulling {reference}")), |step| {
-        let pulled = images.pull(&reference, &platform).map_err(|error| transfer::image_failed(&error))?;
+        let pulled = images.pull(reference, &platform).map_err(|error| transfer::image_failed(&error))?;
         // Before anything large is fetched for nothing.
-        check_platform(&pulled, &platform, arguments.platform.is_some(), &reference, &progress)?;
+        check_platform(&pulled, &platform, arguments.platform.is_some(), reference, &progress)?;
         transfer::side_by_side(&pulled.layers, |blob| images.fetch(blob, step, &progress))
             .map_err(|error| transfer::image_failed(&error))?;
         Ok(pulled)

@@ -5,37 +5,74 @@ use std::sync::Arc;
 use bake::cli::PushArguments;
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
+use bake::ui::progress::Progress;
 use bake_exporter::{PushProgress, Pusher};
 use bake_oci::{Digest, Reference};
 use bake_registry::Pushed;
 use bake_solver::{BuildEvent, EventSink as _};
 
-use super::complete;
-use super::{stored, transfer};
-use crate::wiring::Host;
+use super::stored::{self, StoredImage};
+use super::{bring, complete, copy, table, transfer};
+use crate::wiring::{Host, store_failed};
 
 pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
-    let name = Reference::parse(&arguments.image).map_err(|error| CommandError::input(error.to_string()))?;
-    if name.digest().is_some() {
+    let platform = transfer::platform(arguments.platform.as_deref())?;
+    let asked = Reference::parse(&arguments.image).map_err(|error| CommandError::input(error.to_string()))?;
+    if asked.digest().is_some() {
         return Err(CommandError::input(format!(
             "`{}` has a digest; only names with tags are pushed",
             arguments.image
         )));
     }
-    let name = name.or_latest();
-    let image = stored::find(&host.store, &arguments.image)?;
-    if !image.references.contains(&name) {
-        return Err(CommandError::input(format!("no such image: {}", arguments.image))
-            .hint(format!("give the image {} a name with `bake tag`; the name says where it goes", image.name())));
-    }
+    let names = if arguments.all_tags { all_tags(&asked, host)? } else { vec![asked.or_latest()] };
     let progress = Arc::new(transfer::progress(arguments.quiet, colour)?);
+    let mut digests = Vec::new();
+    for name in names {
+        let mut image = stored::find(&host.store, &name.to_string())?;
+        if !image.references.contains(&name) {
+            return Err(CommandError::input(format!("no such image: {}", arguments.image))
+                .hint(format!("give the image {} a name with `bake tag`; the name says where it goes", image.name())));
+        }
+        if let Some(platform) = &platform {
+            image = image.only(platform)?;
+        }
+        digests.push(push(&image, &name, host, &progress)?.to_string());
+    }
+    progress.finish(None);
+    crate::print(&table::lines(&digests))
+}
 
-    // The registry is told that manifests are OCI's, so they have to be.
-    let ready = transfer::shown(&progress, transfer::label(format!("preparing {}", name.familiar())), |step| {
-        complete::with_blobs(&image, host, &progress, step)
+/// All names in the repository of `asked` that are in the store.
+fn all_tags(asked: &Reference, host: &Host) -> Result<Vec<Reference>, CommandError> {
+    if asked.tag().is_some() {
+        return Err(CommandError::usage("with `--all-tags` the name has no tag"));
+    }
+    let tags = host.store.tags().map_err(|error| store_failed(&error))?;
+    let known = tags.iter().filter_map(|tag| Reference::parse(&tag.reference).ok());
+    let names: Vec<Reference> = known.filter(|name| name.name() == asked.name() && name.tag().is_some()).collect();
+    if names.is_empty() {
+        return Err(CommandError::input(format!("no tag of `{}` is here", asked.familiar_name())));
+    }
+    Ok(names)
+}
+
+fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progress>) -> Result<Digest, CommandError> {
+    image.hold(&host.store)?;
+    if let Some(tree) = bring::whole_in_store(&image.target, host)?
+        && let Some(root) = tree.documents.last()
+    {
+        transfer::shown(progress, transfer::label(format!("pushing {name}")), |step| {
+            copy::send(&tree, name, name, host, progress, step)?;
+            copy::put_tag(root, name, host)
+        })?;
+        return Ok(root.digest.clone());
+    }
+    // Layers that are directories become blobs. The registry is told that manifests are OCI's, so they have to be.
+    let ready = transfer::shown(progress, transfer::label(format!("preparing {}", name.familiar())), |step| {
+        complete::with_blobs(image, host, progress, step)
     })?;
-    let digest = transfer::shown(&progress, transfer::label(format!("pushing {name}")), |step| {
-        let display = Arc::clone(&progress);
+    transfer::shown(progress, transfer::label(format!("pushing {name}")), |step| {
+        let display = Arc::clone(progress);
         let told: Arc<PushProgress> = Arc::new(move |digest: &Digest, size_bytes, how: &Pushed| {
             let verb = match how {
                 Pushed::Existed => "there already",
@@ -47,9 +84,7 @@ pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Res
         });
         let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
         transfer::exporter(host)
-            .push(&ready, &name, &Pusher::new(runtime, client), &told)
+            .push(&ready, name, &Pusher::new(runtime, client), &told)
             .map_err(|error| transfer::export_failed(&error))
-    })?;
-    progress.finish(None);
-    crate::print(&format!("{digest}\n"))
+    })
 }

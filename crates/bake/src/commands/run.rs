@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use bake::cli::{NetworkMode, PullArguments, PullPolicy, RunArguments};
+use bake::cli::{NetworkMode, PullPolicy, RunArguments};
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake_graph::{StepLabel, VertexId};
@@ -123,8 +123,9 @@ fn image(arguments: &RunArguments, host: &Host) -> Result<StoredImage, CommandEr
     let platform = platform.map_err(|error| CommandError::usage(error.to_string()))?;
     let find = || stored::find(&host.store, arguments.image())?.for_platform(platform.as_ref());
     let fetch = || {
-        let (image, platform) = (arguments.image().to_owned(), arguments.platform.clone());
-        pull::fetch(&PullArguments { platform, quiet: false, image }, host, settings::colour()).map(drop)
+        let reference = Reference::parse(arguments.image()).map_err(|error| CommandError::input(error.to_string()))?;
+        let options = pull::PullOptions { platform: arguments.platform.as_deref(), quiet: false };
+        pull::fetch(&reference.or_latest(), &options, host, settings::colour()).map(drop)
     };
     match (arguments.pull, find()) {
         (PullPolicy::Always, _) => {

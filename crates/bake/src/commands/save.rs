@@ -4,34 +4,47 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::Path;
 
-use bake::cli::SaveArguments;
+use bake::cli::{SaveArguments, SaveFormat};
 use bake::error::{CommandError, ErrorKind};
 use bake_oci::manifest::{descriptor, set_descriptor_platform};
-use bake_oci::{ArchiveImage, Reference, write_docker_archive};
+use bake_oci::{ArchiveError, ArchiveImage, Reference, write_docker_archive, write_oci_layout};
 
-use super::complete;
-use super::{stored, transfer};
+use super::{bring, complete, stored, transfer};
 use crate::wiring::Host;
 
 /// How much is collected before it is written.
 const BUFFER_BYTES: usize = 256 << 10;
 
 pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandError> {
-    if arguments.output.is_none() && std::io::stdout().is_terminal() {
-        return Err(CommandError::usage("an archive is not written to a terminal")
-            .hint("name a file with `--output FILE`, or redirect standard output"));
+    let platform = transfer::platform(arguments.platform.as_deref())?;
+    match (&arguments.output, arguments.format) {
+        (None, SaveFormat::OciDir) => {
+            return Err(CommandError::usage("a directory cannot be written to standard output")
+                .hint("name one with `--output DIR`, or write an archive with `--format oci`"));
+        }
+        (None, _) if std::io::stdout().is_terminal() => {
+            return Err(CommandError::usage("an archive is not written to a terminal")
+                .hint("name a file with `--output FILE`, or redirect standard output"));
+        }
+        _ => {}
     }
     let progress = transfer::progress(false, crate::settings::colour())?;
     let mut images: Vec<ArchiveImage> = Vec::new();
     for name in &arguments.images {
-        let image = stored::find(&host.store, name)?;
-        let stored = transfer::shown(&progress, transfer::label(format!("preparing {name}")), |step| {
-            complete::with_blobs(&image, host, &progress, step)
+        let mut image = stored::find(&host.store, name)?;
+        if let Some(platform) = &platform {
+            image = image.only(platform)?;
+        }
+        let blob = transfer::shown(&progress, transfer::label(format!("preparing {name}")), |step| {
+            image.hold(&host.store)?;
+            match bring::whole_in_store(&image.target, host)? {
+                Some(_) => Ok(image.target.clone()),
+                None => complete::with_blobs(&image, host, &progress, step).map(|stored| stored.descriptor),
+            }
         })?;
-        let blob = &stored.descriptor;
         let mut descriptor = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
-        if let [only] = stored.images.as_slice() {
-            set_descriptor_platform(&mut descriptor, &only.platform());
+        if bake_oci::media_type::is_manifest(&blob.media_type) {
+            set_descriptor_platform(&mut descriptor, &image.image().config.platform());
         }
         // Asked for by name, an image gets that name only; by ID, none, as docker has it.
         let asked = Reference::parse(name).map(|name| name.or_latest()).ok();
@@ -42,12 +55,16 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
             None => images.push(ArchiveImage { descriptor, names, created }),
         }
     }
-    transfer::shown(&progress, transfer::label("writing the archive"), |_| {
-        write_to(arguments.output.as_deref(), |out| {
-            write_docker_archive(&images, &host.store, out)
-                .map(drop)
-                .map_err(|error| CommandError::from_error(ErrorKind::Build, &error))
-        })
+    let output = arguments.output.as_deref();
+    let failed = |error: ArchiveError| CommandError::from_error(ErrorKind::Build, &error);
+    transfer::shown(&progress, transfer::label("writing the archive"), |_| match (arguments.format, output) {
+        (SaveFormat::OciDir, Some(directory)) => {
+            transfer::exporter(host).add_to_layout(&images, directory).map_err(|error| transfer::export_failed(&error))
+        }
+        (SaveFormat::Oci, _) => {
+            write_to(output, |out| write_oci_layout(&images, &host.store, out).map(drop).map_err(failed))
+        }
+        _ => write_to(output, |out| write_docker_archive(&images, &host.store, out).map(drop).map_err(failed)),
     })?;
     progress.finish(None);
     Ok(())

@@ -109,16 +109,7 @@ pub(super) fn export_failed(error: &ExportError) -> CommandError {
 }
 
 fn registry_hint(failed: CommandError, error: &bake_registry::RegistryError) -> CommandError {
-    if error.is_unauthorized() {
-        failed.hint(
-            "bake uses the credentials of docker's config (`$DOCKER_CONFIG/config.json` or `~/.docker/config.json`), \
-             as `docker login` writes them",
-        )
-    } else if error.is_not_found() {
-        failed.hint("check the name and the tag; registries also say this of what one may not see")
-    } else {
-        failed
-    }
+    failed.hints(crate::registries::hint(error))
 }
 
 #[cfg(test)]

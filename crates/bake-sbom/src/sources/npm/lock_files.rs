@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::{is_own_lock, json, package, text};
+use super::{json, package, text};
 use crate::checksum;
 use crate::files::Entry;
 use crate::inventory::{Package, Standing};
 use crate::scan::{Problem, Scan};
-use crate::sources::Source;
+use crate::sources::{Source, beside, is_own};
 
 /// How deeply version 1 of npm's lock file may nest packages; `serde_json` stops at 128 levels of its own.
 const NESTING_MAX: usize = 64;
@@ -20,23 +20,45 @@ pub(crate) const YARN_LOCK: Source = Source { wants: |entry| is_own_lock(entry, 
 pub(crate) const PNPM_LOCK: Source =
     Source { wants: |entry| is_own_lock(entry, b"pnpm-lock.yaml"), read: read_pnpm_lock };
 
+/// Packages of a lock file. Where packages are installed beside it, those are all there is: lock files also name what is for other
+/// machines, or was left out on purpose.
+struct Locked<'a> {
+    path: &'a [u8],
+    are_installed: bool,
+}
+
+impl<'a> Locked<'a> {
+    fn new(scan: &Scan<'_>, path: &'a [u8]) -> Self {
+        Self { path, are_installed: scan.has_installed_below(&beside(path, "node_modules/")) }
+    }
+
+    fn add(&self, scan: &mut Scan<'_>, package: Package) -> Result<(), Problem> {
+        if self.are_installed && !scan.knows(&package) { Ok(()) } else { scan.add(self.path, package) }
+    }
+}
+
+fn is_own_lock(entry: &Entry<'_>, name: &[u8]) -> bool {
+    entry.name() == name && is_own(entry)
+}
+
 fn is_package_lock(entry: &Entry<'_>) -> bool {
     is_own_lock(entry, b"package-lock.json") || is_own_lock(entry, b"npm-shrinkwrap.json")
 }
 
 fn read_package_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
     let lock = json(scan, path)?;
+    let locked = Locked::new(scan, path);
     if let Some(Value::Object(packages)) = lock.get("packages") {
         // Versions 2 and 3: by the directory that each is installed in. Those outside of `node_modules` are the program's own.
         for (directory, entry) in packages {
             let Some((_, name)) = directory.rsplit_once("node_modules/") else { continue };
             let is_link = entry.get("link").and_then(Value::as_bool) == Some(true);
             if !is_link {
-                scan.add(path, npm_package(text(entry, "name").unwrap_or(name), entry))?;
+                locked.add(scan, npm_package(text(entry, "name").unwrap_or(name), entry))?;
             }
         }
     } else if let Some(Value::Object(dependencies)) = lock.get("dependencies") {
-        read_nested(scan, path, dependencies, 0)?;
+        read_nested(scan, &locked, dependencies, 0)?;
     }
     Ok(())
 }
@@ -44,7 +66,7 @@ fn read_package_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
 /// Version 1: a package has those that only it uses inside.
 fn read_nested(
     scan: &mut Scan<'_>,
-    path: &[u8],
+    locked: &Locked<'_>,
     dependencies: &Map<String, Value>,
     depth: usize,
 ) -> Result<(), Problem> {
@@ -53,17 +75,17 @@ fn read_nested(
     }
     for (name, entry) in dependencies {
         if !text(entry, "version").is_some_and(|version| version.starts_with("file:")) {
-            scan.add(path, npm_package(name, entry))?;
+            locked.add(scan, npm_package(name, entry))?;
         }
         if let Some(Value::Object(inner)) = entry.get("dependencies") {
-            read_nested(scan, path, inner, depth + 1)?;
+            read_nested(scan, locked, inner, depth + 1)?;
         }
     }
     Ok(())
 }
 
 fn npm_package(name: &str, entry: &Value) -> Package {
-    let mut package = locked(name, text(entry, "version").unwrap_or_default());
+    let mut package = wanted(name, text(entry, "version").unwrap_or_default());
     let is_development =
         ["dev", "devOptional"].iter().any(|key| entry.get(*key).and_then(Value::as_bool) == Some(true));
     if is_development {
@@ -76,7 +98,7 @@ fn npm_package(name: &str, entry: &Value) -> Package {
 }
 
 /// A package of a lock file. Aliases (`npm:OTHER@1.0.0` as a version) are what they stand for.
-fn locked(name: &str, version: &str) -> Package {
+fn wanted(name: &str, version: &str) -> Package {
     let real = version.strip_prefix("npm:").and_then(|alias| alias.rsplit_once('@'));
     let (name, version) = real.unwrap_or((name, version));
     Package { standing: Standing::Locked, ..package(name, version) }
@@ -86,6 +108,7 @@ fn locked(name: &str, version: &str) -> Package {
 /// since.
 fn read_yarn_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
     let lock = scan.seen_text(path)?;
+    let locked = Locked::new(scan, path);
     let mut current: Option<Package> = None;
     for line in lock.lines() {
         if line.trim().is_empty() || line.starts_with('#') {
@@ -93,9 +116,9 @@ fn read_yarn_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
         }
         if !line.starts_with(' ') {
             if let Some(package) = current.take().filter(|package| !package.version.is_empty()) {
-                scan.add(path, package)?;
+                locked.add(scan, package)?;
             }
-            current = asked_name(line).map(|name| locked(name, ""));
+            current = asked_name(line).map(|name| wanted(name, ""));
             continue;
         }
         let Some(package) = &mut current else { continue };
@@ -110,7 +133,7 @@ fn read_yarn_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
                     current = None;
                 } else {
                     *package =
-                        Package { checksums: std::mem::take(&mut package.checksums), ..locked(&package.name, value) };
+                        Package { checksums: std::mem::take(&mut package.checksums), ..wanted(&package.name, value) };
                 }
             }
             "resolved" => package.download = value.split('#').next().map(str::to_owned),
@@ -122,7 +145,7 @@ fn read_yarn_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
                     let version = version.split("::").next().unwrap_or(version);
                     let (name, version) =
                         version.rsplit_once('@').filter(|(name, _)| !name.is_empty()).unwrap_or((name, version));
-                    *package = locked(name, version);
+                    *package = wanted(name, version);
                 }
             }
             "integrity" => package.checksums = checksum::from_integrity(value),
@@ -130,7 +153,7 @@ fn read_yarn_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
         }
     }
     match current.filter(|package| !package.version.is_empty()) {
-        Some(package) => scan.add(path, package),
+        Some(package) => locked.add(scan, package),
         None => Ok(()),
     }
 }
@@ -157,6 +180,7 @@ fn asked_name(line: &str) -> Option<&str> {
 /// The file is written by one program in one form, so that its lines can be read without all of YAML.
 fn read_pnpm_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
     let lock = scan.seen_text(path)?;
+    let locked = Locked::new(scan, path);
     let mut in_packages = false;
     let mut current: Option<Package> = None;
     for line in lock.lines().chain(["end:"]) {
@@ -168,11 +192,11 @@ fn read_pnpm_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
         if depth <= 2
             && let Some(package) = current.take()
         {
-            scan.add(path, package)?;
+            locked.add(scan, package)?;
         }
         match depth {
             0 => in_packages = content.trim_end() == "packages:",
-            2 if in_packages => current = pnpm_key(content).map(|(name, version)| locked(name, version)),
+            2 if in_packages => current = pnpm_key(content).map(|(name, version)| wanted(name, version)),
             4 => {
                 let Some(package) = &mut current else { continue };
                 if content.trim_end() == "dev: true" {
@@ -273,7 +297,8 @@ mod tests {
     fn an_installed_package_is_not_just_locked() {
         let lock = r#"{"lockfileVersion":3,"packages":{"node_modules/a":{"version":"1.0.0","dev":true}}}"#;
         let manifest = r#"{"name":"a","version":"1.0.0","license":"MIT"}"#;
-        let found = packages(&[("package-lock.json", lock), ("node_modules/a/package.json", manifest)]);
+        let lock = lock.replace("}}", "},\"node_modules/for-windows\":{\"version\":\"1.0.0\",\"optional\":true}}");
+        let found = packages(&[("package-lock.json", lock.as_str()), ("node_modules/a/package.json", manifest)]);
         assert_eq!((found.len(), found[0].standing, found[0].found_in.len()), (1, Standing::Installed, 2));
         assert_eq!(found[0].licences, ["MIT"]);
     }

@@ -8,7 +8,7 @@ use crate::checksum;
 use crate::files::Entry;
 use crate::inventory::Standing;
 use crate::scan::{Problem, Scan};
-use crate::sources::{Source, in_directory};
+use crate::sources::{Source, is_own};
 
 /// Requirements of pip (<https://pip.pypa.io/en/stable/reference/requirements-file-format/>).
 pub(crate) const REQUIREMENTS: Source = Source { wants: is_requirements, read: read_requirements };
@@ -17,11 +17,6 @@ pub(crate) const TOML_LOCK: Source = Source { wants: is_toml_lock, read: read_to
 /// pipenv's.
 pub(crate) const PIPFILE_LOCK: Source =
     Source { wants: |entry| is_own(entry) && entry.name() == b"Pipfile.lock", read: read_pipfile_lock };
-
-/// Whether a file is one of the program itself, not of a package that is installed.
-fn is_own(entry: &Entry<'_>) -> bool {
-    ![&b"site-packages"[..], b"dist-packages", b"node_modules"].iter().any(|name| in_directory(entry.path, name))
-}
 
 fn is_requirements(entry: &Entry<'_>) -> bool {
     let name = entry.name();

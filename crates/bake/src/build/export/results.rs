@@ -1,5 +1,6 @@
 //! `--iidfile` and `--metadata-file`: what is known about a result, for programs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bake::error::CommandError;
@@ -18,6 +19,8 @@ pub(in crate::build) struct BuildFacts<'a> {
     pub(in crate::build) source: &'a SourceText,
     /// What the build checks found.
     pub(in crate::build) findings: &'a [Diagnostic],
+    /// What is said of the images, by key.
+    pub(in crate::build) attestations: &'a BTreeMap<String, Value>,
 }
 
 /// Removes the file with the image ID of an earlier build, which nobody must take for that of this one if it fails.
@@ -44,6 +47,7 @@ pub(in crate::build) fn write_results(
     if let Some(number) = facts.number {
         metadata.insert("buildx.build.ref".into(), format!("bake/bake/{number}").into());
     }
+    metadata.extend(facts.attestations.clone());
     if request.metadata_warnings {
         let warnings = bake::ui::checks::warnings_json(facts.source, facts.findings);
         metadata.insert("buildx.build.warnings".into(), warnings);

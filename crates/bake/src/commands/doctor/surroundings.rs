@@ -129,10 +129,7 @@ fn foreign_platforms() -> Finding {
 
 fn credentials() -> Finding {
     const NAME: &str = "credentials";
-    let directory = variable("DOCKER_CONFIG")
-        .map(PathBuf::from)
-        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    let Some(path) = directory.map(|directory| directory.join("config.json")) else {
+    let Some(path) = crate::registries::docker_config_path() else {
         return Finding::limited(NAME, "neither `$DOCKER_CONFIG` nor `$HOME` is set", "set one for private images");
     };
     let shown = path.display();
@@ -140,7 +137,11 @@ fn credentials() -> Finding {
         Ok(text) if serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|value| value.is_object()) => {
             Finding::ok(NAME, format!("`{shown}`"))
         }
-        Ok(_) => Finding::limited(NAME, format!("`{shown}` is no JSON object"), "mend it, or `docker login` again"),
+        Ok(_) => Finding::limited(
+            NAME,
+            format!("`{shown}` is no JSON object"),
+            "mend it, or move it away and `bake login` again",
+        ),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Finding::ok(NAME, format!("no `{shown}`: registries are asked without"))
         }

@@ -1,11 +1,15 @@
 //! Images to and from registries: one in this process that misbehaves on demand, and the one that Debian ships.
 
+mod certificates;
+mod login;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::net::TcpListener;
 use std::process::{Command, ExitCode};
 
-use bake_testkit::registry::{Action, Auth, Config, FakeRegistry, Fault};
+use bake_oci::Digest;
+use bake_testkit::registry::{Action, Auth, Config, FakeRegistry, Fault, RawServer};
 
 use support::debian_registry::{PASSWORD, USER, log_in, start_debians};
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
@@ -17,8 +21,20 @@ const TESTS: &[Test] = &[
     ("credentials_come_from_dockers_config", &[], credentials),
     ("a_registry_that_stumbles_is_tried_again", &[], stumbling),
     ("a_damaged_layer_is_refused", &[], damaged),
+    ("r1_urls_of_foreign_layers_are_not_asked", &[], foreign_layers),
     ("an_image_that_does_not_exist", &[], missing),
     ("a_registry_that_does_not_answer", &[], unreachable),
+    ("a_login_is_tried_and_kept_as_docker_keeps_it", &[], login::kept),
+    ("a_login_that_is_refused_changes_nothing", &[], login::refused),
+    ("a_login_leaves_the_rest_of_the_config", &[], login::rest_stays),
+    ("a_login_is_kept_by_a_helper", &[], login::helper),
+    ("an_identity_token_is_kept_in_place_of_the_password", &[], login::identity_token),
+    ("a_login_needs_a_terminal_or_standard_input", &[], login::no_terminal),
+    ("a_password_typed_on_a_terminal", &["script"], login::typed),
+    ("mirrors_are_asked_first", &[], certificates::mirrors),
+    ("a_registry_with_tls_and_a_password", &["docker-registry", "htpasswd"], certificates::authority),
+    ("a_registry_that_wants_a_certificate", &["docker-registry", "htpasswd"], certificates::client),
+    ("insecure_registries_are_named", &["docker-registry", "htpasswd"], certificates::insecure),
     ("debians_registry_with_a_password", &["docker-registry", "htpasswd"], debian),
 ];
 
@@ -139,6 +155,26 @@ fn damaged(environment: &Environment) -> Outcome {
     check(finished.code == Some(1), || format!("{:?}: {}", finished.code, finished.stderr))?;
     let images = succeed(environment.command(&other.store()).args(["images", "--quiet"]))?;
     equal(&images.text().as_str(), &"", "images in the store")
+}
+
+fn foreign_layers(environment: &Environment) -> Outcome {
+    let attacker = RawServer::attacker().map_err(|error| error.to_string())?;
+    let registry = registry(Config { auth: Auth::basic(USER, PASSWORD), ..Config::default() })?;
+    let config = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}}"#;
+    let config_digest = registry.put_blob("app", config.as_bytes());
+    let media_type = "application/vnd.docker.distribution.manifest.v2+json";
+    let layer = Digest::of(b"elsewhere");
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{media_type}","config":{{"mediaType":"application/vnd.docker.container.image.v1+json","size":{},"digest":"{config_digest}"}},"layers":[{{"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip","size":9,"digest":"{layer}","urls":["http://{}/layer"]}}]}}"#,
+        config.len(),
+        attacker.addr
+    );
+    registry.put_manifest("app", "1", media_type, manifest.as_bytes());
+    let name = format!("{}/app:1", registry.host());
+    let scratch = environment.scratch()?;
+    log_in(&scratch, &registry.host(), PASSWORD)?;
+    expect_failure(&finish(&mut pull(environment, &scratch, &name))?, 1, &[&layer.to_string()])?;
+    equal(&attacker.requests().len(), &0, "requests to the URL of the layer")
 }
 
 fn missing(environment: &Environment) -> Outcome {
