@@ -3,8 +3,12 @@
 mod support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Command, ExitCode};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use bake_testkit::program::{self, Running};
 use bake_testkit::registry::{Config, FakeRegistry};
@@ -34,6 +38,9 @@ const TESTS: &[Test] = &[
     ("the_time_of_an_output", &[], own_epoch),
     ("estargz_layers_are_layers_like_others", &["skopeo"], estargz),
     ("estargz_layers_are_unpacked_by_umoci", &["root", "umoci"], estargz_unpacked),
+    ("an_image_is_loaded_into_podman", &["root", "podman"], into_podman),
+    ("an_image_is_loaded_into_docker", &["root", "dockerd", "docker"], into_docker),
+    ("a_docker_that_is_not_there_and_one_that_refuses", &[], no_docker),
 ];
 
 fn main() -> ExitCode {
@@ -484,4 +491,107 @@ fn estargz_unpacked(environment: &Environment) -> Outcome {
     let made = fs::metadata(scratch.path().join("bundle/rootfs/made")).map_err(|error| error.to_string())?;
     equal(&(made.uid(), made.gid(), made.len()), &(7, 8, 5), "made")?;
     check(!scratch.path().join("bundle/rootfs/etc/group").exists(), || "a deleted file is there".into())
+}
+
+/// A program that serves until it is dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It removes what it mounted when it is asked to end.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        for _ in 0..100 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a program that makes `socket`, and waits for that.
+fn serve(command: &mut Command, socket: &Path) -> Result<Server, String> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut server = Server(child.map_err(|error| error.to_string())?);
+    for _ in 0..300 {
+        if UnixStream::connect(socket).is_ok() {
+            return Ok(server);
+        }
+        if let Ok(Some(status)) = server.0.try_wait() {
+            let mut said = String::new();
+            if let Some(mut stderr) = server.0.stderr.take() {
+                let _ = stderr.read_to_string(&mut said);
+            }
+            return Err(format!("{}: {status}: {said}", command.get_program().display()));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err(format!("{} does not listen", command.get_program().display()))
+}
+
+fn into_podman(environment: &Environment) -> Outcome {
+    let scratch = step_context(environment)?;
+    let socket = scratch.path().join("podman.sock");
+    let podman = |arguments: &[&str]| {
+        let mut command = Command::new("podman");
+        command.args(["--root", &scratch.at("podman"), "--runroot", &scratch.at("podman-run")]);
+        command.args(["--storage-driver", "vfs"]).args(arguments);
+        command
+    };
+    let address = format!("unix://{}", socket.display());
+    let _server = serve(&mut podman(&["system", "service", "--time=0", &address]), &socket)?;
+    let mut command = build(environment, &scratch, &["type=docker,name=app:1"]);
+    let finished = succeed(command.env("DOCKER_HOST", &address))?;
+    check(finished.stderr.contains("Loaded image"), || finished.stderr.clone())?;
+    let inspected = succeed(&mut podman(&["image", "inspect", "app:1", "--format", "{{.Id}}"]))?.text();
+    succeed(build(environment, &scratch, &["type=docker,dest=-,name=app:1"]).args(["--iidfile", "id"]))?;
+    equal(&format!("sha256:{inspected}"), &scratch.read("id")?, "image ID")?;
+    // The same by a context of docker's.
+    let name = bake_oci::Digest::of(b"mine");
+    let meta = format!(r#"{{"Name":"mine","Endpoints":{{"docker":{{"Host":"{address}"}}}}}}"#);
+    scratch.write(&format!("docker/contexts/meta/{}/meta.json", name.hex()), meta)?;
+    let mut command = build(environment, &scratch, &["type=docker,name=other:1,context=mine"]);
+    succeed(command.env("DOCKER_CONFIG", scratch.at("docker")))?;
+    succeed(&mut podman(&["image", "inspect", "other:1"])).map(drop)
+}
+
+fn into_docker(environment: &Environment) -> Outcome {
+    let scratch = step_context(environment)?;
+    let socket = scratch.path().join("docker.sock");
+    let address = format!("unix://{}", socket.display());
+    let mut daemon = Command::new("dockerd");
+    daemon.args(["--host", &address, "--data-root", &scratch.at("docker"), "--exec-root", &scratch.at("docker-run")]);
+    daemon.args(["--pidfile", &scratch.at("docker.pid"), "--storage-driver", "vfs", "--bridge", "none"]);
+    let _server = serve(daemon.args(["--iptables=false", "--ip6tables=false"]), &socket)?;
+    let mut command = build(environment, &scratch, &["type=docker,name=app:1"]);
+    let finished = succeed(command.args(["--iidfile", "id"]).env("DOCKER_HOST", &address))?;
+    check(finished.stderr.contains("Loaded image: app:1"), || finished.stderr.clone())?;
+    let mut inspect = Command::new("docker");
+    let inspected =
+        succeed(inspect.args(["image", "inspect", "app:1", "--format", "{{.Id}}"]).env("DOCKER_HOST", &address));
+    equal(&inspected?.text(), &scratch.read("id")?, "image ID")
+}
+
+fn no_docker(environment: &Environment) -> Outcome {
+    let scratch = context(environment)?;
+    let socket = scratch.path().join("docker.sock");
+    let address = format!("unix://{}", socket.display());
+    let load = || {
+        let mut command = build(environment, &scratch, &["type=docker,name=app:1"]);
+        finish(command.env("DOCKER_HOST", &address))
+    };
+    expect_failure(&load()?, 1, &["cannot connect to docker at", "docker.sock", "dest=FILE"])?;
+    // One that hangs up in the middle, having said why.
+    let listener = UnixListener::bind(&socket).map_err(|error| error.to_string())?;
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        stream.read_exact(&mut [0; 100])?;
+        stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\n\r\n{\"message\":\"no space left\"}")
+    });
+    expect_failure(&load()?, 1, &["did not load the image: no space left"])?;
+    answering.join().map_err(|_| "the server panicked".to_owned())?.map_err(|error| error.to_string())?;
+    let mut command = build(environment, &scratch, &["type=docker,context=nowhere"]);
+    expect_failure(&finish(command.env("DOCKER_CONFIG", scratch.path()))?, 2, &["no docker context `nowhere`"])
 }

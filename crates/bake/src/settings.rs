@@ -1,5 +1,6 @@
 //! From arguments and environment to requests: the only place that reads environment variables.
 
+mod docker;
 mod outputs;
 
 use std::collections::BTreeMap;
