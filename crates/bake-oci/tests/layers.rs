@@ -5,6 +5,7 @@
 mod layers {
     mod compression;
     mod differential;
+    mod estargz;
     mod hostile;
     mod other_programs;
     mod round_trip;
