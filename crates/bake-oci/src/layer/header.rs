@@ -140,7 +140,7 @@ mod tests {
             (b"+000644\0", None),
             (b"-000644\0", None),
             (b"0000648\0", None),
-            (b"\0644\0\0\0\0", None),
+            (b"\x00644\0\0\0\0", None),
             (b"\x80\0\0\0\0\0\0\x05", Some(5)),
             (b"\xff\xff\xff\xff\xff\xff\xff\xfb", Some(-5)),
             (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfb", Some(-5)),
