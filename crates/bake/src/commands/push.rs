@@ -61,8 +61,11 @@ fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progr
     if let Some(tree) = bring::whole_in_store(&image.target, host)?
         && let Some(root) = tree.documents.last()
     {
+        // Where the image has another name in the same registry, that may be able to take its blobs over.
+        let elsewhere = |other: &&Reference| other.registry() == name.registry() && other.name() != name.name();
+        let from = image.references.iter().find(elsewhere).unwrap_or(name);
         transfer::shown(progress, transfer::label(format!("pushing {name}")), |step| {
-            copy::send(&tree, name, name, host, progress, step)?;
+            copy::send(&tree, from, name, host, progress, step)?;
             copy::put_tag(root, name, host)?;
             attached::push(image, &attached::as_stored(image), name, host)
         })?;
