@@ -109,6 +109,9 @@ fn blobs_of(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
     std::iter::once(manifest.config()).chain(manifest.layers().iter().filter(move |layer| !elsewhere(layer)))
 }
 
+/// Is told how much of a blob was handed to the target registry: which blob, bytes until now, bytes in all.
+pub type SendProgress = dyn Fn(&Digest, u64, u64) + Send + Sync;
+
 /// A client with what it works on.
 #[derive(Debug, Clone)]
 pub struct Relay<'a> {
@@ -130,7 +133,7 @@ impl Relay<'_> {
     }
 
     /// Puts the blobs of `tree`, and its documents under their digests, into the repository of `to`. What is not in the
-    /// store comes from the repository of `from`.
+    /// store comes from the repository of `from`. `sending` is told while a blob is sent, `progress` when it is dealt with.
     ///
     /// # Errors
     /// What the registries say, with the blob that it was about.
@@ -139,9 +142,10 @@ impl Relay<'_> {
         tree: &ImageTree,
         from: &Reference,
         to: &Reference,
+        sending: &Arc<SendProgress>,
         progress: &Arc<PushProgress>,
     ) -> Result<(), ExportError> {
-        self.runtime.block_on(self.send_blobs(&tree.blobs, from, to, progress))?;
+        self.runtime.block_on(self.send_blobs(&tree.blobs, from, to, sending, progress))?;
         for document in &tree.documents {
             self.put(to, document, &document.digest.to_string())?;
         }
@@ -167,6 +171,7 @@ impl Relay<'_> {
         blobs: &BTreeMap<Digest, u64>,
         from: &Reference,
         to: &Reference,
+        sending: &Arc<SendProgress>,
         progress: &Arc<PushProgress>,
     ) -> Result<(), ExportError> {
         let slots = Arc::new(tokio::sync::Semaphore::new(BLOBS_AT_ONCE));
@@ -180,6 +185,7 @@ impl Relay<'_> {
                 store: self.store.clone(),
                 from: from.clone(),
                 blob: blob.clone(),
+                sending: Arc::clone(sending),
             };
             let source = BlobSource {
                 digest: digest.clone(),
@@ -210,10 +216,16 @@ struct Origin {
     store: Store,
     from: Reference,
     blob: BlobDescriptor,
+    sending: Arc<SendProgress>,
 }
 
 impl Origin {
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        let (inner, blob, sending) = (self.open_untold()?, self.blob.clone(), Arc::clone(&self.sending));
+        Ok(Box::new(ToldReader { inner, sent_bytes: 0, blob, sending }))
+    }
+
+    fn open_untold(&self) -> io::Result<Box<dyn Read + Send>> {
         if let Some(reader) = self.store.read_blob(&self.blob.digest).map_err(io::Error::other)? {
             return Ok(Box::new(reader));
         }
@@ -229,6 +241,25 @@ impl Origin {
             let _ = ended.try_send(result.map_err(io::Error::other));
         });
         Ok(Box::new(RelayReader { received, end, part: Vec::new(), position: 0 }))
+    }
+}
+
+/// Tells how much was read.
+struct ToldReader {
+    inner: Box<dyn Read + Send>,
+    sent_bytes: u64,
+    blob: BlobDescriptor,
+    sending: Arc<SendProgress>,
+}
+
+impl Read for ToldReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.sent_bytes += count as u64;
+        if count > 0 {
+            (self.sending)(&self.blob.digest, self.sent_bytes, self.blob.size_bytes);
+        }
+        Ok(count)
     }
 }
 
