@@ -19,8 +19,11 @@ use tokio::runtime::{Handle, Runtime};
 use crate::error::ExportError;
 use crate::push::PushProgress;
 
-/// Blobs that are on their way at the same time: more only share the same line.
+/// Blobs that are on their way at the same time: more only share the same line. A large one counts twice, since it is
+/// fetched and sent at once, with buffers for both.
 const BLOBS_AT_ONCE: usize = 4;
+/// From this size in bytes on a blob is large: below, its buffers are never full.
+const LARGE_BYTES: u64 = 8 << 20;
 /// Parts of a blob that were fetched and not yet sent, besides the last one: none, since the client, which hands over up to
 /// one mebibyte at a time, fetches ahead by itself.
 const PARTS_WAITING: usize = 0;
@@ -195,8 +198,9 @@ impl Relay<'_> {
             };
             let (client, to, progress, slots) =
                 (Arc::clone(self.client), to.clone(), Arc::clone(progress), Arc::clone(&slots));
+            let count = if *size_bytes < LARGE_BYTES { 1 } else { 2 };
             tasks.spawn(async move {
-                let _slot = slots.acquire_owned().await.map_err(|error| ExportError::Push(error.to_string()))?;
+                let _slot = slots.acquire_many_owned(count).await.map_err(|error| ExportError::Push(error.to_string()))?;
                 let outcome = client.push_blob(&to, source).await?;
                 progress(&blob.digest, blob.size_bytes, &outcome);
                 Ok::<(), ExportError>(())
