@@ -3,8 +3,12 @@
 mod support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Command, ExitCode};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use bake_testkit::program::{self, Running};
 use bake_testkit::registry::{Config, FakeRegistry};
@@ -32,6 +36,11 @@ const TESTS: &[Test] = &[
     ("other_files_are_deleted_when_allowed", &[], delete_others),
     ("times_in_layers_are_rewritten", &[], rewritten),
     ("the_time_of_an_output", &[], own_epoch),
+    ("estargz_layers_are_layers_like_others", &["skopeo"], estargz),
+    ("estargz_layers_are_unpacked_by_umoci", &["root", "umoci"], estargz_unpacked),
+    ("an_image_is_loaded_into_podman", &["root", "podman"], into_podman),
+    ("an_image_is_loaded_into_docker", &["root", "dockerd", "docker"], into_docker),
+    ("a_docker_that_is_not_there_and_one_that_refuses", &[], no_docker),
 ];
 
 fn main() -> ExitCode {
@@ -432,4 +441,157 @@ fn own_epoch(environment: &Environment) -> Outcome {
     }
     let created = &outer["manifests"][0]["annotations"]["org.opencontainers.image.created"];
     equal(&created.as_str(), &Some("1970-01-01T00:16:40Z"), "annotation")
+}
+
+/// A context of a base image with a step.
+fn step_context(environment: &Environment) -> Result<Scratch, String> {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN echo made > /made && chown 7:8 /made && rm /etc/group\n")?;
+    Ok(scratch)
+}
+
+fn estargz(environment: &Environment) -> Outcome {
+    let scratch = step_context(environment)?;
+    let output = "type=oci,tar=false,dest=layout,name=app:1,compression=estargz";
+    let digest = succeed(&mut build(environment, &scratch, &[output]))?.text();
+    let outer = index(&scratch, "layout")?;
+    let manifest = document(&scratch, "layout", &outer["manifests"][0])?;
+    let layers = manifest["layers"].as_array().ok_or("no layers")?;
+    let toc = |layer: &Value| layer["annotations"]["containerd.io/snapshot/stargz/toc.digest"].is_string();
+    let made = layers.last().ok_or("no layers")?;
+    check(toc(made) && !toc(&layers[0]), || format!("annotations: {layers:?}"))?;
+    equal(&made["mediaType"].as_str(), &Some("application/vnd.oci.image.layer.v1.tar+gzip"), "media type")?;
+    // The config has the diff ID of what is in the blob.
+    let config = document(&scratch, "layout", &manifest["config"])?;
+    let path = scratch.at(&format!("layout/blobs/{}", made["digest"].as_str().unwrap_or_default().replace(':', "/")));
+    let unpacked = succeed(Command::new("gzip").args(["-dc", &path]))?;
+    let last = config["rootfs"]["diff_ids"].as_array().and_then(|ids| ids.last()).cloned().unwrap_or_default();
+    equal(&last.as_str(), &Some(bake_oci::Digest::of(&unpacked.stdout).to_string().as_str()), "diff ID")?;
+    // With force-compression the base too; the second time all of it is remembered.
+    let forced = "type=oci,tar=false,dest=forced,compression=estargz,force-compression=true";
+    let again = succeed(&mut build(environment, &scratch, &[output, forced]))?.text();
+    equal(&again, &digest, "digest of the second time")?;
+    let outer = index(&scratch, "forced")?;
+    let manifest = document(&scratch, "forced", &outer["manifests"][0])?;
+    check(manifest["layers"].as_array().is_some_and(|layers| layers.iter().all(toc)), || manifest.to_string())?;
+    // Others take it, and so does the local store.
+    let mut copy = Command::new("skopeo");
+    copy.args(["--insecure-policy", "copy", "oci:layout:1", "docker-archive:copy.tar:app:1"]);
+    succeed(copy.current_dir(scratch.path()))?;
+    succeed(&mut build(environment, &scratch, &["type=image,name=app:1,compression=estargz"]))?;
+    let shown = succeed(environment.command(&scratch.store()).args(["run", "--rm", "app:1", "cat", "/made"]))?.text();
+    equal(&shown.as_str(), &"made", "file in the image")
+}
+
+fn estargz_unpacked(environment: &Environment) -> Outcome {
+    let scratch = step_context(environment)?;
+    let output = "type=oci,tar=false,dest=layout,name=app:1,compression=estargz,force-compression=true";
+    succeed(&mut build(environment, &scratch, &[output]))?;
+    succeed(Command::new("umoci").args(["unpack", "--image", "layout:1", "bundle"]).current_dir(scratch.path()))?;
+    let made = fs::metadata(scratch.path().join("bundle/rootfs/made")).map_err(|error| error.to_string())?;
+    equal(&(made.uid(), made.gid(), made.len()), &(7, 8, 5), "made")?;
+    check(!scratch.path().join("bundle/rootfs/etc/group").exists(), || "a deleted file is there".into())
+}
+
+/// A program that serves until it is dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It removes what it mounted when it is asked to end.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        for _ in 0..100 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a program that makes `socket`, and waits for that.
+fn serve(command: &mut Command, socket: &Path) -> Result<Server, String> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut server = Server(child.map_err(|error| error.to_string())?);
+    for _ in 0..300 {
+        if UnixStream::connect(socket).is_ok() {
+            return Ok(server);
+        }
+        if let Ok(Some(status)) = server.0.try_wait() {
+            let mut said = String::new();
+            if let Some(mut stderr) = server.0.stderr.take() {
+                let _ = stderr.read_to_string(&mut said);
+            }
+            return Err(format!("{}: {status}: {said}", command.get_program().display()));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err(format!("{} does not listen", command.get_program().display()))
+}
+
+fn into_podman(environment: &Environment) -> Outcome {
+    let scratch = step_context(environment)?;
+    let socket = scratch.path().join("podman.sock");
+    let podman = |arguments: &[&str]| {
+        let mut command = Command::new("podman");
+        command.args(["--root", &scratch.at("podman"), "--runroot", &scratch.at("podman-run")]);
+        command.args(["--storage-driver", "vfs"]).args(arguments);
+        command
+    };
+    let address = format!("unix://{}", socket.display());
+    let _server = serve(&mut podman(&["system", "service", "--time=0", &address]), &socket)?;
+    let mut command = build(environment, &scratch, &["type=docker,name=app:1"]);
+    let finished = succeed(command.env("DOCKER_HOST", &address))?;
+    check(finished.stderr.contains("Loaded image"), || finished.stderr.clone())?;
+    let inspected = succeed(&mut podman(&["image", "inspect", "app:1", "--format", "{{.Id}}"]))?.text();
+    succeed(build(environment, &scratch, &["type=docker,dest=-,name=app:1"]).args(["--iidfile", "id"]))?;
+    equal(&format!("sha256:{inspected}"), &scratch.read("id")?, "image ID")?;
+    // The same by a context of docker's.
+    let name = bake_oci::Digest::of(b"mine");
+    let meta = format!(r#"{{"Name":"mine","Endpoints":{{"docker":{{"Host":"{address}"}}}}}}"#);
+    scratch.write(&format!("docker/contexts/meta/{}/meta.json", name.hex()), meta)?;
+    let mut command = build(environment, &scratch, &["type=docker,name=other:1,context=mine"]);
+    succeed(command.env("DOCKER_CONFIG", scratch.at("docker")))?;
+    succeed(&mut podman(&["image", "inspect", "other:1"])).map(drop)
+}
+
+fn into_docker(environment: &Environment) -> Outcome {
+    let scratch = step_context(environment)?;
+    let socket = scratch.path().join("docker.sock");
+    let address = format!("unix://{}", socket.display());
+    let mut daemon = Command::new("dockerd");
+    daemon.args(["--host", &address, "--data-root", &scratch.at("docker"), "--exec-root", &scratch.at("docker-run")]);
+    daemon.args(["--pidfile", &scratch.at("docker.pid"), "--storage-driver", "vfs", "--bridge", "none"]);
+    let _server = serve(daemon.args(["--iptables=false", "--ip6tables=false"]), &socket)?;
+    let mut command = build(environment, &scratch, &["type=docker,name=app:1"]);
+    let finished = succeed(command.args(["--iidfile", "id"]).env("DOCKER_HOST", &address))?;
+    check(finished.stderr.contains("Loaded image: app:1"), || finished.stderr.clone())?;
+    let mut inspect = Command::new("docker");
+    let inspected =
+        succeed(inspect.args(["image", "inspect", "app:1", "--format", "{{.Id}}"]).env("DOCKER_HOST", &address));
+    equal(&inspected?.text(), &scratch.read("id")?, "image ID")
+}
+
+fn no_docker(environment: &Environment) -> Outcome {
+    let scratch = context(environment)?;
+    let socket = scratch.path().join("docker.sock");
+    let address = format!("unix://{}", socket.display());
+    let load = || {
+        let mut command = build(environment, &scratch, &["type=docker,name=app:1"]);
+        finish(command.env("DOCKER_HOST", &address))
+    };
+    expect_failure(&load()?, 1, &["cannot connect to docker at", "docker.sock", "dest=FILE"])?;
+    // One that hangs up in the middle, having said why.
+    let listener = UnixListener::bind(&socket).map_err(|error| error.to_string())?;
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        stream.read_exact(&mut [0; 100])?;
+        stream.write_all(b"HTTP/1.1 500 Internal Server Error\r\n\r\n{\"message\":\"no space left\"}")
+    });
+    expect_failure(&load()?, 1, &["did not load the image: no space left"])?;
+    answering.join().map_err(|_| "the server panicked".to_owned())?.map_err(|error| error.to_string())?;
+    let mut command = build(environment, &scratch, &["type=docker,context=nowhere"]);
+    expect_failure(&finish(command.env("DOCKER_CONFIG", scratch.path()))?, 2, &["no docker context `nowhere`"])
 }

@@ -122,6 +122,11 @@ impl ExportSpec {
         };
         let (name, level) = (fields.take("compression"), fields.take("compression-level"));
         let mut compression = ExportCompression::parse(name.as_deref(), level.as_deref())?;
+        if compression.estargz {
+            return Err(
+                "compression=estargz is not supported: what is fetched from a cache is unpacked as a whole".into()
+            );
+        }
         compression.force = fields.truth("force-compression")?.unwrap_or(false);
         if fields.truth("oci-mediatypes")? == Some(false) {
             return Err("oci-mediatypes=false is not supported: a cache is always written with OCI media types".into());

@@ -140,9 +140,9 @@ impl Exporter {
     }
 }
 
-fn entries_of(archive: impl Read) -> Result<BTreeMap<Vec<u8>, Found>, ExportError> {
+fn entries_of(mut archive: impl Read) -> Result<BTreeMap<Vec<u8>, Found>, ExportError> {
     let mut entries = BTreeMap::new();
-    let mut reader = LayerReader::new(archive);
+    let mut reader = LayerReader::new(&mut archive);
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Some(mut next) = reader.next_entry().map_err(|error| ExportError::Write(io::Error::other(error)))? {
         let mut digester = Digester::new();
@@ -156,6 +156,9 @@ fn entries_of(archive: impl Read) -> Result<BTreeMap<Vec<u8>, Found>, ExportErro
         let entry = next.entry.clone();
         entries.insert(entry.path.clone(), Found { entry, content: digester.finish() });
     }
+    drop(reader);
+    // What comes behind the end of the archive would make its writer fail.
+    io::copy(&mut archive, &mut io::sink()).map_err(ExportError::Write)?;
     Ok(entries)
 }
 

@@ -9,6 +9,8 @@ pub struct ExportCompression {
     pub wanted: Option<Compression>,
     /// Whether layers that are compressed already (those of base images) are brought to that form too.
     pub force: bool,
+    /// Whether gzip is written as eStargz, of which single files can be fetched.
+    pub estargz: bool,
 }
 
 impl ExportCompression {
@@ -16,12 +18,23 @@ impl ExportCompression {
     pub fn parse(name: Option<&str>, level: Option<&str>) -> Result<Self, String> {
         let level =
             level.map(|level| level.parse::<i32>().map_err(|_| "compression-level must be a number".to_owned()));
-        Ok(Self { wanted: chosen(name, level.transpose()?)?, force: false })
+        let level = level.transpose()?;
+        let estargz = name == Some("estargz");
+        let wanted = if estargz { chosen(Some("gzip"), level)? } else { chosen(name, level)? };
+        Ok(Self { wanted, force: false, estargz })
     }
 
     /// The form in which layers are written.
     pub fn compression(self) -> Compression {
         self.wanted.unwrap_or(Compression::GZIP)
+    }
+
+    /// The level of eStargz, if that is wanted.
+    pub(crate) fn estargz_level(self) -> Option<u32> {
+        match self.compression() {
+            Compression::Gzip { level } if self.estargz => Some(level),
+            _ => None,
+        }
     }
 
     /// Whether layers must be blobs in a certain form, which the local store does not ask for by itself.
@@ -45,6 +58,8 @@ fn chosen(name: Option<&str>, level: Option<i32>) -> Result<Option<Compression>,
         (Some("zstd"), None | Some(0)) => Ok(Some(Compression::ZSTD)),
         (Some("zstd"), Some(level @ 1..=22)) => Ok(Some(Compression::Zstd { level })),
         (Some("zstd"), Some(_)) => Err("compression-level of zstd is 0 to 22".into()),
-        (Some(other), _) => Err(format!("the compression `{other}` is not supported: use uncompressed, gzip or zstd")),
+        (Some(other), _) => {
+            Err(format!("the compression `{other}` is not supported: use uncompressed, gzip, estargz or zstd"))
+        }
     }
 }

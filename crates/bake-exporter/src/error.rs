@@ -33,6 +33,12 @@ pub enum ExportError {
         /// The diff ID of the archive made from the snapshot.
         actual: DiffId,
     },
+    /// A docker did not take the image.
+    #[error(transparent)]
+    Docker(#[from] crate::docker::DockerError),
+    /// A layer could not be made an eStargz layer.
+    #[error(transparent)]
+    Estargz(Box<bake_oci::layer::estargz::EstargzError>),
     /// A layer is not in the store any more.
     #[error("layer {0} is not in the store")]
     MissingLayer(String),

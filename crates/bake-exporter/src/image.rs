@@ -8,7 +8,7 @@ use std::path::Path;
 use bake_oci::manifest::descriptor;
 use bake_oci::validate::{Depth, validate_image};
 use bake_oci::{
-    BlobError, BlobStore, BlobWriter, Compression, DiffId, Digest, Image, ImageConfig, ImageLayer, Platform,
+    BlobError, BlobStore, BlobWriter, Compression, DiffId, Digest, Digester, Image, ImageConfig, ImageLayer, Platform,
     SnapshotId, Timestamp, assemble_index, media_type,
 };
 use bake_snapshot::{LayerFormat, WriteOptions, write_layer};
@@ -95,7 +95,7 @@ impl Stored {
 pub struct Exporter {
     pub(crate) store: Store,
     pub(crate) format: LayerFormat,
-    threads: NonZeroUsize,
+    pub(crate) threads: NonZeroUsize,
     always_index: bool,
     absent: HashMap<Digest, u64>,
 }
@@ -136,7 +136,7 @@ impl Exporter {
     /// Names images that are in the local store.
     pub fn tag(&self, stored: &Stored, references: &[String], created_unix_s: i64) -> Result<(), ExportError> {
         // What a tag names must survive a power loss.
-        self.store.sync_snapshots()?;
+        self.store.sync_results()?;
         for reference in references {
             self.store.tag(reference, &stored.descriptor, created_unix_s)?;
         }
@@ -204,12 +204,17 @@ impl Exporter {
             }),
             LayerContent::Rewritten { .. } => {
                 let wanted = Some(Compression::Uncompressed);
-                self.blob_layer(layer, ExportCompression { wanted, force: false })
+                self.blob_layer(layer, ExportCompression { wanted, ..ExportCompression::default() })
             }
         }
     }
 
     fn blob_layer(&self, layer: &ExportLayer, compression: ExportCompression) -> Result<ImageLayer, ExportError> {
+        if let Some(level) = compression.estargz_level()
+            && (compression.force || !matches!(layer.content, LayerContent::Blob(_)))
+        {
+            return self.estargz_layer(layer, level);
+        }
         self.layer_blob(layer, compression).map(|blob| image_layer(layer, &blob))
     }
 
@@ -292,6 +297,18 @@ impl Exporter {
         writer.finish().map_err(ExportError::Write)
     }
 
+    /// Writes the uncompressed archive of a layer, and fails at its end if it is not what it has to be.
+    pub(crate) fn write_checked_archive(&self, layer: &ExportLayer, out: impl Write) -> Result<(), ExportError> {
+        let mut digested = Digested { out, digester: Digester::new() };
+        self.write_archive(layer, &mut digested)?;
+        digested.out.flush().map_err(ExportError::Write)?;
+        let actual = DiffId(digested.digester.finish());
+        if actual != layer.diff_id {
+            return Err(ExportError::LayerChanged { expected: layer.diff_id.clone(), actual });
+        }
+        Ok(())
+    }
+
     /// Writes the uncompressed archive of a layer.
     pub(crate) fn write_archive(&self, layer: &ExportLayer, out: &mut impl Write) -> Result<(), ExportError> {
         match &layer.content {
@@ -343,9 +360,27 @@ impl BlobStore for Announced<'_> {
     }
 }
 
+/// Digests what goes through it.
+struct Digested<W> {
+    out: W,
+    digester: Digester,
+}
+
+impl<W: Write> Write for Digested<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.digester.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Writes to the store as a plain stream.
 #[derive(Debug)]
-struct IngestWriter(Ingest);
+pub(crate) struct IngestWriter(pub(crate) Ingest);
 
 impl Write for IngestWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

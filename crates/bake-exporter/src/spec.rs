@@ -8,6 +8,7 @@ use bake_oci::{Compression, Reference};
 use crate::annotations::Annotations;
 use crate::attestation::AttestationOptions;
 use crate::compression::ExportCompression;
+use crate::docker::DockerEndpoint;
 
 /// Where a result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,13 @@ pub enum ExportTarget {
     OciDirectory(PathBuf),
     /// An archive for `docker load`; `None` is standard output.
     DockerArchive(Option<PathBuf>),
+    /// An image in a running docker.
+    Docker {
+        /// The name of a context of docker's; `None` for what the environment says.
+        context: Option<String>,
+        /// Where that is, once it is known.
+        endpoint: Option<DockerEndpoint>,
+    },
     /// The files of the image in a directory.
     Local(PathBuf),
     /// The files of the image as an archive; `None` is standard output.
@@ -175,8 +183,10 @@ enum For {
     Placed,
     /// Everything that is an image.
     Images,
-    /// `oci`.
+    /// `oci` and `docker`.
     Layouts,
+    /// `docker`.
+    Docker,
     /// `local` and `tar`.
     Files,
     /// `local`.
@@ -190,6 +200,7 @@ impl For {
         match self {
             Self::Placed => matches!(kind, "image" | "registry"),
             Self::Images => matches!(kind, "image" | "registry" | "oci" | "docker"),
+            Self::Docker => kind == "docker",
             Self::Layouts => matches!(kind, "oci" | "docker"),
             Self::Files => matches!(kind, "local" | "tar"),
             Self::Local => kind == "local",
@@ -203,6 +214,7 @@ impl For {
 struct Fields {
     kind: Option<String>,
     destination: Option<String>,
+    context: Option<String>,
     archive: Option<bool>,
     push: Option<bool>,
     store: Option<bool>,
@@ -240,6 +252,10 @@ impl Fields {
             "dest" => {
                 self.destination = Some(value.to_owned());
                 return Ok(());
+            }
+            "context" => {
+                self.context = Some(value.to_owned());
+                For::Docker
             }
             "tar" => {
                 self.archive = Some(truth()?);
@@ -365,10 +381,14 @@ impl Fields {
         if let Some((option, _)) = self.given.iter().find(|(_, meant_for)| !meant_for.covers(kind)) {
             return Err(format!("the option `{option}` has no meaning for type={kind}"));
         }
-        let wanted = ExportCompression::parse(self.compression.as_deref(), self.level.as_deref())?.wanted;
+        let parsed = ExportCompression::parse(self.compression.as_deref(), self.level.as_deref())?;
+        let compression = ExportCompression { force: self.force, ..parsed };
         if self.docker_types {
-            if let Some(Compression::Zstd { .. }) = wanted {
+            if let Some(Compression::Zstd { .. }) = compression.wanted {
                 return Err("compression=zstd needs OCI media types: Docker's have no name for it".into());
+            }
+            if compression.estargz {
+                return Err("compression=estargz needs OCI media types: Docker's documents have no annotations".into());
             }
             if !self.annotations.is_empty() {
                 return Err("annotations need OCI media types: Docker's documents have no place for them".into());
@@ -382,7 +402,7 @@ impl Fields {
         let store = self.store.unwrap_or(target == ExportTarget::Store);
         Ok(ExportSpec {
             target,
-            compression: ExportCompression { wanted, force: self.force },
+            compression,
             names: self.names,
             image: ImageOptions {
                 family: if self.docker_types { Family::Docker } else { Family::Oci },
@@ -431,6 +451,8 @@ impl Fields {
             "oci" if archive => ExportTarget::OciArchive(place()),
             "oci" => ExportTarget::OciDirectory(directory()?),
             "docker" if !archive => return Err("tar=false is not possible for type=docker".into()),
+            "docker" if destination.is_none() => ExportTarget::Docker { context: self.context.clone(), endpoint: None },
+            "docker" if self.context.is_some() => return Err("dest and context exclude each other".into()),
             "docker" => ExportTarget::DockerArchive(place()),
             "local" => ExportTarget::Local(directory()?),
             "tar" => ExportTarget::Tar(place()),
@@ -492,6 +514,9 @@ mod tests {
         assert_eq!(target("type=oci,dest=-"), ExportTarget::OciArchive(None));
         assert_eq!(target("type=oci,tar=false,dest=d"), ExportTarget::OciDirectory("d".into()));
         assert_eq!(target("type=image,push=true"), ExportTarget::Registry);
+        assert_eq!(target("type=docker,dest=-"), ExportTarget::DockerArchive(None));
+        assert_eq!(target("type=docker"), ExportTarget::Docker { context: None, endpoint: None });
+        assert_eq!(target("type=docker,context=a"), ExportTarget::Docker { context: Some("a".into()), endpoint: None });
         let spec = ExportSpec::parse("type=image,\"name=a,b:1\",compression=zstd,compression-level=9").unwrap();
         let names: Vec<String> = spec.names.iter().map(Reference::familiar).collect();
         assert_eq!(names, ["a:latest", "b:1"]);
@@ -546,6 +571,7 @@ mod tests {
             ("type=oci,tar=maybe", "true or false"),
             ("type=oci,\"dest=x", "quote"),
             ("type=oci,oci-mediatypes=false,compression=zstd", "OCI media types"),
+            ("type=oci,oci-mediatypes=false,compression=estargz", "OCI media types"),
             ("type=oci,oci-mediatypes=false,annotation.a=b", "OCI media types"),
             ("type=image,push-by-digest=true", "push=true"),
             ("type=registry,push=false", "push=false"),
@@ -557,6 +583,8 @@ mod tests {
             ("type=image,annotation-layer.a=b", "`layer`"),
             ("type=image,prefer-nondist-layers=true", "Linux"),
             ("type=image,compatibility-version=20", "change log"),
+            ("type=docker,dest=x,context=y", "exclude each other"),
+            ("type=oci,context=y", "no meaning for type=oci"),
             ("type=tar,mode=delete", "no meaning for type=tar"),
             ("type=local,dest=x,mode=move", "copy or delete"),
             ("type=oci,source-date-epoch=now", "seconds since 1970"),

@@ -4,6 +4,7 @@
 
 mod layers {
     mod compression;
+    mod estargz;
     mod hostile;
     mod other_programs;
     mod round_trip;

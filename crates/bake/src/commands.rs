@@ -3,6 +3,7 @@
 //! that images come from and go to ([`place`]), lists by `--format` ([`listing`]), tables ([`table`]) and ages ([`age`]).
 
 mod age;
+mod attached;
 mod bring;
 mod complete;
 mod difference;
@@ -16,6 +17,7 @@ pub(crate) mod table;
 mod toolbox;
 mod transfer;
 
+pub(crate) mod attestations;
 pub(crate) mod collect;
 pub(crate) mod copy;
 pub(crate) mod debug;

@@ -1,5 +1,6 @@
 //! From arguments and environment to requests: the only place that reads environment variables.
 
+mod docker;
 mod outputs;
 
 use std::collections::BTreeMap;
@@ -380,11 +381,12 @@ impl BuildRequest {
             tags,
         };
         request.attest.check_outputs(&request.exports)?;
-        if request.cache.is_inline() && request.exports.iter().any(|export| export.times.rewrite) {
+        let other_layers = |export: &ExportSpec| export.times.rewrite || export.compression.estargz;
+        if request.cache.is_inline() && request.exports.iter().any(other_layers) {
             return Err(CommandError::usage(
-                "an image with rewritten times cannot carry its own results: its layers are others",
+                "an image with rewritten times or eStargz layers cannot carry its own results: its layers are others",
             )
-            .hint("use another type of `--cache-to`, or leave out `rewrite-timestamp`"));
+            .hint("use another type of `--cache-to`, or leave out `rewrite-timestamp` and `compression=estargz`"));
         }
         for name in request.exports.iter().flat_map(|export| &export.names) {
             if !request.tags.contains(name) {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 29] = [
+const PROGRAMS: &[(&str, &str)] = &[
     ("buildah", "buildah"),
     ("busybox", "busybox-static"),
     ("bzip2", "bzip2"),
@@ -24,6 +24,7 @@ const PROGRAMS: [(&str, &str); 29] = [
     ("htpasswd", "apache2-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
+    ("openssl", "openssl"),
     ("pasta", "passt"),
     ("perl", "perl-base"),
     ("podman", "podman"),

@@ -4,6 +4,7 @@
 pub mod compress;
 pub mod decompress;
 pub mod entry;
+pub mod estargz;
 pub(crate) mod gzip;
 pub(crate) mod header;
 pub(crate) mod pax;

@@ -13,8 +13,8 @@ use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake_attest::Statement;
 use bake_exporter::{
-    ArchiveKind, AttestationForm, BesideFile, ExportError, ExportImage, ExportSpec, ExportTarget, Exporter, FileTree,
-    LayerContent, PlacingOptions, Pusher, Stored,
+    ArchiveKind, AttestationForm, BesideFile, DockerEndpoint, DockerError, ExportError, ExportImage, ExportSpec,
+    ExportTarget, Exporter, FileTree, LayerContent, PlacingOptions, Pusher, Stored,
 };
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::{Digest, Reference, Timestamp};
@@ -133,6 +133,8 @@ fn describe(spec: &ExportSpec) -> String {
         ExportTarget::Registry => "pushing".into(),
         ExportTarget::OciArchive(_) | ExportTarget::OciDirectory(_) => "exporting to an OCI layout".into(),
         ExportTarget::DockerArchive(_) => "exporting to a docker archive".into(),
+        ExportTarget::Docker { endpoint: Some(endpoint), .. } => format!("loading into docker at {endpoint}"),
+        ExportTarget::Docker { endpoint: None, .. } => "loading into docker".into(),
         ExportTarget::Local(path) => format!("copying files to `{}`", path.display()),
         ExportTarget::Tar(_) => "writing files to an archive".into(),
         ExportTarget::CacheOnly => "keeping the result in the build cache".into(),
@@ -143,6 +145,9 @@ pub(super) fn failed(error: &ExportError) -> CommandError {
     let failed = CommandError::from_error(ErrorKind::Build, error);
     match error {
         ExportError::Registry(error) => failed.hints(crate::registries::hint(error)),
+        ExportError::Docker(DockerError::Connect { .. }) => failed
+            .hint("start docker, or say where it is by `DOCKER_HOST` or `context=`")
+            .hint("`type=docker,dest=FILE` writes an archive for `docker load`; `dest=-` writes it to standard output"),
         ExportError::Store(error) if error.is_disk_full() => failed.hint("`bake prune` frees space in the store"),
         _ => failed,
     }
@@ -193,6 +198,12 @@ impl Output<'_> {
         };
         match &self.spec.target {
             ExportTarget::OciArchive(path) => self.archive(&stored, ArchiveKind::Oci, path.as_deref(), exported)?,
+            ExportTarget::Docker { endpoint, .. } => {
+                let standard = DockerEndpoint::standard();
+                let endpoint = endpoint.as_ref().unwrap_or(&standard);
+                let said = self.exporter.to_docker(&stored, names, created, endpoint, self.all.cancelled);
+                exported.destinations.extend(said.map_err(|error| failed(&error))?);
+            }
             ExportTarget::DockerArchive(path) => {
                 self.archive(&stored, ArchiveKind::Docker, path.as_deref(), exported)?;
             }
@@ -331,14 +342,17 @@ impl Output<'_> {
 
     /// The layers whose blobs are in the wanted form in some registry, but not in the store.
     fn absent(&self, images: &[ExportImage]) -> Result<HashMap<Digest, Arc<Layer>>, CommandError> {
-        let form = self.spec.compression.compression().id();
+        let compression = self.spec.compression;
+        let form = compression.compression().id();
         let mut absent = HashMap::new();
         for (assembled, image) in self.all.assembled.iter().zip(images) {
             for (layer, exported) in assembled.layers.iter().zip(&image.layers) {
                 let Some(blob) = &layer.blob else { continue };
                 let as_it_is = match &exported.content {
-                    LayerContent::Elsewhere { compression, .. } => compression.as_ref() == Some(&form),
-                    LayerContent::Blob(_) => !self.spec.compression.force,
+                    LayerContent::Elsewhere { compression: its, .. } => {
+                        its.as_ref() == Some(&form) && !compression.estargz
+                    }
+                    LayerContent::Blob(_) => !compression.force,
                     LayerContent::Snapshot(_) | LayerContent::Rewritten { .. } => false,
                 };
                 let is_here = || self.all.host.store.blob_size(&blob.digest).map_err(|error| store_failed(&error));

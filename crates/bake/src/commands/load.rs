@@ -66,6 +66,12 @@ fn tag(image: &LoadedImage, platform: Option<&Platform>, host: &Host) -> Result<
         let name = name.or_latest().to_string();
         host.store.tag(&name, &loaded.target, created).map_err(|error| store_failed(&error))?;
     }
+    for (subject, referrer) in &image.referrers {
+        let digest = descriptor_digest(referrer).map_err(|error| CommandError::input(error.to_string()))?;
+        let media_type = referrer.media_type().to_string();
+        let referrer = BlobDescriptor { media_type, digest, size_bytes: referrer.size() };
+        host.store.attach(subject, &[referrer]).map_err(|error| store_failed(&error))?;
+    }
     if image.names.is_empty() {
         return Ok(vec![format!("Loaded image ID: {}\n", loaded.image().config_digest)]);
     }

@@ -36,6 +36,11 @@ pub(super) fn outputs(
         }
         add_annotations(output, &annotations, platforms)?;
     }
+    for output in &mut outputs {
+        if let ExportTarget::Docker { context, endpoint } = &mut output.target {
+            *endpoint = Some(super::docker::endpoint(context.as_deref())?);
+        }
+    }
     for output in &outputs {
         check_placing(output)?;
         check_deletion(output, arguments)?;
