@@ -200,7 +200,8 @@ impl Relay<'_> {
                 (Arc::clone(self.client), to.clone(), Arc::clone(progress), Arc::clone(&slots));
             let count = if *size_bytes < LARGE_BYTES { 1 } else { 2 };
             tasks.spawn(async move {
-                let _slot = slots.acquire_many_owned(count).await.map_err(|error| ExportError::Push(error.to_string()))?;
+                let _slot =
+                    slots.acquire_many_owned(count).await.map_err(|error| ExportError::Push(error.to_string()))?;
                 let outcome = client.push_blob(&to, source).await?;
                 progress(&blob.digest, blob.size_bytes, &outcome);
                 Ok::<(), ExportError>(())
