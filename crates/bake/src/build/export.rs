@@ -141,6 +141,17 @@ fn describe(spec: &ExportSpec) -> String {
     }
 }
 
+/// Refuses outputs that need a time where there is none, before anything is built for them.
+pub(super) fn check_times(request: &BuildRequest, epoch: Option<i64>) -> Result<(), CommandError> {
+    let needs_time = |spec: &ExportSpec| spec.times.rewrite && spec.times.epoch.is_none();
+    if epoch.is_none() && request.exports.iter().any(needs_time) { Err(no_newest_time()) } else { Ok(()) }
+}
+
+fn no_newest_time() -> CommandError {
+    CommandError::usage("rewrite-timestamp needs a time that no file may be later than")
+        .hint("set `SOURCE_DATE_EPOCH` in the environment, or `source-date-epoch` beside `rewrite-timestamp`")
+}
+
 pub(super) fn failed(error: &ExportError) -> CommandError {
     let failed = CommandError::from_error(ErrorKind::Build, error);
     match error {
@@ -234,11 +245,7 @@ impl Output<'_> {
                 images.push(image);
                 continue;
             }
-            let newest = self.epoch().ok_or_else(|| {
-                CommandError::usage("rewrite-timestamp needs a time that no file may be later than").hint(
-                    "set `SOURCE_DATE_EPOCH` in the environment, or `source-date-epoch` beside `rewrite-timestamp`",
-                )
-            })?;
+            let newest = self.epoch().ok_or_else(no_newest_time)?;
             self.bring_layers(assembled)?;
             let rewritten = self.exporter.with_times_until(&image, assembled.base_layers, newest);
             images.push(rewritten.map_err(|error| failed(&error))?);
