@@ -380,7 +380,11 @@ fn delete_others(environment: &Environment) -> Outcome {
     let mut command = build(environment, &scratch, &["type=local,dest=context,mode=delete"]);
     let finished = finish(command.args(["--allow", "buildx.local.delete"]))?;
     expect_failure(&finished, 2, &["mode=delete would delete"])?;
-    check(scratch.read("context/Dockerfile").is_ok(), || "the context is gone".into())
+    check(scratch.read("context/Dockerfile").is_ok(), || "the context is gone".into())?;
+    let mut command = environment.build(&scratch.store());
+    command.args(["--output", &format!("type=local,mode=delete,dest={}", scratch.store().display())]);
+    command.args(["--allow", "buildx.local.delete"]).arg(scratch.at("context"));
+    expect_failure(&finish(&mut command)?, 2, &["mode=delete would delete the store"])
 }
 
 fn rewritten(environment: &Environment) -> Outcome {

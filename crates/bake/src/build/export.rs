@@ -14,7 +14,7 @@ use bake::ui::progress::Progress;
 use bake_attest::Statement;
 use bake_exporter::{
     ArchiveKind, AttestationForm, BesideFile, DockerEndpoint, DockerError, ExportError, ExportImage, ExportSpec,
-    ExportTarget, Exporter, FileTree, LayerContent, PlacingOptions, Pusher, Stored,
+    ExportTarget, Exporter, FileTree, LayerContent, LocalMode, PlacingOptions, Pusher, Stored,
 };
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::{Digest, Reference, Timestamp};
@@ -312,6 +312,14 @@ impl Output<'_> {
     }
 
     fn directory(&self, path: &Path) -> Result<(), CommandError> {
+        let store = self.all.host.store.root();
+        if self.spec.files.mode == LocalMode::Delete
+            && let (Ok(store), Ok(destination)) = (store.canonicalize(), path.canonicalize())
+            && store.starts_with(&destination)
+        {
+            return Err(CommandError::usage(format!("mode=delete would delete the store in `{}`", store.display()))
+                .hint("name a directory that holds nothing but the result"));
+        }
         let (trees, mtime) = (self.trees()?, self.epoch());
         self.exporter
             .to_directory(&self.all.host.files(), &trees, path, self.spec.files.mode, mtime)
