@@ -30,6 +30,9 @@ const TESTS: &[Test] = &[
     ("a_layout_with_provenance_is_a_base", &[], layout_as_base),
     ("packages_of_an_image", &[], packages),
     ("packages_of_stages_and_the_context", &[], scanned),
+    ("what_is_said_of_an_image_is_shown", &[], shown),
+    ("what_is_said_of_an_image_goes_with_it", &[], carried_over),
+    ("what_is_said_of_an_image_ends_with_it", &[], removed),
     ("what_has_no_place_is_refused", &[], refused),
 ];
 
@@ -564,4 +567,107 @@ fn scanned(environment: &Environment) -> Outcome {
         }
     }
     Ok(())
+}
+
+fn bake(environment: &Environment, scratch: &Scratch, arguments: &[&str]) -> Result<String, String> {
+    let mut command = environment.command(&scratch.store());
+    succeed(command.args(arguments).current_dir(scratch.path()).env("DOCKER_CONFIG", scratch.path()))
+        .map(|finished| finished.text())
+}
+
+/// The types and platforms that `bake attestations` lists.
+fn types(environment: &Environment, scratch: &Scratch, arguments: &[&str]) -> Result<Vec<String>, String> {
+    let arguments = [&["attestations", "--format", "{{.Type}} {{.Form}}"], arguments].concat();
+    let listed = bake(environment, scratch, &arguments)?;
+    let mut types: Vec<String> = listed.lines().map(str::to_owned).collect();
+    types.sort();
+    Ok(types)
+}
+
+fn shown(environment: &Environment) -> Outcome {
+    let scratch = context(environment)?;
+    succeed(&mut build(environment, &scratch, &["-t", "app:1"]))?;
+    equal(&types(environment, &scratch, &["app:1"])?, &Vec::new(), "what is said of an image without")?;
+    // The second time replaces the first: the times differ.
+    for _ in 0..2 {
+        let mut command = build(environment, &scratch, &["-t", "app:1", "--provenance=true", "--sbom=true"]);
+        succeed(command.env_remove("SOURCE_DATE_EPOCH"))?;
+    }
+    let both = vec!["provenance referrer".to_owned(), "sbom referrer".to_owned()];
+    equal(&types(environment, &scratch, &["app:1"])?, &both, "what is said")?;
+    let statement = json(bake(environment, &scratch, &["attestations", "--show", "provenance", "app:1"])?)?;
+    equal(&statement["predicateType"], &"https://slsa.dev/provenance/v1".into(), "the predicate")?;
+    let by_address = ["attestations", "--show", "https://spdx.dev/Document", "app:1"];
+    equal(&json(bake(environment, &scratch, &by_address)?)?["predicate"]["spdxVersion"], &"SPDX-2.3".into(), "SPDX")?;
+    let absent = ["attestations", "--show", "vex", "app:1"];
+    let mut command = environment.command(&scratch.store());
+    expect_failure(&finish(command.args(absent))?, 2, &["nothing of kind `vex`"])?;
+
+    // As others have made it, in a registry.
+    let registry = FakeRegistry::start(Config::default()).map_err(|error| error.to_string())?;
+    for form in ["referrer", "index"] {
+        let name = format!("{}/{form}/app:1", registry.host());
+        let output = format!("type=registry,attestation-form={form}");
+        let flags = ["-t", &name, "--provenance=true", "--sbom=true", "-o", &output];
+        succeed(&mut build(environment, &scratch, &flags))?;
+        let expected = vec![format!("provenance {form}"), format!("sbom {form}")];
+        equal(&types(environment, &scratch, &["--remote", &name])?, &expected, "what the registry has")?;
+        let statement = json(bake(environment, &scratch, &["attestations", "--remote", "--show", "sbom", &name])?)?;
+        equal(&statement["predicateType"], &"https://spdx.dev/Document".into(), "the predicate")?;
+    }
+    Ok(())
+}
+
+fn carried_over(environment: &Environment) -> Outcome {
+    let scratch = context(environment)?;
+    let registry = FakeRegistry::start(Config::default()).map_err(|error| error.to_string())?;
+    let name = format!("{}/team/app:1", registry.host());
+    let here = succeed(&mut build(environment, &scratch, &["-t", &name, "--provenance=true", "--sbom=true"]))?.text();
+
+    // Pushed, its layers are compressed, so it is another manifest: that one is spoken of.
+    let there = bake(environment, &scratch, &["push", "--quiet", &name])?;
+    let there = there.lines().last().unwrap_or_default().to_owned();
+    check(here != there, || "the test shows nothing: the digests are the same".into())?;
+    let referrers = get(&registry.host(), &format!("/v2/team/app/referrers/{there}"))?;
+    equal(&referrers["manifests"].as_array().map_or(0, Vec::len), &2, "referrers")?;
+    let hex = |digest: &str| digest.trim_start_matches("sha256:").to_owned();
+    for kind in ["provenance", "sbom"] {
+        let statement = bake(environment, &scratch, &["attestations", "--remote", "--show", kind, &name])?;
+        equal(&json(&statement)?["subject"][0]["digest"]["sha256"], &hex(&there).into(), "the subject")?;
+        check(!statement.contains(&hex(&here)), || format!("it speaks of the other form: {statement}"))?;
+    }
+
+    // As an OCI layout, and from there into another store.
+    bake(environment, &scratch, &["save", "--format", "oci", "--output", "app.tar", &name])?;
+    let other = environment.scratch()?;
+    bake(environment, &other, &["load", "--input", &scratch.at("app.tar")])?;
+    let both = vec!["provenance referrer".to_owned(), "sbom referrer".to_owned()];
+    equal(&types(environment, &other, &[&name])?, &both, "what was loaded")?;
+    // There it is a manifest over blobs, which goes on as it is.
+    let again = bake(environment, &other, &["push", "--quiet", &name])?;
+    equal(&again.lines().last().unwrap_or_default(), &there.as_str(), "the digest from there")?;
+    let mut command = environment.command(&scratch.store());
+    let saved = succeed(command.args(["save", "--output", "docker.tar", &name]).current_dir(scratch.path()))?;
+    check(saved.stderr.contains("no place in a docker archive"), || saved.stderr.clone())?;
+    succeed(Command::new("tar").args(["-tf", &scratch.at("docker.tar"), "manifest.json"])).map(drop)
+}
+
+fn removed(environment: &Environment) -> Outcome {
+    let scratch = context(environment)?;
+    succeed(&mut build(environment, &scratch, &["-t", "app:1", "--provenance=true"]))?;
+    let digest = || -> Result<String, String> {
+        bake(environment, &scratch, &["attestations", "--format", "{{.Digest}}", "app:1"])
+    };
+    let path = scratch.store().join("blobs").join(digest()?.replace(':', "/"));
+    check(path.exists(), || format!("{} is not there", path.display()))?;
+    // What belongs to a named image stays whatever is pruned.
+    bake(environment, &scratch, &["prune", "--all", "--force"])?;
+    check(path.exists() && !digest()?.is_empty(), || "it went before the image".into())?;
+    let checked = bake(environment, &scratch, &["fsck"])?;
+    check(path.exists(), || checked)?;
+    bake(environment, &scratch, &["rmi", "app:1"])?;
+    check(!path.exists(), || "it stayed after the image".into())?;
+    bake(environment, &scratch, &["prune", "--all", "--force"])?;
+    let left = fs::read_dir(scratch.store().join("referrers")).map_err(|error| error.to_string())?.count();
+    equal(&left, &0, "lists of referrers")
 }

@@ -20,7 +20,7 @@ const TESTS: &[Test] = &[
     ("a_damaged_blob_is_not_copied", &[], copy_damaged),
     ("attestations_go_where_their_image_goes", &[], attestations),
     ("copies_go_through_layouts_and_archives", &[], copy_through_files),
-    ("images_are_saved_and_loaded_in_every_form", &["gzip", "zstd"], save_and_load),
+    ("images_are_saved_and_loaded_in_every_form", &["gzip", "zstd", "xz", "bzip2"], save_and_load),
     ("all_tags_travel_together", &[], all_tags),
     ("imagetools_tell_what_a_registry_has", &[], imagetools_inspect),
     ("imagetools_put_images_together", &[], imagetools_create),
@@ -353,6 +353,7 @@ fn imagetools_inspect(environment: &Environment) -> Outcome {
         || text.clone(),
     )?;
     for line in [format!("Digest:    {digest}"), "  Platform:  linux/arm64".to_owned()] {
+        check(text.contains(&format!("  Name:      {name}@sha256:")), || text.clone())?;
         check(text.lines().any(|told| told == line), || format!("`{line}` is not in\n{text}"))?;
     }
     let raw = inspect(&["--raw"])?;
@@ -443,7 +444,9 @@ fn save_and_load(environment: &Environment) -> Outcome {
     let into = environment.scratch()?;
     let loaded = said(environment, &into, &["load", "-i", &scratch.at("layout")])?;
     equal(&loaded.lines().count(), &3, "images in the layout")?;
-    for (program, name) in [("gzip", "docker.tar.gz"), ("zstd", "docker.tar.zst")] {
+    for (program, name) in
+        [("gzip", "docker.tar.gz"), ("zstd", "docker.tar.zst"), ("xz", "docker.tar.xz"), ("bzip2", "docker.tar.bz2")]
+    {
         let packed = succeed(Command::new(program).args(["-q", "-c"]).arg(scratch.at("docker.tar")))?;
         scratch.write(name, &packed.stdout)?;
         let into = environment.scratch()?;
@@ -472,7 +475,7 @@ fn save_and_load(environment: &Environment) -> Outcome {
     for (words, problem) in [
         (&["save", "--format", "oci-dir", "app:1"][..], "a directory cannot be written to standard output"),
         (&["save", "--platform", "linux/s390x", "app:1"], "not in the store for linux/s390x"),
-        (&["load", "-i", "nowhere.tar"], "cannot open `nowhere.tar`"),
+        (&["load", "-i", "nowhere.tar"], "cannot read `nowhere.tar`"),
         (&["load", "-i", "context"], "cannot load `context`"),
         (&["load", "--platform", "linux/s390x", "-i", "both.tar"], "not in the store for linux/s390x"),
     ] {
@@ -496,6 +499,11 @@ fn all_tags(environment: &Environment) -> Outcome {
     equal(&said(environment, &into, &["pull", "-q", "-a", &repository])?, &pushed, "pulled")?;
     let names = said(environment, &into, &["images", "--format", "{{.Tag}}", &repository])?;
     equal(&names.lines().count(), &2, "names")?;
+    // Under another name in the same registry nothing is sent again.
+    let near = format!("{}/near/app:1", registry.host());
+    said(environment, &into, &["tag", &format!("{repository}:1"), &near])?;
+    let pushed = succeed(&mut bake(environment, &into, &["push", &near]))?;
+    check(pushed.stderr.contains("mounted") && !pushed.stderr.contains("new "), || pushed.stderr.clone())?;
     for (words, problem) in [
         (&["push", "-a", &format!("{repository}:1")][..], "the name has no tag"),
         (&["pull", "-a", &format!("{repository}:1")], "neither tag nor digest"),
@@ -523,14 +531,18 @@ fn attestations(environment: &Environment) -> Outcome {
         build(environment, &scratch, "FROM scratch\nCOPY file /\n", &["--push", "-t", &at(&from, "app:plain")])?;
     let (media_type, bytes) = from.manifest("app", "plain").ok_or("the image was not pushed")?;
     // An index as BuildKit makes it: the image, and a manifest whose layer is a statement about it.
-    let (config, statement) =
-        (b"{}".as_slice(), b"{\"predicateType\":\"https://slsa.dev/provenance/v0.2\"}".as_slice());
+    let (config, statement) = (b"{}".as_slice(), b"{\"predicate\":{\"buildType\":\"test\"}}".as_slice());
     let described = |media_type: &str, bytes: &[u8], digest: &str| serde_json::json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() });
     let attestation = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": described("application/vnd.oci.image.config.v1+json", config, &from.put_blob("app", config).to_string()),
-        "layers": [described("application/vnd.in-toto+json", statement, &from.put_blob("app", statement).to_string())],
+        "layers": [{
+            "mediaType": "application/vnd.in-toto+json",
+            "digest": from.put_blob("app", statement).to_string(),
+            "size": statement.len(),
+            "annotations": { "in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2" },
+        }],
     });
     let attestation = attestation.to_string().into_bytes();
     let about = from.put_manifest("app", "attestation", "application/vnd.oci.image.manifest.v1+json", &attestation);
@@ -562,6 +574,14 @@ fn attestations(environment: &Environment) -> Outcome {
     run(&["save", "-o", "saved.tar", &at(&to, "app:1")])?;
     equal(&run(&["copy", "-q", "oci-archive:saved.tar", &at(&to, "again:1")])?, &digest, "saved")?;
     check(to.manifest("again", &about.to_string()).is_some(), || "the attestation was not saved".into())?;
+    let told = |template: &str| run(&["imagetools", "inspect", "-f", template, &at(&from, "app:1")]);
+    equal(&told("{{json .Provenance}}")?.as_str(), &r#"{"SLSA":{"buildType":"test"}}"#, "provenance")?;
+    equal(
+        &told("{{.Provenance.SLSA.buildType}} {{if .SBOM}}some{{else}}none{{end}}")?.as_str(),
+        &"test none",
+        "fields",
+    )?;
+    equal(&told("{{.Image.Os}}")?.as_str(), &"linux", "the config of a single image")?;
     // It is chosen with its image.
     let chosen = run(&["imagetools", "create", "--dry-run", "--platform", "linux/amd64", &at(&from, "app:1")])?;
     equal(&json(&chosen)?["manifests"].as_array().map(Vec::len), &Some(2), "chosen")?;

@@ -14,6 +14,7 @@ const TESTS: &[Test] = &[
     ("the_configuration_and_the_command_line_both_count", &[], configured),
     ("a_policy_that_means_nothing_ends_the_build", &[], bad_policy),
     ("signatures_are_wanted_and_verified", &[], signed),
+    ("an_image_for_several_platforms_is_signed_and_locked_as_one", &[], platforms),
     ("source_policies_deny_and_convert", &[], source_policy),
 ];
 
@@ -181,6 +182,46 @@ fn signed(environment: &Environment) -> Outcome {
     // A key that cannot be read ends the build before anything is asked.
     scratch.write("policy/team.pub", "nothing")?;
     expect_failure(&build()?, 2, &["policy.toml", "team.pub", "no key in PEM form"])
+}
+
+fn platforms(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let scratch = environment.scratch()?;
+    let name = format!("{}/team/base:1", registry.host());
+    scratch.write("publish/Dockerfile", "FROM scratch\nCOPY Dockerfile /file\n")?;
+    let both = ["--platform", "linux/amd64,linux/arm64"];
+    let mut push = environment.build(&scratch.store());
+    push.args(both).args(["--push", "--tag", &name]).arg(scratch.at("publish"));
+    let index = succeed(&mut push)?.text();
+    let tool = |arguments: &[&str]| {
+        let mut command = environment.command(&scratch.store());
+        succeed(command.args(arguments).env("COSIGN_PASSWORD", "secret").current_dir(scratch.path()))
+    };
+    tool(&["keygen"])?;
+    let signed = tool(&["sign", "--key", "cosign.key", &name])?.text();
+    check(signed.ends_with(&format!("@{index}")), || format!("{signed} is not the index {index}"))?;
+    scratch.write(
+        "policy.toml",
+        "version = 1\ndefault = \"deny\"\n[[rules]]\nimages = [\"**\"]\npinned = true\nsigned-by = [\"cosign.pub\"]\n",
+    )?;
+    scratch.write("context/Dockerfile", format!("FROM {name}\nCOPY --from={name} /file /copy\n"))?;
+    let fresh = environment.scratch()?;
+    let build = |flags: &[&str]| {
+        let mut command = environment.build(&fresh.store());
+        command.args(both).args(flags).arg("--policy").arg(scratch.at("policy.toml")).arg(scratch.at("context"));
+        finish(&mut command)
+    };
+    build(&["--lock"])?.success()?;
+    let lock = scratch.read("context/bake.lock")?;
+    equal(&lock.matches("sha256:").count(), &1, "digests in the lock")?;
+    check(lock.contains(&format!("\"{name}\" = \"{index}\"")), || lock.clone())?;
+    build(&["--locked"])?.success()?;
+    // The index was signed; one of its images alone was not.
+    let (_, manifest) = registry.manifest("team/base", "1").ok_or("there is no index")?;
+    let text = String::from_utf8_lossy(&manifest).into_owned();
+    let one = text.split("\"digest\":\"").nth(1).and_then(|rest| rest.split('"').next()).ok_or("no manifest")?;
+    scratch.write("context/Dockerfile", format!("FROM --platform=linux/amd64 {name}@{one}\n"))?;
+    expect_failure(&build(&[])?, 2, &["line 4 wants a signature", "it is not signed"])
 }
 
 fn bad_policy(environment: &Environment) -> Outcome {

@@ -217,14 +217,23 @@ fn no_trace(environment: &Environment) -> Outcome {
         command.args(["build", "--progress", format, "--secret", &secret, "--secret", "id=variable,env=VARIABLE"]);
         command.args(["--build-arg", &format!("TOKEN={}", canary.text), "--build-arg"]);
         command.arg(format!("HTTPS_PROXY={proxy}")).env("VARIABLE", &canary.text).args(["--file", dockerfile]);
+        // Everything that can be said of the image. Nothing takes anything from the context.
+        let named = format!("named=http://{USER}:{0}@{1}/named.tar?signature={0}", canary.text, server.host());
+        command.args(["--provenance", "mode=max", "--sbom=true", "--build-context", &named, "--metadata-file"]);
+        command.arg(outputs.join("metadata.json")).env("BUILDX_METADATA_PROVENANCE", "max");
         command
     };
-    let archive = |name: &str| format!("type={name},dest={}", outputs.join(format!("{name}.tar")).display());
+    let archive = |name: &str| {
+        let form = if name == "docker" { ",attestation-form=none" } else { "" };
+        format!("type={name},dest={}{form}", outputs.join(format!("{name}.tar")).display())
+    };
+    let files = format!("type=local,dest={}", outputs.join("files").display());
     let cache = format!("type=local,dest={}", outputs.join("cache").display());
     let pushed = format!("{}/team/app:1", registry.host());
     run(build("plain", "Dockerfile").args(["--tag", "app:1", "--cache-to", &cache]).arg(&context), true)?;
     run(build("rawjson", "Dockerfile").args(["--no-cache", "--output", &archive("oci")]).arg(&context), true)?;
     run(build("plain", "Dockerfile").args(["--output", &archive("docker")]).arg(&context), true)?;
+    run(build("plain", "Dockerfile").args(["--output", &files]).arg(&context), true)?;
     run(build("plain", "Dockerfile").args(["--push", "--tag", &pushed]).arg(&context), true)?;
     // Failures tell more than successes.
     run(build("plain", "nowhere").arg(&context), false)?;
@@ -238,8 +247,13 @@ fn no_trace(environment: &Environment) -> Outcome {
         &["df", "--verbose"],
         &["images"],
         &["fsck"],
+        &["attestations", "--show", "provenance", "app:1"],
+        &["attestations", "--show", "sbom", "app:1"],
     ] {
         run(environment.command(&store).args(arguments), true)?;
+    }
+    for file in ["metadata.json", "files/provenance.json", "files/sbom.spdx.json"] {
+        check(outputs.join(file).exists(), || format!("{file} is not there, so it is not searched"))?;
     }
     let mut found: Vec<String> = canary.in_bytes(&said).iter().map(|form| format!("what was said, {form}")).collect();
     canary.in_files(&scratch.path().join("searched"), &mut found)?;
@@ -260,6 +274,18 @@ fn control(environment: &Environment) -> Outcome {
     command.arg(format!("type=local,dest={}", scratch.at("searched/out")));
     let finished = succeed(command.arg(scratch.at("context")))?;
     check(!canary.in_bytes(finished.stderr.as_bytes()).is_empty(), || "what was said is not searched".into())?;
+    // What the caller allows to be told is told.
+    let mut command = environment.build(&scratch.path().join("searched/store"));
+    scratch.write("plain/Dockerfile", "FROM scratch\nARG TOKEN\nCOPY Dockerfile /\n")?;
+    command.args([
+        "--build-arg",
+        &format!("TOKEN={}", canary.text),
+        "--provenance=mode=max",
+        "--provenance-args",
+        "TOKEN",
+    ]);
+    command.args(["--output", &format!("type=local,dest={}", scratch.at("searched/told"))]);
+    succeed(command.arg(scratch.at("plain")))?;
     let blob = succeed(Command::new("gzip").args(["--stdout", &scratch.at("secret")]))?.stdout;
     scratch.write("searched/blob", blob)?;
     let database = rusqlite::Connection::open(scratch.path().join("searched/x.sqlite"));
@@ -270,7 +296,7 @@ fn control(environment: &Environment) -> Outcome {
     written.map_err(|error| error.to_string())?;
     let mut found = Vec::new();
     canary.in_files(&scratch.path().join("searched"), &mut found)?;
-    for what in ["/kept, as it is", "/encoded, in base64", "compressed of", "the table t"] {
+    for what in ["/kept, as it is", "/encoded, in base64", "provenance.json", "compressed of", "the table t"] {
         check(found.iter().any(|place| place.contains(what)), || format!("`{what}` is not in {found:?}"))?;
     }
     Ok(())

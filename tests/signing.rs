@@ -5,7 +5,10 @@ mod support;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, ExitCode};
 
+use bake_oci::Digest;
 use bake_testkit::registry::{Config, FakeRegistry};
+use base64::Engine as _;
+use serde_json::Value;
 
 use support::debian_registry::{PASSWORD, log_in, start_debians};
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
@@ -145,13 +148,28 @@ fn openssl(environment: &Environment) -> Outcome {
     let registry = registry()?;
     let scratch = environment.scratch()?;
     let name = format!("{}/app:1", registry.host());
-    publish(environment, &scratch, &name, "x")?;
+    let digest = publish(environment, &scratch, &name, "x")?;
     let openssl = |arguments: &[&str]| succeed(Command::new("openssl").args(arguments).current_dir(scratch.path()));
     openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "plain.key"])?;
     openssl(&["pkey", "-in", "plain.key", "-pubout", "-out", "plain.pub"])?;
     let run = |arguments: &[&str]| finish(tool(environment, &scratch, arguments).env_remove("COSIGN_PASSWORD"));
     run(&["sign", "--key", "plain.key", &name])?.success()?;
     run(&["verify", "--key", "plain.pub", &name])?.success()?;
+    // What is in the registry is what cosign's specification says, and openssl verifies it by itself.
+    let tag = format!("{}.sig", digest.replace(':', "-"));
+    let (media_type, manifest) = registry.manifest("app", &tag).ok_or("there is no signature")?;
+    equal(&media_type.as_str(), &"application/vnd.oci.image.manifest.v1+json", "media type")?;
+    let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| error.to_string())?;
+    let layer = &manifest["layers"][0];
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| format!("{manifest} lacks a text"));
+    equal(&text(&layer["mediaType"])?.as_str(), &"application/vnd.dev.cosign.simplesigning.v1+json", "layer")?;
+    let payload = Digest::parse(&text(&layer["digest"])?).map_err(|error| error.to_string())?;
+    scratch.write("payload", registry.blob("app", &payload).ok_or("there is no document")?)?;
+    check(scratch.read("payload")?.contains(&digest), || "the document is not of the image".into())?;
+    let signature = text(&layer["annotations"]["dev.cosignproject.cosign/signature"])?;
+    let signature = base64::engine::general_purpose::STANDARD.decode(signature).map_err(|error| error.to_string())?;
+    scratch.write("signature", signature)?;
+    openssl(&["dgst", "-sha256", "-verify", "plain.pub", "-signature", "signature", "payload"])?;
     openssl(&["genpkey", "-algorithm", "ED25519", "-out", "other.key"])?;
     expect_failure(&run(&["sign", "--key", "other.key", &name])?, 2, &["only ECDSA keys on the curve P-256"])
 }
@@ -231,5 +249,9 @@ fn debian(environment: &Environment) -> Outcome {
         run(&["verify", "--key", key, &name])?.success()?;
     }
     log_in(&scratch, &registry.host, "wrong")?;
-    expect_failure(&run(&["verify", "--key", "cosign.pub", &name])?, 1, &["cannot verify", "docker login"])
+    expect_failure(
+        &run(&["verify", "--key", "cosign.pub", &name])?,
+        1,
+        &["cannot verify", "the credentials were refused"],
+    )
 }

@@ -2,8 +2,8 @@
 //!
 //! Entry points: [`Provenance::predicate`] for what is said of a build, [`Statement`] for saying it of an image,
 //! [`referrer_manifest`] and [`attestation_manifest`] for the two forms in which it lies beside an image; [`Policy`] and
-//! [`SourcePolicy`] for which images a build may use; [`SigningKey`], [`VerifyingKey`] and [`ImageSignature`] for signatures
-//! as `cosign` makes them.
+//! [`SourcePolicy`] for which images a build may use; [`SigningKey`], [`VerifyingKey`], [`ImageSignature`] and
+//! [`sign_bundle`] for signatures as `cosign` makes them.
 //!
 //! Invariants: equal facts give equal bytes and decisions; only new keys and signatures hold random numbers, which come from
 //! the system. Values of build arguments are in a statement only if the caller named them, and addresses only without their

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bake_attest::{Artifact, Statement, attestation_manifest, referrer_manifest};
+use bake_attest::{Artifact, Statement, attestation_manifest, image_purl, referrer_manifest};
 use bake_oci::manifest::{Descriptor, Document, descriptor, descriptor_digest};
 use bake_oci::media_type::Family;
-use bake_oci::{Digest, Digester, Entry, EntryKind, Image, Timestamp, assemble_index};
+use bake_oci::{Digest, Digester, Entry, EntryKind, Image, Reference, Timestamp, assemble_index};
 use bake_snapshot::Snapshotter;
-use bake_store::BlobDescriptor;
+use bake_store::{BlobDescriptor, Store};
 
 use crate::error::ExportError;
 use crate::files::{FileTree, Owners};
@@ -90,6 +90,11 @@ impl Attached {
     /// Whether nothing but its own subject ties it to the image.
     pub fn is_referrer(&self) -> bool {
         self.form == AttestationForm::Referrer
+    }
+
+    /// What kind of artifact it is.
+    pub fn kind(&self) -> String {
+        self.descriptor.artifact_type().as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
     /// The manifest as the store names it.
@@ -204,7 +209,7 @@ impl Exporter {
             let kind = |descriptor: &Descriptor| bake_attest::predicate_of(descriptor).map(str::to_owned);
             let kinds: Vec<Option<String>> = new.iter().map(|attached| kind(&attached.descriptor)).collect();
             let mut replaced = Vec::new();
-            for known in self.attached_to(&image.digest)? {
+            for known in attached_to(&self.store, &image.digest)? {
                 let is_new = new.iter().any(|attached| attached.digest == known.digest);
                 if !is_new && kinds.contains(&kind(&known.descriptor)) {
                     replaced.push(known.digest);
@@ -217,38 +222,42 @@ impl Exporter {
         Ok(())
     }
 
-    /// What the local store keeps beside the manifest `subject`. What cannot be read, or is not whole, is left out: it
-    /// says nothing.
-    pub fn attached_to(&self, subject: &Digest) -> Result<Vec<Attached>, ExportError> {
-        let mut attached = Vec::new();
-        for referrer in self.store.referrers(subject)? {
-            let Some(bytes) = self.store.read_small_blob(&referrer.digest, INDEX_BYTES_MAX)? else { continue };
-            let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&referrer.media_type)) else {
-                continue;
-            };
-            let mut named = descriptor(&referrer.media_type, &referrer.digest, referrer.size_bytes);
-            let config_type = || manifest.config().media_type().clone();
-            named.set_artifact_type(manifest.artifact_type().clone().or_else(|| Some(config_type())));
-            named.set_annotations(manifest.annotations().clone());
-            let blobs = std::iter::once(manifest.config()).chain(manifest.layers());
-            let blobs = blobs.map(|blob| Ok((descriptor_digest(blob)?, blob.size())));
-            let Ok(blobs) = blobs.collect::<Result<Vec<_>, bake_oci::digest::DigestError>>() else { continue };
-            let mut whole = true;
-            for (digest, _) in &blobs {
-                whole &= self.store.blob_size(digest)?.is_some();
-            }
-            if !whole {
+    /// What the local store keeps beside the manifest `old`, for the same image in another form, `new`, that is to be called
+    /// `names`. Statements are made anew about that one; and what cannot be, since it is signed or of a kind that is not
+    /// known, is told by its artifact type.
+    pub fn carry_over(
+        &self,
+        old: &Digest,
+        new: &Image,
+        names: &[Reference],
+    ) -> Result<(Vec<Attached>, Vec<String>), ExportError> {
+        let (mut carried, mut left) = (Vec::new(), Vec::new());
+        let names: Vec<String> = names.iter().map(|name| image_purl(name, Some(&new.platform()))).collect();
+        for attached in attached_to(&self.store, old)? {
+            if *old == new.digest {
+                carried.push(attached);
                 continue;
             }
-            attached.push(Attached {
-                subject: subject.clone(),
-                descriptor: named,
-                digest: referrer.digest,
-                blobs,
-                form: AttestationForm::Referrer,
-            });
+            match self.statement_of(&attached)?.and_then(|statement| statement.of_other_form(old, &new.digest, &names))
+            {
+                Some(statement) => {
+                    let artifact = referrer_manifest(&statement, &new.descriptor(None))?;
+                    carried.push(self.put_artifact(&artifact, new, AttestationForm::Referrer)?);
+                }
+                None => left.push(attached.kind()),
+            }
         }
-        Ok(attached)
+        Ok((carried, left))
+    }
+
+    /// The one statement that an attached manifest holds.
+    fn statement_of(&self, attached: &Attached) -> Result<Option<Statement>, ExportError> {
+        let [(_, _), (digest, size_bytes)] = attached.blobs.as_slice() else { return Ok(None) };
+        if attached.kind() != bake_oci::media_type::IN_TOTO {
+            return Ok(None);
+        }
+        let bytes = self.store.read_small_blob(digest, *size_bytes)?;
+        Ok(bytes.and_then(|bytes| Statement::parse(&bytes).ok()))
     }
 
     /// The digests of all regular files of a stack of layer directories (base first), by path.
@@ -284,6 +293,40 @@ impl Exporter {
         })?;
         Ok(digests)
     }
+}
+
+/// What a store keeps beside the manifest `subject`. What cannot be read, or is not whole, is left out: it
+/// says nothing.
+pub fn attached_to(store: &Store, subject: &Digest) -> Result<Vec<Attached>, ExportError> {
+    let mut attached = Vec::new();
+    for referrer in store.referrers(subject)? {
+        let Some(bytes) = store.read_small_blob(&referrer.digest, INDEX_BYTES_MAX)? else { continue };
+        let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, Some(&referrer.media_type)) else {
+            continue;
+        };
+        let mut named = descriptor(&referrer.media_type, &referrer.digest, referrer.size_bytes);
+        let config_type = || manifest.config().media_type().clone();
+        named.set_artifact_type(manifest.artifact_type().clone().or_else(|| Some(config_type())));
+        named.set_annotations(manifest.annotations().clone());
+        let blobs = std::iter::once(manifest.config()).chain(manifest.layers());
+        let blobs = blobs.map(|blob| Ok((descriptor_digest(blob)?, blob.size())));
+        let Ok(blobs) = blobs.collect::<Result<Vec<_>, bake_oci::digest::DigestError>>() else { continue };
+        let mut whole = true;
+        for (digest, _) in &blobs {
+            whole &= store.blob_size(digest)?.is_some();
+        }
+        if !whole {
+            continue;
+        }
+        attached.push(Attached {
+            subject: subject.clone(),
+            descriptor: named,
+            digest: referrer.digest,
+            blobs,
+            form: AttestationForm::Referrer,
+        });
+    }
+    Ok(attached)
 }
 
 /// Hashes what is written.

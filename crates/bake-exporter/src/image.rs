@@ -136,7 +136,7 @@ impl Exporter {
     /// Names images that are in the local store.
     pub fn tag(&self, stored: &Stored, references: &[String], created_unix_s: i64) -> Result<(), ExportError> {
         // What a tag names must survive a power loss.
-        self.store.sync_snapshots()?;
+        self.store.sync_results()?;
         for reference in references {
             self.store.tag(reference, &stored.descriptor, created_unix_s)?;
         }

@@ -28,7 +28,7 @@ mod timestamps;
 
 pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
-pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile};
+pub use attestation::{Attached, AttestationForm, AttestationOptions, BesideFile, attached_to};
 pub use compare::{Aspect, FileDifference};
 pub use compression::ExportCompression;
 pub use docker::{DockerEndpoint, DockerError};

@@ -10,7 +10,7 @@ use bake_oci::{Digest, Reference};
 use bake_registry::{BlobSource, Pushed, RegistryClient};
 use bake_store::Store;
 
-use crate::attestation::AttestationForm;
+use crate::attestation::{Attached, AttestationForm};
 use crate::error::ExportError;
 use crate::image::{Exporter, Stored};
 
@@ -96,7 +96,7 @@ impl Exporter {
             let bytes = image.manifest_bytes.clone();
             pusher.runtime.block_on(pusher.client.push_manifest(&target, media_type, bytes))?;
         }
-        self.push_attached(stored, reference, pusher)?;
+        self.push_manifests(&stored.attached, reference, pusher)?;
         if !single {
             let digest = &stored.descriptor.digest;
             let bytes = self.document(digest)?;
@@ -106,10 +106,31 @@ impl Exporter {
         Ok(stored.descriptor.digest.clone())
     }
 
+    /// Pushes what is said of images that are in the repository of `reference` already.
+    pub fn push_attached(
+        &self,
+        attached: &[Attached],
+        reference: &Reference,
+        pusher: &Pusher<'_>,
+        progress: &Arc<PushProgress>,
+    ) -> Result<(), ExportError> {
+        let mut blobs: Vec<(Digest, u64)> =
+            attached.iter().flat_map(|attached| attached.blobs.iter().cloned()).collect();
+        blobs.sort();
+        blobs.dedup();
+        push_blobs(&self.store, blobs, reference, pusher, progress)?;
+        self.push_manifests(attached, reference, pusher)
+    }
+
     /// Pushes the manifests of what is said of the images. The index that names them comes later: a registry may refuse one
     /// that names what it does not have.
-    fn push_attached(&self, stored: &Stored, reference: &Reference, pusher: &Pusher<'_>) -> Result<(), ExportError> {
-        for attached in &stored.attached {
+    fn push_manifests(
+        &self,
+        attached: &[Attached],
+        reference: &Reference,
+        pusher: &Pusher<'_>,
+    ) -> Result<(), ExportError> {
+        for attached in attached {
             let media_type = attached.descriptor.media_type().to_string();
             let bytes = self.document(&attached.digest)?;
             if attached.form == AttestationForm::Index {

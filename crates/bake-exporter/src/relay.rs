@@ -21,8 +21,9 @@ use crate::push::PushProgress;
 
 /// Blobs that are on their way at the same time: more only share the same line.
 const BLOBS_AT_ONCE: usize = 4;
-/// Parts of a blob that were fetched and not yet sent; the client hands over up to one mebibyte at a time.
-const PARTS_WAITING: usize = 2;
+/// Parts of a blob that were fetched and not yet sent, besides the last one: none, since the client, which hands over up to
+/// one mebibyte at a time, fetches ahead by itself.
+const PARTS_WAITING: usize = 0;
 /// How deep indexes may lie in indexes.
 const INDEX_DEPTH_MAX: u32 = 4;
 /// The most manifests and indexes of one image: the largest known index has about a hundred, with attestations.

@@ -1,7 +1,7 @@
 //! What holds for any text: linting ends, every range lies in the text, and fixes give a text that can be linted again.
 
 use bake_dockerfile::{SourceText, parse};
-use bake_lint::{LintOptions, apply_fixes, lint};
+use bake_lint::{ImageReference, LintOptions, apply_fixes, apply_pins, image_references, lint};
 use proptest::prelude::*;
 
 /// Pieces that make rules and the shell reader look closer.
@@ -63,6 +63,81 @@ const PIECES: [&str; 56] = [
     "\u{feff}",
     "ä\u{1f600}",
 ];
+
+/// Pieces of image names, and of what they stand in.
+const NAMES: [&str; 38] = [
+    "FROM ",
+    "FROM --platform=$P ",
+    "FROM scratch\n",
+    "ARG V=1\n",
+    "ARG V=",
+    "ARG V W=x\n",
+    "ARG P\n",
+    "COPY --from=",
+    "COPY --from=\"",
+    " / /\n",
+    "RUN --mount=from=",
+    ",target=/x true\n",
+    "RUN --mount=type=bind,from=a,from=b,target=/x true\n",
+    "ONBUILD ",
+    "RUN <<E\n",
+    "E\n",
+    "# escape=`\n",
+    "# comment\n",
+    " AS a\n",
+    "a",
+    "debian",
+    "docker.io/library/x",
+    "localhost:5000/y",
+    ":1",
+    ":",
+    "@sha256:9",
+    "@",
+    "$V",
+    "${V}",
+    "${V:-2}",
+    "${",
+    "\"",
+    "'",
+    "\\\n",
+    "`\n",
+    "\n",
+    "\r\n",
+    "ä",
+];
+
+/// The text with a digest for every image that can have one.
+fn pinned(text: &str, references: &[ImageReference]) -> String {
+    let unpinned = references.iter().filter(|reference| !reference.is_pinned());
+    apply_pins(text, unpinned.filter_map(|reference| reference.pin("sha256:7")).collect())
+}
+
+fn references(text: &str) -> Vec<ImageReference> {
+    image_references(&parse(SourceText::new("Dockerfile", text)), &LintOptions::default())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pinning_changes_nothing_but_the_names_of_images(pieces in prop::collection::vec(0..NAMES.len(), 0..24)) {
+        let text: String = pieces.iter().map(|piece| NAMES[*piece]).collect();
+        let before = references(&text);
+        let after_text = pinned(&text, &before);
+        let after = references(&after_text);
+        prop_assert_eq!(before.len(), after.len(), "{:?} became {:?}", text, after_text);
+        for (old, new) in before.iter().zip(&after) {
+            let has_place = old.place.is_ok() && old.tagged_name().is_some();
+            let expected = if old.is_pinned() || !has_place {
+                old.name.clone()
+            } else {
+                format!("{}@sha256:7", old.tagged_name().unwrap_or_default())
+            };
+            prop_assert_eq!(&new.name, &expected, "{:?} became {:?}", text, after_text);
+        }
+        prop_assert_eq!(pinned(&after_text, &after), after_text, "pinning twice is pinning once");
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]

@@ -170,6 +170,9 @@ pub struct LoadedImage {
     pub names: Vec<Reference>,
     /// The layout's name for it when that is not a full name: usually a tag.
     pub ref_name: Option<String>,
+    /// What the layout has beside it that is about it: artifacts that name one of its manifests as their subject, with that
+    /// manifest. Their blobs are in the store too.
+    pub referrers: Vec<(Digest, Descriptor)>,
 }
 
 /// One image in `manifest.json`.
@@ -454,12 +457,17 @@ fn read_layout(contents: &Contents, store: &dyn BlobStore) -> Result<Vec<LoadedI
         return Err(ManifestError::Unrecognised.into());
     };
     let mut images: Vec<LoadedImage> = Vec::new();
+    let mut referrers: Vec<(Digest, Descriptor)> = Vec::new();
     for entry in index.manifests() {
         let media_type = entry.media_type().as_ref();
         if !media_type::is_manifest(media_type) && !media_type::is_index(media_type) {
             continue;
         }
         image_blobs(entry, store)?;
+        if let Some(subject) = subject_of(entry, store)? {
+            referrers.push((subject, without_names(entry)));
+            continue;
+        }
         let annotation = |key: &str| entry.annotations().as_ref().and_then(|annotations| annotations.get(key));
         let ref_name = annotation(REF_NAME_ANNOTATION);
         let is_full = |name: &&String| name.contains('/') || name.contains(':');
@@ -475,10 +483,27 @@ fn read_layout(contents: &Contents, store: &dyn BlobStore) -> Result<Vec<LoadedI
                 descriptor: without_names(entry),
                 names: name.into_iter().collect(),
                 ref_name,
+                referrers: Vec::new(),
             }),
         }
     }
+    for image in &mut images {
+        let mut manifests = BTreeSet::from([descriptor_digest(&image.descriptor)?]);
+        if let (_, Document::Index(index)) = read_document(&image.descriptor, store)? {
+            manifests.extend(index.manifests().iter().map(descriptor_digest).collect::<Result<Vec<_>, _>>()?);
+        }
+        image.referrers.extend(referrers.iter().filter(|(subject, _)| manifests.contains(subject)).cloned());
+    }
     Ok(images)
+}
+
+/// What an artifact is about; `None` of an image.
+fn subject_of(descriptor: &Descriptor, store: &dyn BlobStore) -> Result<Option<Digest>, ArchiveError> {
+    let (_, Document::Manifest(manifest)) = read_document(descriptor, store)? else { return Ok(None) };
+    match manifest.subject() {
+        Some(subject) if ensure_image(&manifest).is_err() => Ok(Some(descriptor_digest(subject)?)),
+        _ => Ok(None),
+    }
 }
 
 /// The descriptor as it was before it got a place in this layout.
@@ -538,6 +563,7 @@ fn read_docker(
             descriptor: descriptor(media_type::OCI_MANIFEST, &digest, size_bytes),
             names,
             ref_name: None,
+            referrers: Vec::new(),
         });
     }
     Ok(images)

@@ -3,7 +3,7 @@
 //! A secret goes to the registry's own scheme, host and port, or to a token server that belongs to it; a token goes to
 //! the registry that it was asked for and nowhere else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ const COUNTRY_LABELS: [&str; 10] = ["ac", "co", "com", "edu", "go", "gov", "ne",
 /// Holds the credentials and the tokens got with them.
 pub(crate) struct Authenticator {
     credentials: Credentials,
-    token_hosts: Vec<String>,
+    token_hosts: BTreeMap<String, Vec<String>>,
     insecure: Vec<String>,
     retries: Retries,
     challenges: Mutex<HashMap<Endpoint, Challenge>>,
@@ -99,7 +99,7 @@ struct TokenAnswer {
 impl Authenticator {
     pub(crate) fn new(
         credentials: Credentials,
-        token_hosts: Vec<String>,
+        token_hosts: BTreeMap<String, Vec<String>>,
         insecure: Vec<String>,
         retries: Retries,
     ) -> Self {
@@ -312,7 +312,8 @@ impl Authenticator {
         if !ask.endpoint.owns(&realm) && literal_address(&realm).is_some_and(|address| !ask.reach.allows(address)) {
             return refused("a token server of this registry may not be at that address");
         }
-        if has_credentials && !belongs_to(&realm, base) && !names_host(&self.token_hosts, &host_and_port(&realm)) {
+        let named = self.token_hosts.get(&ask.endpoint.registry).map_or(&[][..], Vec::as_slice);
+        if has_credentials && !belongs_to(&realm, base) && !names_host(named, &host_and_port(&realm)) {
             return refused("credentials are not sent to a token server outside the registry's domain");
         }
         Ok(realm)

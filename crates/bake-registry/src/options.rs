@@ -18,9 +18,9 @@ pub struct Options {
     pub plain_http: Vec<String>,
     /// Loopback registries, as `host` or `host:port`, that speak TLS; others on loopback are spoken to in plain HTTP.
     pub loopback_with_tls: Vec<String>,
-    /// Hosts, as `host` or `host:port`, that may receive any registry's credentials as its token server, although
-    /// they are not part of the registry's own domain.
-    pub token_hosts: Vec<String>,
+    /// By registry, as `host` or `host:port`: the hosts that may receive its credentials as its token server, although they
+    /// are not part of its own domain.
+    pub token_hosts: BTreeMap<String, Vec<String>>,
     /// Certificates to trust besides the system's: PEM files' content, each with one or more certificates.
     pub ca_certificates: Vec<Vec<u8>>,
     /// What else holds for TLS with single registries, as `host` or `host:port`. One on loopback that is here speaks TLS.
@@ -44,7 +44,7 @@ impl Default for Options {
             insecure: Vec::new(),
             plain_http: Vec::new(),
             loopback_with_tls: Vec::new(),
-            token_hosts: Vec::new(),
+            token_hosts: BTreeMap::new(),
             ca_certificates: Vec::new(),
             host_tls: BTreeMap::new(),
             proxies: Proxies::default(),

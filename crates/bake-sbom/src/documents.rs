@@ -139,7 +139,7 @@ mod tests {
             Homepage: javascript:alert(1)\n\n\
             Package: tool\nStatus: install ok installed\nVersion: 1\u{7}\u{1b}[2J\nArchitecture: amd64\n\
             Maintainer: <b@x>\nHomepage: https://example.com/a b\nDescription: \"quoted\" \\ text\n\n\
-            Package: lib_x\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nSource: src (2)\n\
+            Package: lib_x\nStatus: install ok installed\nVersion: 1\nArchitecture: all\nSource: src (2)\nDepends: g++\n\
             Homepage: https://example.com/x\n";
         let copyright = |licence: &str| format!("Format: copyright-format/1.0\n\nFiles: *\nLicense: {licence}\n");
         let mut inventory = inventory(&[
@@ -173,6 +173,13 @@ mod tests {
         }
         let relationships = document["relationships"].as_array().unwrap();
         assert_eq!(relationships[0]["relationshipType"], "DESCRIBES");
+        let (needed, relationships) = relationships.split_last().unwrap();
+        let ends = [&needed["spdxElementId"], &needed["relatedSpdxElement"]].map(|id| id.as_str().unwrap());
+        assert_eq!(needed["relationshipType"], "DEPENDS_ON");
+        assert!(
+            ends[0].contains("lib-x") && ends[1].contains("g--") && ends.iter().all(|id| unique.contains(id)),
+            "{ends:?}"
+        );
         let contained = relationships[1..].iter().map(|relation| {
             assert_eq!(
                 (&relation["spdxElementId"], &relation["relationshipType"]),
@@ -213,6 +220,9 @@ mod tests {
         let depends: Vec<&str> =
             dependency["dependsOn"].as_array().unwrap().iter().map(|reference| reference.as_str().unwrap()).collect();
         assert_eq!(depends, references);
+        let needed = &document["dependencies"][1];
+        let ends = [&needed["ref"], &needed["dependsOn"][0]].map(|reference| reference.as_str().unwrap());
+        assert!(ends[0].contains("lib_x") && ends.iter().all(|reference| unique.contains(reference)), "{ends:?}");
         assert_eq!(document["compositions"][0]["aggregate"], "incomplete");
         let licences = document["components"].as_array().unwrap().iter().filter_map(|component| {
             component.get("licenses").map(|licences| licences[0]["license"]["name"].as_str().unwrap_or_default())

@@ -48,6 +48,26 @@ impl Inventory {
         }
     }
 
+    /// Turns the names by which packages need each other into package URLs. What is not in the tree stays out.
+    pub(crate) fn relate(&mut self) {
+        let mut known: BTreeMap<(Ecosystem, String), String> = BTreeMap::new();
+        // A package of a name comes before one that only provides it.
+        for package in self.packages.values() {
+            known.entry((package.ecosystem, package.name.clone())).or_insert_with(|| package.purl.clone());
+        }
+        for package in self.packages.values() {
+            for name in &package.relations.provides {
+                known.entry((package.ecosystem, name.clone())).or_insert_with(|| package.purl.clone());
+            }
+        }
+        for package in self.packages.values_mut() {
+            for choice in std::mem::take(&mut package.relations).needs {
+                let mut found = choice.into_iter().filter_map(|name| known.get(&(package.ecosystem, name)));
+                package.needs.extend(found.next().filter(|purl| **purl != package.purl).cloned());
+            }
+        }
+    }
+
     /// Adds a package, or what is new of one that is there already.
     pub(crate) fn add(&mut self, package: Package) {
         match self.packages.entry(package.purl.clone()) {
@@ -92,6 +112,10 @@ pub struct Package {
     pub own_file: Option<String>,
     /// The layer that it came with; see [`Inventory::attribute`].
     pub layer: Option<String>,
+    /// The package URLs of the packages in the same tree that it needs. Known for packages of distributions.
+    pub needs: BTreeSet<String>,
+    /// What its database says of its needs and of what it provides besides its name; only kept while a tree is scanned.
+    pub(crate) relations: Relations,
 }
 
 impl Package {
@@ -114,6 +138,8 @@ impl Package {
             found_in: BTreeSet::new(),
             own_file: None,
             layer: None,
+            needs: BTreeSet::new(),
+            relations: Relations::default(),
         }
     }
 
@@ -143,7 +169,19 @@ impl Package {
         self.checksums.sort();
         self.standing = self.standing.min(other.standing);
         self.found_in.extend(other.found_in);
+        self.needs.extend(other.needs);
+        self.relations.needs.extend(other.relations.needs);
+        self.relations.provides.extend(other.relations.provides);
     }
+}
+
+/// Names by which packages need each other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Relations {
+    /// What is needed: each a choice of names, the preferred one first.
+    pub(crate) needs: Vec<Vec<String>>,
+    /// Names besides its own that it answers to.
+    pub(crate) provides: Vec<String>,
 }
 
 /// Where packages come from.
@@ -278,7 +316,7 @@ impl ChecksumAlgorithm {
 pub struct Distribution {
     /// `ID`, such as `debian`.
     pub id: String,
-    /// `VERSION_ID`, such as `12`; empty for rolling distributions.
+    /// `VERSION_ID`, such as `12`, else `VERSION_CODENAME`; empty for rolling distributions.
     pub version: String,
     /// `PRETTY_NAME` or `NAME`, for people.
     pub title: String,

@@ -193,7 +193,7 @@ fn named(name: &str) -> NamedLicence {
     let bare = name.strip_prefix("LicenseRef-").unwrap_or(name);
     let allowed = |character: char| if character.is_ascii_alphanumeric() || character == '.' { character } else { '-' };
     let mut reference: String = bare.chars().take(REFERENCE_BYTES_MAX).map(allowed).collect();
-    if reference != bare {
+    if reference != bare || bare.trim_matches('-').is_empty() {
         let digest = blake3::hash(name.as_bytes()).to_hex();
         reference = format!("{}-{}", reference.trim_matches('-'), &digest[..8]);
     }
@@ -237,6 +237,7 @@ mod tests {
         assert_eq!(text("Proprietary"), "LicenseRef-Proprietary");
         assert_eq!(text("MIT AND public-domain"), "MIT AND LicenseRef-public-domain");
         assert_eq!(text("LicenseRef-mine"), "LicenseRef-mine");
+        assert!(text("LicenseRef-").len() > "LicenseRef-".len() && text("/-").len() > "LicenseRef-".len());
         let spaced = expression("BSD License").unwrap();
         assert_eq!(spaced.named[0].name, "BSD License");
         assert!(spaced.text.starts_with("LicenseRef-BSD-License-"), "{}", spaced.text);

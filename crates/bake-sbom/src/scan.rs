@@ -10,8 +10,12 @@ use crate::sources::{SOURCES, Source, distribution};
 
 /// The longest name, version or other field of a package that is believed.
 const FIELD_BYTES_MAX: usize = 4 << 10;
-/// How much a package may say of its licences. That of TeX Live says 5 kilobytes.
+/// How much a package may say of its licences, all together.
 const LICENCES_BYTES_MAX: usize = 64 << 10;
+/// How many names of other packages of one package are kept.
+pub(crate) const RELATIONS_MAX: usize = 50_000;
+/// What a text takes in memory besides its bytes.
+const TEXT_OVERHEAD_BYTES: usize = 64;
 /// How often a package may be told of, on average: more is an attempt to keep us busy.
 const MENTIONS_MAX: usize = 20;
 /// How many warnings are kept; a tree of damaged files must not become a document of its own.
@@ -20,13 +24,13 @@ const WARNINGS_MAX: usize = 200;
 /// How much is read before a tree is refused.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Names in the tree. Large images have half a million.
+    /// Names in the tree. Debian 12 has 9 thousand, with Java, Ruby and Maven 19 thousand.
     pub entries_max: u64,
-    /// Packages. Large images have ten thousand.
+    /// Packages.
     pub packages_max: usize,
     /// Bytes of one text: the status file of dpkg, a lock file. A longer one is left out with a warning.
     pub text_bytes_max: u64,
-    /// Bytes of what is kept of all packages, which is held in memory. Large images have ten megabytes.
+    /// Bytes of what is kept of all packages, which is held in memory: about 1 kilobyte for each.
     pub kept_bytes_max: u64,
     /// Bytes read in all, unpacked ones included. It bounds the time that a scan takes.
     pub bytes_max: u64,
@@ -79,6 +83,7 @@ pub fn scan(files: &dyn Files, limits: &Limits) -> Result<Inventory, SbomError> 
             Err(problem) => scan.warn(&path, &problem.text()),
         }
     }
+    scan.inventory.relate();
     Ok(scan.inventory)
 }
 
@@ -140,6 +145,7 @@ impl Scan<'_> {
             self.warn(path, &format!("the licences of `{}` are far too many", package.name));
             package.licences.clear();
         }
+        package.relations.provides.retain(|name| name.len() <= FIELD_BYTES_MAX);
         package.found_in.insert(shown(path));
         self.kept_bytes += kept_bytes(&package);
         if self.kept_bytes > self.limits.kept_bytes_max {
@@ -245,8 +251,11 @@ fn kept_bytes(package: &Package) -> u64 {
     let texts = [&package.summary, &package.supplier, &package.homepage, &package.download, &package.own_file];
     let optional: usize = texts.into_iter().flatten().map(String::len).sum();
     let several: usize = package.licences.iter().chain(&package.found_in).map(String::len).sum();
+    let relations = &package.relations;
+    let related: usize =
+        relations.needs.iter().flatten().chain(&relations.provides).map(|name| name.len() + TEXT_OVERHEAD_BYTES).sum();
     let named = package.name.len() + package.version.len() + package.purl.len();
-    (optional + several + named) as u64 + size_of::<Package>() as u64
+    (optional + several + related + named) as u64 + size_of::<Package>() as u64
 }
 
 /// An open file whose bytes are counted as they are read.

@@ -15,6 +15,8 @@ pub(crate) mod python;
 pub(crate) mod rpm;
 pub(crate) mod ruby;
 
+use serde::de::DeserializeOwned;
+
 use crate::files::Entry;
 use crate::scan::{Problem, Scan};
 
@@ -54,6 +56,34 @@ pub(crate) const SOURCES: &[Source] = &[
     ruby::SPECIFICATION,
 ];
 
+/// How many objects and lists, and how many values, a document may have. Each takes up to 600 bytes of memory once it is read, which
+/// can be a hundred times its text. A lock file of 5,000 packages has 50 thousand objects.
+const CONTAINERS_MAX: usize = 500_000;
+const VALUES_MAX: usize = 3_000_000;
+
+/// Reads JSON.
+pub(crate) fn json<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    check_size(text)?;
+    serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        .map_err(|error| Problem::damaged(format!("it is not the JSON that it should be: {error}")))
+}
+
+/// Reads TOML.
+pub(crate) fn toml<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    check_size(text)?;
+    toml::from_str(text)
+        .map_err(|error| Problem::damaged(format!("it is not the TOML that it should be: {}", error.message())))
+}
+
+/// Refuses what would take too much memory, by what stands before and between values.
+fn check_size(text: &str) -> Result<(), Problem> {
+    let count = |signs: [u8; 2]| text.bytes().filter(|byte| signs.contains(byte)).count();
+    if count(*b"{[") > CONTAINERS_MAX || count(*b",\n") > VALUES_MAX {
+        return Err(Problem::damaged("it has too many values"));
+    }
+    Ok(())
+}
+
 /// Directories in which packages stand that were installed or downloaded.
 const PACKAGE_DIRECTORIES: [&[u8]; 6] =
     [b"node_modules", b"site-packages", b"dist-packages", b"gems", b"vendor", b"testdata"];
@@ -77,4 +107,19 @@ pub(crate) fn in_directory(path: &[u8], name: &[u8]) -> bool {
 pub(crate) fn beside(path: &[u8], name: &str) -> Vec<u8> {
     let directory = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     [&path[..directory], name.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::inventory;
+
+    #[test]
+    fn documents_that_would_take_too_much_memory_are_refused() {
+        let objects = format!("[{}{{}}]", "{\"a\":0},".repeat(600_000));
+        let values = format!("x = [{}0]", "0,".repeat(3_100_000));
+        for (path, text) in [("vendor/composer/installed.json", objects), ("Cargo.lock", values)] {
+            let found = inventory(&[(path, text.as_bytes())]);
+            assert!(found.warnings.iter().any(|warning| warning.message.contains("too many values")), "{path}");
+        }
+    }
 }

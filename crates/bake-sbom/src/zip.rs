@@ -12,7 +12,7 @@ const DIRECTORY_ENTRY: &[u8] = b"PK\x01\x02";
 const DIRECTORY_ENTRY_BYTES: usize = 46;
 const LOCAL_HEADER: &[u8] = b"PK\x03\x04";
 const LOCAL_HEADER_BYTES: u64 = 30;
-/// The longest directory. A million files have 100 megabytes.
+/// The longest directory: some 100 bytes for each file.
 const DIRECTORY_BYTES_MAX: u64 = 64 << 20;
 
 const STORED: u16 = 0;

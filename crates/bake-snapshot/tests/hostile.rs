@@ -61,7 +61,7 @@ impl Range {
             Ok(_) => Ok(unpacked),
             Err(source) => Err(SnapshotError::ReadLayer { source }),
         });
-        let time = processor_time() - begin;
+        let time = processor_time().saturating_sub(begin);
         assert!(time < TIME_MAX, "{name}: took {time:?}");
         assert_eq!(self.canary(), before, "{name}: the canary");
         let memory = memory_kib();
@@ -101,20 +101,16 @@ impl Range {
     }
 
     /// Everything about the canary, its directory and the directory beside it.
-    fn canary(&self) -> Vec<(PathBuf, u32, u32, u64, i64, i64, i64, String)> {
+    fn canary(&self) -> Vec<String> {
         let paths = [self.outside.clone(), self.outside.join("canary"), self.outside.join("directory")];
-        let mut seen = Vec::new();
-        for path in paths {
-            let status = std::fs::symlink_metadata(&path).unwrap();
-            let content = if status.is_file() {
-                std::fs::read_to_string(&path).unwrap()
-            } else {
-                std::fs::read_dir(&path).unwrap().count().to_string()
-            };
-            let (mode, owner, links) = (status.mode(), status.uid(), status.nlink());
-            seen.push((path, mode, owner, links, status.mtime(), status.mtime_nsec(), status.ctime_nsec(), content));
-        }
-        seen
+        let describe = |path: &PathBuf| {
+            let status = std::fs::symlink_metadata(path).unwrap();
+            let content =
+                if status.is_file() { read(path) } else { std::fs::read_dir(path).unwrap().count().to_string() };
+            let changed = (status.mtime(), status.mtime_nsec(), status.ctime(), status.ctime_nsec());
+            format!("{:o} {} {} {changed:?} {content}", status.mode(), status.uid(), status.nlink())
+        };
+        paths.iter().map(describe).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! - Whatever can be seen in the store is complete: everything is made aside, and renamed into place when finished.
-//! - Blobs, tags and (after [`Store::sync_snapshots`]) snapshots survive a power loss; cache records may get lost,
+//! - Blobs, tags and (after [`Store::sync_results`]) what steps made survive a power loss; cache records may get lost,
 //!   which costs time only.
 //! - What a [`Store`] value handed out stays until the last clone of that value is dropped, whatever other processes
 //!   remove meanwhile. What a killed process leaves is found by its free locks, never by guessing.
@@ -21,6 +21,7 @@ mod cache_mounts;
 mod collect;
 mod contents;
 mod disk_use;
+mod durable;
 mod error;
 mod file_hashes;
 mod fsck;

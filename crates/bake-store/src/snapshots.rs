@@ -399,41 +399,6 @@ impl Store {
         written
     }
 
-    /// Makes all snapshots of this boot durable with one `syncfs`; returns how many there were to sync.
-    ///
-    /// Call it before an image that needs them is reported as done.
-    pub fn sync_snapshots(&self) -> Result<usize, StoreError> {
-        let boot_id = self.boot_id();
-        let ids = self.index().read("list snapshots to sync", |connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT id FROM snapshot WHERE synced = 0 AND boot_id = ?1")?;
-            statement.query_map([boot_id], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()
-        })?;
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let root = self.root();
-        let directory = File::open(root).at("open", root)?;
-        rustix::fs::syncfs(&directory).at("sync", root)?;
-        for id in &ids {
-            let marker = root.join("snapshots").join(id).join("synced");
-            match File::create(&marker) {
-                // Pruned since the list was made.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                created => drop(created.at("create", &marker)?),
-            }
-        }
-        self.index().write("note synced snapshots", |connection| {
-            let mut statement =
-                connection.prepare_cached("UPDATE snapshot SET synced = 1 WHERE id = ?1 AND boot_id = ?2")?;
-            for id in &ids {
-                statement.execute(params![id, boot_id])?;
-            }
-            Ok(())
-        })?;
-        Ok(ids.len())
-    }
-
     /// The usable snapshot that is already published under the record's name.
     fn existing(&self, no_removal: &GcLock, record: &SnapshotRecord) -> Result<Option<Snapshot>, StoreError> {
         let id = &record.id;

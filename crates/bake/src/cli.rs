@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+mod attestations;
 mod build;
 mod call;
 mod copy;
@@ -30,6 +31,7 @@ mod unsupported;
 mod value;
 mod why;
 
+pub use attestations::AttestationsArguments;
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
 pub use copy::CopyArguments;
@@ -124,6 +126,8 @@ pub enum Command {
     Diff(DiffArguments),
     /// List the packages in an image.
     Sbom(SbomArguments),
+    /// Show what is said of an image: how it was made, what is in it.
+    Attestations(AttestationsArguments),
     /// Give an image another name.
     Tag(TagArguments),
     /// Remove images.

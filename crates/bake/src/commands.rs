@@ -2,6 +2,7 @@
 //! their layers into a form that can leave the store ([`complete`]), tables ([`table`]) and ages ([`age`]).
 
 mod age;
+mod attached;
 mod bring;
 mod complete;
 mod difference;
@@ -15,6 +16,7 @@ pub(crate) mod table;
 mod toolbox;
 mod transfer;
 
+pub(crate) mod attestations;
 pub(crate) mod collect;
 pub(crate) mod copy;
 pub(crate) mod debug;

@@ -114,6 +114,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,
         Command::Diff(diff) => return commands::diff::run(diff, &host),
+        Command::Attestations(attestations) => commands::attestations::run(attestations, &host)?,
         Command::Sbom(sbom) => commands::sbom::run(sbom, &host)?,
         Command::Tag(tag) => commands::tag::run(tag, &host)?,
         Command::RemoveImage(remove) => commands::rmi::run(remove, &host)?,

@@ -54,6 +54,9 @@ pub(crate) fn options(is_root: bool, insecure: Vec<String>) -> Result<Options, N
 fn add_section(options: &mut Options, host: String, section: &RegistrySection) {
     let mirrors = section.mirrors.iter().map(|mirror| Mirror { of: host.clone(), host: mirror.clone() });
     options.mirrors.extend(mirrors);
+    if !section.token_hosts.is_empty() {
+        options.token_hosts.insert(host.clone(), section.token_hosts.clone());
+    }
     if section.http {
         options.plain_http.push(host.clone());
     }
@@ -212,7 +215,9 @@ pub(crate) fn hint(error: &RegistryError) -> Option<String> {
             Some("check the host, the port, and the proxy (`HTTPS_PROXY`, `NO_PROXY`)".to_owned())
         }
         RegistryFailure::Refused { reason, .. } if reason.starts_with("credentials are not sent") => {
-            Some("the registry names a token server of somebody else; ask its operator whether that is meant".to_owned())
+            Some("the registry names a token server of somebody else; if its operator says that it is meant, add `token-hosts` to \
+             its section `[registry.\"HOST\"]` in the configuration"
+                .to_owned())
         }
         _ => None,
     }
@@ -264,6 +269,7 @@ mod tests {
             insecure: true,
             http: true,
             ca: vec!["/nonexistent".into()],
+            token_hosts: vec!["auth.example".to_owned()],
             keypair: None,
         };
         add_section(&mut options, "docker.io".to_owned(), &section);
@@ -273,5 +279,6 @@ mod tests {
             (vec!["docker.io".to_owned()], vec!["docker.io".to_owned()])
         );
         assert!(options.host_tls["docker.io"].unusable.is_some());
+        assert_eq!(options.token_hosts["docker.io"], ["auth.example"]);
     }
 }

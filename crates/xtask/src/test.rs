@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 use crate::workspace;
 
 /// Programs that tests start or examples need, and Debian's packages that hold them.
-const PROGRAMS: [(&str, &str); 27] = [
+const PROGRAMS: &[(&str, &str)] = &[
     ("buildah", "buildah"),
     ("busybox", "busybox-static"),
+    ("bzip2", "bzip2"),
     ("cc", "gcc"),
     ("containerd", "containerd"),
     ("crun", "crun"),
@@ -23,6 +24,7 @@ const PROGRAMS: [(&str, &str); 27] = [
     ("htpasswd", "apache2-utils"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
+    ("openssl", "openssl"),
     ("pasta", "passt"),
     ("perl", "perl-base"),
     ("podman", "podman"),
@@ -36,6 +38,7 @@ const PROGRAMS: [(&str, &str); 27] = [
     ("strace", "strace"),
     ("tar", "tar"),
     ("umoci", "umoci"),
+    ("xz", "xz-utils"),
     ("zstd", "zstd"),
 ];
 

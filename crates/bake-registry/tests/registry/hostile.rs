@@ -66,12 +66,19 @@ async fn r2_a_realm_on_the_local_link_or_network_is_not_contacted() {
 }
 
 #[tokio::test]
-async fn a_token_server_that_the_user_names_gets_the_credentials() {
+async fn r2_a_token_server_that_the_user_names_gets_the_credentials() {
     let (registry, server) = (with_bearer(), with_bearer());
     let challenge = format!("Bearer realm=\"{}\",service=\"fake\"", server.realm());
     registry.inject(Fault::always("/v2/", Action::challenge(&challenge)));
     let credentials = login(&registry.host(), PASSWORD);
-    let client = client(Options { credentials, token_hosts: vec![server.host()], ..quick() });
+    // For another registry it says nothing.
+    let named = |host: String| [(host, vec![server.host()])].into();
+    let elsewhere =
+        Options { token_hosts: named(server.host()), credentials: login(&registry.host(), PASSWORD), ..quick() };
+    let error = client(elsewhere).resolve(&reference(&registry.host(), "app:1")).await.unwrap_err();
+    assert!(matches!(error.failure(), RegistryFailure::Refused { .. }), "{}", text(&error));
+    assert_eq!(server.requests(), []);
+    let client = client(Options { credentials, token_hosts: named(registry.host()), ..quick() });
     assert!(client.resolve(&reference(&registry.host(), "app:1")).await.unwrap_err().is_unauthorized());
     assert!(server.requests().iter().any(|request| request.header("authorization").is_some()));
 }

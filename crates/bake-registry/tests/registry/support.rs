@@ -68,8 +68,9 @@ pub(crate) fn reference(host: &str, rest: &str) -> Reference {
     Reference::parse(&format!("{host}/{rest}")).unwrap()
 }
 
-/// `size` bytes without a short period.
+/// `size` bytes of which no two places look the same: numbered blocks, since making each byte takes long in debug builds.
 pub(crate) fn bytes(size: usize) -> Vec<u8> {
+    const BLOCK: usize = 64 * 1024;
     let mut state: u32 = 0x2545_f491;
     let mut next = || {
         state ^= state << 13;
@@ -77,7 +78,18 @@ pub(crate) fn bytes(size: usize) -> Vec<u8> {
         state ^= state << 5;
         state.to_le_bytes()[1]
     };
-    (0..size).map(|_| next()).collect()
+    let mut block: Vec<u8> = (0..BLOCK.min(size)).map(|_| next()).collect();
+    let mut bytes = Vec::with_capacity(size);
+    for number in 0_u64.. {
+        if bytes.len() == size {
+            break;
+        }
+        for (byte, of_number) in block.iter_mut().zip(number.to_le_bytes()) {
+            *byte ^= of_number;
+        }
+        bytes.extend_from_slice(&block[..block.len().min(size - bytes.len())]);
+    }
+    bytes
 }
 
 pub(crate) fn descriptor(digest: &Digest, size: usize) -> BlobDescriptor {

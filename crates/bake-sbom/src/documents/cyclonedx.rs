@@ -141,10 +141,15 @@ pub(super) fn document(inventory: &Inventory, subject: &Subject) -> Document {
     let top = subject_component(subject);
     let mut components: Vec<Component> = inventory.distribution.iter().map(distribution_component).collect();
     components.extend(inventory.packages().map(package_component));
-    let dependency = Dependency {
+    let mut dependencies = vec![Dependency {
         reference: top.reference.clone(),
         depends_on: components.iter().map(|component| component.reference.clone()).collect(),
-    };
+    }];
+    let needing = inventory.packages().filter(|package| !package.needs.is_empty());
+    dependencies.extend(needing.map(|package| Dependency {
+        reference: package.purl.clone(),
+        depends_on: package.needs.iter().cloned().collect(),
+    }));
     let complete = inventory.warnings.is_empty();
     let unreadable = inventory
         .warnings
@@ -170,7 +175,7 @@ pub(super) fn document(inventory: &Inventory, subject: &Subject) -> Document {
             properties: unreadable.collect(),
         },
         components,
-        dependencies: vec![dependency],
+        dependencies,
     }
 }
 

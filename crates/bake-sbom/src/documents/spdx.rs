@@ -1,7 +1,7 @@
 //! SPDX 2.3 as JSON (<https://spdx.github.io/spdx-spec/v2.3/>), as far as lists of packages need it.
 #![expect(clippy::struct_field_names, reason = "the names are the format's")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -149,6 +149,12 @@ pub(super) fn document(inventory: &Inventory, subject: &Subject) -> Document {
         relationships.push(relation(SUBJECT, "CONTAINS", &entry.id));
         packages.push(entry);
     }
+    let ids: BTreeMap<&str, String> =
+        inventory.packages().map(|package| (package.purl.as_str(), identifier(package))).collect();
+    for package in inventory.packages() {
+        let needed = package.needs.iter().filter_map(|purl| ids.get(purl.as_str()));
+        relationships.extend(needed.map(|needed| relation(&identifier(package), "DEPENDS_ON", needed)));
+    }
     let name = subject.version.as_ref().map_or_else(|| subject.name.clone(), |tag| format!("{}:{tag}", subject.name));
     Document {
         spdx_version: "SPDX-2.3",
@@ -213,7 +219,7 @@ fn distribution_entry(distribution: &Distribution) -> PackageEntry {
 fn package_entry(package: &Package, subject: &Subject, named: &mut BTreeSet<NamedLicence>) -> PackageEntry {
     let mut entry = PackageEntry::new(&package.name, identifier(package));
     entry.version_info.clone_from(&package.version);
-    entry.supplier = package.supplier.as_deref().map(supplier);
+    entry.supplier = package.supplier.as_deref().and_then(supplier);
     if let Some(download) = package.download.as_ref().filter(|download| is_address(download)) {
         entry.download_location.clone_from(download);
     }
@@ -259,12 +265,19 @@ fn identifier(package: &Package) -> String {
     format!("SPDXRef-Package-{}-{name}-{}", package.ecosystem.name(), &digest[..16])
 }
 
-/// `Organization: NAME (ADDRESS)`, without line breaks, which the format cannot have.
-fn supplier(name: &str) -> String {
-    let flat: String = name.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
-    match flat.split_once('<').and_then(|(name, rest)| Some((name.trim(), rest.split_once('>')?.0))) {
-        Some((name, address)) if !name.is_empty() => format!("Organization: {name} ({address})"),
-        _ => format!("Organization: {}", flat.trim()),
+/// `Organization: NAME (ADDRESS)`. The format cannot have line breaks there, and parentheses only around the address. `None`
+/// where nothing is left of a name.
+fn supplier(declared: &str) -> Option<String> {
+    let flat = |text: &str| -> String {
+        let plain = |character: char| if character.is_control() || "()".contains(character) { ' ' } else { character };
+        text.chars().map(plain).collect::<String>().trim().to_owned()
+    };
+    let parts = declared.split_once('<').and_then(|(name, rest)| Some((flat(name), flat(rest.split_once('>')?.0))));
+    match parts {
+        Some((name, address)) if !name.is_empty() && !address.is_empty() => {
+            Some(format!("Organization: {name} ({address})"))
+        }
+        _ => Some(flat(declared)).filter(|name| !name.is_empty()).map(|name| format!("Organization: {name}")),
     }
 }
 
@@ -292,5 +305,24 @@ fn relation(element: &str, kind: &'static str, related: &str) -> Relationship {
         spdx_element_id: element.to_owned(),
         relationship_type: kind,
         related_spdx_element: related.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suppliers_have_a_name() {
+        for (declared, expected) in [
+            ("Debian Developers <d@x>", Some("Organization: Debian Developers (d@x)")),
+            ("A (B) Ltd <d@x>", Some("Organization: A  B  Ltd (d@x)")),
+            ("<d@x>", Some("Organization: <d@x>")),
+            ("Name", Some("Organization: Name")),
+            ("(\u{1b}) ", None),
+            ("() <>", Some("Organization: <>")),
+        ] {
+            assert_eq!(supplier(declared).as_deref(), expected, "{declared}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! apk's database, `lib/apk/db/installed`: a paragraph for each package, a letter for each field (apk-v2(5)).
 
 use crate::files::Entry;
-use crate::inventory::{Ecosystem, Package, SourcePackage};
+use crate::inventory::{Ecosystem, Package, Relations, SourcePackage};
 use crate::purl::purl;
-use crate::scan::{Problem, Scan};
+use crate::scan::{Problem, RELATIONS_MAX, Scan};
 use crate::sources::Source;
 
 /// The database of a distribution. It is below `usr` where that is merged.
@@ -45,6 +45,13 @@ fn package(scan: &Scan<'_>, paragraph: &str) -> Option<Package> {
     package.homepage = field("U").map(str::to_owned);
     package.summary = field("T").map(str::to_owned);
     package.source = origin.map(|origin| SourcePackage { name: origin.to_owned(), version: version.to_owned() });
+    // `so:libc.musl-x86_64.so.1`, `busybox>=1.36`, `!other` for what it does not go with.
+    let name = |entry: &str| entry.split(['<', '>', '=', '~']).next().unwrap_or(entry).to_owned();
+    let names = |letter| field(letter).unwrap_or_default().split_whitespace().filter(|entry| !entry.starts_with('!'));
+    package.relations = Relations {
+        needs: names("D").map(|entry| vec![name(entry)]).take(RELATIONS_MAX).collect(),
+        provides: names("p").map(name).take(RELATIONS_MAX).collect(),
+    };
     let mut directory = "";
     package.own_file = fields().find_map(|(key, value)| match key {
         "F" => {
@@ -65,8 +72,9 @@ mod tests {
     const INSTALLED: &str = "C:Q1pXbTMCm5w1rQyfzOXYcYbRBBVqg=\nP:alpine-baselayout-data\nV:3.4.3-r1\nA:x86_64\nS:11664\nI:77824\n\
         T:Alpine base dir structure and init scripts\nU:https://git.alpinelinux.org/cgit/aports/tree/main/alpine-baselayout\n\
         L:GPL-2.0-only\no:alpine-baselayout\nm:Natanael Copa <ncopa@alpinelinux.org>\nt:1683642107\n\
-        c:65502ca9379dd29d1ac4b0bf0dcf03a3dd1b324a\nr:alpine-baselayout\nF:etc\nR:fstab\nZ:Q11Q7hNe8QpDS531guqCdrXBzoA/o=\n\
-        R:group\nZ:x\n\nP:musl\nV:1.2.4-r0\nA:x86_64\nL:MIT\no:musl\n";
+        c:65502ca9379dd29d1ac4b0bf0dcf03a3dd1b324a\nD:so:libc.musl-x86_64.so.1 !baselayout missing>=1\nr:alpine-baselayout\nF:etc\nR:fstab\nZ:Q11Q7hNe8QpDS531guqCdrXBzoA/o=\n\
+        R:group\nZ:x\n\nP:musl\nV:1.2.4-r0\nA:x86_64\nL:MIT\no:musl\n\
+        p:so:libc.musl-x86_64.so.1=1\n";
 
     #[test]
     fn installed_packages_are_listed() {
@@ -84,6 +92,7 @@ mod tests {
         assert_eq!(found[0].licences, ["GPL-2.0-only"]);
         assert_eq!(found[0].supplier.as_deref(), Some("Natanael Copa <ncopa@alpinelinux.org>"));
         assert_eq!(found[1].own_file, None);
+        assert!(found[0].needs.iter().eq([&found[1].purl]), "{:?}", found[0].needs);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use crate::files::shown;
 use crate::inventory::{Checksum, ChecksumAlgorithm, Ecosystem, Package, Standing};
 use crate::purl::purl;
 use crate::scan::{Input, Problem, Scan};
-use crate::sources::{Source, is_own};
+use crate::sources::{Source, is_own, json, toml};
 
-/// The longest packed list in a program. 8 kilobytes are many.
+/// The longest packed list in a program. One of 447 crates takes 9,600 bytes.
 const LIST_BYTES_MAX: u64 = 8 << 20;
 
 /// cargo's lock file.
@@ -31,8 +31,7 @@ struct LockedCrate {
 }
 
 fn read(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
-    let lock: Lock = toml::from_str(&scan.seen_text(path)?)
-        .map_err(|error| Problem::damaged(format!("it is no lock file of cargo: {}", error.message())))?;
+    let lock: Lock = toml(&scan.seen_text(path)?)?;
     for entry in lock.package {
         // What has no source is the program itself.
         let Some(source) = entry.source else { continue };
@@ -82,8 +81,7 @@ pub(super) fn read_program(scan: &mut Scan<'_>, path: &[u8], input: &Input, elf:
     }
     let packed = input.read(offset, size)?;
     let list = scan.unpacked(input, ZlibDecoder::new(packed.as_slice()))?;
-    let audited: Audited = serde_json::from_slice(&list)
-        .map_err(|error| Problem::damaged(format!("its list of crates is none: {error}")))?;
+    let audited: Audited = json(&String::from_utf8_lossy(&list))?;
     let linked = audited.packages.into_iter().filter(|entry| entry.kind == Kind::Runtime);
     for entry in linked.filter(|entry| entry.root || entry.source != "local") {
         let mut package = package(&entry.name, &entry.version);

@@ -6,7 +6,7 @@ use crate::files::shown;
 use crate::inventory::{Checksum, ChecksumAlgorithm, Ecosystem, Package, Standing};
 use crate::purl::purl;
 use crate::scan::{Problem, Scan};
-use crate::sources::{Source, is_own};
+use crate::sources::{Source, is_own, json};
 
 /// The list of what is installed.
 pub(crate) const INSTALLED: Source =
@@ -16,7 +16,7 @@ pub(crate) const LOCK: Source =
     Source { wants: |entry| entry.name() == b"composer.lock" && is_own(entry), read: read_lock };
 
 fn read_installed(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
-    let list = json(scan, path)?;
+    let list: Value = json(&scan.seen_text(path)?)?;
     // Before Composer 2 the list was all there was.
     for entry in list.get("packages").unwrap_or(&list).as_array().into_iter().flatten() {
         let Some(mut package) = package(entry) else { continue };
@@ -27,7 +27,7 @@ fn read_installed(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
 }
 
 fn read_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
-    let lock = json(scan, path)?;
+    let lock: Value = json(&scan.seen_text(path)?)?;
     for (key, standing) in [("packages", Standing::Locked), ("packages-dev", Standing::Development)] {
         for entry in lock.get(key).and_then(Value::as_array).into_iter().flatten() {
             if let Some(package) = package(entry) {
@@ -55,10 +55,6 @@ fn package(entry: &Value) -> Option<Package> {
     package.download = of_archive("url").map(str::to_owned);
     package.checksums.extend(of_archive("shasum").and_then(|hex| Checksum::from_hex(ChecksumAlgorithm::Sha1, hex)));
     Some(package)
-}
-
-fn json(scan: &Scan<'_>, path: &[u8]) -> Result<Value, Problem> {
-    serde_json::from_str(&scan.seen_text(path)?).map_err(|error| Problem::damaged(format!("it is no JSON: {error}")))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub(super) fn licences(text: &str) -> Vec<String> {
     let Some(header) = paragraphs.next().filter(is_header) else { return Vec::new() };
     let mut licences = BTreeSet::new();
     licences.extend(header.get("License").map(expression));
-    for paragraph in paragraphs.filter(|paragraph| paragraph.get("Files").is_some()) {
+    for paragraph in paragraphs.filter(|paragraph| paragraph.has("Files")) {
         licences.extend(paragraph.get("License").map(expression));
     }
     licences.into_iter().collect()
@@ -51,12 +51,12 @@ mod tests {
     fn licences_of_all_files_are_listed() {
         let text = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: x\n\n\
             Files: *\nCopyright: 2000 A\nLicense: GPL-2+\n text\n .\n more\n\nFiles: b\nLicense: Expat or Zlib, and ISC\n\n\
-            License: GPL-2+\n not a file's\n\nFiles: c\nLicense: GPL-2+\n";
+            License: GPL-2+\n not a file's\n\nFiles:\n c\nLicense: Zlib\n";
         let licences = licences(text);
-        assert_eq!(licences, ["(Expat or Zlib) and ISC", "GPL-2+"]);
+        assert_eq!(licences, ["(Expat or Zlib) and ISC", "GPL-2+", "Zlib"]);
         assert_eq!(
             licence::all(&licences).map(|read| read.text).as_deref(),
-            Some("((MIT OR Zlib) AND ISC) AND GPL-2.0-or-later")
+            Some("((MIT OR Zlib) AND ISC) AND GPL-2.0-or-later AND Zlib")
         );
         assert_eq!(super::licences("This is GNU libc.\n\nFiles: *\nLicense: MIT\n"), [""; 0]);
         assert_eq!(super::licences(""), [""; 0]);

@@ -5,7 +5,7 @@ use crate::inventory::Distribution;
 
 /// Where it stands; the first that is there counts.
 const PLACES: [&[u8]; 2] = [b"etc/os-release", b"usr/lib/os-release"];
-/// No distribution writes more than two kilobytes.
+/// How much of it is read. That of Debian has 267 bytes.
 const BYTES_MAX: usize = 64 << 10;
 
 /// Reads what a tree says of itself. `None` when it says nothing.
@@ -30,7 +30,7 @@ pub(crate) fn read(files: &dyn Files) -> Result<Option<Distribution>, FilesError
 
 fn parse(text: &str) -> Distribution {
     let mut distribution = Distribution::default();
-    let mut name = String::new();
+    let (mut name, mut codename) = (String::new(), String::new());
     for line in text.lines() {
         let Some((key, value)) = line.trim().split_once('=') else { continue };
         let value = unquoted(value);
@@ -39,9 +39,14 @@ fn parse(text: &str) -> Distribution {
             "VERSION_ID" => distribution.version = value,
             "PRETTY_NAME" => distribution.title = value,
             "NAME" => name = value,
+            "VERSION_CODENAME" => codename = value,
             "HOME_URL" => distribution.homepage = Some(value),
             _ => {}
         }
+    }
+    // A release of Debian that is not out yet has a name, but no number.
+    if distribution.version.is_empty() {
+        distribution.version = codename;
     }
     if distribution.title.is_empty() {
         distribution.title = if name.is_empty() { distribution.id.clone() } else { name };
@@ -85,6 +90,8 @@ mod tests {
         assert_eq!(parsed.qualifier(), "debian-12");
         assert_eq!(parse("ID=arch\nNAME=Arch").qualifier(), "arch");
         assert_eq!(parse("ID=arch").title, "arch");
+        assert_eq!(parse("VERSION_CODENAME=forky\nID=debian").qualifier(), "debian-forky");
+        assert_eq!(parse("VERSION_CODENAME=bookworm\nVERSION_ID=12\nID=debian").qualifier(), "debian-12");
         assert_eq!(parse("=\nID=\"\n\\").id, "\"");
     }
 }

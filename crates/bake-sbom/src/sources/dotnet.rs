@@ -7,14 +7,13 @@ use crate::files::shown;
 use crate::inventory::{Ecosystem, Package};
 use crate::purl::purl;
 use crate::scan::{Problem, Scan};
-use crate::sources::Source;
+use crate::sources::{Source, json};
 
 /// The list that the host of .NET loads libraries by.
 pub(crate) const DEPENDENCIES: Source = Source { wants: |entry| entry.name().ends_with(b".deps.json"), read };
 
 fn read(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
-    let list: Value = serde_json::from_str(scan.seen_text(path)?.trim_start_matches('\u{feff}'))
-        .map_err(|error| Problem::damaged(format!("it is no JSON: {error}")))?;
+    let list: Value = json(&scan.seen_text(path)?)?;
     for (library, entry) in list.get("libraries").and_then(Value::as_object).into_iter().flatten() {
         // A `project` is the program itself or a part of it.
         let is_package = entry.get("type").and_then(Value::as_str) == Some("package");

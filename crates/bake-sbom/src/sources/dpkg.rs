@@ -2,10 +2,13 @@
 //! (distroless images). The syntax is that of deb822(5).
 
 use crate::files::Entry;
-use crate::inventory::{Ecosystem, Package, SourcePackage};
+use crate::inventory::{Ecosystem, Package, Relations, SourcePackage};
 use crate::purl::purl;
-use crate::scan::{Problem, Scan};
+use crate::scan::{Problem, RELATIONS_MAX, Scan};
 use crate::sources::{Source, copyright};
+
+/// How many names of a choice are looked at.
+const CHOICES_MAX: usize = 100;
 
 /// The database of a whole distribution.
 pub(crate) const STATUS: Source = Source { wants: |entry| entry.path == b"var/lib/dpkg/status", read: read_status };
@@ -77,6 +80,10 @@ fn add(scan: &mut Scan<'_>, path: &[u8], paragraph: &Paragraph<'_>, own_file: Op
     package.summary = paragraph.get("Description").map(str::to_owned);
     package.source = source;
     package.own_file = own_file;
+    package.relations = Relations {
+        needs: ["Pre-Depends", "Depends"].iter().filter_map(|field| paragraph.get(field)).flat_map(choices).collect(),
+        provides: paragraph.get("Provides").map(choices).into_iter().flatten().flatten().collect(),
+    };
     if is_plain(name) {
         let place = format!("usr/share/doc/{name}/copyright");
         let text = scan.text(place.as_bytes());
@@ -84,6 +91,12 @@ fn add(scan: &mut Scan<'_>, path: &[u8], paragraph: &Paragraph<'_>, own_file: Op
         scan.tolerate(place.as_bytes(), read)?;
     }
     scan.add(path, package)
+}
+
+/// The entries of a field such as `libc6 (>= 2.34), awk | mawk, python3:any` (Debian policy, section 7.1), without versions.
+fn choices(field: &str) -> impl Iterator<Item = Vec<String>> {
+    let name = |text: &str| text.split([' ', '(', ':']).find(|part| !part.is_empty()).map(str::to_owned);
+    field.split(',').take(RELATIONS_MAX).map(move |entry| entry.split('|').take(CHOICES_MAX).filter_map(name).collect())
 }
 
 /// Whether a package name is one by Debian's policy, and so names a directory and no path.
@@ -101,6 +114,11 @@ impl<'a> Paragraph<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
         let found = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| *value).filter(|value| !value.is_empty())
+    }
+
+    /// Whether there is a field, if only with values on later lines.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
     fn name_and_architecture(&self) -> Option<(&'a str, &'a str)> {
@@ -166,6 +184,26 @@ mod tests {
         assert_eq!(libc.licences, ["LGPL-2.1+"]);
         assert_eq!(libc.standing, Standing::Installed);
         assert!(libc.found_in.contains("var/lib/dpkg/status"));
+    }
+
+    #[test]
+    fn packages_need_each_other() {
+        let package = |name: &str, fields: &str| {
+            format!("Package: {name}\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n{fields}\n")
+        };
+        let status = [
+            package("app", "Pre-Depends: init\nDepends: libc6 (>= 2.34), missing | awk, python3:any, app, nothing\n"),
+            package("libc6", ""),
+            package("mawk", "Provides: awk, other (= 1)\n"),
+            package("python3", ""),
+        ];
+        let found = packages(&[("var/lib/dpkg/status", &status.concat())]);
+        let needs: Vec<&str> = found[0].needs.iter().map(String::as_str).collect();
+        assert_eq!(
+            needs,
+            ["pkg:deb/debian/libc6@1?arch=all", "pkg:deb/debian/mawk@1?arch=all", "pkg:deb/debian/python3@1?arch=all"]
+        );
+        assert!(found[1..].iter().all(|package| package.needs.is_empty()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ const BUILD_INFORMATION_ALIGN: usize = 16;
 const HEADER_BYTES: u64 = 32;
 /// How far into the first writable segment it is looked for, as Go does where there are no sections.
 const SEARCHED_BYTES: u64 = 64 << 10;
-/// The longest text in it. Large programs have 50 kilobytes.
+/// The longest text in it: a line for each module, of which this is enough for some ten thousand.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
 /// What stands before and after the list of modules, so that it can be found in memory.
 const SENTINEL_BYTES: usize = 16;

@@ -10,7 +10,7 @@ use crate::files::Entry;
 use crate::inventory::{Ecosystem, Package};
 use crate::purl::purl;
 use crate::scan::{Problem, Scan};
-use crate::sources::Source;
+use crate::sources::{Source, json};
 
 /// The manifest of a package that is installed.
 pub(crate) const MANIFEST: Source = Source { wants: is_manifest, read: read_manifest };
@@ -30,7 +30,7 @@ fn is_manifest(entry: &Entry<'_>) -> bool {
 }
 
 fn read_manifest(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
-    let manifest = json(scan, path)?;
+    let manifest: Value = json(&scan.seen_text(path)?)?;
     // Manifests without a name or version are not of a package that could have been published.
     let (Some(name), Some(version)) = (text(&manifest, "name"), text(&manifest, "version")) else { return Ok(()) };
     let mut package = package(name, version);
@@ -67,12 +67,6 @@ fn licences(manifest: &Value) -> Vec<String> {
 fn package(name: &str, version: &str) -> Package {
     let (scope, bare) = name.split_once('/').unwrap_or(("", name));
     Package::new(Ecosystem::Npm, name, version, purl("npm", scope, bare, version, &[]))
-}
-
-fn json(scan: &Scan<'_>, path: &[u8]) -> Result<Value, Problem> {
-    let text = scan.seen_text(path)?;
-    serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|error| Problem::damaged(format!("it is no JSON: {error}")))
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {

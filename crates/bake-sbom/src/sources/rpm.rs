@@ -7,12 +7,12 @@ mod sqlite;
 
 use self::header::Header;
 use crate::files::Entry;
-use crate::inventory::{Distribution, Ecosystem, Package, SourcePackage};
+use crate::inventory::{Distribution, Ecosystem, Package, Relations, SourcePackage};
 use crate::purl::purl;
-use crate::scan::{Problem, Scan};
+use crate::scan::{Problem, RELATIONS_MAX, Scan};
 use crate::sources::{Source, beside};
 
-/// The longest header of a package. That of a kernel with all its files has 3 megabytes.
+/// The longest header of a package: it has the name of each of its files, some 100 bytes for each.
 const HEADER_BYTES_MAX: u64 = 64 << 20;
 
 /// The database as `SQLite`.
@@ -88,6 +88,10 @@ fn add(scan: &mut Scan<'_>, path: &[u8], blob: &[u8]) -> Result<(), Problem> {
     package.summary = header.text(header::SUMMARY);
     package.source = source.as_deref().and_then(source_package);
     package.own_file = header.first_file();
+    package.relations = Relations {
+        needs: header.texts(header::NEEDED_NAMES).map(|name| vec![name]).take(RELATIONS_MAX).collect(),
+        provides: header.texts(header::PROVIDED_NAMES).take(RELATIONS_MAX).collect(),
+    };
     scan.add(path, package)
 }
 

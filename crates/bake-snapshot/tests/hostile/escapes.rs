@@ -212,7 +212,8 @@ fn a13_hard_links_to_files_of_the_process() {
     }
     let range = Range::new();
     let here = std::env::current_dir().unwrap();
-    let own = std::fs::read_dir(&here).unwrap().filter_map(|entry| entry.ok()).find(|entry| entry.path().is_file());
+    let own =
+        std::fs::read_dir(&here).unwrap().filter_map(std::result::Result::ok).find(|entry| entry.path().is_file());
     let own = own.expect("a crate has files").file_name().into_string().unwrap();
     let links = |path: &Path| std::fs::metadata(path).unwrap().nlink();
     let before = links(&here.join(&own));

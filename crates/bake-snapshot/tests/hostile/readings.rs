@@ -104,9 +104,9 @@ fn a04_a_pax_size_is_not_for_the_long_name_between() {
             file("after", b"x"),
         ]);
         let names = range.accept_like_gnu_tar(layer, &bytes);
-        let named = if kind == b'L' { "n".repeat(150) } else { "file".to_owned() };
-        assert_eq!(names, ["after".to_owned(), named.clone()]);
-        assert_eq!(read(&range.layers.directory.path().join(layer).join(named)), "data");
+        let expected = if kind == b'L' { "n".repeat(150) } else { "file".to_owned() };
+        assert_eq!(names, ["after".to_owned(), expected.clone()]);
+        assert_eq!(read(&range.layers.directory.path().join(layer).join(expected)), "data");
     }
     let wrong = header("././@LongLink", b'L', b"00000000000\0", GNU);
     let bytes = archive(&[pax(b'x', &[("size", "512")]), wrong, padded(b"name\0"), ustar("short", b'0', 0)]);

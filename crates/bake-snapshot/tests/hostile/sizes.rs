@@ -1,5 +1,6 @@
 //! Archives of a few bytes that announce enormous content, or never end.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 
 use bake_testkit::archive_bytes::{GNU, USTAR, archive, file, header, padded, pax, seal, sparse, ustar};
@@ -17,7 +18,7 @@ fn a11_sparse_maps_that_lie() {
     let many = {
         let mut map = "60000\n".to_owned();
         for number in 0..60_000_u64 {
-            map.push_str(&format!("{}\n0\n", number * 2));
+            writeln!(map, "{}\n0", number * 2).unwrap();
         }
         map
     };

@@ -364,8 +364,8 @@ pub struct SaveArguments {
     after_help = "Examples:\n  bake load -i myapp.tar\n  ssh host docker save myapp:1.0 | bake load\n  bake load -i layout/"
 )]
 pub struct LoadArguments {
-    /// Read this file instead of standard input: a docker archive or an OCI layout in a tar, compressed by gzip or zstd
-    /// or not; or the directory of an OCI layout.
+    /// Read this file instead of standard input: a docker archive or an OCI layout in a tar, compressed by gzip, zstd,
+    /// bzip2, xz or not; or the directory of an OCI layout.
     #[arg(short, long, value_name = "FILE")]
     pub input: Option<PathBuf>,
 

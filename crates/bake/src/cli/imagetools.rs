@@ -27,10 +27,13 @@ pub enum ImagetoolsCommand {
 
 /// Arguments of `bake imagetools inspect`.
 #[derive(Debug, Args)]
-#[command(after_help = "Fields of --format: .Name .Manifest .Image (with several platforms, a map by platform).\n\n\
+#[command(
+    after_help = "Fields of --format: .Name .Manifest .Image .Provenance.SLSA .SBOM.SPDX; with several platforms, the last three are \
+        maps by platform.\n\n\
         Examples:\n  bake imagetools inspect alpine:3\n  bake imagetools inspect --raw alpine:3 | jq .\n  \
         bake imagetools inspect -f '{{.Manifest.Digest}}' alpine:3\n  \
-        bake imagetools inspect -f '{{json (index .Image \"linux/arm64\").config.Env}}' alpine:3")]
+        bake imagetools inspect -f '{{json (index .Image \"linux/arm64\").config.Env}}' alpine:3"
+)]
 pub struct ImagetoolsInspectArguments {
     /// Write the bytes of the manifest or index, exactly.
     #[arg(long, conflicts_with = "format")]

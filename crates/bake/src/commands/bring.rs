@@ -17,6 +17,7 @@ use bake_oci::{read_archive, read_layout_of};
 use bake_registry::Resolved;
 use bake_solver::{BuildEvent, EventSink as _};
 use bake_store::BlobDescriptor;
+use bake_worker::unpack_bzip2_or_xz;
 
 use super::place::{FileKind, FilePlace};
 use super::transfer::{export_failed, network_failed, side_by_side};
@@ -178,6 +179,8 @@ pub(super) fn from_files(place: &FilePlace, host: &Host) -> Result<Vec<LoadedIma
         FileKind::OciArchive | FileKind::DockerArchive => {
             let file = File::open(&place.path)
                 .map_err(|error| CommandError::input(format!("cannot open `{shown}`: {error}")))?;
+            let file = unpack_bzip2_or_xz(file)
+                .map_err(|error| CommandError::input(format!("cannot read `{shown}`: {error}")))?;
             read_archive(file, &host.store, ExpansionLimits::default()).map_err(|error| failed(&error))?
         }
     };

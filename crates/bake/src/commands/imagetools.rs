@@ -6,6 +6,7 @@ use bake::ui::colour::Colour;
 
 use crate::wiring::Host;
 
+mod attestations;
 mod create;
 mod inspect;
 

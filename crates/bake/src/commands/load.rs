@@ -8,6 +8,7 @@ use bake::error::{CommandError, ErrorKind};
 use bake_oci::manifest::descriptor_digest;
 use bake_oci::{ArchiveError, ExpansionLimits, LoadedImage, Platform, read_archive};
 use bake_store::BlobDescriptor;
+use bake_worker::unpack_bzip2_or_xz;
 
 use super::{bring, stored, transfer};
 use crate::wiring::{Host, store_failed};
@@ -25,7 +26,7 @@ pub(crate) fn run(arguments: &LoadArguments, host: &Host) -> Result<(), CommandE
     let progress = transfer::progress(arguments.quiet, crate::settings::colour())?;
     let tagged = transfer::shown(&progress, transfer::label(format!("loading {source}")), |_| {
         let images = read(arguments, host).map_err(|error| match error {
-            ReadError::Open(error) => CommandError::input(format!("cannot open {source}: {error}")),
+            ReadError::Open(error) => CommandError::input(format!("cannot read {source}: {error}")),
             ReadError::Archive(error) => failed(&error, &source),
         })?;
         images.iter().map(|image| tag(image, platform.as_ref(), host)).collect::<Result<Vec<_>, _>>()
@@ -47,6 +48,7 @@ fn read(arguments: &LoadArguments, host: &Host) -> Result<Vec<LoadedImage>, Read
         Some(path) => Box::new(File::open(path).map_err(ReadError::Open)?),
         None => Box::new(std::io::stdin()),
     };
+    let input = unpack_bzip2_or_xz(input).map_err(ReadError::Open)?;
     read_archive(input, &host.store, ExpansionLimits::default()).map_err(ReadError::Archive)
 }
 
@@ -63,6 +65,12 @@ fn tag(image: &LoadedImage, platform: Option<&Platform>, host: &Host) -> Result<
     for name in &image.names {
         let name = name.or_latest().to_string();
         host.store.tag(&name, &loaded.target, created).map_err(|error| store_failed(&error))?;
+    }
+    for (subject, referrer) in &image.referrers {
+        let digest = descriptor_digest(referrer).map_err(|error| CommandError::input(error.to_string()))?;
+        let media_type = referrer.media_type().to_string();
+        let referrer = BlobDescriptor { media_type, digest, size_bytes: referrer.size() };
+        host.store.attach(subject, &[referrer]).map_err(|error| store_failed(&error))?;
     }
     if image.names.is_empty() {
         return Ok(vec![format!("Loaded image ID: {}\n", loaded.image().config_digest)]);

@@ -12,7 +12,7 @@ use bake_registry::Pushed;
 use bake_solver::{BuildEvent, EventSink as _};
 
 use super::stored::{self, StoredImage};
-use super::{bring, complete, copy, table, transfer};
+use super::{attached, bring, complete, copy, table, transfer};
 use crate::wiring::{Host, store_failed};
 
 pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
@@ -61,9 +61,13 @@ fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progr
     if let Some(tree) = bring::whole_in_store(&image.target, host)?
         && let Some(root) = tree.documents.last()
     {
+        // Where the image has another name in the same registry, that may be able to take its blobs over.
+        let elsewhere = |other: &&Reference| other.registry() == name.registry() && other.name() != name.name();
+        let from = image.references.iter().find(elsewhere).unwrap_or(name);
         transfer::shown(progress, transfer::label(format!("pushing {name}")), |step| {
-            copy::send(&tree, name, name, host, progress, step)?;
-            copy::put_tag(root, name, host)
+            copy::send(&tree, from, name, host, progress, step)?;
+            copy::put_tag(root, name, host)?;
+            attached::push(image, &attached::as_stored(image), name, host)
         })?;
         return Ok(root.digest.clone());
     }
@@ -83,8 +87,10 @@ fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progr
             display.send(BuildEvent::Transfer { step, id, current: size_bytes, total: Some(size_bytes) });
         });
         let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
-        transfer::exporter(host)
+        let digest = transfer::exporter(host)
             .push(&ready, name, &Pusher::new(runtime, client), &told)
-            .map_err(|error| transfer::export_failed(&error))
+            .map_err(|error| transfer::export_failed(&error))?;
+        attached::push(image, &ready.images, name, host)?;
+        Ok(digest)
     })
 }

@@ -9,7 +9,7 @@ use bake_oci::{Digest, Reference};
 use bake_store::{ItemKind, PruneFilter, PruneOptions, Store};
 
 use super::stored::{self, StoredImage};
-use super::{table, transfer};
+use super::{attached, table, transfer};
 use crate::wiring::{Host, store_failed};
 
 /// Removes names, and images without any: their manifests, configs and layer blobs, as far as nothing else needs them.
@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &RemoveImageArguments, host: &Host) -> Result<(), C
     let Removal { store, mut lines, nameless, .. } = removal;
     drop(store);
     if !arguments.no_prune && !nameless.is_empty() {
-        match delete(&nameless, &host.store) {
+        match delete(&nameless, host) {
             Ok(deleted) => lines.extend(deleted),
             Err(error) => failure = failure.or(Some(error)),
         }
@@ -107,11 +107,12 @@ impl Removal {
 }
 
 /// Deletes what nothing needs any more of the manifests, configs and layer blobs of `images`; the lines that tell of it.
-fn delete(images: &[StoredImage], store: &Store) -> Result<Vec<String>, CommandError> {
+fn delete(images: &[StoredImage], host: &Host) -> Result<Vec<String>, CommandError> {
     let mut wanted: BTreeSet<String> = BTreeSet::new();
     let mut ids: BTreeSet<String> = BTreeSet::new();
     for image in images {
         wanted.insert(image.target.digest.to_string());
+        wanted.extend(attached::blobs(image, host)?.iter().map(Digest::to_string));
         for platform in &image.platforms {
             let layers = platform.layers.iter().filter_map(|layer| descriptor_digest(&layer.descriptor).ok());
             let documents = [platform.config_digest.clone(), platform.descriptor.digest.clone()];
@@ -121,7 +122,7 @@ fn delete(images: &[StoredImage], store: &Store) -> Result<Vec<String>, CommandE
     }
     let filter = PruneFilter::new(move |item| item.kind == ItemKind::Blob && wanted.contains(&item.id));
     let options = PruneOptions { filters: vec![filter], ..PruneOptions::default() };
-    let report = store.prune(&options).map_err(|error| store_failed(&error))?;
+    let report = host.store.prune(&options).map_err(|error| store_failed(&error))?;
     let deleted: Vec<&str> = report.removed.iter().map(|item| item.id.as_str()).collect();
     let (images, blobs): (Vec<&str>, Vec<&str>) = deleted.into_iter().partition(|id| ids.contains(*id));
     Ok(images.into_iter().chain(blobs).map(|id| format!("Deleted: {id}")).collect())

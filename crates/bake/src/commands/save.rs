@@ -9,7 +9,7 @@ use bake::error::{CommandError, ErrorKind};
 use bake_oci::manifest::{descriptor, set_descriptor_platform};
 use bake_oci::{ArchiveError, ArchiveImage, Reference, write_docker_archive, write_oci_layout};
 
-use super::{bring, complete, stored, transfer};
+use super::{attached, bring, complete, stored, transfer};
 use crate::wiring::Host;
 
 /// How much is collected before it is written.
@@ -30,16 +30,19 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
     }
     let progress = transfer::progress(false, crate::settings::colour())?;
     let mut images: Vec<ArchiveImage> = Vec::new();
+    let mut beside: Vec<ArchiveImage> = Vec::new();
     for name in &arguments.images {
         let mut image = stored::find(&host.store, name)?;
         if let Some(platform) = &platform {
             image = image.only(platform)?;
         }
-        let blob = transfer::shown(&progress, transfer::label(format!("preparing {name}")), |step| {
+        let (blob, sent) = transfer::shown(&progress, transfer::label(format!("preparing {name}")), |step| {
             image.hold(&host.store)?;
             match bring::whole_in_store(&image.target, host)? {
-                Some(_) => Ok(image.target.clone()),
-                None => complete::with_blobs(&image, host, &progress, step).map(|stored| stored.descriptor),
+                Some(_) => Ok((image.target.clone(), attached::as_stored(&image))),
+                None => {
+                    complete::with_blobs(&image, host, &progress, step).map(|stored| (stored.descriptor, stored.images))
+                }
             }
         })?;
         let mut descriptor = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
@@ -49,11 +52,25 @@ pub(crate) fn run(arguments: &SaveArguments, host: &Host) -> Result<(), CommandE
         // Asked for by name, an image gets that name only; by ID, none, as docker has it.
         let asked = Reference::parse(name).map(|name| name.or_latest()).ok();
         let names: Vec<Reference> = asked.into_iter().filter(|name| image.references.contains(name)).collect();
+        let said = attached::carried_over(&image, &sent, &[], host)?;
+        if arguments.format == SaveFormat::Docker && !said.is_empty() {
+            transfer::say(&format!(
+                "note: what is said of {name} has no place in a docker archive; `--format oci` keeps it"
+            ));
+        }
+        for entry in attached::entries(&said) {
+            if !beside.contains(&entry) {
+                beside.push(entry);
+            }
+        }
         let created = image.image().created();
         match images.iter_mut().find(|other| other.descriptor.digest() == descriptor.digest()) {
             Some(other) => other.names.extend(names),
             None => images.push(ArchiveImage { descriptor, names, created }),
         }
+    }
+    if arguments.format != SaveFormat::Docker {
+        images.extend(beside);
     }
     let output = arguments.output.as_deref();
     let failed = |error: ArchiveError| CommandError::from_error(ErrorKind::Build, &error);

@@ -1,4 +1,4 @@
-//! The sections `[registry."HOST"]` of the configuration, with the keys of BuildKit's `buildkitd.toml`.
+//! The sections `[registry."HOST"]` of the configuration, with the keys of BuildKit's `buildkitd.toml` and `token-hosts`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use crate::configuration::Problem;
 
-const KEYS: [&str; 5] = ["mirrors", "http", "insecure", "ca", "keypair"];
+const KEYS: [&str; 6] = ["mirrors", "http", "insecure", "ca", "keypair", "token-hosts"];
 const KEYPAIR_KEYS: [&str; 2] = ["key", "cert"];
 
 /// What the configuration says about registries, by `host` or `host:port`.
@@ -22,6 +22,8 @@ pub(crate) struct RegistrySection {
     pub(crate) http: bool,
     /// Whether its certificate is not checked.
     pub(crate) insecure: bool,
+    /// Token servers outside of its domain that may get its passwords, as `host` or `host:port`.
+    pub(crate) token_hosts: Vec<String>,
     /// Files with certificates to trust for it.
     pub(crate) ca: Vec<PathBuf>,
     /// The files with our certificate and key for it.
@@ -58,11 +60,13 @@ fn parse_section(host: &str, section: &Table) -> Result<RegistrySection, Problem
     for (key, value) in section {
         let wrong = |problem: &str| Problem::new(format!("`registry.\"{host}\".{key}`: {problem}"));
         let truth = || value.as_bool().ok_or_else(|| wrong("expected `true` or `false`"));
+        let hosts = || {
+            let hosts = texts(value).filter(|hosts| hosts.iter().all(|host| is_host(host)));
+            hosts.ok_or_else(|| wrong("expected a list of `host` or `host:port` in quotes"))
+        };
         match key.as_str() {
-            "mirrors" => {
-                let mirrors = texts(value).filter(|mirrors| mirrors.iter().all(|mirror| is_host(mirror)));
-                parsed.mirrors = mirrors.ok_or_else(|| wrong("expected a list of `host` or `host:port` in quotes"))?;
-            }
+            "mirrors" => parsed.mirrors = hosts()?,
+            "token-hosts" => parsed.token_hosts = hosts()?,
             "http" => parsed.http = truth()?,
             "insecure" => parsed.insecure = truth()?,
             "ca" => {
@@ -126,6 +130,7 @@ mod tests {
             mirrors = ["mirror.example:5000", "localhost:5001"]
             ["lab.example:5000"]
             insecure = true
+            token-hosts = ["auth.example"]
             ca = ["/etc/lab.pem"]
             [["lab.example:5000".keypair]]
             key = "/etc/lab.key"
@@ -135,6 +140,7 @@ mod tests {
         assert_eq!(sections["docker.io"].mirrors, ["mirror.example:5000", "localhost:5001"]);
         let lab = &sections["lab.example:5000"];
         assert!(lab.insecure && !lab.http);
+        assert_eq!(lab.token_hosts, ["auth.example"]);
         let keypair = Keypair { certificate: "/etc/lab.cert".into(), key: "/etc/lab.key".into() };
         assert_eq!(lab.keypair, Some(keypair));
     }

@@ -150,3 +150,65 @@ fn hostile_templates_have_limits() {
     let error = Template::parse(text).unwrap().render(&many, &Absent::default()).unwrap_err();
     assert!(error.problem.contains("the output is longer"), "{error}");
 }
+
+#[test]
+fn nonsense_is_an_error_or_an_output_and_never_more() {
+    const WORDS: [&str; 40] = [
+        "{{",
+        "}}",
+        "{{-",
+        "-}}",
+        " ",
+        ".",
+        "$",
+        "$x",
+        ":=",
+        "=",
+        ",",
+        "|",
+        "(",
+        ")",
+        "\"",
+        "`",
+        "\\",
+        "\n",
+        "0",
+        "-1",
+        "1.5e9",
+        "9223372036854775807",
+        "if",
+        "else",
+        "end",
+        "range",
+        "with",
+        "index",
+        "slice",
+        "printf",
+        "\"%-99999s%.9d%x\"",
+        "json",
+        "truncate",
+        "pad",
+        ".Id",
+        ".RepoTags",
+        ".Config",
+        "\u{e4}\u{1f980}",
+        "/*",
+        "*/",
+    ];
+    let mut state = 1_u64;
+    let mut next = |below: usize| {
+        // Knuth's generator; its high bits are the better ones.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let (value, mut rendered) = (example(), 0);
+    for _ in 0..50_000 {
+        let length = 1 + next(12);
+        let inside: String = (0..length).map(|_| WORDS[next(WORDS.len())]).collect::<Vec<_>>().join([" ", ""][next(2)]);
+        let text = if next(2) == 0 { format!("{{{{{inside}}}}}") } else { inside };
+        if let Ok(template) = Template::parse(&text) {
+            rendered += usize::from(template.render(&value, &Absent::default()).is_ok());
+        }
+    }
+    assert!(rendered > 1000, "only {rendered} were templates at all");
+}

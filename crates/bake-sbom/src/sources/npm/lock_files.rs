@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::{json, package, text};
+use super::{package, text};
 use crate::checksum;
 use crate::files::Entry;
 use crate::inventory::{Package, Standing};
 use crate::scan::{Problem, Scan};
-use crate::sources::{Source, beside, is_own};
+use crate::sources::{Source, beside, is_own, json};
 
 /// How deeply version 1 of npm's lock file may nest packages; `serde_json` stops at 128 levels of its own.
 const NESTING_MAX: usize = 64;
@@ -46,7 +46,7 @@ fn is_package_lock(entry: &Entry<'_>) -> bool {
 }
 
 fn read_package_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
-    let lock = json(scan, path)?;
+    let lock: Value = json(&scan.seen_text(path)?)?;
     let locked = Locked::new(scan, path);
     if let Some(Value::Object(packages)) = lock.get("packages") {
         // Versions 2 and 3: by the directory that each is installed in. Those outside of `node_modules` are the program's own.

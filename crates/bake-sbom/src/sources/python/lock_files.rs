@@ -8,7 +8,7 @@ use crate::checksum;
 use crate::files::Entry;
 use crate::inventory::Standing;
 use crate::scan::{Problem, Scan};
-use crate::sources::{Source, is_own};
+use crate::sources::{Source, is_own, json, toml};
 
 /// Requirements of pip (<https://pip.pypa.io/en/stable/reference/requirements-file-format/>).
 pub(crate) const REQUIREMENTS: Source = Source { wants: is_requirements, read: read_requirements };
@@ -72,17 +72,16 @@ struct LockedPackage {
     /// poetry since 2.0, pdm.
     #[serde(default)]
     groups: Vec<String>,
-    source: Option<toml::Value>,
+    source: Option<::toml::Value>,
 }
 
 fn read_toml_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
-    let lock: Lock = toml::from_str(&scan.seen_text(path)?)
-        .map_err(|error| Problem::damaged(format!("it is no lock file: {}", error.message())))?;
+    let lock: Lock = toml(&scan.seen_text(path)?)?;
     for entry in lock.package {
         // What is made from a directory is the program itself or a part of it.
-        let is_part = |source: &toml::Value| {
+        let is_part = |source: &::toml::Value| {
             let named = ["virtual", "editable", "directory"].iter().any(|kind| source.get(kind).is_some());
-            named || source.get("type").and_then(toml::Value::as_str) == Some("directory")
+            named || source.get("type").and_then(::toml::Value::as_str) == Some("directory")
         };
         let Some(version) = entry.version.filter(|_| !entry.source.as_ref().is_some_and(is_part)) else { continue };
         let mut package = package(&entry.name, &version);
@@ -96,8 +95,7 @@ fn read_toml_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
 }
 
 fn read_pipfile_lock(scan: &mut Scan<'_>, path: &[u8]) -> Result<(), Problem> {
-    let lock: Value = serde_json::from_str(&scan.seen_text(path)?)
-        .map_err(|error| Problem::damaged(format!("it is no JSON: {error}")))?;
+    let lock: Value = json(&scan.seen_text(path)?)?;
     for (section, standing) in [("default", Standing::Locked), ("develop", Standing::Development)] {
         let Some(Value::Object(entries)) = lock.get(section) else { continue };
         for (name, entry) in entries {

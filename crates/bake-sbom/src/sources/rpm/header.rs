@@ -16,6 +16,8 @@ pub(super) const LICENCE: u32 = 1014;
 pub(super) const ADDRESS: u32 = 1020;
 pub(super) const ARCHITECTURE: u32 = 1022;
 pub(super) const SOURCE_PACKAGE: u32 = 1044;
+pub(super) const PROVIDED_NAMES: u32 = 1047;
+pub(super) const NEEDED_NAMES: u32 = 1049;
 const DIRECTORY_INDEXES: u32 = 1116;
 const BASE_NAMES: u32 = 1117;
 const DIRECTORY_NAMES: u32 = 1118;
@@ -68,7 +70,8 @@ impl<'a> Header<'a> {
         Some(format!("{directory}{name}").trim_start_matches('/').to_owned())
     }
 
-    fn texts(&self, tag: u32) -> impl Iterator<Item = String> {
+    /// The texts of an entry.
+    pub(super) fn texts(&self, tag: u32) -> impl Iterator<Item = String> {
         let entry = self.entry(tag).filter(|entry| matches!(entry.kind, STRING | STRING_ARRAY | TRANSLATED_STRING));
         let data = entry.as_ref().and_then(|entry| self.data.get(entry.offset..)).unwrap_or_default();
         let count = entry.map_or(0, |entry| entry.count);

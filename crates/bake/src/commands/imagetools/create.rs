@@ -19,6 +19,7 @@ use bake_oci::manifest::{
 use bake_oci::media_type::{DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX};
 use bake_oci::{Digest, Document, ImageConfig, Platform, Reference};
 
+use super::attestations::about;
 use crate::commands::{bring, copy, transfer};
 use crate::wiring::Host;
 
@@ -26,8 +27,6 @@ use crate::wiring::Host;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The largest image config.
 const CONFIG_BYTES_MAX: u64 = 8 << 20;
-/// In an index, which image an attestation is about (BuildKit's attestation storage).
-const ABOUT_ANNOTATION: &str = "vnd.docker.reference.digest";
 
 pub(super) fn run(arguments: &ImagetoolsCreateArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
     let tags = tags(arguments)?;
@@ -219,11 +218,6 @@ fn add(entries: &mut Vec<Descriptor>, more: Vec<Descriptor>) {
             entries.push(entry);
         }
     }
-}
-
-/// The digest of the image that an attestation is about.
-fn about(entry: &Descriptor) -> Option<String> {
-    entry.annotations().as_ref()?.get(ABOUT_ANNOTATION).cloned()
 }
 
 /// The manifests of an index for these platforms, with the attestations about them; all without platforms.

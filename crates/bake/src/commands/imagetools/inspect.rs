@@ -9,9 +9,13 @@ use bake_oci::manifest::{Descriptor, ImageIndex, descriptor_digest, descriptor_p
 use bake_oci::{Digest, Document, Platform, Reference};
 use serde_json::{Map, Value, json};
 
+use super::attestations::{BILL_OF_MATERIALS, PROVENANCE, statements};
 use crate::commands::{bring, listing, transfer};
 use crate::wiring::Host;
 
+/// Fields that only some images have: templates may ask for them anywhere.
+const OPTIONAL: &[&str] =
+    &["Annotations", "Manifests", "OsVersion", "Platform", "Provenance", "SBOM", "SLSA", "SPDX", "Variant"];
 /// The largest image config.
 const CONFIG_BYTES_MAX: u64 = 8 << 20;
 /// The most platforms whose configs are fetched.
@@ -34,7 +38,14 @@ pub(super) fn run(arguments: &ImagetoolsInspectArguments, host: &Host) -> Result
     if template.may_use("Image") {
         described["Image"] = image(&reference, &parsed, host)?;
     }
-    let absent = Absent { optional: &["Annotations", "Variant", "OsVersion", "Platform", "Manifests"], printed: &[] };
+    if let Document::Index(index) = &parsed {
+        for (field, kind) in [("Provenance", PROVENANCE), ("SBOM", BILL_OF_MATERIALS)] {
+            if template.may_use(field) {
+                described[field] = statements(&reference, index, kind, host)?;
+            }
+        }
+    }
+    let absent = Absent { optional: OPTIONAL, printed: &[] };
     let text = listing::evaluate(template, &described, &absent)?;
     crate::print(&format!("{text}\n"))
 }
@@ -49,7 +60,7 @@ fn manifest(document: &CopiedDocument) -> Result<Value, CommandError> {
     Ok(value)
 }
 
-/// The config, or those of all platforms by platform.
+/// The config, or where there are several those of all platforms by platform.
 fn image(reference: &Reference, document: &Document, host: &Host) -> Result<Value, CommandError> {
     match document {
         Document::Manifest(manifest) => config(reference, manifest.config(), host),
@@ -64,6 +75,10 @@ fn image(reference: &Reference, document: &Document, host: &Host) -> Result<Valu
                 if let Document::Manifest(manifest) = Document::parse(&bytes, None).map_err(invalid)? {
                     platforms.insert(platform.to_string(), config(reference, manifest.config(), host)?);
                 }
+            }
+            // Of a single image, beside attestations, as of one without an index.
+            if platforms.len() == 1 {
+                return Ok(platforms.into_iter().next().map_or(Value::Null, |(_, config)| config));
             }
             Ok(Value::Object(platforms))
         }
@@ -85,7 +100,7 @@ fn digest_of(descriptor: &Descriptor) -> Result<Digest, CommandError> {
 }
 
 /// The images of an index, without attestations.
-fn images(index: &ImageIndex) -> Vec<(Platform, &Descriptor)> {
+pub(super) fn images(index: &ImageIndex) -> Vec<(Platform, &Descriptor)> {
     let with_platform = index.manifests().iter().filter_map(|child| Some((descriptor_platform(child)?, child)));
     with_platform.filter(|(platform, _)| !platform.is_unknown()).collect()
 }
@@ -103,10 +118,11 @@ fn text(reference: &Reference, document: &CopiedDocument, parsed: &Document) -> 
     line("", "MediaType", &document.media_type);
     line("", "Digest", &document.digest.to_string());
     let Document::Index(index) = parsed else { return text };
+    let named = if reference.digest().is_some() { reference.name() } else { reference.to_string() };
     line("", "", "");
     line("", "Manifests", "");
     for child in index.manifests() {
-        line("  ", "Name", &format!("{}@{}", reference.name(), child.digest()));
+        line("  ", "Name", &format!("{named}@{}", child.digest()));
         line("  ", "MediaType", child.media_type().as_ref());
         if let Some(platform) = descriptor_platform(child) {
             line("  ", "Platform", &platform.to_string());
