@@ -4,6 +4,7 @@
 
 mod layers {
     mod compression;
+    mod differential;
     mod estargz;
     mod hostile;
     mod other_programs;

@@ -72,8 +72,10 @@ fn octal(field: &[u8]) -> Option<i64> {
     let start = field.iter().position(|byte| *byte != b' ').unwrap_or(field.len());
     let digits = field[start..].iter().take_while(|byte| matches!(byte, b'0'..=b'7')).count();
     let (digits, rest) = field[start..].split_at(digits);
-    // What follows the terminator is ignored by every reader; some writers leave garbage there.
-    if !matches!(rest.first(), None | Some(b' ' | 0)) {
+    // What follows the terminator is ignored by every reader; some writers leave garbage there. Where there is nothing
+    // but garbage, some readers go on at another header.
+    let is_empty = digits.is_empty() && rest.iter().any(|byte| *byte != 0 && *byte != b' ');
+    if is_empty || !matches!(rest.first(), None | Some(b' ' | 0)) {
         return None;
     }
     // Twelve octal digits are 36 bits, so this cannot overflow.
@@ -138,6 +140,7 @@ mod tests {
             (b"+000644\0", None),
             (b"-000644\0", None),
             (b"0000648\0", None),
+            (b"\x00644\0\0\0\0", None),
             (b"\x80\0\0\0\0\0\0\x05", Some(5)),
             (b"\xff\xff\xff\xff\xff\xff\xff\xfb", Some(-5)),
             (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfb", Some(-5)),

@@ -316,7 +316,7 @@ impl<R: Read> LayerReader<R> {
             if size > PAX_BYTES_MAX as u64 {
                 return Err(LayerReadError::Limit { what: "a longer extension header", limit: PAX_BYTES_MAX as u64 });
             }
-            let bytes = self.source.read_padded(size)?;
+            let (bytes, rest_is_zero) = self.source.read_padded(size)?;
             let end = self.source.position;
             let pax = |source| LayerReadError::Pax { position: end, source };
             let slot = match kind {
@@ -334,6 +334,10 @@ impl<R: Read> LayerReader<R> {
                 b'L' => &mut extensions.long_name,
                 _ => &mut extensions.long_link,
             };
+            // Other readers look for the end of a name that has none in what follows it.
+            if !bytes.contains(&0) && !rest_is_zero {
+                return Err(bad("a long name has no end"));
+            }
             let text = header::until_nul(&bytes);
             if text.len() > PATH_BYTES_MAX {
                 return Err(bad("a long name is longer than 4096 bytes"));
@@ -643,16 +647,18 @@ impl<R: Read> Source<R> {
         Ok(true)
     }
 
-    /// Reads `size` bytes and the padding behind them. `size` has been checked against a limit.
-    fn read_padded(&mut self, size: u64) -> Result<Vec<u8>, LayerReadError> {
+    /// Reads `size` bytes and the padding behind them, and says whether that is all zeros. `size` has been checked against
+    /// a limit.
+    fn read_padded(&mut self, size: u64) -> Result<(Vec<u8>, bool), LayerReadError> {
         let mut bytes = Vec::new();
-        let result = self.by_ref().take(size).read_to_end(&mut bytes);
+        let whole = size + padding(size);
+        let result = self.by_ref().take(whole).read_to_end(&mut bytes);
         result.map_err(|source| LayerReadError::Read { position: self.position, source })?;
-        if (bytes.len() as u64) < size {
+        if (bytes.len() as u64) < whole {
             return Err(LayerReadError::CutOff { position: self.position });
         }
-        self.skip(padding(size))?;
-        Ok(bytes)
+        let rest = bytes.split_off(usize::try_from(size).unwrap_or(bytes.len()).min(bytes.len()));
+        Ok((bytes, rest.iter().all(|byte| *byte == 0)))
     }
 
     fn skip(&mut self, count: u64) -> Result<(), LayerReadError> {
