@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use bake_oci::Digest;
-use bake_testkit::registry::{Config, FakeRegistry};
+use bake_testkit::registry::{Config, FakeRegistry, RawServer};
 use serde_json::Value;
 
 use support::debian_registry::{PASSWORD, USER, log_in_as, start_debians};
@@ -30,6 +30,7 @@ const TESTS: &[Test] = &[
     ("a_layout_with_provenance_is_a_base", &[], layout_as_base),
     ("packages_of_an_image", &[], packages),
     ("packages_of_stages_and_the_context", &[], scanned),
+    ("provenance_names_what_was_fetched", &["git"], fetched),
     ("what_is_said_of_an_image_is_shown", &[], shown),
     ("what_is_said_of_an_image_goes_with_it", &[], carried_over),
     ("what_is_said_of_an_image_ends_with_it", &[], removed),
@@ -670,4 +671,63 @@ fn removed(environment: &Environment) -> Outcome {
     bake(environment, &scratch, &["prune", "--all", "--force"])?;
     let left = fs::read_dir(scratch.store().join("referrers")).map_err(|error| error.to_string())?.count();
     equal(&left, &0, "lists of referrers")
+}
+
+/// Serves the files below `root`; what did not change is not sent again.
+fn serve(root: std::path::PathBuf) -> Result<RawServer, String> {
+    let answer = move |request: &bake_testkit::registry::RecordedRequest| {
+        let path = request.path.split('?').next().unwrap_or_default().trim_start_matches('/');
+        let (status, body) = match fs::read(root.join(path)) {
+            Ok(_) if request.header("if-none-match").is_some() => ("304 Not Modified", Vec::new()),
+            Ok(bytes) => ("200 OK", bytes),
+            Err(_) => ("404 Not Found", Vec::new()),
+        };
+        let head =
+            format!("HTTP/1.1 {status}\r\nETag: \"1\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        [head.into_bytes(), body].concat()
+    };
+    RawServer::start(answer).map_err(|error| error.to_string())
+}
+
+fn fetched(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("served/file", "served\n")?;
+    let server = serve(scratch.path().join("served"))?;
+    // What is written in a Dockerfile is told with it; the value of an argument is not.
+    let address = format!("http://{}/file?signature=$SIGNATURE", server.host());
+    scratch.write("work/sub/Dockerfile", format!("FROM scratch\nARG SIGNATURE\nADD {address} /file\n"))?;
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.args(["-c", "user.name=T", "-c", "user.email=t@example.com"]).args(arguments);
+        succeed(command.current_dir(scratch.path()).env("GIT_CONFIG_GLOBAL", "/dev/null")).map(|done| done.text())
+    };
+    git(&["init", "--quiet", "--initial-branch=main", "work"])?;
+    git(&["-C", "work", "add", "--all"])?;
+    git(&["-C", "work", "commit", "--quiet", "--message=one"])?;
+    git(&["clone", "--quiet", "--bare", "work", "served/repository.git"])?;
+    git(&["-C", "served/repository.git", "update-server-info"])?;
+    let commit = git(&["-C", "work", "rev-parse", "HEAD"])?;
+    let context = format!("http://someone:hush@{}/repository.git#main:sub", server.host());
+    // The second time nothing is sent again, and the same is told.
+    for _ in 0..2 {
+        let mut command = environment.build(&scratch.store());
+        command.args(["--provenance=true", "--build-arg", "SIGNATURE=hush", "-o"]);
+        command.args([&format!("type=local,dest={}", scratch.at("out")), &context]);
+        succeed(&mut command)?;
+        let statement = scratch.read("out/provenance.json")?;
+        check(!statement.contains("hush"), || format!("a secret got in: {statement}"))?;
+        let definition = json(statement)?["predicate"]["buildDefinition"].clone();
+        let dependencies = &definition["resolvedDependencies"];
+        equal(&dependencies.as_array().map_or(0, Vec::len), &2, "dependencies")?;
+        equal(&dependencies[0]["digest"]["sha256"], &Digest::of(b"served\n").hex().into(), "the file")?;
+        let shown = format!("http://{}/file?signature=xxxxx", server.host());
+        equal(&dependencies[0]["uri"], &shown.into(), "the address of the file")?;
+        equal(&dependencies[1]["digest"]["sha1"], &commit.as_str().into(), "the commit")?;
+        let source = &definition["externalParameters"]["configSource"];
+        equal(&source["digest"]["sha1"], &commit.as_str().into(), "the commit of the Dockerfile")?;
+        let shown = format!("http://{}/repository.git#main:sub", server.host());
+        equal(&source["uri"], &shown.into(), "the address of the Dockerfile")?;
+        equal(&source["path"], &"Dockerfile".into(), "its path")?;
+    }
+    Ok(())
 }

@@ -59,13 +59,15 @@ const DOCKERFILE: &str = "FROM busybox\n\
     CMD [\"cat\", \"/linked\"]\n";
 
 /// What is built once: `docker.tar`, `oci.tar`, `layout`, and archives with layers in other compressions.
-const OUTPUTS: [&str; 6] = [
+const OUTPUTS: [&str; 8] = [
     "type=docker,dest=docker.tar",
     "type=oci,dest=oci.tar",
     "type=oci,tar=false,dest=layout",
     "type=oci,dest=zstd.tar,compression=zstd",
     "type=oci,dest=plain.tar,compression=uncompressed",
     "type=docker,dest=docker-plain.tar,compression=uncompressed",
+    "type=oci,dest=estargz.tar,compression=estargz,force-compression=true",
+    "type=docker,dest=docker-estargz.tar,compression=estargz,force-compression=true",
 ];
 
 /// A scratch directory with an image as `app:1` in the store, and in every kind of output.
@@ -121,6 +123,8 @@ fn skopeo(environment: &Environment) -> Outcome {
         "oci-archive:oci.tar",
         "oci-archive:zstd.tar",
         "oci-archive:plain.tar",
+        "oci-archive:estargz.tar",
+        "docker-archive:docker-estargz.tar",
         "oci:layout",
     ] {
         skopeo_copy(&scratch, &[source, "dir:copy"]).map_err(|error| format!("{source}: {error}"))?;
@@ -175,6 +179,7 @@ fn podman(environment: &Environment) -> Outcome {
         &["load", "-q", "-i", "oci.tar"],
         &["load", "-q", "-i", "zstd.tar"],
         &["load", "-q", "-i", "plain.tar"],
+        &["load", "-q", "-i", "estargz.tar"],
         &["pull", "-q", "oci:layout"],
         &["pull", "-q", "docker-archive:docker.tar"],
     ] {
@@ -209,7 +214,13 @@ fn podman_builds(environment: &Environment) -> Outcome {
 fn buildah_builds(environment: &Environment) -> Outcome {
     let scratch = image(environment)?;
     let buildah = Buildah(&scratch);
-    for source in ["oci:layout", "oci-archive:oci.tar", "oci-archive:zstd.tar", "docker-archive:docker.tar"] {
+    for source in [
+        "oci:layout",
+        "oci-archive:oci.tar",
+        "oci-archive:zstd.tar",
+        "oci-archive:estargz.tar",
+        "docker-archive:docker.tar",
+    ] {
         let container = buildah.said(&["from", "-q", source]).map_err(|error| format!("{source}: {error}"))?;
         equal(&buildah.said(&["run", &container, "cat", "/linked"])?.as_str(), &SAID, source)?;
         let labels =
@@ -336,7 +347,7 @@ fn docker(environment: &Environment) -> Outcome {
     let docker = Docker::start(&scratch)?;
     said(environment, &scratch, &["save", "-o", "saved.tar", "app:1"])?;
     // Without containerd's image store, which version 28 does not use unless told to, it takes no other archives.
-    for archive in ["docker.tar", "docker-plain.tar", "saved.tar"] {
+    for archive in ["docker.tar", "docker-plain.tar", "docker-estargz.tar", "saved.tar"] {
         let loaded = docker.said(&["load", "-i", archive]).map_err(|error| format!("{archive}: {error}"))?;
         equal(&loaded.as_str(), &"Loaded image: app:1", archive)?;
         equal(&docker.run("app:1")?.as_str(), &SAID, archive)?;

@@ -380,7 +380,11 @@ fn delete_others(environment: &Environment) -> Outcome {
     let mut command = build(environment, &scratch, &["type=local,dest=context,mode=delete"]);
     let finished = finish(command.args(["--allow", "buildx.local.delete"]))?;
     expect_failure(&finished, 2, &["mode=delete would delete"])?;
-    check(scratch.read("context/Dockerfile").is_ok(), || "the context is gone".into())
+    check(scratch.read("context/Dockerfile").is_ok(), || "the context is gone".into())?;
+    let mut command = environment.build(&scratch.store());
+    command.args(["--output", &format!("type=local,mode=delete,dest={}", scratch.store().display())]);
+    command.args(["--allow", "buildx.local.delete"]).arg(scratch.at("context"));
+    expect_failure(&finish(&mut command)?, 2, &["mode=delete would delete the store"])
 }
 
 fn rewritten(environment: &Environment) -> Outcome {
@@ -426,7 +430,9 @@ fn rewritten(environment: &Environment) -> Outcome {
     equal(&shown.as_str(), &SOURCE_DATE_EPOCH, "time in the image")?;
     // Without a time there is nothing to rewrite to.
     let mut command = build(environment, &scratch, &["type=oci,dest=o.tar,rewrite-timestamp=true"]);
-    expect_failure(&finish(command.env_remove("SOURCE_DATE_EPOCH"))?, 2, &["SOURCE_DATE_EPOCH"])
+    let finished = finish(command.args(["--no-cache"]).env_remove("SOURCE_DATE_EPOCH"))?;
+    expect_failure(&finished, 2, &["SOURCE_DATE_EPOCH"])?;
+    check(!finished.stderr.contains("RUN echo now"), || "it was built for nothing".into())
 }
 
 fn own_epoch(environment: &Environment) -> Outcome {

@@ -82,7 +82,15 @@ fn round_trip(environment: &Environment) -> Outcome {
     // What was pulled is pushed under another name.
     let copy = format!("{}/team/copy:2", registry.host());
     succeed(environment.command(&other.store()).args(["tag", &name, &copy]))?;
+    registry.take_requests();
     let pushed = succeed(environment.command(&other.store()).args(["push", &copy]))?;
+    // Its layers are taken over from where they were pulled.
+    let sent = registry.take_requests();
+    let layer_bytes =
+        sent.iter().filter(|request| request.path.contains("/uploads/")).map(|request| request.body_bytes).sum::<u64>();
+    check(layer_bytes < 10_000 && sent.iter().any(|request| request.path.contains("from=team%2Fapp")), || {
+        format!("{layer_bytes} bytes were sent")
+    })?;
     check(pushed.text().contains(&digest), || pushed.text())?;
     check(registry.manifest("team/copy", "2").is_some(), || "the copy is not there".into())
 }

@@ -96,6 +96,10 @@ impl<'a> Docker<'a> {
         command.args(["--data-root", &scratch.at("docker"), "--exec-root", &scratch.at("docker-run")]);
         command.args(["--pidfile", &scratch.at("docker.pid"), "--storage-driver", "vfs"]);
         command.args(["--iptables=false", "--ip6tables=false", "--bridge", "none"]);
+        // Where the machine's own containerd runs it is used, and must not see these containers as others'.
+        let namespace = format!("bake-test-{}", std::process::id());
+        command.args(["--containerd-namespace", &namespace]);
+        command.args(["--containerd-plugins-namespace", &format!("{namespace}-plugins")]);
         let daemon = program::start(&mut command).map_err(|error| error.to_string())?;
         let client = client().ok_or("there is no client")?;
         let mut docker = Self { scratch, daemon, client };

@@ -362,7 +362,7 @@ mod tests {
         let refused = |text: &str| Answer::Refused(text.to_owned());
         for (text, expected) in [
             (
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1d\r\n{\"stream\":\"Loaded image: a\\n\r\n\
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1c\r\n{\"stream\":\"Loaded image: a\\n\r\n\
                  4\r\n\"}\r\n\r\n0\r\n\r\n",
                 loaded("Loaded image: a"),
             ),

@@ -36,7 +36,7 @@ pub use error::ExportError;
 pub use files::FileTree;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
 pub use push::{BringBlob, PushProgress, Pusher, push_blobs};
-pub use relay::{CopiedDocument, ImageTree, Relay};
+pub use relay::{CopiedDocument, ImageTree, Relay, SendProgress};
 pub use spec::{
     ExportSpec, ExportTarget, FileOptions, ImageOptions, LocalMode, PlacingOptions, SpecError, TimeOptions, spec_fields,
 };

@@ -19,8 +19,11 @@ use tokio::runtime::{Handle, Runtime};
 use crate::error::ExportError;
 use crate::push::PushProgress;
 
-/// Blobs that are on their way at the same time: more only share the same line.
+/// Blobs that are on their way at the same time: more only share the same line. A large one counts twice, since it is
+/// fetched and sent at once, with buffers for both.
 const BLOBS_AT_ONCE: usize = 4;
+/// From this size in bytes on a blob is large: below, its buffers are never full.
+const LARGE_BYTES: u64 = 8 << 20;
 /// Parts of a blob that were fetched and not yet sent, besides the last one: none, since the client, which hands over up to
 /// one mebibyte at a time, fetches ahead by itself.
 const PARTS_WAITING: usize = 0;
@@ -109,6 +112,9 @@ fn blobs_of(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
     std::iter::once(manifest.config()).chain(manifest.layers().iter().filter(move |layer| !elsewhere(layer)))
 }
 
+/// Is told how much of a blob was handed to the target registry: which blob, bytes until now, bytes in all.
+pub type SendProgress = dyn Fn(&Digest, u64, u64) + Send + Sync;
+
 /// A client with what it works on.
 #[derive(Debug, Clone)]
 pub struct Relay<'a> {
@@ -130,7 +136,7 @@ impl Relay<'_> {
     }
 
     /// Puts the blobs of `tree`, and its documents under their digests, into the repository of `to`. What is not in the
-    /// store comes from the repository of `from`.
+    /// store comes from the repository of `from`. `sending` is told while a blob is sent, `progress` when it is dealt with.
     ///
     /// # Errors
     /// What the registries say, with the blob that it was about.
@@ -139,9 +145,10 @@ impl Relay<'_> {
         tree: &ImageTree,
         from: &Reference,
         to: &Reference,
+        sending: &Arc<SendProgress>,
         progress: &Arc<PushProgress>,
     ) -> Result<(), ExportError> {
-        self.runtime.block_on(self.send_blobs(&tree.blobs, from, to, progress))?;
+        self.runtime.block_on(self.send_blobs(&tree.blobs, from, to, sending, progress))?;
         for document in &tree.documents {
             self.put(to, document, &document.digest.to_string())?;
         }
@@ -167,6 +174,7 @@ impl Relay<'_> {
         blobs: &BTreeMap<Digest, u64>,
         from: &Reference,
         to: &Reference,
+        sending: &Arc<SendProgress>,
         progress: &Arc<PushProgress>,
     ) -> Result<(), ExportError> {
         let slots = Arc::new(tokio::sync::Semaphore::new(BLOBS_AT_ONCE));
@@ -180,6 +188,7 @@ impl Relay<'_> {
                 store: self.store.clone(),
                 from: from.clone(),
                 blob: blob.clone(),
+                sending: Arc::clone(sending),
             };
             let source = BlobSource {
                 digest: digest.clone(),
@@ -189,8 +198,10 @@ impl Relay<'_> {
             };
             let (client, to, progress, slots) =
                 (Arc::clone(self.client), to.clone(), Arc::clone(progress), Arc::clone(&slots));
+            let count = if *size_bytes < LARGE_BYTES { 1 } else { 2 };
             tasks.spawn(async move {
-                let _slot = slots.acquire_owned().await.map_err(|error| ExportError::Push(error.to_string()))?;
+                let _slot =
+                    slots.acquire_many_owned(count).await.map_err(|error| ExportError::Push(error.to_string()))?;
                 let outcome = client.push_blob(&to, source).await?;
                 progress(&blob.digest, blob.size_bytes, &outcome);
                 Ok::<(), ExportError>(())
@@ -210,10 +221,16 @@ struct Origin {
     store: Store,
     from: Reference,
     blob: BlobDescriptor,
+    sending: Arc<SendProgress>,
 }
 
 impl Origin {
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        let (inner, blob, sending) = (self.open_untold()?, self.blob.clone(), Arc::clone(&self.sending));
+        Ok(Box::new(ToldReader { inner, sent_bytes: 0, blob, sending }))
+    }
+
+    fn open_untold(&self) -> io::Result<Box<dyn Read + Send>> {
         if let Some(reader) = self.store.read_blob(&self.blob.digest).map_err(io::Error::other)? {
             return Ok(Box::new(reader));
         }
@@ -229,6 +246,25 @@ impl Origin {
             let _ = ended.try_send(result.map_err(io::Error::other));
         });
         Ok(Box::new(RelayReader { received, end, part: Vec::new(), position: 0 }))
+    }
+}
+
+/// Tells how much was read.
+struct ToldReader {
+    inner: Box<dyn Read + Send>,
+    sent_bytes: u64,
+    blob: BlobDescriptor,
+    sending: Arc<SendProgress>,
+}
+
+impl Read for ToldReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.sent_bytes += count as u64;
+        if count > 0 {
+            (self.sending)(&self.blob.digest, self.sent_bytes, self.blob.size_bytes);
+        }
+        Ok(count)
     }
 }
 

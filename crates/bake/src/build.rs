@@ -100,6 +100,7 @@ fn build_for(
     let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
     let worker = worker(request, host, &images, Some(&imported))?;
     let input = read::read(request, &worker, &progress)?;
+    export::check_times(request, input.source_date_epoch)?;
 
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
     report_problems(&dockerfile, &progress)?;

@@ -1,5 +1,6 @@
 //! Every command but `build`, one file each, and what several of them share: finding images ([`stored`]), bringing
-//! their layers into a form that can leave the store ([`complete`]), tables ([`table`]) and ages ([`age`]).
+//! their layers into a form that can leave the store ([`complete`]) and whole images into the store ([`bring`]), the places
+//! that images come from and go to ([`place`]), lists by `--format` ([`listing`]), tables ([`table`]) and ages ([`age`]).
 
 mod age;
 mod attached;

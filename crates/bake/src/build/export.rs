@@ -14,7 +14,7 @@ use bake::ui::progress::Progress;
 use bake_attest::Statement;
 use bake_exporter::{
     ArchiveKind, AttestationForm, BesideFile, DockerEndpoint, DockerError, ExportError, ExportImage, ExportSpec,
-    ExportTarget, Exporter, FileTree, LayerContent, PlacingOptions, Pusher, Stored,
+    ExportTarget, Exporter, FileTree, LayerContent, LocalMode, PlacingOptions, Pusher, Stored,
 };
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::{Digest, Reference, Timestamp};
@@ -141,6 +141,17 @@ fn describe(spec: &ExportSpec) -> String {
     }
 }
 
+/// Refuses outputs that need a time where there is none, before anything is built for them.
+pub(super) fn check_times(request: &BuildRequest, epoch: Option<i64>) -> Result<(), CommandError> {
+    let needs_time = |spec: &ExportSpec| spec.times.rewrite && spec.times.epoch.is_none();
+    if epoch.is_none() && request.exports.iter().any(needs_time) { Err(no_newest_time()) } else { Ok(()) }
+}
+
+fn no_newest_time() -> CommandError {
+    CommandError::usage("rewrite-timestamp needs a time that no file may be later than")
+        .hint("set `SOURCE_DATE_EPOCH` in the environment, or `source-date-epoch` beside `rewrite-timestamp`")
+}
+
 pub(super) fn failed(error: &ExportError) -> CommandError {
     let failed = CommandError::from_error(ErrorKind::Build, error);
     match error {
@@ -234,11 +245,7 @@ impl Output<'_> {
                 images.push(image);
                 continue;
             }
-            let newest = self.epoch().ok_or_else(|| {
-                CommandError::usage("rewrite-timestamp needs a time that no file may be later than").hint(
-                    "set `SOURCE_DATE_EPOCH` in the environment, or `source-date-epoch` beside `rewrite-timestamp`",
-                )
-            })?;
+            let newest = self.epoch().ok_or_else(no_newest_time)?;
             self.bring_layers(assembled)?;
             let rewritten = self.exporter.with_times_until(&image, assembled.base_layers, newest);
             images.push(rewritten.map_err(|error| failed(&error))?);
@@ -305,6 +312,14 @@ impl Output<'_> {
     }
 
     fn directory(&self, path: &Path) -> Result<(), CommandError> {
+        let store = self.all.host.store.root();
+        if self.spec.files.mode == LocalMode::Delete
+            && let (Ok(store), Ok(destination)) = (store.canonicalize(), path.canonicalize())
+            && store.starts_with(&destination)
+        {
+            return Err(CommandError::usage(format!("mode=delete would delete the store in `{}`", store.display()))
+                .hint("name a directory that holds nothing but the result"));
+        }
         let (trees, mtime) = (self.trees()?, self.epoch());
         self.exporter
             .to_directory(&self.all.host.files(), &trees, path, self.spec.files.mode, mtime)

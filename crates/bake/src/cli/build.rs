@@ -90,7 +90,7 @@ pub struct BuildArguments {
 
     /// Build twice without the cache, and fail with the files that differ if the images are not the same; outputs are
     /// written only if they are. `SOURCE_DATE_EPOCH` must be set.
-    #[arg(long, conflicts_with_all = ["require_cached", "call"], help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["require_cached", "call", "check"], help_heading = "Output")]
     pub verify_reproducible: bool,
 
     /// Write nothing but the digest and errors.

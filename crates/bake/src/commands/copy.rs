@@ -13,7 +13,7 @@ use bake::error::{CommandError, ErrorKind};
 use bake::ui::colour::Colour;
 use bake::ui::measure::size;
 use bake::ui::progress::Progress;
-use bake_exporter::{CopiedDocument, ImageTree, PushProgress, Relay};
+use bake_exporter::{CopiedDocument, ImageTree, PushProgress, Relay, SendProgress};
 use bake_graph::VertexId;
 use bake_oci::layout::REF_NAME_ANNOTATION;
 use bake_oci::manifest::{descriptor, descriptor_digest};
@@ -25,6 +25,9 @@ use bake_store::BlobDescriptor;
 use super::place::{FileKind, FilePlace, Place};
 use super::{bring, complete, save, stored, transfer};
 use crate::wiring::{Host, store_failed};
+
+/// How blobs are shown that are sent.
+const SENDING: &str = "push";
 
 pub(crate) fn run(arguments: &CopyArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
     let platform = transfer::platform(arguments.platform.as_deref())?;
@@ -202,19 +205,24 @@ pub(super) fn send(
     let sent_bytes = Arc::new(AtomicU64::new(0));
     let (counted, sent, display) = (Arc::clone(&counts), Arc::clone(&sent_bytes), Arc::clone(progress));
     let told: Arc<PushProgress> = Arc::new(move |digest: &Digest, size_bytes, how: &Pushed| {
-        let verb = match how {
-            Pushed::Existed => "there already",
-            Pushed::Mounted => "mounted",
+        let (verb, shown) = match how {
+            Pushed::Existed => ("there already", "there already"),
+            Pushed::Mounted => ("mounted", "mounted"),
             Pushed::Uploaded => {
                 sent.fetch_add(size_bytes, Ordering::Relaxed);
-                "new"
+                ("new", SENDING)
             }
         };
         *counted.lock().unwrap_or_else(PoisonError::into_inner).entry(verb).or_default() += 1;
-        let id = format!("{verb} {}", digest.short());
+        let id = format!("{shown} {}", digest.short());
         display.send(BuildEvent::Transfer { step, id, current: size_bytes, total: Some(size_bytes) });
     });
-    relay.send(tree, from, to, &told).map_err(|error| transfer::export_failed(&error))?;
+    let display = Arc::clone(progress);
+    let sending: Arc<SendProgress> = Arc::new(move |digest: &Digest, current, total| {
+        let id = format!("{SENDING} {}", digest.short());
+        display.send(BuildEvent::Transfer { step, id, current, total: Some(total) });
+    });
+    relay.send(tree, from, to, &sending, &told).map_err(|error| transfer::export_failed(&error))?;
     let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
     let blobs: Vec<String> = counts.iter().map(|(verb, count)| format!("{count} {verb}")).collect();
     Ok(format!("blobs: {}; {} sent", blobs.join(", "), size(sent_bytes.load(Ordering::Relaxed))))

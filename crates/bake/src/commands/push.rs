@@ -1,12 +1,13 @@
 //! `bake push`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bake::cli::PushArguments;
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::progress::Progress;
-use bake_exporter::{PushProgress, Pusher};
+use bake_exporter::{PushProgress, Pusher, Stored};
 use bake_oci::{Digest, Reference};
 use bake_registry::Pushed;
 use bake_solver::{BuildEvent, EventSink as _};
@@ -88,9 +89,24 @@ fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progr
         });
         let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
         let digest = transfer::exporter(host)
-            .push(&ready, name, &Pusher::new(runtime, client), &told)
+            .push(
+                &ready,
+                name,
+                &Pusher::new(runtime, client).with_mount_from(other_holders(image, &ready, name)),
+                &told,
+            )
             .map_err(|error| transfer::export_failed(&error))?;
         attached::push(image, &ready.images, name, host)?;
         Ok(digest)
     })
+}
+
+/// Where the registry may have the layers: in the repository of another name of the image. A wrong guess costs nothing, since
+/// the registry then opens the upload that is needed in any case.
+fn other_holders(image: &StoredImage, ready: &Stored, name: &Reference) -> HashMap<Digest, String> {
+    let elsewhere = |other: &&Reference| other.registry() == name.registry() && other.repository() != name.repository();
+    let Some(other) = image.references.iter().find(elsewhere) else { return HashMap::new() };
+    let layers = ready.images.iter().flat_map(|image| image.manifest.layers());
+    let digests = layers.filter_map(|layer| bake_oci::manifest::descriptor_digest(layer).ok());
+    digests.map(|digest| (digest, other.repository().to_owned())).collect()
 }
