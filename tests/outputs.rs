@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -23,6 +24,7 @@ const TESTS: &[Test] = &[
     ("several_outputs_at_once", &[], several),
     ("compressions", &[], compressions),
     ("a_layer_is_compressed_once", &[], compressed_once),
+    ("what_is_not_compressed_goes_straight_into_archives", &["tar"], straight_into_archives),
     ("an_output_that_cannot_be_written", &[], unwritable),
     ("several_platforms", &[], several_platforms),
 ];
@@ -196,6 +198,41 @@ fn compressed_once(environment: &Environment) -> Outcome {
     // Another form is made of the layer.
     let other = finish(&mut build(environment, &scratch, &["type=oci,dest=three.tar,compression=zstd"]))?;
     expect_failure(&other, 1, &["its directory in the store was changed"])
+}
+
+/// The archive of a layer is the same whether it was a blob of the store before or not, and damage is noticed on the way.
+fn straight_into_archives(environment: &Environment) -> Outcome {
+    let scratch = context(environment)?;
+    succeed(&mut build(environment, &scratch, &["type=oci,dest=straight.tar,compression=uncompressed"]))?;
+    fs::create_dir(scratch.path().join("straight")).map_err(|error| error.to_string())?;
+    succeed(Command::new("tar").args(["-xf", &scratch.at("straight.tar"), "-C", &scratch.at("straight")]))?;
+    let blobs = |directory: &Path| {
+        let files = fs::read_dir(directory.join("blobs/sha256")).map_err(|error| error.to_string())?;
+        files
+            .map(|file| {
+                let file = file.map_err(|error| error.to_string())?;
+                let content = fs::read(file.path()).map_err(|error| error.to_string())?;
+                Ok((file.file_name(), content))
+            })
+            .collect::<Result<BTreeMap<_, _>, String>>()
+    };
+    let straight = blobs(&scratch.path().join("straight"))?;
+    let kept = blobs(Path::new(&scratch.store()))?;
+    let layers = straight.keys().filter(|name| !kept.contains_key(*name)).count();
+    check(layers >= 2, || format!("{layers} of {} blobs are not in the store", straight.len()))?;
+    succeed(&mut build(environment, &scratch, &["type=oci,tar=false,dest=blobs,compression=uncompressed"]))?;
+    check(blobs(&scratch.path().join("blobs"))? == straight, || "a layer through the store is another one".into())?;
+
+    let scratch = context(environment)?;
+    succeed(&mut build(environment, &scratch, &["type=cacheonly"]))?;
+    let mut find = Command::new("find");
+    find.arg(scratch.store().join("snapshots")).args(["-name", "made", "-size", "-2", "-type", "f"]);
+    let found = succeed(&mut find)?.text();
+    let file = found.lines().next().ok_or("the layer is not in the store")?;
+    fs::write(file, "5 MADE").map_err(|error| error.to_string())?;
+    let damaged = finish(&mut build(environment, &scratch, &["type=oci,dest=out.tar,compression=uncompressed"]))?;
+    expect_failure(&damaged, 1, &["its directory in the store was changed"])?;
+    check(!scratch.path().join("out.tar").exists(), || "half an archive".into())
 }
 
 fn unwritable(environment: &Environment) -> Outcome {

@@ -10,6 +10,7 @@ use bake_oci::layout::{ArchiveImage, blob_path, image_blobs, layout_index, write
 use bake_oci::manifest::{descriptor, set_descriptor_platform};
 use bake_oci::{BlobStore, Reference, Timestamp};
 
+use crate::archived_layers::ArchivedLayers;
 use crate::error::{ExportError, io};
 use crate::image::{Exporter, Stored};
 
@@ -23,7 +24,7 @@ pub enum ArchiveKind {
 }
 
 impl Exporter {
-    /// Writes images whose blobs are in the store as one archive. `names` are what the image is called in it.
+    /// Writes images, of [`Exporter::for_archive`] or with all blobs in the store, as one archive. `names` are what the image is called in it.
     pub fn to_archive(
         &self,
         stored: &Stored,
@@ -33,9 +34,10 @@ impl Exporter {
         out: impl Write,
     ) -> Result<(), ExportError> {
         let images = [archive_image(stored, names, created)];
+        let blobs = ArchivedLayers { exporter: self, layers: &stored.archived };
         let mut writer = match kind {
-            ArchiveKind::Oci => write_oci_layout(&with_attached(images, stored), &self.store, out)?,
-            ArchiveKind::Docker => write_docker_archive(&images, &self.store, out)?,
+            ArchiveKind::Oci => write_oci_layout(&with_attached(images, stored), &blobs, out)?,
+            ArchiveKind::Docker => write_docker_archive(&images, &blobs, out)?,
         };
         writer.flush().map_err(ExportError::Write)
     }

@@ -78,9 +78,16 @@ pub struct Stored {
     pub images: Vec<Image>,
     /// What is said of them, see [`Exporter::attest`].
     pub attached: Vec<Attached>,
+    /// Layers by their diff IDs that are no blobs in the store; see [`Exporter::for_archive`].
+    pub(crate) archived: HashMap<Digest, ExportLayer>,
 }
 
 impl Stored {
+    /// Images that are in the store with all their blobs, under `descriptor`.
+    pub fn new(descriptor: BlobDescriptor, images: Vec<Image>) -> Self {
+        Self { descriptor, annotations: BTreeMap::new(), images, attached: Vec::new(), archived: HashMap::new() }
+    }
+
     /// The image, where there is no index around it.
     pub fn single(&self) -> Option<&Image> {
         match self.images.as_slice() {
@@ -150,18 +157,55 @@ impl Exporter {
         compression: ExportCompression,
         options: &ImageOptions,
     ) -> Result<Stored, ExportError> {
+        self.assembled(images, options, &self.absent, |layer| self.blob_layer(layer, compression))
+    }
+
+    /// The same for an archive. Layers of steps that are not compressed stay the directories that they are, and are streamed
+    /// into the archive: on the disk they would be there twice.
+    pub fn for_archive(
+        &self,
+        images: &[ExportImage],
+        compression: ExportCompression,
+        options: &ImageOptions,
+    ) -> Result<Stored, ExportError> {
+        let mut archived = HashMap::new();
+        for layer in images.iter().flat_map(|image| &image.layers) {
+            if compression.compression() == Compression::Uncompressed
+                && matches!(layer.content, LayerContent::Snapshot(_))
+                && self.store.blob_size(&layer.diff_id.0)?.is_none()
+            {
+                archived.insert(layer.diff_id.0.clone(), layer.clone());
+            }
+        }
+        let mut absent = self.absent.clone();
+        absent.extend(archived.iter().map(|(digest, layer)| (digest.clone(), layer.tar_size_bytes)));
+        let stored = self.assembled(images, options, &absent, |layer| {
+            if archived.contains_key(&layer.diff_id.0) {
+                self.layer_of_store(layer)
+            } else {
+                self.blob_layer(layer, compression)
+            }
+        })?;
+        Ok(Stored { archived, ..stored })
+    }
+
+    /// Puts documents of images into the store, whose blobs are there or `absent` for now.
+    fn assembled(
+        &self,
+        images: &[ExportImage],
+        options: &ImageOptions,
+        absent: &HashMap<Digest, u64>,
+        image_layer: impl Fn(&ExportLayer) -> Result<ImageLayer, ExportError>,
+    ) -> Result<Stored, ExportError> {
         let mut assembled = Vec::with_capacity(images.len());
         for image in images {
-            let mut layers = Vec::with_capacity(image.layers.len());
-            for layer in &image.layers {
-                layers.push(self.blob_layer(layer, compression)?);
-            }
+            let layers = image.layers.iter().map(&image_layer).collect::<Result<_, _>>()?;
             assembled.push(assemble(image, layers, options)?);
         }
         let stored = self.publish(assembled, options)?;
         let blob = &stored.descriptor;
         let whole = descriptor(&blob.media_type, &blob.digest, blob.size_bytes);
-        let announced = Announced { store: &self.store, absent: &self.absent };
+        let announced = Announced { store: &self.store, absent };
         match validate_image(&whole, &announced, Depth::Quick) {
             Ok(()) => Ok(stored),
             Err(problems) => {
@@ -180,7 +224,7 @@ impl Exporter {
         let annotations = &options.annotations;
         if let ([only], false) = (images.as_slice(), self.always_index || annotations.need_index()) {
             let descriptor = blob_descriptor(&only.descriptor(None), &only.digest);
-            return Ok(Stored { descriptor, annotations: BTreeMap::new(), images, attached: Vec::new() });
+            return Ok(Stored::new(descriptor, images));
         }
         let descriptor = |image: &Image| {
             let mut descriptor = image.descriptor(Some(&image.platform()));
@@ -191,7 +235,7 @@ impl Exporter {
         let index = assemble_index(options.family, images.iter().map(descriptor).collect(), annotations.index())?;
         self.store.put_bytes(&index.bytes)?;
         let descriptor = blob_descriptor(&index.descriptor(), &index.digest);
-        Ok(Stored { descriptor, annotations: annotations.index_descriptor(), images, attached: Vec::new() })
+        Ok(Stored { annotations: annotations.index_descriptor(), ..Stored::new(descriptor, images) })
     }
 
     /// A layer by its uncompressed archive, or by the blob a base image has.

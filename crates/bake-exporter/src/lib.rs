@@ -10,6 +10,7 @@
 
 mod annotations;
 mod archive;
+mod archived_layers;
 mod attestation;
 mod compare;
 mod compression;

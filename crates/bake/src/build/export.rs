@@ -401,12 +401,18 @@ impl Output<'_> {
         })
     }
 
-    /// The images with every layer as a blob; those of bases are fetched where only the registry has them.
+    /// The images with every layer as a blob, or as one that an archive can have; those of bases are fetched where only the registry has them.
     fn blobs(&self, images: &[ExportImage]) -> Result<Stored, CommandError> {
         for assembled in self.all.assembled {
             self.bring_layers(assembled)?;
         }
-        let stored = self.exporter.with_blobs(images, self.spec.compression, &self.spec.image);
+        let (compression, options) = (self.spec.compression, &self.spec.image);
+        let stored = match self.spec.target {
+            ExportTarget::OciArchive(_) | ExportTarget::DockerArchive(_) | ExportTarget::Docker { .. } => {
+                self.exporter.for_archive(images, compression, options)
+            }
+            _ => self.exporter.with_blobs(images, compression, options),
+        };
         self.attest(stored.map_err(|error| failed(&error))?)
     }
 

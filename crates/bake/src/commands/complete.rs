@@ -47,7 +47,7 @@ pub(super) fn with_blobs(
             [only] => only.descriptor.clone(),
             _ => image.target.clone(),
         };
-        return Ok(Stored { descriptor, annotations: BTreeMap::new(), images, attached: Vec::new() });
+        return Ok(Stored::new(descriptor, images));
     }
     let options = documents_of(image);
     exporter(host).with_blobs(&exported, ExportCompression::default(), &options).map_err(|error| export_failed(&error))
