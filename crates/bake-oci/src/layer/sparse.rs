@@ -134,7 +134,7 @@ pub enum SparseError {
     /// The map in front of the content is not decimal lines.
     #[error("its sparse map is not valid")]
     Map,
-    /// More pieces than [`FRAGMENTS_MAX`].
+    /// More pieces than 65,536.
     #[error("its sparse map has more than {FRAGMENTS_MAX} pieces")]
     TooManyFragments,
     /// Pieces overlap, are not in order, or lie beyond the end.
