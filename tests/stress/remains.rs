@@ -18,7 +18,7 @@ const CGROUP_DEPTH: usize = 3;
 const EMPTY: [&str; 4] = ["active", "ingest", "leases", "trash"];
 
 /// Everything else that is in a store.
-const LASTING: [&str; 12] = [
+const LASTING: [&str; 13] = [
     "blobs",
     "cache-mounts",
     "failed",
@@ -28,6 +28,7 @@ const LASTING: [&str; 12] = [
     "index.sqlite-shm",
     "index.sqlite-wal",
     "locks",
+    "referrers",
     "reserve",
     "snapshots",
     "tags",

@@ -1,6 +1,6 @@
 //! A relay between a client and a server that counts bytes and cuts connections.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -158,25 +158,15 @@ fn pass_on(direction: Direction, mut from: &TcpStream, mut to: &TcpStream, passe
     }
 }
 
-/// Counts what had been sent when the connection was cut: it has travelled in vain.
-fn count_rest(direction: Direction, mut from: &TcpStream, passed: &Mutex<Passed>) -> io::Result<()> {
-    from.set_nonblocking(true)?;
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match from.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                let mut passed = locked(passed);
-                match direction {
-                    Direction::Up => passed.up += count as u64,
-                    Direction::Down => passed.down += count as u64,
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        }
+/// Counts what had come when the connection was cut: it has travelled in vain. What the sender has not sent yet has not.
+fn count_rest(direction: Direction, from: &TcpStream, passed: &Mutex<Passed>) -> io::Result<()> {
+    let rest = rustix::io::ioctl_fionread(from)?;
+    let mut passed = locked(passed);
+    match direction {
+        Direction::Up => passed.up += rest,
+        Direction::Down => passed.down += rest,
     }
+    Ok(())
 }
 
 #[cfg(test)]
