@@ -40,6 +40,7 @@ const TESTS: &[Test] = &[
     ("estargz_layers_are_unpacked_by_umoci", &["root", "umoci"], estargz_unpacked),
     ("an_image_is_loaded_into_podman", &["root", "podman"], into_podman),
     ("an_image_is_loaded_into_docker", &["root", "dockerd", "docker"], into_docker),
+    ("an_image_is_loaded_into_containerd", &["root", "containerd", "ctr"], into_containerd),
     ("a_docker_that_is_not_there_and_one_that_refuses", &[], no_docker),
 ];
 
@@ -578,6 +579,29 @@ fn into_docker(environment: &Environment) -> Outcome {
     let inspected =
         succeed(inspect.args(["image", "inspect", "app:1", "--format", "{{.Id}}"]).env("DOCKER_HOST", &address));
     equal(&inspected?.text(), &scratch.read("id")?, "image ID")
+}
+
+fn into_containerd(environment: &Environment) -> Outcome {
+    let scratch = context(environment)?;
+    let socket = scratch.path().join("containerd.sock");
+    let settings = format!(
+        "version = 2\nroot = '{}'\nstate = '{}'\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n[grpc]\naddress = '{}'\n",
+        scratch.at("containerd"),
+        scratch.at("containerd-run"),
+        socket.display()
+    );
+    scratch.write("containerd.toml", settings)?;
+    let load = || {
+        let mut command = build(environment, &scratch, &["type=docker,context=containerd,name=app:1"]);
+        finish(command.env("CONTAINERD_ADDRESS", &socket).env("CONTAINERD_NAMESPACE", "bake"))
+    };
+    expect_failure(&load()?, 1, &["containerd did not load the image", "CONTAINERD_ADDRESS"])?;
+    let mut daemon = Command::new("containerd");
+    let _server = serve(daemon.args(["--config", &scratch.at("containerd.toml")]), &socket)?;
+    load()?.success()?;
+    let mut list = Command::new("ctr");
+    list.env("CONTAINERD_ADDRESS", &socket).args(["--namespace", "bake", "images", "list", "--quiet"]);
+    equal(&succeed(&mut list)?.text().as_str(), &"docker.io/library/app:1", "images")
 }
 
 fn no_docker(environment: &Environment) -> Outcome {

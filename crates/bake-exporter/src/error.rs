@@ -81,6 +81,9 @@ pub enum ExportError {
     /// The registry refused, or could not be reached.
     #[error(transparent)]
     Registry(#[from] bake_registry::RegistryError),
+    /// No containerd, or one that did not take the image.
+    #[error(transparent)]
+    Containerd(#[from] crate::containerd::ContainerdError),
     /// The runtime for network transfers could not be used.
     #[error("cannot push: {0}")]
     Push(String),

@@ -10,6 +10,9 @@ use crate::attestation::AttestationOptions;
 use crate::compression::ExportCompression;
 use crate::docker::DockerEndpoint;
 
+/// The value of `context=` for containerd, which has no contexts of its own.
+const CONTAINERD: &str = "containerd";
+
 /// Where a result goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportSpec {
@@ -51,6 +54,8 @@ pub enum ExportTarget {
         /// Where that is, once it is known.
         endpoint: Option<DockerEndpoint>,
     },
+    /// An image in a running containerd.
+    Containerd,
     /// The files of the image in a directory.
     Local(PathBuf),
     /// The files of the image as an archive; `None` is standard output.
@@ -451,6 +456,9 @@ impl Fields {
             "oci" if archive => ExportTarget::OciArchive(place()),
             "oci" => ExportTarget::OciDirectory(directory()?),
             "docker" if !archive => return Err("tar=false is not possible for type=docker".into()),
+            "docker" if destination.is_none() && self.context.as_deref() == Some(CONTAINERD) => {
+                ExportTarget::Containerd
+            }
             "docker" if destination.is_none() => ExportTarget::Docker { context: self.context.clone(), endpoint: None },
             "docker" if self.context.is_some() => return Err("dest and context exclude each other".into()),
             "docker" => ExportTarget::DockerArchive(place()),
@@ -516,6 +524,7 @@ mod tests {
         assert_eq!(target("type=image,push=true"), ExportTarget::Registry);
         assert_eq!(target("type=docker,dest=-"), ExportTarget::DockerArchive(None));
         assert_eq!(target("type=docker"), ExportTarget::Docker { context: None, endpoint: None });
+        assert_eq!(target("type=docker,context=containerd"), ExportTarget::Containerd);
         assert_eq!(target("type=docker,context=a"), ExportTarget::Docker { context: Some("a".into()), endpoint: None });
         let spec = ExportSpec::parse("type=image,\"name=a,b:1\",compression=zstd,compression-level=9").unwrap();
         let names: Vec<String> = spec.names.iter().map(Reference::familiar).collect();

@@ -73,8 +73,10 @@ impl AttestRequest {
     /// Refuses outputs that have no place for what is to be said.
     pub(crate) fn check_outputs(&self, exports: &[ExportSpec]) -> Result<(), CommandError> {
         let placeless = |export: &&ExportSpec| {
-            matches!(export.target, ExportTarget::DockerArchive(_) | ExportTarget::Docker { .. })
-                && export.attestations.form != AttestationForm::None
+            matches!(
+                export.target,
+                ExportTarget::DockerArchive(_) | ExportTarget::Docker { .. } | ExportTarget::Containerd
+            ) && export.attestations.form != AttestationForm::None
         };
         if !self.is_empty() && exports.iter().any(|export| placeless(&export)) {
             return Err(CommandError::usage("a docker archive has no place for attestations")

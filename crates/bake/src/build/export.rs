@@ -13,8 +13,8 @@ use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake_attest::Statement;
 use bake_exporter::{
-    ArchiveKind, AttestationForm, BesideFile, DockerEndpoint, DockerError, ExportError, ExportImage, ExportSpec,
-    ExportTarget, Exporter, FileTree, LayerContent, LocalMode, PlacingOptions, Pusher, Stored,
+    ArchiveKind, AttestationForm, BesideFile, ContainerdError, DockerEndpoint, DockerError, ExportError, ExportImage,
+    ExportSpec, ExportTarget, Exporter, FileTree, LayerContent, LocalMode, PlacingOptions, Pusher, Stored,
 };
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::{Digest, Reference, Timestamp};
@@ -135,6 +135,7 @@ fn describe(spec: &ExportSpec) -> String {
         ExportTarget::DockerArchive(_) => "exporting to a docker archive".into(),
         ExportTarget::Docker { endpoint: Some(endpoint), .. } => format!("loading into docker at {endpoint}"),
         ExportTarget::Docker { endpoint: None, .. } => "loading into docker".into(),
+        ExportTarget::Containerd => "loading into containerd".into(),
         ExportTarget::Local(path) => format!("copying files to `{}`", path.display()),
         ExportTarget::Tar(_) => "writing files to an archive".into(),
         ExportTarget::CacheOnly => "keeping the result in the build cache".into(),
@@ -159,6 +160,13 @@ pub(super) fn failed(error: &ExportError) -> CommandError {
         ExportError::Docker(DockerError::Connect { .. }) => failed
             .hint("start docker, or say where it is by `DOCKER_HOST` or `context=`")
             .hint("`type=docker,dest=FILE` writes an archive for `docker load`; `dest=-` writes it to standard output"),
+        ExportError::Containerd(ContainerdError::Start(_)) => {
+            failed.hint("`ctr` comes with containerd; `type=oci` writes an archive that it imports elsewhere")
+        }
+        ExportError::Containerd(ContainerdError::Refused(_)) => failed.hint(
+            "`CONTAINERD_ADDRESS` says where containerd listens, `CONTAINERD_NAMESPACE` whose image it is (`k8s.io` for \
+             Kubernetes)",
+        ),
         ExportError::Store(error) if error.is_disk_full() => failed.hint("`bake prune` frees space in the store"),
         _ => failed,
     }
@@ -213,6 +221,10 @@ impl Output<'_> {
                 let standard = DockerEndpoint::standard();
                 let endpoint = endpoint.as_ref().unwrap_or(&standard);
                 let said = self.exporter.to_docker(&stored, names, created, endpoint, self.all.cancelled);
+                exported.destinations.extend(said.map_err(|error| failed(&error))?);
+            }
+            ExportTarget::Containerd => {
+                let said = self.exporter.to_containerd(&stored, names, created, self.all.cancelled);
                 exported.destinations.extend(said.map_err(|error| failed(&error))?);
             }
             ExportTarget::DockerArchive(path) => {
@@ -408,9 +420,10 @@ impl Output<'_> {
         }
         let (compression, options) = (self.spec.compression, &self.spec.image);
         let stored = match self.spec.target {
-            ExportTarget::OciArchive(_) | ExportTarget::DockerArchive(_) | ExportTarget::Docker { .. } => {
-                self.exporter.for_archive(images, compression, options)
-            }
+            ExportTarget::OciArchive(_)
+            | ExportTarget::DockerArchive(_)
+            | ExportTarget::Docker { .. }
+            | ExportTarget::Containerd => self.exporter.for_archive(images, compression, options),
             _ => self.exporter.with_blobs(images, compression, options),
         };
         self.attest(stored.map_err(|error| failed(&error))?)
