@@ -14,6 +14,7 @@ use bake_testkit::program::{self, Running};
 use bake_testkit::registry::{Config, FakeRegistry};
 use serde_json::Value;
 
+use support::published::build;
 use support::{Environment, Outcome, SOURCE_DATE_EPOCH, Scratch, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
@@ -55,15 +56,6 @@ fn context(environment: &Environment) -> Result<Scratch, String> {
     scratch.write("context/amd64", "amd64\n")?;
     scratch.write("context/arm64", "arm64\n")?;
     Ok(scratch)
-}
-
-fn build(environment: &Environment, scratch: &Scratch, outputs: &[&str]) -> Command {
-    let mut command = environment.build(&scratch.store());
-    for output in outputs {
-        command.args(["--output", output]);
-    }
-    command.arg(scratch.at("context")).current_dir(scratch.path());
-    command
 }
 
 fn json(bytes: &[u8]) -> Result<Value, String> {

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 
 use bake_testkit::tree::{Listing, describe_archive};
 
+use support::published::build;
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
@@ -43,15 +44,6 @@ fn context(environment: &Environment) -> Result<Scratch, String> {
     scratch.write("context/Dockerfile", DOCKERFILE)?;
     scratch.write("context/file", "copied\n")?;
     Ok(scratch)
-}
-
-fn build(environment: &Environment, scratch: &Scratch, outputs: &[&str]) -> Command {
-    let mut command = environment.build(&scratch.store());
-    for output in outputs {
-        command.args(["--output", output]);
-    }
-    command.arg(scratch.at("context")).current_dir(scratch.path());
-    command
 }
 
 fn json(bytes: &[u8]) -> Result<serde_json::Value, String> {

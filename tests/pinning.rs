@@ -4,9 +4,10 @@ mod support;
 
 use std::process::{Command, ExitCode};
 
-use bake_testkit::registry::{Action, Config, FakeRegistry, Fault};
+use bake_testkit::registry::{Action, Fault};
 
 use support::debian_registry::{PASSWORD, log_in, start_debians};
+use support::published::{publish, registry};
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
@@ -22,19 +23,6 @@ const TESTS: &[Test] = &[
 
 fn main() -> ExitCode {
     support::run(TESTS)
-}
-
-fn registry() -> Result<FakeRegistry, String> {
-    FakeRegistry::start(Config::default()).map_err(|error| error.to_string())
-}
-
-/// Builds an image with one file, pushes it, and tells its digest.
-fn publish(environment: &Environment, scratch: &Scratch, name: &str, content: &str) -> Result<String, String> {
-    scratch.write("publish/Dockerfile", "FROM scratch\nCOPY file /file\n")?;
-    scratch.write("publish/file", content)?;
-    let mut command = environment.build(&scratch.store());
-    command.args(["--push", "--tag", name]).arg(scratch.at("publish")).env("DOCKER_CONFIG", scratch.path());
-    succeed(&mut command).map(|finished| finished.text())
 }
 
 /// `bake pin`, which needs no store.

@@ -4,9 +4,8 @@ mod support;
 
 use std::process::ExitCode;
 
-use bake_testkit::registry::{Config, FakeRegistry};
-
-use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
+use support::published::{publish, registry};
+use support::{Environment, Outcome, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
     ("images_without_a_digest_are_refused_before_anything_is_asked", &[], unpinned),
@@ -20,19 +19,6 @@ const TESTS: &[Test] = &[
 
 fn main() -> ExitCode {
     support::run(TESTS)
-}
-
-fn registry() -> Result<FakeRegistry, String> {
-    FakeRegistry::start(Config::default()).map_err(|error| error.to_string())
-}
-
-/// Builds an image with one file, pushes it, and tells its digest.
-fn publish(environment: &Environment, scratch: &Scratch, name: &str, content: &str) -> Result<String, String> {
-    scratch.write("publish/Dockerfile", "FROM scratch\nCOPY file /file\n")?;
-    scratch.write("publish/file", content)?;
-    let mut command = environment.build(&scratch.store());
-    command.args(["--push", "--tag", name]).arg(scratch.at("publish"));
-    succeed(&mut command).map(|finished| finished.text())
 }
 
 fn unpinned(environment: &Environment) -> Outcome {

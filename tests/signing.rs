@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, ExitCode};
 
 use bake_oci::Digest;
-use bake_testkit::registry::{Config, FakeRegistry};
 use base64::Engine as _;
 use serde_json::Value;
 
 use support::debian_registry::{PASSWORD, log_in, start_debians};
+use support::published::{publish, registry};
 use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
 
 const TESTS: &[Test] = &[
@@ -27,19 +27,6 @@ const KEY_PASSWORD: &str = "correct horse battery staple";
 
 fn main() -> ExitCode {
     support::run(TESTS)
-}
-
-fn registry() -> Result<FakeRegistry, String> {
-    FakeRegistry::start(Config::default()).map_err(|error| error.to_string())
-}
-
-/// Builds an image with one file, pushes it, and tells its digest.
-fn publish(environment: &Environment, scratch: &Scratch, name: &str, content: &str) -> Result<String, String> {
-    scratch.write("publish/Dockerfile", "FROM scratch\nCOPY file /file\n")?;
-    scratch.write("publish/file", content)?;
-    let mut command = environment.build(&scratch.store());
-    command.args(["--push", "--tag", name]).arg(scratch.at("publish")).env("DOCKER_CONFIG", scratch.path());
-    succeed(&mut command).map(|finished| finished.text())
 }
 
 /// A command of bake in the scratch directory, with the password of keys and without a store.

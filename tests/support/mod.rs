@@ -4,6 +4,7 @@
 
 pub(crate) mod debian_registry;
 pub(crate) mod engines;
+pub(crate) mod published;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
