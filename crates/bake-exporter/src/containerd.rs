@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bake_oci::{Reference, Timestamp};
 
 use crate::archive::ArchiveKind;
+use crate::cancellable::Cancellable;
 use crate::error::ExportError;
 use crate::image::{Exporter, Stored};
 
@@ -67,27 +68,8 @@ impl Exporter {
         created: Option<Timestamp>,
         cancelled: &AtomicBool,
     ) -> Result<(), ExportError> {
-        let mut pieces = BufWriter::with_capacity(PIECE_BYTES, Cancellable { input, cancelled });
+        let mut pieces = BufWriter::with_capacity(PIECE_BYTES, Cancellable::new(input, cancelled));
         self.to_archive(stored, names, created, ArchiveKind::Oci, &mut pieces)?;
         pieces.flush().map_err(ExportError::Write)
-    }
-}
-
-/// Writes until the build is cancelled.
-struct Cancellable<'a> {
-    input: ChildStdin,
-    cancelled: &'a AtomicBool,
-}
-
-impl Write for Cancellable<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the build was cancelled"));
-        }
-        self.input.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.input.flush()
     }
 }

@@ -14,6 +14,7 @@ use bake_oci::{Reference, Timestamp};
 use serde::Deserialize;
 
 use crate::archive::ArchiveKind;
+use crate::cancellable::Cancellable;
 use crate::error::ExportError;
 use crate::image::{Exporter, Stored};
 
@@ -154,7 +155,7 @@ impl Exporter {
         let head = "POST /images/load?quiet=1 HTTP/1.1\r\nHost: docker\r\nContent-Type: application/x-tar\r\n\
                     Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
         (&*connection).write_all(head.as_bytes()).map_err(ExportError::Write)?;
-        let mut chunks = BufWriter::with_capacity(CHUNK_BYTES, ChunkWriter { out: connection, cancelled });
+        let mut chunks = BufWriter::with_capacity(CHUNK_BYTES, Cancellable::new(ChunkWriter(connection), cancelled));
         self.to_archive(stored, names, created, ArchiveKind::Docker, &mut chunks)?;
         chunks.flush().map_err(ExportError::Write)?;
         (&*connection).write_all(b"0\r\n\r\n").map_err(ExportError::Write)
@@ -201,19 +202,13 @@ impl Drop for Connection {
 }
 
 /// Writes each piece as a chunk (RFC 9112, section 7.1).
-struct ChunkWriter<'a> {
-    out: &'a Connection,
-    cancelled: &'a AtomicBool,
-}
+struct ChunkWriter<'a>(&'a Connection);
 
 impl Write for ChunkWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the build was cancelled"));
-        }
         // A chunk without content would be the last one.
         if !bytes.is_empty() {
-            let mut out = self.out;
+            let mut out = self.0;
             write!(out, "{:x}\r\n", bytes.len())?;
             out.write_all(bytes)?;
             out.write_all(b"\r\n")?;

@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use bake_snapshot::list_names;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Directories within directories that are gone down into: more than a path can name.
@@ -39,7 +40,7 @@ fn below(
     if depth > DEPTH_MAX {
         return Err(failed(path, std::io::Error::other("directories are nested too deep")));
     }
-    for name in names(directory).map_err(|error| failed(path, error))? {
+    for name in list_names(directory.as_fd()).map_err(|error| failed(path, error.into()))? {
         let inner_path = if path.is_empty() { name.clone() } else { [path, b"/", &name].concat() };
         if !keep(&inner_path) {
             remove(directory, &name).map_err(|error| failed(&inner_path, error))?;
@@ -58,19 +59,6 @@ fn below(
 fn open(directory: &impl AsFd, name: &[u8]) -> std::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, Mode::empty()).map_err(Into::into)
-}
-
-/// What is in a directory. All of it is read first: deleting while reading may pass over names.
-fn names(directory: &impl AsFd) -> std::io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

@@ -55,3 +55,4 @@ pub use unpack::{
     Pending, PendingLink, UNPACK_BYTES_MAX, UNPACK_ENTRIES_MAX, UnpackLimits, Unpacked, Unpacker, unpack,
 };
 pub use view::{FileKind, FileStatus, MergedView};
+pub use walk::list_names;

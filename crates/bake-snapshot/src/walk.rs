@@ -159,8 +159,11 @@ pub(crate) fn reopen_directory(directory: BorrowedFd<'_>) -> std::result::Result
     rustix::fs::openat(directory, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// The names in a directory in byte order, without `.` and `..`.
-pub(crate) fn list_names(directory: BorrowedFd<'_>) -> std::result::Result<Vec<Vec<u8>>, Errno> {
+/// The names in a directory that is open for reading, in byte order, without `.` and `..`. All are read before any is given.
+///
+/// # Errors
+/// What `lseek` and `getdents64` say.
+pub fn list_names(directory: BorrowedFd<'_>) -> std::result::Result<Vec<Vec<u8>>, Errno> {
     rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
     let mut buffer: Vec<MaybeUninit<u8>> = vec![MaybeUninit::uninit(); NAMES_BUFFER_BYTES];
     let mut entries = RawDir::new(directory, &mut buffer);

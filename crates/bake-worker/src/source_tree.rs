@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bake_dockerfile::ignore::{IgnorePatterns, MatchState};
-use bake_snapshot::Ownership;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir, Stat, openat, readlinkat, statat};
+use bake_snapshot::{Ownership, list_names};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 /// The largest number of symbolic links that are followed for one path (as the kernel's limit).
@@ -284,16 +284,7 @@ impl SourceTree {
     /// The names in the directory at `path` that are not hidden, sorted.
     pub(crate) fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, TreeError> {
         let Some(directory) = self.open_directory(path)? else { return Ok(Vec::new()) };
-        let mut names = Vec::new();
-        for entry in Dir::new(directory).map_err(io("list", path))? {
-            let entry = entry.map_err(io("list", path))?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        list_names(directory.as_fd()).map_err(io("list", path))
     }
 
     /// Calls `visit` for everything below the directory at `path`, directories before what they hold, names sorted.
@@ -319,7 +310,7 @@ impl SourceTree {
         if depth > DEPTH_MAX {
             return Err(TreeError::TooDeep { path: shown(path) });
         }
-        for name in list(directory).map_err(io("list", path))? {
+        for name in list_names(directory).map_err(io("list", path))? {
             self.check_cancelled()?;
             let child_path = join(path, &name);
             let stat = match statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -368,22 +359,6 @@ pub(crate) enum Enter {
     Yes,
     /// It leaves out what is below.
     No,
-}
-
-/// The names in an open directory, sorted.
-fn list(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
-    let mut names = Vec::new();
-    let mut buffer = Vec::with_capacity(32 * 1024);
-    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }
 
 /// Opens the file `name` in `directory` for reading; `path` is for messages.

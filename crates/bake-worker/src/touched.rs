@@ -6,7 +6,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use bake_snapshot::list_names;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The time that the file system gives to what is made now. It runs behind the clock by a tick or so.
@@ -28,7 +29,7 @@ pub(crate) fn set_times(layer: &Path, began: Timespec, epoch: i64) -> std::io::R
     // Directories that are still to be gone through; a stack, as the depth is up to the image.
     let mut directories: Vec<OwnedFd> = vec![root];
     while let Some(directory) = directories.pop() {
-        for name in names(&directory)? {
+        for name in list_names(directory.as_fd())? {
             let stat = rustix::fs::statat(&directory, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
             let kind = FileType::from_raw_mode(stat.st_mode);
             // A deletion has no time.
@@ -49,18 +50,6 @@ pub(crate) fn set_times(layer: &Path, began: Timespec, epoch: i64) -> std::io::R
 fn is_since(stat: &rustix::fs::Stat, began: Timespec) -> bool {
     let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
     (stat.st_mtime, nanoseconds) >= (began.tv_sec, began.tv_nsec)
-}
-
-fn names(directory: &impl AsFd) -> std::io::Result<Vec<Vec<u8>>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

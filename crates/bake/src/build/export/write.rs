@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bake::error::CommandError;
-use bake_exporter::ExportError;
+use bake_exporter::{Cancellable, ExportError};
 
 use super::failed;
 
@@ -34,7 +34,7 @@ pub(super) fn write_to(
     let partial = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let result = (|| {
         let file = File::create(&partial).map_err(|error| cannot("create", error))?;
-        let mut out = BufWriter::with_capacity(256 * 1024, Cancellable { file, cancelled });
+        let mut out = BufWriter::with_capacity(256 * 1024, Cancellable::new(file, cancelled));
         write(&mut out).map_err(|error| failed(&error))?;
         out.flush().map_err(|error| cannot("write", error))?;
         std::fs::rename(&partial, path).map_err(|error| cannot("write", error))
@@ -43,23 +43,4 @@ pub(super) fn write_to(
         let _ = std::fs::remove_file(&partial);
     }
     result
-}
-
-/// Writes to a file until that is cancelled.
-struct Cancellable<'a> {
-    file: File,
-    cancelled: &'a AtomicBool,
-}
-
-impl Write for Cancellable<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.cancelled.load(Ordering::Relaxed) {
-            return Err(std::io::Error::other("the build was cancelled"));
-        }
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
 }
