@@ -32,6 +32,17 @@ pub struct Fix {
     pub safe: bool,
     /// The changes; they do not overlap.
     pub edits: Vec<TextEdit>,
+    /// A file to write at the root of the build context, when there is none of that name.
+    pub new_file: Option<NewFile>,
+}
+
+/// A file that a fix writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewFile {
+    /// Its name, without directories.
+    pub name: String,
+    /// What it holds.
+    pub text: String,
 }
 
 /// The replacement of one range; an empty range inserts.
@@ -84,13 +95,13 @@ impl Finding {
 
     /// Adds a fix that keeps the image's meaning.
     pub(crate) fn safe_fix(&mut self, title: impl Into<String>, edits: Vec<TextEdit>) -> &mut Self {
-        self.fix = Some(Fix { title: title.into(), safe: true, edits });
+        self.fix = Some(Fix { title: title.into(), safe: true, edits, new_file: None });
         self
     }
 
     /// Adds a fix that may change the image.
     pub(crate) fn unsafe_fix(&mut self, title: impl Into<String>, edits: Vec<TextEdit>) -> &mut Self {
-        self.fix = Some(Fix { title: title.into(), safe: false, edits });
+        self.fix = Some(Fix { title: title.into(), safe: false, edits, new_file: None });
         self
     }
 }

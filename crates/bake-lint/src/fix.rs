@@ -79,7 +79,7 @@ mod tests {
         let mut findings = Vec::new();
         let rule = crate::RULES[0];
         crate::finding::Reporter::new(rule, &mut findings).report(Span::new(0, 1), "x").fix =
-            Some(Fix { title: "x".to_owned(), safe, edits });
+            Some(Fix { title: "x".to_owned(), safe, edits, new_file: None });
         findings.remove(0)
     }
 

@@ -26,17 +26,19 @@ mod rules;
 mod run_script;
 mod shell;
 mod suppression;
+mod surroundings;
 #[cfg(test)]
 mod testing;
 
 use bake_dockerfile::Dockerfile;
 
-pub use finding::{Finding, Fix, TextEdit};
+pub use finding::{Finding, Fix, NewFile, TextEdit};
 pub use fix::{Fixed, apply_fixes};
 pub use options::{DEFAULT_TODAY, Date, LintOptions};
 pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_references};
 pub use rule::{FixSafety, Rule};
 pub use rules::RULES;
+pub use surroundings::{BuildContext, Found, IgnoreFile, ImageFacts, UnwantedPath};
 
 use context::LintContext;
 use finding::Reporter;

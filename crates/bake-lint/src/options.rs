@@ -1,10 +1,12 @@
 //! What the caller decides: which rules run, how serious they are, and what the build would be given.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bake_dockerfile::Severity;
 
 use crate::rule::Rule;
+use crate::surroundings::{BuildContext, ImageFacts};
 
 /// The day for which dated facts (end of life of base images) are judged unless the caller gives another one; the same file then
 /// gives the same findings on every machine.
@@ -38,6 +40,12 @@ pub struct LintOptions {
     pub trusted_registries: Vec<String>,
     /// The day for dated facts.
     pub today: Date,
+    /// The year whose default set of rules runs; `None`: the newest. Rules that came later run only when they are selected.
+    pub edition: Option<u16>,
+    /// The build context; `None` when it is not known.
+    pub context: Option<Arc<dyn BuildContext>>,
+    /// What is known of base images, by their name as the Dockerfile gives it after build arguments were put in.
+    pub images: BTreeMap<String, ImageFacts>,
 }
 
 impl Default for LintOptions {
@@ -50,6 +58,9 @@ impl Default for LintOptions {
             target: None,
             trusted_registries: Vec::new(),
             today: DEFAULT_TODAY,
+            edition: None,
+            context: None,
+            images: BTreeMap::new(),
         }
     }
 }
@@ -57,8 +68,9 @@ impl Default for LintOptions {
 impl LintOptions {
     /// Whether `rule` is to run.
     pub fn is_enabled(&self, rule: &Rule) -> bool {
+        let in_default_set = rule.default && self.edition.is_none_or(|edition| rule.since <= edition);
         let selected = || self.select.iter().any(|name| name == "all" || rule.is_named(name));
-        !self.ignore.iter().any(|name| rule.is_named(name)) && (rule.default || selected())
+        !self.ignore.iter().any(|name| rule.is_named(name)) && (in_default_set || selected())
     }
 
     /// The severity that the user set for `rule`.

@@ -15,6 +15,8 @@ pub struct Rule {
     pub severity: Severity,
     /// Whether it runs when nobody asks for it by name.
     pub default: bool,
+    /// The edition (a year) in whose default set it first is: who asks for an older edition gets it only by name.
+    pub since: u16,
     /// The most that its fixes may be.
     pub fix: FixSafety,
     /// What it flags, one sentence.

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3020", "DS-0005", "AVD-DS-0005", "CKV_DOCKER_4", "CIS-DI-0009"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`ADD` of local files that are no archives.",
     why: "`ADD` unpacks what it takes for an archive and fetches what looks like an address. `COPY` does what it says.",

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`ADD` fetches a file without `--checksum`.",
     why: "Whoever controls the server, or the way to it, decides what goes into the image. With a checksum the build stops instead.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3019", "DS-0025", "AVD-DS-0025", "DKL-DI-0004"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`apk add` leaves its index in the layer.",
     why: "`--no-cache` fetches the index, uses it and keeps nothing. Removing `/var/cache/apk` in the same RUN or a cache mount do too.",

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3027", "CKV_DOCKER_9"],
     severity: Severity::Style,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`apt` is used in a script.",
     why: "`apt` is made for people and says itself that its options and output may change; `apt-get` and `apt-cache` are stable.",

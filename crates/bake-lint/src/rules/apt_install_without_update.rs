@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`apt-get install` in a stage that never fetched package lists, nor a stage it is built from.",
     why: "Base images come without lists, so the install finds no package; when it does find one, the base image carries lists that \

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3009", "DKL-DI-0005"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "The package lists of `apt-get update` stay in a layer of the image.",
     why: "They are tens of megabytes that no running container needs. Stages that are only copied from do not count, nor do lists on a \

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3014", "DS-0021", "AVD-DS-0021"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`apt-get install` without `-y` would ask, and there is nobody to answer.",
     why: "The question gets no answer and the build fails. `-qq`, `yes |` and an `apt.conf` that assumes yes are understood.",

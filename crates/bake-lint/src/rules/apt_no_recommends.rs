@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3015", "DS-0029", "AVD-DS-0029"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::Unsafe,
     summary: "`apt-get install` also installs what packages merely recommend.",
     why: "Recommended packages often outweigh the wanted ones, and each is something more to keep patched. Stages that are only copied \

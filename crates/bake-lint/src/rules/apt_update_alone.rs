@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DS-0017", "AVD-DS-0017", "CKV_DOCKER_5", "CIS-DI-0007"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "A `RUN` fetches package lists (`apt-get update` and its like) and installs nothing.",
     why: "The layer with the lists is cached. When the later install changes, it meets lists from weeks ago and asks the mirror for \

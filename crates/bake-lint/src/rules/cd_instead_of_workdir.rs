@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3003", "DS-0013", "AVD-DS-0013"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`cd` as the last or only command of a `RUN`.",
     why: "The directory is forgotten with the end of the step: the next instruction is back where it was. `cd x && make` is fine.",

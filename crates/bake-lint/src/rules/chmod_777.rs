@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["CIS-DI-0008"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "Files are made writable for everyone.",
     why: "Any process in the container can then change what the others run.",

@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A `RUN` removes files that an earlier layer holds.",
     why: "A layer cannot make an earlier one smaller: the files stay in the image and are only hidden. Files made and removed by one \

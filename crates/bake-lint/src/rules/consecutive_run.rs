@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3059"],
     severity: Severity::Info,
     default: false,
+    since: 2026,
     fix: FixSafety::None,
     summary: "Several `RUN` with the same flags stand one after another in the image's own stages.",
     why: "Each makes a layer. Off by default: separate steps are cached separately, which is often worth more.",

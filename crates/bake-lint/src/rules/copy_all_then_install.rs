@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "The whole context is copied before dependencies are installed.",
     why: "Any change of any file then repeats the installation. Copying just the files that name the dependencies first lets the \

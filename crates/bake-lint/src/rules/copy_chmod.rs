@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["prefer-copy-chmod"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`RUN chmod` or `chown` of files that the instruction before has just copied.",
     why: "Changing the mode or owner in a later layer stores every file a second time. `COPY --chmod` and `--chown` do it in one layer.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3023", "DS-0006", "AVD-DS-0006"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`--from` names the stage it stands in.",
     why: "A stage cannot be finished before itself: the build stops with a circular dependency.",

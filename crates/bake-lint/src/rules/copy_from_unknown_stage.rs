@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3022"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::Unsafe,
     summary: "`--from` names a later stage, a stage number that does not exist, or almost the name of a stage.",
     why: "A name that is no stage is taken for an image and asked from a registry, so a typing error shows up as a failed or, worse, \

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3045"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`COPY` or `ADD` to a relative path in a stage without `WORKDIR`.",
     why: "The files land in the base image's working directory, which is nowhere to be seen and can change with the image.",

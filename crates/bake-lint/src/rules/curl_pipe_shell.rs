@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A download is piped into a shell.",
     why: "The script is run unseen, as root, in whatever version the server has today; a download that breaks off is run by half.",

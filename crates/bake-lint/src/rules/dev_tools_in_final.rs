@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3001", "CIS-DI-0003"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "Tools for building and debugging are installed into the image and stay there.",
     why: "Compilers, editors and network tools make the image larger and give an intruder what he needs. Install them in a stage that \

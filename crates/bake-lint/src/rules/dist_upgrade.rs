@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3005", "DS-0024", "apk-upgrade", "DL3017", "DL3031", "DL3035", "DL3039", "DKL-DI-0003"],
     severity: Severity::Info,
     default: false,
+    since: 2026,
     fix: FixSafety::None,
     summary: "All packages of the base image are upgraded.",
     why: "A newer base image gives the same with smaller layers and a name to refer to. Off by default: it is also how holes are closed \

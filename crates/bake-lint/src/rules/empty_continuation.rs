@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["NoEmptyContinuation"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "A blank line inside a continued instruction.",
     why: "It is skipped for the sake of old files, and it looks as if the instruction ended there.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "An official image is a release that no longer gets security updates.",
     why: "Holes found after the end of life stay open in every image built on it, and its package mirrors are moved away sooner or \

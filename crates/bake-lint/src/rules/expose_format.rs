@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["ExposeInvalidFormat"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`EXPOSE` names an address or a port of the host.",
     why: "An image can only say which ports of its own it serves; where they appear on the host is decided by whoever runs it.",

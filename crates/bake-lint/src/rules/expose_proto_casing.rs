@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["ExposeProtoCasing"],
     severity: Severity::Style,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "The protocol in `EXPOSE` has capital letters.",
     why: "Protocols are written in lower case in the image's configuration.",

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3011", "DS-0008", "AVD-DS-0008"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`EXPOSE` names a port that does not exist.",
     why: "Ports go from 0 to 65535, and a range from the smaller to the larger number.",

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["InvalidDefaultArgInFrom"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`FROM` is no image name when its build arguments have their defaults.",
     why: "The build works only for those who know which `--build-arg` to give; everyone else meets an error about an invalid name.",

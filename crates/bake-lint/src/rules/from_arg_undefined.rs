@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["UndefinedArgInFrom"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::Unsafe,
     summary: "`FROM` uses a build argument that no `ARG` before the first `FROM` declares.",
     why: "Only global arguments are visible in `FROM`. An undeclared one is empty, and a value given with `--build-arg` does not \

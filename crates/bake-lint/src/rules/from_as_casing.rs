@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["FromAsCasing"],
     severity: Severity::Style,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`FROM` and `AS` are written in different letter cases.",
     why: "One case throughout lets the eye find the keywords.",

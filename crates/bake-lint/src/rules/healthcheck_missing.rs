@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3057", "DS-0026", "AVD-DS-0026", "CKV_DOCKER_2", "CIS-DI-0006"],
     severity: Severity::Info,
     default: false,
+    since: 2026,
     fix: FixSafety::None,
     summary: "The image has no `HEALTHCHECK`.",
     why: "Docker and Podman then cannot tell a hanging service from a working one. Off by default: Kubernetes has probes of its own.",

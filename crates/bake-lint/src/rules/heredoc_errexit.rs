@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "A heredoc runs several commands without `set -e`.",
     why: "Only the last command decides whether the step succeeds: when an earlier one fails, the build goes on with what is left.",

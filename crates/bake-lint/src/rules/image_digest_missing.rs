@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["dockerfile-source-not-pinned"],
     severity: Severity::Info,
     default: false,
+    since: 2026,
     fix: FixSafety::None,
     summary: "An image is used by a tag without a digest.",
     why: "A tag can be moved to another image; a digest names the bytes that were tested. Off by default: digests need \

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3007", "DS-0001", "AVD-DS-0001", "CKV_DOCKER_7"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "An image is used by the tag `latest`, in `FROM`, `COPY --from` or `RUN --mount=from`.",
     why: "`latest` is whatever was pushed last: the same Dockerfile builds different images on different days, and a build that \

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3006", "DS-0001", "AVD-DS-0001", "CKV_DOCKER_7"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "An image is used with neither tag nor digest, in `FROM`, `COPY --from` or `RUN --mount=from`.",
     why: "Without a tag the registry serves `latest`, so the image changes under the Dockerfile. Stage names and `scratch` are not \

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3026"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "An image comes from a registry that is not on the list of trusted ones.",
     why: "A base image runs code in every build and every container. Reports nothing until a list is configured; build arguments are \

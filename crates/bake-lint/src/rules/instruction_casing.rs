@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["ConsistentInstructionCasing"],
     severity: Severity::Style,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "An instruction is written in another letter case than most of the file.",
     why: "One case throughout lets the eye find the instructions.",

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3061"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "Something other than `ARG` stands before the first `FROM`, or there is no stage at all.",
     why: "There is nothing yet that the instruction could apply to: the build stops before its first step.",

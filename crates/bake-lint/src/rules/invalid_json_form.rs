@@ -10,6 +10,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3025"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "Something that looks like the JSON form is not JSON.",
     why: "Text that is no valid JSON list of strings is taken as shell form, brackets and quotes included. JSON knows double quotes only \

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["LegacyKeyValueFormat"],
     severity: Severity::Style,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`ENV key value` or `LABEL key value` without `=`.",
     why: "Everything after the key is the value, so a second pair on the line silently becomes part of the first.",

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["MaintainerDeprecated", "DL4000", "DS-0022", "AVD-DS-0022", "CKV_DOCKER_6"],
     severity: Severity::Style,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`MAINTAINER` is deprecated.",
     why: "It can hold one name and cannot be inspected like other metadata. A label can.",

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["MultipleInstructionsDisallowed", "DL4003", "DS-0016", "AVD-DS-0016"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "A stage has several `CMD`.",
     why: "Only the last one counts; the earlier ones mislead the reader.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["MultipleInstructionsDisallowed", "DL4004", "DS-0007", "AVD-DS-0007"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "A stage has several `ENTRYPOINT`.",
     why: "Only the last one counts; the earlier ones mislead the reader.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["MultipleInstructionsDisallowed", "DL3012", "DS-0023", "AVD-DS-0023"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "A stage has several `HEALTHCHECK`.",
     why: "Only the last one counts; the earlier ones mislead the reader.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`npm install` or `npm ci` leaves its download cache in the layer.",
     why: "Every package is in the image twice: installed, and in `~/.npm`. A cache mount avoids that and makes the next build faster.",

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3043"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`ONBUILD` of an instruction that may not be a trigger: `ONBUILD`, `FROM`, `MAINTAINER`.",
     why: "The build stops before its first step.",

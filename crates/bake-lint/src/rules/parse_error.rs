@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL1000", "DL3021", "DL3043", "DS-0011"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::Unsafe,
     summary: "An instruction cannot be read, so the file cannot be built.",
     why: "The build stops before its first step. Reading goes on with the next instruction, so all mistakes are reported at once.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3042"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`pip install` leaves its download cache in the layer.",
     why: "The wheels are kept for a next install that never happens. `--no-cache-dir`, `PIP_NO_CACHE_DIR` or a cache mount avoid it.",

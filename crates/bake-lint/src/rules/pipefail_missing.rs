@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL4006"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A pipe whose left side can fail, in a shell without `pipefail`.",
     why: "A pipe has the exit status of its last command: a download that breaks off goes unnoticed and the step succeeds with half a \

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3008", "DL3013", "DL3016", "DL3018", "DL3028", "DL3033", "DL3037", "DL3041"],
     severity: Severity::Info,
     default: false,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A package is installed without a version.",
     why: "Builds on different days get different versions. Off by default: distributions remove old versions from their mirrors, so \

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["FromPlatformFlagConstDisallowed", "DL3029"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`FROM --platform` is a constant.",
     why: "The stage is then always of that platform, whatever `--platform` the build is asked for. A stage whose name says the \

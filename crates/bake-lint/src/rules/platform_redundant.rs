@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["RedundantTargetPlatform", "DL3065"],
     severity: Severity::Style,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`FROM --platform=$TARGETPLATFORM` says what is the case anyway.",
     why: "The target platform is the default of `FROM`.",

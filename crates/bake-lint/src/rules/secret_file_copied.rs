@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DS-0031", "AVD-DS-0031", "CIS-DI-0010"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A file that holds secrets is copied from the build context.",
     why: "It stays in its layer even when a later step removes it, and everyone who can pull the image can read it.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["SecretsUsedInArgOrEnv", "DL3064", "DS-0031", "AVD-DS-0031", "CIS-DI-0010"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "`ARG`, `ENV` or `LABEL` has the name or the value of a secret.",
     why: "Everyone who can pull the image can read its environment, labels and history, build arguments included. A secret mount leaves \

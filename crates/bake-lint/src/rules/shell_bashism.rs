@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["SC3010", "SC3030", "SC3001", "SC3011", "SC3046"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A construct of bash is used where `sh` runs, on images whose `sh` is dash.",
     why: "On Debian and Ubuntu `sh` is dash, which does not know arrays, `[[`, `<<<`, `source` or process substitution: the step fails \

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3025", "JSONArgsRecommended"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`CMD` or `ENTRYPOINT` in shell form.",
     why: "The first process is then a shell, which does not pass signals on: stopping the container waits and kills. After `SHELL` the \

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A shell-form `RUN` in a stage from `scratch` before anything was copied into it.",
     why: "The empty image has no shell, so the step cannot run.",

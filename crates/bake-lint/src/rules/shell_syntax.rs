@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["SC1072", "SC1073"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "The shell will not be able to read a `RUN`.",
     why: "An open quote or an `if` without `fi` is a syntax error: the step fails after everything before it has been built.",

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["StageNameCasing"],
     severity: Severity::Style,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "A stage name has capital letters.",
     why: "Stage names are stored in lower case: `FROM Build` does not find the stage `AS Build`, while `COPY --from=Build` does.",

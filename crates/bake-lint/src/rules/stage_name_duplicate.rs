@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DuplicateStageName", "DL3024", "DS-0012", "AVD-DS-0012", "CKV_DOCKER_11"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "Two stages have the same name; letter case does not make a difference.",
     why: "`FROM name` then means the latest stage before it and `COPY --from=name` the last one of the file: hardly what was meant.",

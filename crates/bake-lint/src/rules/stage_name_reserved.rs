@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["ReservedStageName", "DL3063"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A stage is called `scratch` or `context`.",
     why: "Both words mean something else: the empty image and the build context. A stage of that name hides it from what follows.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["no-unreachable-stages"],
     severity: Severity::Info,
     default: false,
+    since: 2026,
     fix: FixSafety::None,
     summary: "Nothing that is built needs a stage.",
     why: "It is not built, so it may be broken without anyone noticing. Off by default: such stages are often targets of their own.",

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3004", "DS-0010", "AVD-DS-0010", "CKV2_DOCKER_1", "DKL-DI-0001"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "A command is run by `sudo`.",
     why: "Steps run as root until `USER` says otherwise, so `sudo` does nothing but change the environment; after `USER` it means that \

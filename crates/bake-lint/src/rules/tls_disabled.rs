@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["CKV2_DOCKER_2", "CKV2_DOCKER_3", "CKV2_DOCKER_4", "CKV2_DOCKER_5", "CKV2_DOCKER_6", "CKV2_DOCKER_12"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "The check of certificates is switched off.",
     why: "Anyone on the way can then put something else into the image.",

@@ -11,6 +11,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["UndefinedVar", "DL3044"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Unsafe,
     summary: "An instruction uses a variable that no `ARG` or `ENV` of the stage defines.",
     why: "It is empty: `COPY x $APPDRI/y` copies to `/y`. A global `ARG` is not visible in a stage until it is declared there again. On \

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL1000"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::Unsafe,
     summary: "A line begins with a word that is no instruction.",
     why: "The build stops before its first step.",

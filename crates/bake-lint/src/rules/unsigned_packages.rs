@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["CKV2_DOCKER_7", "CKV2_DOCKER_8", "CKV2_DOCKER_9", "CKV2_DOCKER_10", "CKV2_DOCKER_11", "CIS-DI-0011"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "Packages are installed without a check of their signatures.",
     why: "A signature is what ties a package to its distribution; mirrors and proxies are not to be trusted.",

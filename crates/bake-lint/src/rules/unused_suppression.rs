@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &[],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A `# bake: ignore=` comment hides nothing, or names a rule that does not exist.",
     why: "It would hide a finding that comes back later. Comments for other linters are not judged: what they hide is not known here.",

@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3046"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`useradd` with a large number and without `-l`.",
     why: "`/var/log/lastlog` and `faillog` are indexed by the number: they become sparse files of many gigabytes, which a layer stores \

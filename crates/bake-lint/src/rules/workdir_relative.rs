@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["WorkdirRelativePath", "DL3000", "DS-0009", "AVD-DS-0009", "CKV_DOCKER_10"],
     severity: Severity::Warning,
     default: true,
+    since: 2026,
     fix: FixSafety::None,
     summary: "A relative `WORKDIR` with no absolute one before it.",
     why: "It is relative to the base image's directory, which is nowhere to be seen and can change with the image.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3060"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`yarn install` leaves its download cache in the layer.",
     why: "Every package is in the image twice: installed, and in yarn's cache.",

@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3032", "DL3036", "DL3040", "DS-0015", "DS-0019", "DS-0020", "DS-0027"],
     severity: Severity::Info,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`yum`, `dnf`, `tdnf`, `microdnf` or `zypper` leaves its cache in the layer.",
     why: "Metadata and packages are kept for a next command that never runs. `clean all` must come after the install, in the same RUN.",

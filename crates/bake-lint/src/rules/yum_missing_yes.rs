@@ -8,6 +8,7 @@ pub(super) const RULE: Rule = Rule {
     aliases: &["DL3030", "DL3034", "DL3038", "DS-0021"],
     severity: Severity::Error,
     default: true,
+    since: 2026,
     fix: FixSafety::Safe,
     summary: "`yum`, `dnf`, `tdnf` or `zypper` would ask before it installs, and there is nobody to answer.",
     why: "The question gets no answer and the build fails.",
