@@ -429,6 +429,13 @@ impl<'a> LintContext<'a> {
     }
 }
 
+impl StageFacts<'_> {
+    /// Its `FROM`.
+    pub(crate) fn instruction<'a>(&self, context: &LintContext<'a>) -> Option<&'a Instruction> {
+        context.dockerfile.instructions.get(self.stage.from)
+    }
+}
+
 impl RunFacts<'_> {
     /// Whether a cache or tmpfs mount hides `path`, so that nothing written there stays in the layer.
     pub(crate) fn is_mounted(&self, path: &str) -> bool {

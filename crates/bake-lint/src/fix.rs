@@ -49,6 +49,18 @@ pub fn apply_fixes(source: &str, findings: &[Finding], include_unsafe: bool) -> 
     Fixed { text, applied, conflicts, withheld }
 }
 
+/// `source` after `edits`, which must not overlap.
+#[cfg(test)]
+pub(crate) fn replaced(source: &str, edits: &[crate::finding::TextEdit]) -> String {
+    let mut edits: Vec<_> = edits.iter().collect();
+    edits.sort_by_key(|edit| edit.span.start);
+    let mut text = source.to_owned();
+    for edit in edits.iter().rev() {
+        text.replace_range(edit.span.start..edit.span.end, &edit.replacement);
+    }
+    text
+}
+
 /// Whether all edits lie inside the text, on character boundaries, and apart from each other.
 fn is_applicable(source: &str, fix: &Fix) -> bool {
     let apart = |index: usize| {

@@ -1,5 +1,6 @@
 //! `platform-const`
 
+use super::platform_redundant::without_platform;
 use super::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
@@ -8,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     severity: Severity::Info,
     default: true,
     since: 2026,
-    fix: FixSafety::None,
+    fix: FixSafety::Unsafe,
     summary: "`FROM --platform` is a constant.",
     why: "The stage is then always of that platform, whatever `--platform` the build is asked for. A stage whose name says the \
           platform (`AS build-amd64`) is taken to mean it.",
@@ -24,6 +25,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if !platform.value.contains('$') && !platform.value.split('/').any(|part| in_name(&part.to_lowercase())) {
             let finding = report.report(platform.span, format!("`--platform` is the constant `{}`", platform.value));
             finding.help("leave the flag out, or use `$BUILDPLATFORM`");
+            if let Some(edit) = without_platform(context, stage) {
+                finding.unsafe_fix("Remove the flag", vec![edit]);
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `platform-redundant`
 
 use super::prelude::*;
+use crate::context::StageFacts;
 
 pub(super) const RULE: Rule = Rule {
     id: "platform-redundant",
@@ -23,13 +24,17 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             continue;
         }
         let finding = report.report(platform.span, "`--platform=$TARGETPLATFORM` is the default");
-        let flags = &context.dockerfile.instructions[stage.stage.from].flags;
-        if let Some(flag) = flags.iter().find(|flag| flag.name.value == "platform") {
-            // The blank before the flag goes with it.
-            let span = Span::new(flag.span.start.saturating_sub(1), flag.span.end);
-            finding.safe_fix("Remove the flag", vec![TextEdit::delete(span)]);
+        if let Some(edit) = without_platform(context, stage) {
+            finding.safe_fix("Remove the flag", vec![edit]);
         }
     }
+}
+
+/// Removes `--platform` from the `FROM` of a stage, with the blanks before it.
+pub(super) fn without_platform(context: &LintContext<'_>, stage: &StageFacts<'_>) -> Option<TextEdit> {
+    let flag = stage.instruction(context)?.flags.iter().find(|flag| flag.name.value == "platform")?;
+    let before = &context.dockerfile.source.text()[..flag.span.start];
+    Some(TextEdit::delete(Span::new(before.trim_end_matches([' ', '\t']).len(), flag.span.end)))
 }
 
 #[cfg(test)]

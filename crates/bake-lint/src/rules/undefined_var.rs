@@ -1,6 +1,6 @@
 //! `undefined-var`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::prelude::*;
 use crate::context::{Located, PROXY_ARGS};
@@ -23,6 +23,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let mut by_stage: Vec<BTreeSet<String>> = Vec::with_capacity(context.stages.len());
+    // The first use of each global argument in a stage: one declaration there serves all.
+    let mut declarations = BTreeMap::new();
     for (index, stage) in context.stages.iter().enumerate() {
         let mut defined = match stage.base {
             Base::Stage(base) => by_stage[base].clone(),
@@ -35,10 +37,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         };
         for located in context.stage_instructions(index).filter(|located| !located.onbuild) {
             match &located.instruction.kind {
-                InstructionKind::Arg(declarations) => {
-                    for declaration in declarations {
+                InstructionKind::Arg(arguments) => {
+                    for declaration in arguments {
                         if let Some(default) = &declaration.default {
-                            check_word(context, located, default, &defined, known_base, report);
+                            check_word(context, located, default, &defined, known_base, &mut declarations, report);
                         }
                         defined.insert(declaration.name.value.clone());
                     }
@@ -46,13 +48,13 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 // All values of a line see the variables as they are before it.
                 InstructionKind::Env(pairs) => {
                     for (_, value) in &pairs.pairs {
-                        check_word(context, located, value, &defined, known_base, report);
+                        check_word(context, located, value, &defined, known_base, &mut declarations, report);
                     }
                     defined.extend(pairs.pairs.iter().map(|(key, _)| key.value.clone()));
                 }
                 kind => {
                     for word in expanded_words(kind) {
-                        check_word(context, located, word, &defined, known_base, report);
+                        check_word(context, located, word, &defined, known_base, &mut declarations, report);
                     }
                 }
             }
@@ -93,6 +95,7 @@ fn check_word(
     word: &Word,
     defined: &BTreeSet<String>,
     known_base: bool,
+    declarations: &mut BTreeMap<(Option<usize>, String), TextEdit>,
     report: &mut Reporter<'_>,
 ) {
     let is_proxy = |name: &str| PROXY_ARGS.contains(&name.to_ascii_uppercase().as_str());
@@ -113,10 +116,12 @@ fn check_word(
         });
         let finding = report.report(place.unwrap_or(word.span), format!("Usage of undefined variable `${name}`{text}"));
         if is_global {
-            finding.help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again")).safe_fix(
-                format!("Declare `ARG {name}` in the stage"),
-                vec![TextEdit::insert(located.instruction.span.start, format!("ARG {name}\n"))],
-            );
+            let declaration = declarations
+                .entry((located.stage, name.clone()))
+                .or_insert_with(|| context.insert_above(located.instruction, &format!("ARG {name}")));
+            finding
+                .help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again"))
+                .safe_fix(format!("Declare `ARG {name}` in the stage"), vec![declaration.clone()]);
         } else if let (Some(near), Some(place)) = (near, place) {
             finding.unsafe_fix(format!("Use `{near}`"), vec![TextEdit::replace(place, near)]);
         }
@@ -132,6 +137,13 @@ mod tests {
         let text = "ARG G=1\nFROM debian:12 AS a\nENV A=1 B=$A\nWORKDIR $A\nUSER ${U:-x}\nLABEL x='$NO' y=\\$NO\nRUN echo $SHELL_ONLY\n\
                     FROM a\nCOPY $A $TARGETARCH /\nARG TARGETARCH=$G\nEXPOSE $TARGETARCH $http_proxy\nFROM node:22\nENV X=$NODE_VERSION\nUSER $HOME\n";
         assert_eq!(lines("undefined-var", text), [3, 9, 10, 14]);
+    }
+
+    #[test]
+    fn one_declaration_serves_a_stage_and_keeps_comments_in_place() {
+        let text = "ARG G=1\r\nFROM debian:12\r\n# about A\r\nENV A=$G\r\nENV B=$G\r\nFROM debian:12\r\nUSER $G\r\n";
+        let expected = "ARG G=1\r\nFROM debian:12\r\nARG G\r\n# about A\r\nENV A=$G\r\nENV B=$G\r\nFROM debian:12\r\nARG G\r\nUSER $G\r\n";
+        assert_eq!(fixed("undefined-var", text), expected);
     }
 
     #[test]
