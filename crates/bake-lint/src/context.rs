@@ -12,6 +12,7 @@ use crate::image::ImageName;
 use crate::options::LintOptions;
 use crate::run_script::{ShellState, run_script};
 use crate::shell::Script;
+use crate::surroundings::ImageFacts;
 
 /// Build arguments that are known in every `FROM` without a declaration.
 pub(crate) const PLATFORM_ARGS: [&str; 11] = [
@@ -421,6 +422,11 @@ impl<'a> LintContext<'a> {
             let settings = self.variables.get(&(stage, name.to_owned()))?;
             settings.iter().rev().find(|(index, _)| *index < before).map(|(_, value)| value.clone())
         })
+    }
+
+    /// What the caller knows of an image.
+    pub(crate) fn image_facts(&self, image: &ImageName) -> Option<&'a ImageFacts> {
+        self.options.images.get(&image.to_string())
     }
 
     /// The text of a range.

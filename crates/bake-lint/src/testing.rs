@@ -10,6 +10,11 @@ pub(crate) fn findings(text: &str) -> Vec<Finding> {
     lint(&parse(SourceText::new("Dockerfile", text)), &options)
 }
 
+/// The findings with these options.
+pub(crate) fn findings_with(text: &str, options: &LintOptions) -> Vec<Finding> {
+    lint(&parse(SourceText::new("Dockerfile", text)), options)
+}
+
 /// The lines on which `rule` reports something.
 pub(crate) fn lines(rule: &str, text: &str) -> Vec<usize> {
     let source = SourceText::new("Dockerfile", text);
