@@ -1,6 +1,7 @@
 //! The text changes that fixes are made of: whole instructions deleted or added, flags added, commands appended to a `RUN`, two `RUN`
 //! joined. Each keeps the file's line ends and escape character, and gives nothing where it could not be exact.
 
+use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::instruction::{Command, Instruction};
 use bake_dockerfile::{Dockerfile, Span};
 
@@ -48,14 +49,17 @@ impl<'a> LintContext<'a> {
         TextEdit::insert(start, format!("{line}{}", self.newline()))
     }
 
-    /// Puts `line` below an instruction.
-    pub(crate) fn insert_below(&self, instruction: &Instruction, line: &str) -> TextEdit {
+    /// Puts `line` below an instruction. `None` where a heredoc without an end would swallow it.
+    pub(crate) fn insert_below(&self, instruction: &Instruction, line: &str) -> Option<TextEdit> {
+        if self.dockerfile.diagnostics.iter().any(|diagnostic| diagnostic.code == code::HEREDOC) {
+            return None;
+        }
         let text = self.dockerfile.source.text();
         let end = line_end(text, instruction.span.end);
         if text[..end].ends_with('\n') {
-            TextEdit::insert(end, format!("{line}{}", self.newline()))
+            Some(TextEdit::insert(end, format!("{line}{}", self.newline())))
         } else {
-            TextEdit::insert(end, format!("{}{line}", self.newline()))
+            Some(TextEdit::insert(end, format!("{}{line}", self.newline())))
         }
     }
 
@@ -174,31 +178,42 @@ impl<'a> LintContext<'a> {
         run.instruction.flags.iter().map(|flag| self.source(flag.span)).collect()
     }
 
-    /// The edit that removes the first command of a `RUN`, or the whole `RUN` when it runs nothing else. `None` where what follows
-    /// could notice.
+    /// Removes the first command of a `RUN`, or the whole `RUN` when it runs nothing else. `None` where what follows could notice.
     pub(crate) fn delete_first_command(&self, run: &RunFacts<'_>) -> Option<TextEdit> {
-        if !matches!(run.run.command, Command::Shell(_)) || !run.instruction.heredocs.is_empty() {
+        self.delete_command(run, 0)
+    }
+
+    /// Removes a command, or the whole `RUN` when it runs nothing else. `None` unless all that joins it to the others is `&&`.
+    pub(crate) fn delete_command(&self, run: &RunFacts<'_>, index: usize) -> Option<TextEdit> {
+        let commands = &run.script.commands;
+        let command = commands.get(index)?;
+        let plain = matches!(run.run.command, Command::Shell(_)) && run.instruction.heredocs.is_empty();
+        if !plain || !is_of_main_list(command) || !command.redirects.is_empty() || command.span == run.instruction.span
+        {
             return None;
         }
-        let [first, rest @ ..] = run.script.commands.as_slice() else { return None };
-        if !is_of_main_list(first) || !first.redirects.is_empty() || first.span == run.instruction.span {
+        let escape = self.dockerfile.directives.escape;
+        let only_joined =
+            |gap: Span| self.source(gap).chars().filter(|c| !c.is_whitespace() && *c != escape).eq("&&".chars());
+        let ands = |command: &SimpleCommand| is_of_main_list(command) && command.connector == Connector::And;
+        let next = commands.get(index + 1);
+        if next.is_some_and(|next| !ands(next) || next.span.start <= command.span.end) {
             return None;
         }
-        match rest.first() {
-            None => self
-                .source(Span::new(first.span.end, run.instruction.span.end))
-                .trim()
-                .is_empty()
-                .then(|| self.delete_instruction(run.instruction))
-                .flatten(),
-            Some(next) => {
-                let between = Span::new(first.span.end, next.span.start);
-                let joined =
-                    is_of_main_list(next) && next.connector == Connector::And && next.span.start > first.span.end;
-                let escape = self.dockerfile.directives.escape;
-                let only_joined =
-                    self.source(between).chars().filter(|c| !c.is_whitespace() && *c != escape).eq("&&".chars());
-                (joined && only_joined).then(|| TextEdit::delete(Span::new(first.span.start, next.span.start)))
+        match (index.checked_sub(1).and_then(|before| commands.get(before)), next) {
+            (None, None) => {
+                let rest = Span::new(command.span.end, run.instruction.span.end);
+                self.source(rest).trim().is_empty().then(|| self.delete_instruction(run.instruction)).flatten()
+            }
+            (None, Some(next)) => {
+                let gap = Span::new(command.span.end, next.span.start);
+                only_joined(gap).then(|| TextEdit::delete(Span::new(command.span.start, next.span.start)))
+            }
+            (Some(before), _) => {
+                let end = end_of(before)
+                    .filter(|end| ands(command) && is_of_main_list(before) && *end <= command.span.start)?;
+                only_joined(Span::new(end, command.span.start))
+                    .then(|| TextEdit::delete(Span::new(end, command.span.end)))
             }
         }
     }

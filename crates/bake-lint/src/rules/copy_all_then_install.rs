@@ -105,7 +105,7 @@ fn declaring_files(command: &SimpleCommand) -> Option<String> {
     Some(fixed.to_owned())
 }
 
-fn copies_everything(copy: &CopyInstruction) -> bool {
+pub(super) fn copies_everything(copy: &CopyInstruction) -> bool {
     copy.from.is_none()
         && copy.sources.iter().any(|source| matches!(source, CopySource::Path(word) if matches!(word.value.as_str(), "." | "./" | "/" | "*" | "./*")))
 }

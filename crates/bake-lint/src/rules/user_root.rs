@@ -87,7 +87,7 @@ fn other_user(context: &LintContext<'_>, target: usize, explicit: Option<(usize,
         .find(|located| matches!(located.instruction.kind, InstructionKind::Cmd(_) | InstructionKind::Entrypoint(_)));
     let edit = match started {
         Some(located) => context.insert_above(located.instruction, &line),
-        None => context.insert_below(last_instruction(context.dockerfile, context.stages[target].stage.index)?, &line),
+        None => context.insert_below(last_instruction(context.dockerfile, context.stages[target].stage.index)?, &line)?,
     };
     Some(("Run as the user 65532", edit))
 }
