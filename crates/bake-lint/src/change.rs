@@ -63,11 +63,6 @@ impl<'a> LintContext<'a> {
         }
     }
 
-    /// Adds a flag as the first one of an instruction.
-    pub(crate) fn add_flag(&self, instruction: &Instruction, flag: &str) -> TextEdit {
-        TextEdit::insert(instruction.keyword.span.end, format!(" {flag}"))
-    }
-
     /// Lets `command` run when all of a `RUN` has succeeded. `None` unless the `RUN` is shell text, or one heredoc, that ends with a
     /// command of its main list.
     pub(crate) fn append_command(&self, run: &RunFacts<'_>, command: &str) -> Option<TextEdit> {
@@ -83,7 +78,7 @@ impl<'a> LintContext<'a> {
             let body = Span::new(end, heredoc.span.end);
             let rest = self.source(body).trim_end();
             // Only the closing word may follow.
-            if rest.trim_start().split_whitespace().ne([heredoc.name.as_str()]) {
+            if rest.split_whitespace().ne([heredoc.name.as_str()]) {
                 return None;
             }
             // Without `set -e` a line of its own would hide that the one before it failed.
@@ -241,8 +236,13 @@ pub(crate) fn line_end(text: &str, offset: usize) -> usize {
     text[offset..].find('\n').map_or(text.len(), |end| offset + end + 1)
 }
 
+/// Adds a flag as the first one of an instruction.
+pub(crate) fn add_flag(instruction: &Instruction, flag: &str) -> TextEdit {
+    TextEdit::insert(instruction.keyword.span.end, format!(" {flag}"))
+}
+
 /// The stage's last instruction, its `FROM` when it has no other.
-pub(crate) fn last_instruction<'d>(dockerfile: &'d Dockerfile, stage: usize) -> Option<&'d Instruction> {
+pub(crate) fn last_instruction(dockerfile: &Dockerfile, stage: usize) -> Option<&Instruction> {
     let stage = dockerfile.stages.get(stage)?;
     dockerfile.stage_instructions(stage).last().or_else(|| dockerfile.instructions.get(stage.from))
 }

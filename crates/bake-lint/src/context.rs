@@ -283,6 +283,13 @@ impl<'a> LintContext<'a> {
                     if let Some(stage) = located.stage.and_then(|index| self.stages.get(index)) {
                         shells.push(match &stage.base {
                             Base::Stage(base) => shells.get(*base).copied().unwrap_or_default(),
+                            Base::Image(image)
+                                if self.image_facts(image).is_some_and(|facts| !facts.shell.is_empty()) =>
+                            {
+                                self.image_facts(image)
+                                    .map(|facts| ShellState::from_words(&facts.shell))
+                                    .unwrap_or_default()
+                            }
                             Base::Image(image) if image.is_windows() => ShellState::Foreign,
                             // Only Dockerfiles for Windows have a reason to change the escape character.
                             _ if escape == '`' => ShellState::Foreign,

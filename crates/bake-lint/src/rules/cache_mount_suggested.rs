@@ -1,6 +1,7 @@
 //! `cache-mount-suggested`
 
 use super::prelude::*;
+use crate::change::add_flag;
 
 pub(super) const RULE: Rule = Rule {
     id: "cache-mount-suggested",
@@ -50,7 +51,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let fetches = packages.iter().any(|package| package.manager.is_apt() && package.action == Action::Update);
         let uses_lists = packages.iter().any(|package| package.manager.is_apt());
         if root && fetches == uses_lists {
-            let edit = vec![context.add_flag(run.instruction, &flags)];
+            let edit = vec![add_flag(run.instruction, &flags)];
             if caches.alone {
                 finding.safe_fix("Add a cache mount", edit);
             } else {

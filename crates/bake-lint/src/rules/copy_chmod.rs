@@ -1,6 +1,7 @@
 //! `copy-chmod`
 
 use super::prelude::*;
+use crate::change::add_flag;
 use bake_dockerfile::instruction::{CopyInstruction, CopySource};
 
 pub(super) const RULE: Rule = Rule {
@@ -50,7 +51,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 && let Some(removal) = context.delete_first_command(run)
                 && run.instruction.flags.is_empty()
             {
-                let edits = vec![context.add_flag(previous, &format!("{flag}={value}")), removal];
+                let edits = vec![add_flag(previous, &format!("{flag}={value}")), removal];
                 let title = format!("Use `COPY {flag}={value}`");
                 if exact {
                     finding.safe_fix(title, edits);

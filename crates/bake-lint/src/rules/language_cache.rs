@@ -100,7 +100,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let verb = |command: &SimpleCommand| command.operands().next().map(|word| word.text.clone()).unwrap_or_default();
         for tool in &TOOLS {
             let commands = || run.script.commands.iter().enumerate().filter(|(_, command)| command.program() == tool.program);
-            let Some((index, last)) = commands().filter(|(_, command)| tool.verbs.contains(&verb(command).as_str())).next_back() else {
+            let Some((index, last)) = commands().rfind(|(_, command)| tool.verbs.contains(&verb(command).as_str())) else {
                 continue;
             };
             let has = |option: &str| last.arguments().iter().any(|word| word.text.split('=').next() == option.split('=').next() && word.text.starts_with(option));

@@ -1,6 +1,7 @@
 //! `link-suggested`
 
 use super::prelude::*;
+use crate::change::add_flag;
 
 pub(super) const RULE: Rule = Rule {
     id: "link-suggested",
@@ -25,7 +26,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if let Some(from) = copy.from.as_ref().filter(|_| in_result && !decided) {
             report
                 .report(located.instruction.keyword.span, format!("COPY --from={} without --link", from.value))
-                .unsafe_fix("Add `--link`", vec![context.add_flag(located.instruction, "--link")]);
+                .unsafe_fix("Add `--link`", vec![add_flag(located.instruction, "--link")]);
         }
     }
 }

@@ -53,8 +53,7 @@ fn builds(command: &SimpleCommand) -> bool {
             task == "build" || task == "assemble" || task.to_ascii_lowercase().ends_with("jar")
         }),
         "dotnet" => matches!(first, "publish" | "build"),
-        "swift" | "stack" | "cabal" | "sbt" => true,
-        "gcc" | "g++" | "cc" | "make" | "cmake" | "ghc" => true,
+        "swift" | "stack" | "cabal" | "sbt" | "gcc" | "g++" | "cc" | "make" | "cmake" | "ghc" => true,
         _ => false,
     }
 }

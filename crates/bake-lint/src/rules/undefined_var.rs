@@ -30,8 +30,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             Base::Stage(base) => by_stage[base].clone(),
             _ => BTreeSet::from(["PATH".to_owned()]),
         };
+        let facts = context.root_image(index).and_then(|image| context.image_facts(image));
+        defined.extend(facts.into_iter().flat_map(|facts| facts.environment.iter().cloned()));
         let known_base = match context.root_base(index) {
-            Some(Base::Image(image)) => image.is_plain_distribution(),
+            Some(Base::Image(image)) => facts.is_some() || image.is_plain_distribution(),
             Some(Base::Scratch) => true,
             _ => false,
         };
@@ -150,5 +152,15 @@ mod tests {
     fn globals_are_declared_again() {
         let text = "ARG G=1\nFROM debian:12\nENV A=$G\n";
         assert_eq!(fixed("undefined-var", text), "ARG G=1\nFROM debian:12\nARG G\nENV A=$G\n");
+    }
+
+    #[test]
+    fn a_known_base_brings_its_variables() {
+        let facts = crate::ImageFacts { environment: vec!["NODE_VERSION".to_owned()], ..crate::ImageFacts::default() };
+        let images = std::collections::BTreeMap::from([("node:22".to_owned(), facts)]);
+        let options = crate::LintOptions { images, ..crate::LintOptions::default() };
+        let found = crate::testing::findings_with("FROM node:22\nENV A=$NODE_VERSION B=$NOTHING\n", &options);
+        let messages: Vec<&str> = found.iter().filter(|f| f.rule.id == "undefined-var").map(|f| f.message.as_str()).collect();
+        assert_eq!(messages, ["Usage of undefined variable `$NOTHING`"]);
     }
 }

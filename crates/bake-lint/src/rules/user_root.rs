@@ -24,26 +24,23 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         InstructionKind::User(word) => Some((located, word)),
         _ => None,
     });
-    let finding = match last {
-        Some((located, word)) => {
-            let stage = located.stage.unwrap_or(target);
-            let lookup = |name: &str| context.environment_value(stage, located.index, name);
-            let Ok(expansion) = context.expander().expand(&word.value, &lookup) else { return };
-            if !expansion.undefined.is_empty() || !is_root(&expansion.text) {
-                return;
-            }
-            report.report(word.span, "Containers of the image run as root")
+    let finding = if let Some((located, word)) = last {
+        let stage = located.stage.unwrap_or(target);
+        let lookup = |name: &str| context.environment_value(stage, located.index, name);
+        let Ok(expansion) = context.expander().expand(&word.value, &lookup) else { return };
+        if !expansion.undefined.is_empty() || !is_root(&expansion.text) {
+            return;
         }
-        None => {
-            let span = context.stages[target].from.image.span;
-            match root_by_base(context, target) {
-                Some(Severity::Warning) => report.report(span, "No USER is set: containers of the image run as root"),
-                Some(severity) => {
-                    let message = "No USER is set: containers run as whatever the base image sets, mostly root";
-                    report.report(span, message).severity(severity)
-                }
-                None => return,
+        report.report(word.span, "Containers of the image run as root")
+    } else {
+        let span = context.stages[target].from.image.span;
+        match root_by_base(context, target) {
+            Some(Severity::Warning) => report.report(span, "No USER is set: containers of the image run as root"),
+            Some(severity) => {
+                let message = "No USER is set: containers run as whatever the base image sets, mostly root";
+                report.report(span, message).severity(severity)
             }
+            None => return,
         }
     };
     finding.help("end the stage with `USER` and a number other than 0, such as `USER 65532:65532`");
