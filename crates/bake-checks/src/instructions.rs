@@ -12,12 +12,12 @@ use crate::table::{
     WORKDIR_RELATIVE_PATH,
 };
 
-/// Words of a name that speak of a secret.
-const SECRET_WORDS: [&str; 10] =
+/// Words of a name that speak of a secret, for `SecretsUsedInArgOrEnv`.
+pub const SECRET_WORDS: [&str; 10] =
     ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
 
 /// Words of a name that say that it holds no secret after all.
-const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
+pub const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
 
 /// `NoEmptyContinuation`: the parser met a blank line inside a continued instruction. One finding for each instruction, and its place is
 /// the last line that is continued, as BuildKit shows it.

@@ -26,8 +26,8 @@ pub use expanded::Expanded;
 pub use from_lines::{base_platform, invalid_default_args, platform_flag, undeclared_args};
 pub use ignored::copy_ignored;
 pub use instructions::{
-    counted_once, empty_continuation, legacy_key_value, maintainer, port, relative_workdir, secret_name, shell_form,
-    superseded, undefined_variable,
+    HARMLESS_WORDS, SECRET_WORDS, counted_once, empty_continuation, legacy_key_value, maintainer, port,
+    relative_workdir, secret_name, shell_form, superseded, undefined_variable,
 };
 pub use names::{Casing, casing_majority, from_as_casing, instruction_casing, stage_name_casing, stage_names};
 pub use table::{CHECKS, Check};

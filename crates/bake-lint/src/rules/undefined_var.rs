@@ -100,18 +100,18 @@ fn check_word(
     let Ok(expansion) = context.expander().expand(&word.value, &lookup) else { return };
     for name in &expansion.undefined {
         let is_global = context.global_args.contains_key(name);
-        let near = suggest(name, defined.iter().map(String::as_str), false);
+        let near = suggest(name, defined.iter().map(String::as_str), true);
         // Set by the runtime or by nobody, never by an image.
         let never_in_images = matches!(name.as_str(), "HOME" | "USER" | "PWD" | "HOSTNAME");
         if !(known_base || is_global || near.is_some() || never_in_images) {
             continue;
         }
-        let text = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
         let place = context.source(word.span).find(name.as_str()).map(|at| {
             let start = word.span.start + at;
             Span::new(start, start + name.len())
         });
-        let finding = report.report(place.unwrap_or(word.span), format!("Usage of undefined variable `${name}`{text}"));
+        let known = defined.iter().map(String::as_str);
+        let finding = report.violation(bake_checks::undefined_variable(name, place.unwrap_or(word.span), known));
         if is_global {
             finding.help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again")).safe_fix(
                 format!("Declare `ARG {name}` in the stage"),
