@@ -59,7 +59,7 @@ fn expand(
 pub fn undeclared_args<'a>(
     word: &Expanded,
     span: Span,
-    known: impl Iterator<Item = &'a str> + Clone,
+    known: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Vec<Violation> {
     let undeclared = word.missing.iter().filter(|name| !known.clone().any(|known| known == name.as_str()));
     undeclared

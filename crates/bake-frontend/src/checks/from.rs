@@ -28,7 +28,7 @@ pub(crate) fn check_from_lines(dockerfile: &Dockerfile, scope: &GlobalScope<'_>,
     let names = scope.values.pairs().iter().map(|(name, _)| name.as_str());
     let known = scope.declared.iter().map(String::as_str).chain(names);
     let check_declared = |word: &Expanded, place: Place<'_>, checks: &mut Checks<'_>| {
-        for violation in undeclared_args(word, place.span, known.clone()) {
+        for violation in undeclared_args(word, place.span, &known) {
             checks.add(violation, place);
         }
     };

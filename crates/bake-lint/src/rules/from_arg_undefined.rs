@@ -25,7 +25,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for word in std::iter::once(&stage.from.image).chain(&stage.from.platform) {
             let span = word.span;
             let Some(expanded) = context.expanded_global(word) else { continue };
-            let violations = undeclared_args(&expanded, span, known.iter().copied());
+            let violations = undeclared_args(&expanded, span, &known.iter().copied());
             let names = expanded.missing.iter().filter(|name| !known.contains(&name.as_str()));
             for (name, violation) in names.zip(violations) {
                 let finding = report.violation(violation);

@@ -19,7 +19,11 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let mut anchored = vec![false; context.stages.len()];
     for (index, stage) in context.stages.iter().enumerate() {
-        anchored[index] = matches!(stage.base, Base::Stage(base) if anchored[base]);
+        let has_trigger = |base: usize| {
+            let mut triggers = context.stage_instructions(base).filter(|located| located.onbuild);
+            triggers.any(|located| matches!(located.instruction.kind, InstructionKind::Workdir(_)))
+        };
+        anchored[index] = matches!(stage.base, Base::Stage(base) if anchored[base] || has_trigger(base));
         for located in context.stage_instructions(index).filter(|located| !located.onbuild) {
             let InstructionKind::Workdir(word) = &located.instruction.kind else { continue };
             if std::mem::replace(&mut anchored[index], true) {
@@ -53,5 +57,7 @@ mod tests {
         let text = "FROM a:1 AS b\nWORKDIR /x\nWORKDIR y\nFROM b\nWORKDIR z\nFROM a:1\nENV D=/d\nWORKDIR $D\nWORKDIR q\n\
                     FROM a:1\nENV D=d\nWORKDIR $D/x\nFROM a:1\nWORKDIR $UNKNOWN\nWORKDIR C:/x\n";
         assert_eq!(lines("workdir-relative", text), [12]);
+        let text = "FROM a:1 AS b\nONBUILD WORKDIR /x\nFROM b\nWORKDIR y\n";
+        assert_eq!(lines("workdir-relative", text), [0; 0]);
     }
 }
