@@ -139,7 +139,10 @@ fn as_written_from(instruction: &Instruction) -> Option<usize> {
 
 /// The width of an indentation, tabs going to multiples of [`INDENTATION`].
 fn column(blanks: &str) -> usize {
-    blanks.chars().fold(0, |column, blank| {
-        if blank == '\t' { (column / INDENTATION + 1) * INDENTATION } else { column + 1 }
-    })
+    blanks.chars().fold(
+        0,
+        |column, blank| {
+            if blank == '\t' { (column / INDENTATION + 1) * INDENTATION } else { column + 1 }
+        },
+    )
 }

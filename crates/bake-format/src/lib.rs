@@ -188,8 +188,8 @@ impl<'a> Formatter<'a> {
             .filter(|start| *start > item.span.start && self.text[..*start].ends_with('\n'))
             .unwrap_or(item.span.end);
         let head_ending = lines::of(self.text, item.span.start, head_end).last();
-        let ends_as_file = head_ending
-            .is_none_or(|line| line.end == line.next || self.ending.is(&self.text[line.end..line.next]));
+        let ends_as_file =
+            head_ending.is_none_or(|line| line.end == line.next || self.ending.is(&self.text[line.end..line.next]));
         // How the first lines end decides whether carriage returns belong to the body, which stays as it is.
         if instruction.heredocs.is_empty() || ends_as_file {
             self.line_endings(item.span.start, head_end);

@@ -27,15 +27,25 @@ enum Open {
     Backquote,
 }
 
+/// A text in which nothing else is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Nothing,
+    /// `'`
+    Single,
+    /// `#` to the end of the line.
+    Comment,
+    /// Something that shells do not agree on, or that takes more than this reader to follow.
+    Riddle,
+}
+
 /// The state of the reader between two characters.
 #[derive(Debug)]
 pub(crate) struct Quoting {
     language: Language,
     open: Vec<Open>,
-    single: bool,
+    within: Within,
     escaped: bool,
-    comment: bool,
-    unsure: bool,
     /// The character before, `x` for one that was quoted or escaped.
     before: char,
     /// Whether the character before is a `$` that is not escaped.
@@ -44,21 +54,14 @@ pub(crate) struct Quoting {
 
 impl Quoting {
     pub(crate) fn new(language: Language) -> Self {
-        Self {
-            language,
-            open: Vec::new(),
-            single: false,
-            escaped: false,
-            comment: false,
-            unsure: false,
-            before: ' ',
-            after_dollar: false,
-        }
+        Self { language, open: Vec::new(), within: Within::Nothing, escaped: false, before: ' ', after_dollar: false }
     }
 
     /// Whether blanks at this place do no more than separate words.
     pub(crate) fn is_free(&self) -> bool {
-        !self.unsure && !self.single && !self.escaped && self.open.iter().all(|open| *open == Open::Parenthesis)
+        matches!(self.within, Within::Nothing | Within::Comment)
+            && !self.escaped
+            && self.open.iter().all(|open| *open == Open::Parenthesis)
     }
 
     /// Whether the text so far ends between two words.
@@ -69,7 +72,7 @@ impl Quoting {
     /// Reads on.
     pub(crate) fn read(&mut self, text: &str) {
         for (offset, character) in text.char_indices() {
-            if self.unsure {
+            if self.within == Within::Riddle {
                 return;
             }
             match self.language {
@@ -109,24 +112,27 @@ impl Quoting {
             return;
         }
         let double = !self.open.is_empty();
-        self.before = if self.single || double { 'x' } else { character };
+        let single = self.within == Within::Single;
+        self.before = if single || double { 'x' } else { character };
         match character {
-            '\'' if self.single => self.single = false,
-            _ if self.single => {}
+            '\'' if single => self.within = Within::Nothing,
+            _ if single => {}
             _ if character == escape => self.escaped = true,
             '"' if double => self.open.clear(),
             '"' => self.open.push(Open::Double),
-            '\'' if !double => self.single = true,
+            '\'' if !double => self.within = Within::Single,
             _ => {}
         }
     }
 
     fn shell(&mut self, character: char, rest: &str) {
-        if self.is_escaped() || self.comment {
+        if self.is_escaped() || self.within == Within::Comment {
             return;
         }
-        if self.single {
-            self.single = character != '\'';
+        if self.within == Within::Single {
+            if character == '\'' {
+                self.within = Within::Nothing;
+            }
             self.before = 'x';
             return;
         }
@@ -137,32 +143,30 @@ impl Quoting {
         self.before = if top.is_some_and(|open| open != Open::Parenthesis) { 'x' } else { character };
         match (character, top) {
             ('\\', _) => self.escaped = true,
-            ('"', Some(Open::Double)) => {
+            ('"', Some(Open::Double))
+            | ('`', Some(Open::Backquote))
+            | ('}', Some(Open::Brace))
+            | (')', Some(Open::Parenthesis)) => {
                 self.open.pop();
             }
             // Shells do not agree on quotes in `"${x:-'a'}"` and inside quoted back quotes.
-            ('\'', Some(Open::Brace)) if quoted => self.unsure = true,
-            ('"' | '\'', Some(Open::Backquote)) if quoted => self.unsure = true,
+            ('\'', Some(Open::Brace)) | ('"' | '\'', Some(Open::Backquote)) if quoted => self.within = Within::Riddle,
             ('"', _) => self.open.push(Open::Double),
             ('\'', Some(Open::Double)) => {}
             // After `$`, an apostrophe whose text holds a backslash ends at different places in bash and in other shells.
             ('\'', _) if after_dollar && rest[1..].split('\'').next().is_some_and(|text| text.contains('\\')) => {
-                self.unsure = true;
+                self.within = Within::Riddle;
             }
-            ('\'', _) => self.single = true,
-            ('`', Some(Open::Backquote)) => {
-                self.open.pop();
-            }
+            ('\'', _) => self.within = Within::Single,
             ('`', _) => self.open.push(Open::Backquote),
-            ('}', Some(Open::Brace)) | (')', Some(Open::Parenthesis)) => {
-                self.open.pop();
-            }
             ('{', _) if after_dollar => self.open.push(Open::Brace),
             ('(', Some(Open::Double | Open::Brace)) if !after_dollar => {}
             ('(', _) => self.open.push(Open::Parenthesis),
             // The patterns of `case` have closing parentheses of their own.
-            ('c', Some(Open::Parenthesis)) if quoted && begins_word && rest.starts_with("case") => self.unsure = true,
-            ('#', None | Some(Open::Parenthesis)) if begins_word => self.comment = true,
+            ('c', Some(Open::Parenthesis)) if quoted && begins_word && rest.starts_with("case") => {
+                self.within = Within::Riddle;
+            }
+            ('#', None | Some(Open::Parenthesis)) if begins_word => self.within = Within::Comment,
             _ => {}
         }
     }
@@ -212,7 +216,9 @@ mod tests {
 
     #[test]
     fn blanks_of_words_and_json() {
-        for (text, expected) in [("A=b ", true), ("A=\"b ", false), ("A='b\\' ", true), ("A=b` ", false), ("A=b\\ ", true)] {
+        for (text, expected) in
+            [("A=b ", true), ("A=\"b ", false), ("A='b\\' ", true), ("A=b` ", false), ("A=b\\ ", true)]
+        {
             assert_eq!(is_between_words(Language::Words('`'), text), expected, "{text}");
         }
         for (text, expected) in [("[\"a\", ", true), ("[\"a ", false), ("[\"$(a \\\" ", false), ("[\"it's\", ", true)] {
