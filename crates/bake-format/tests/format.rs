@@ -233,11 +233,20 @@ proptest! {
 
 /// What a shell makes of the words of many commands, one line of output for each.
 fn words_by_shell(shell: &str, commands: &[String]) -> Vec<String> {
-    let script: String = commands
-        .iter()
+    let mut script = String::new();
+    for command in commands {
         // A command that is no valid shell has no words: it fails in a shell of its own.
-        .map(|command| format!("({shell} -c \"$(cat <<'END-OF-COMMAND'\nprintf '[%s]' {command}\nEND-OF-COMMAND\n)\") 2>/dev/null; printf '\\0'\n"))
-        .collect();
+        let line = format!("printf '[%s]' {command}");
+        for part in [
+            "(",
+            shell,
+            " -c \"$(cat <<'END-OF-COMMAND'\n",
+            &line,
+            "\nEND-OF-COMMAND\n)\") 2>/dev/null; printf '\\0'\n",
+        ] {
+            script.push_str(part);
+        }
+    }
     let output = Command::new(shell).arg("-c").arg(script).env_clear().env("PATH", "/usr/bin:/bin").output().unwrap();
     String::from_utf8_lossy(&output.stdout).split_terminator('\0').map(str::to_owned).collect()
 }
