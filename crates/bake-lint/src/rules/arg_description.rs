@@ -18,22 +18,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
-    for located in context.instructions.iter().filter(|located| !located.onbuild) {
-        let instruction = located.instruction;
-        let names: Vec<String> = match &instruction.kind {
-            InstructionKind::Arg(declarations) => declarations.iter().map(|arg| arg.name.value.clone()).collect(),
-            InstructionKind::From(from) => from.name.iter().map(|name| name.value.to_lowercase()).collect(),
-            _ => continue,
-        };
-        let (Some(comment), Some(first)) = (instruction.comments.last(), names.first()) else { continue };
-        let text = context.source(*comment).trim().trim_start_matches('#').trim();
-        let word = text.split(' ').next().unwrap_or_default();
-        if !names.iter().any(|name| name == word) {
-            let example = if names.len() == 1 { first } else { "NAME" };
-            let keyword = instruction.keyword.value.to_uppercase();
-            report
-                .report(*comment, format!("The comment above {keyword} does not begin with its name: `# {example} ...`"))
-                .help("put a blank line between them when the comment is no description");
+    for instruction in &context.dockerfile.instructions {
+        if let Some(violation) = bake_checks::definition_description(context.dockerfile, instruction) {
+            report.violation(violation).help("put a blank line between them when the comment is no description");
         }
     }
 }

@@ -66,7 +66,7 @@ fn below(name: &str, tag: &str, today: Date) -> Option<(String, &'static Release
 fn find(name: &str, tag: &str) -> Option<&'static Release> {
     let release = tag.split('-').next().unwrap_or_default();
     let begins = |with: &&str| release.strip_prefix(*with).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    RELEASES.iter().find(|entry| entry.images.contains(&name) && entry.releases.iter().any(|with| begins(&with)))
+    RELEASES.iter().find(|entry| entry.images.contains(&name) && entry.releases.iter().any(begins))
 }
 
 #[cfg(test)]

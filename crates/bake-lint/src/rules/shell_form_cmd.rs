@@ -31,11 +31,11 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let shell_set = context.history(stage, located.index).any(|earlier| matches!(earlier.instruction.kind, InstructionKind::Shell(_)));
         // After `exec` the program is the first process; what is meant as JSON and is not has a rule of its own.
         let execs = word.value.trim_start().strip_prefix("exec").is_some_and(|rest| rest.starts_with([' ', '\t']));
-        if shell_set || execs || word.value.trim_start().starts_with('[') || word.value.trim().is_empty() {
+        let Some(violation) = bake_checks::shell_form(located.instruction, shell_set) else { continue };
+        if execs || word.value.trim_start().starts_with('[') || word.value.trim().is_empty() {
             continue;
         }
-        let name = located.instruction.keyword.value.to_uppercase();
-        let finding = report.report(word.span, format!("{name} in shell form: signals do not reach the program")).help("use the JSON form, or begin with `exec`");
+        let finding = report.violation(violation).help("use the JSON form, or begin with `exec`");
         let is_windows = context.root_image(stage).is_some_and(crate::image::ImageName::is_windows);
         if is_windows || context.source(word.span) != word.value {
             continue;
