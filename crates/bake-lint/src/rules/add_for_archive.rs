@@ -131,12 +131,16 @@ fn unpacking(command: &SimpleCommand) -> Option<Unpacking<'_>> {
 
 /// The address that `curl` or `wget` fetches.
 fn fetched(command: &SimpleCommand) -> Option<&ShellWord> {
-    matches!(command.program(), "curl" | "wget").then(|| command.arguments().iter().find(|word| is_remote(&word.text))).flatten()
+    matches!(command.program(), "curl" | "wget")
+        .then(|| command.arguments().iter().find(|word| is_remote(&word.text)))
+        .flatten()
 }
 
 fn is_archive(path: &str) -> bool {
     let name = path.to_ascii_lowercase();
-    [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst"].iter().any(|end| name.ends_with(end))
+    [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// `ADD` in place of the `COPY`, without the `RUN` below it, when that does nothing else than unpack and remove the archive.

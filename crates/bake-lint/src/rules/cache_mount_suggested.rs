@@ -43,10 +43,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if caches.paths.iter().any(|path| run.is_mounted(path)) || run.has_mount_named("cache") {
             continue;
         }
-        let flags = caches.mounts.iter().map(|mount| format!("--mount=type=cache,{mount}")).collect::<Vec<_>>().join(" ");
-        let finding = report.report(command.span, format!("`{}` downloads everything in every build", command.program()));
+        let flags =
+            caches.mounts.iter().map(|mount| format!("--mount=type=cache,{mount}")).collect::<Vec<_>>().join(" ");
+        let finding =
+            report.report(command.span, format!("`{}` downloads everything in every build", command.program()));
         finding.help(format!("give the RUN `{flags}`"));
-        let root = !context.history(stage, run.index).any(|located| matches!(located.instruction.kind, InstructionKind::User(_)));
+        let root = !context
+            .history(stage, run.index)
+            .any(|located| matches!(located.instruction.kind, InstructionKind::User(_)));
         // Lists that one RUN fetches for another one would be hidden by the mount.
         let fetches = packages.iter().any(|package| package.manager.is_apt() && package.action == Action::Update);
         let uses_lists = packages.iter().any(|package| package.manager.is_apt());
@@ -68,10 +72,14 @@ fn of_manager(manager: Manager) -> Option<Caches> {
             paths: &["/var/cache/apt", "/var/lib/apt"],
             alone: false,
         },
-        Manager::Dnf | Manager::Yum => {
-            Caches { mounts: &["target=/var/cache/dnf,sharing=locked"], paths: &["/var/cache/dnf", "/var/cache/yum"], alone: true }
+        Manager::Dnf | Manager::Yum => Caches {
+            mounts: &["target=/var/cache/dnf,sharing=locked"],
+            paths: &["/var/cache/dnf", "/var/cache/yum"],
+            alone: true,
+        },
+        Manager::Zypper => {
+            Caches { mounts: &["target=/var/cache/zypp,sharing=locked"], paths: &["/var/cache/zypp"], alone: true }
         }
-        Manager::Zypper => Caches { mounts: &["target=/var/cache/zypp,sharing=locked"], paths: &["/var/cache/zypp"], alone: true },
         Manager::Pip => Caches { mounts: &["target=/root/.cache/pip"], paths: &["/root/.cache/pip"], alone: true },
         Manager::Npm => Caches { mounts: &["target=/root/.npm"], paths: &["/root/.npm"], alone: true },
         Manager::Yarn => Caches {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::prelude::*;
-use crate::finding::Finding;
 use crate::context::{Located, is_inside, join_path};
+use crate::finding::Finding;
 use crate::packages::{removed_paths, removes};
 use bake_dockerfile::instruction::{CopyInstruction, CopySource};
 
@@ -120,7 +120,9 @@ fn check_run(
     earlier.files.extend(made.into_iter().map(|file| (file, run.index)));
     for cache in own_caches {
         let removed_here = run.script.commands.iter().any(|command| removes(command, cache))
-            || packages.iter().any(|p| p.action == Action::Clean && cache_of(p.manager) == Some(cache) && cache != APT_LISTS);
+            || packages
+                .iter()
+                .any(|p| p.action == Action::Clean && cache_of(p.manager) == Some(cache) && cache != APT_LISTS);
         if !removed_here && !run.is_mounted(cache) {
             earlier.caches.insert(cache, run.index);
         }
@@ -143,7 +145,8 @@ fn offer_fix(
         return;
     }
     let packages = package_commands(&run.script);
-    let cleans = |index: usize| packages.iter().any(|package| package.index == index && package.action == Action::Clean);
+    let cleans =
+        |index: usize| packages.iter().any(|package| package.index == index && package.action == Action::Clean);
     let commands = &run.script.commands;
     if let Some(edits) = context.join_runs(maker, run) {
         let only_cleans = (0..commands.len()).all(|index| cleans(index) || !removed_paths(&commands[index]).is_empty());
@@ -209,15 +212,21 @@ pub(super) fn copied_files(copy: &CopyInstruction, located: Located<'_>, directo
 fn downloads(command: &SimpleCommand) -> impl Iterator<Item = &str> {
     let arguments = command.arguments();
     let valued: fn(&str) -> bool = match command.program() {
-        "curl" => |option| option == "--output" || (option.starts_with('-') && !option.starts_with("--") && option.ends_with('o')),
+        "curl" => |option| {
+            option == "--output" || (option.starts_with('-') && !option.starts_with("--") && option.ends_with('o'))
+        },
         "wget" => |option| {
-            option == "--output-document" || (option.starts_with('-') && !option.starts_with("--") && option.ends_with('O'))
+            option == "--output-document"
+                || (option.starts_with('-') && !option.starts_with("--") && option.ends_with('O'))
         },
         _ => |_| false,
     };
     let named = arguments.windows(2).filter(move |pair| valued(&pair[0].text)).map(|pair| &pair[1]);
     let redirected = command.redirects.iter().filter(|r| r.operator == ">").map(|redirect| &redirect.target);
-    named.chain(redirected).filter(|word| !word.expands && word.text != "-" && !word.text.starts_with("/dev/")).map(|word| word.text.as_str())
+    named
+        .chain(redirected)
+        .filter(|word| !word.expands && word.text != "-" && !word.text.starts_with("/dev/"))
+        .map(|word| word.text.as_str())
 }
 
 #[cfg(test)]
@@ -249,13 +258,31 @@ mod tests {
         };
         for (text, expected, is_safe) in [
             ("RUN dnf install -y x\nRUN dnf clean all\n", "RUN dnf install -y x \\\n && dnf clean all\n", Some(true)),
-            ("RUN curl -o /t.zip x\nRUN unzip /t.zip && rm /t.zip\n", "RUN curl -o /t.zip x \\\n && unzip /t.zip && rm /t.zip\n", Some(false)),
-            ("RUN apt-get update && apt-get install x\nCOPY a /b\nRUN rm -rf /var/lib/apt/lists/* && c\n",
-             "RUN apt-get update && apt-get install x \\\n && rm -rf /var/lib/apt/lists/*\nCOPY a /b\nRUN c\n", Some(false)),
-            ("RUN npm ci\nCOPY a /b\nRUN c && npm cache clean --force && d\n",
-             "RUN npm ci \\\n && npm cache clean --force\nCOPY a /b\nRUN c && d\n", Some(false)),
-            ("RUN npm ci\nCOPY a /b\nRUN npm cache clean --force\n", "RUN npm ci \\\n && npm cache clean --force\nCOPY a /b\n", Some(false)),
-            ("RUN curl -o /t.zip x\nCOPY a /b\nRUN rm /t.zip\n", "RUN curl -o /t.zip x\nCOPY a /b\nRUN rm /t.zip\n", None),
+            (
+                "RUN curl -o /t.zip x\nRUN unzip /t.zip && rm /t.zip\n",
+                "RUN curl -o /t.zip x \\\n && unzip /t.zip && rm /t.zip\n",
+                Some(false),
+            ),
+            (
+                "RUN apt-get update && apt-get install x\nCOPY a /b\nRUN rm -rf /var/lib/apt/lists/* && c\n",
+                "RUN apt-get update && apt-get install x \\\n && rm -rf /var/lib/apt/lists/*\nCOPY a /b\nRUN c\n",
+                Some(false),
+            ),
+            (
+                "RUN npm ci\nCOPY a /b\nRUN c && npm cache clean --force && d\n",
+                "RUN npm ci \\\n && npm cache clean --force\nCOPY a /b\nRUN c && d\n",
+                Some(false),
+            ),
+            (
+                "RUN npm ci\nCOPY a /b\nRUN npm cache clean --force\n",
+                "RUN npm ci \\\n && npm cache clean --force\nCOPY a /b\n",
+                Some(false),
+            ),
+            (
+                "RUN curl -o /t.zip x\nCOPY a /b\nRUN rm /t.zip\n",
+                "RUN curl -o /t.zip x\nCOPY a /b\nRUN rm /t.zip\n",
+                None,
+            ),
             ("COPY a.tar /a.tar\nRUN rm /a.tar\n", "COPY a.tar /a.tar\nRUN rm /a.tar\n", None),
         ] {
             let text = format!("FROM a:1\n{text}");

@@ -1,6 +1,7 @@
 //! `consecutive-run`
 
 use super::prelude::*;
+use crate::packages::removed_paths;
 
 pub(super) const RULE: Rule = Rule {
     id: "consecutive-run",
@@ -22,8 +23,18 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let [first, second] = pair else { continue };
         let in_result = second.stage.is_some_and(|stage| context.stages[stage].in_result);
         let single = first.script.commands.len() <= 1 && second.script.commands.len() <= 1;
-        if in_result && single && context.are_adjacent(first, second) && context.flag_texts(first) == context.flag_texts(second) {
-            let finding = report.report(second.instruction.keyword.span, "RUN directly after a RUN with the same flags");
+        // Rules of their own say more about lists fetched in a layer of their own, and about cleaning in a later one.
+        let others = package_commands(&first.script).iter().any(|package| package.action == Action::Update)
+            || package_commands(&second.script).iter().any(|package| package.action == Action::Clean)
+            || second.script.commands.iter().any(|command| !removed_paths(command).is_empty());
+        if in_result
+            && single
+            && !others
+            && context.are_adjacent(first, second)
+            && context.flag_texts(first) == context.flag_texts(second)
+        {
+            let finding =
+                report.report(second.instruction.keyword.span, "RUN directly after a RUN with the same flags");
             finding
                 .label(first.instruction.keyword.span, "this one")
                 .help("join them with `&&` unless they are meant to be cached apart");

@@ -43,10 +43,11 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         };
         let mut operands = command.operands().skip(1);
         if !given && destination.starts_with('/') && destination.len() > 1 && operands.any(|word| copied(&word.text)) {
-            let finding = report.report(command.span, format!("`{}` of what was just copied stores the files twice", command.program()));
-            finding
-                .label(previous.keyword.span, "copied here")
-                .help(format!("use `COPY {flag}=...`"));
+            let finding = report.report(
+                command.span,
+                format!("`{}` of what was just copied stores the files twice", command.program()),
+            );
+            finding.label(previous.keyword.span, "copied here").help(format!("use `COPY {flag}=...`"));
             if let Some((value, exact)) = flag_value(command, copy, previous)
                 && let Some(removal) = context.delete_first_command(run)
                 && run.instruction.flags.is_empty()
@@ -106,7 +107,10 @@ mod tests {
     fn the_flag_takes_the_place_of_the_command() {
         for (text, expected) in [
             ("COPY a /a\nRUN chmod +x /a\n", "COPY --chmod=755 a /a\n"),
-            ("COPY --from=x a.sh /b/\nRUN chmod 0700 /b/a.sh && /b/a.sh\n", "COPY --chmod=0700 --from=x a.sh /b/\nRUN /b/a.sh\n"),
+            (
+                "COPY --from=x a.sh /b/\nRUN chmod 0700 /b/a.sh && /b/a.sh\n",
+                "COPY --chmod=0700 --from=x a.sh /b/\nRUN /b/a.sh\n",
+            ),
             ("COPY a.sh /a\r\nRUN chown app:app /a \\\r\n    && b\r\n", "COPY --chown=app:app a.sh /a\r\nRUN b\r\n"),
             ("COPY . /app\nRUN chown -R 1:1 /app\nRUN x\n", "COPY --chown=1:1 . /app\nRUN x\n"),
             ("COPY <<E /a\nx\nE\nRUN chmod 755 /a\n", "COPY --chmod=755 <<E /a\nx\nE\n"),

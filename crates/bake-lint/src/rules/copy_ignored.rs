@@ -36,9 +36,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 Found::Present => {}
                 Found::Ignored { pattern } => {
                     let file = build_context.ignore_file().map_or_else(|| ".dockerignore".to_owned(), |file| file.name);
-                    report
-                        .report(word.span, format!("`{path}` is left out of the build context by `{pattern}`"))
-                        .help(format!("take it in with `!{}` at the end of `{file}`", path.trim_start_matches("./").trim_matches('/')));
+                    report.report(word.span, format!("`{path}` is left out of the build context by `{pattern}`")).help(
+                        format!(
+                            "take it in with `!{}` at the end of `{file}`",
+                            path.trim_start_matches("./").trim_matches('/')
+                        ),
+                    );
                 }
                 // A pattern that matches nothing copies nothing, which is how optional files are copied.
                 Found::Missing { .. } if path.contains(['*', '?', '[']) => {}
@@ -85,7 +88,8 @@ mod tests {
         let text = "ARG G=src\nFROM a:1 AS b\nARG N=config\nCOPY src $N.json /\nCOPY cnfig.json app.log opt* /\nCOPY --from=b /x /y\nADD https://a/b /\n\
                     RUN --mount=type=bind,source=src,target=/s --mount=type=bind,source=nothing,target=/n true\nCOPY $UNKNOWN /\nCOPY <<E /x\nE\n";
         let found = findings_with(text, &context.options());
-        let messages: Vec<&str> = found.iter().filter(|f| f.rule.id == "copy-ignored").map(|f| f.message.as_str()).collect();
+        let messages: Vec<&str> =
+            found.iter().filter(|f| f.rule.id == "copy-ignored").map(|f| f.message.as_str()).collect();
         assert_eq!(
             messages,
             [

@@ -27,7 +27,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if copy.sources.len() < 2 || is_directory {
             continue;
         }
-        let finding = report.report(word.span, format!("Several sources need a directory, and `{path}` does not end with `/`"));
+        let finding =
+            report.report(word.span, format!("Several sources need a directory, and `{path}` does not end with `/`"));
         let written = context.source(word.span);
         let quotes = written.len() - written.trim_end_matches(['"', '\'']).len();
         if written[..written.len() - quotes].ends_with(last) {

@@ -65,7 +65,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 more => format!(" and {more} more"),
             };
             report
-                .report(span, format!("The whole build context is copied, and `{}` lets {}{more} through", file.name, named.join(", ")))
+                .report(
+                    span,
+                    format!(
+                        "The whole build context is copied, and `{}` lets {}{more} through",
+                        file.name,
+                        named.join(", ")
+                    ),
+                )
                 .help(format!("add them to `{}`", file.name));
         }
     }
@@ -100,7 +107,9 @@ fn ignore_file(context: &LintContext<'_>) -> String {
         })
         .flatten()
         .filter_map(|source| match source {
-            CopySource::Path(word) => Some(word.value.trim_matches(['"', '\'']).trim_start_matches("./").trim_matches('/')),
+            CopySource::Path(word) => {
+                Some(word.value.trim_matches(['"', '\'']).trim_start_matches("./").trim_matches('/'))
+            }
             CopySource::Heredoc(_) => None,
         })
         .collect();
@@ -118,7 +127,8 @@ fn ignore_file(context: &LintContext<'_>) -> String {
     for line in TEMPLATE.lines().skip_while(|line| !line.is_empty()).skip(1) {
         let is_pattern = !line.is_empty() && !line.starts_with(['#', '!']);
         let names_copied = || {
-            IgnoreFile::parse(line.as_bytes()).is_ok_and(|patterns| copied.iter().any(|source| patterns.matches(source)))
+            IgnoreFile::parse(line.as_bytes())
+                .is_ok_and(|patterns| copied.iter().any(|source| patterns.matches(source)))
         };
         let may_be_needed = MAY_BE_NEEDED.contains(&line) && !made_here(line);
         if is_pattern && (may_be_needed || names_copied()) {
@@ -148,7 +158,9 @@ mod tests {
             assert!(written.1.lines().any(|written| written == line), "{line} in\n{}", written.1);
         }
         let patterns = bake_dockerfile::IgnoreFile::parse(written.1.as_bytes());
-        assert!(patterns.is_ok_and(|patterns| patterns.matches(".git/config") && !patterns.matches("src/a.c") && !patterns.matches(".env.example")));
+        assert!(patterns.is_ok_and(|patterns| patterns.matches(".git/config")
+            && !patterns.matches("src/a.c")
+            && !patterns.matches(".env.example")));
     }
 
     #[test]
@@ -160,8 +172,16 @@ mod tests {
         let expected = "The whole build context is copied, and `.dockerignore` lets `.git` (42 MB), `.env` (may be secret) through";
         assert_eq!(message, Some(expected));
         context.unwanted.clear();
-        assert!(findings_with("FROM a:1\nCOPY . .\n", &context.options()).iter().all(|f| f.rule.id != "dockerignore-missing"));
+        assert!(
+            findings_with("FROM a:1\nCOPY . .\n", &context.options())
+                .iter()
+                .all(|f| f.rule.id != "dockerignore-missing")
+        );
         context.ignore_file = None;
-        assert!(findings_with("FROM a:1\nCOPY src .\n", &context.options()).iter().all(|f| f.rule.id != "dockerignore-missing"));
+        assert!(
+            findings_with("FROM a:1\nCOPY src .\n", &context.options())
+                .iter()
+                .all(|f| f.rule.id != "dockerignore-missing")
+        );
     }
 }

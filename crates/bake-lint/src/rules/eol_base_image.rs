@@ -38,7 +38,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for image in &context.images {
         let Some(tag) = image.name.tag.as_deref() else { continue };
         let name = image.name.familiar();
-        let own = find(name, tag).filter(|release| release.end < today).map(|release| (format!("{name}:{tag}"), release));
+        let own =
+            find(name, tag).filter(|release| release.end < today).map(|release| (format!("{name}:{tag}"), release));
         let Some((what, release)) = own.or_else(|| below(name, tag, today)) else { continue };
         let Date { year, month, day } = release.end;
         let message = format!("{what} reached its end of life on {year}-{month:02}-{day:02}");
@@ -55,7 +56,9 @@ fn below(name: &str, tag: &str, today: Date) -> Option<(String, &'static Release
     tag.split('-').skip(1).find_map(|part| {
         let (distribution, release) = match part.strip_prefix("alpine") {
             Some(release) => ("alpine", release),
-            None => DISTRIBUTION_SUFFIXES.iter().find(|(code_name, _)| *code_name == part).map(|(name, of)| (*of, *name))?,
+            None => {
+                DISTRIBUTION_SUFFIXES.iter().find(|(code_name, _)| *code_name == part).map(|(name, of)| (*of, *name))?
+            }
         };
         let found = find(distribution, release).filter(|found| found.end < today && distribution != name)?;
         Some((format!("{distribution} {release}, the distribution in {name}:{tag},"), found))
@@ -92,7 +95,9 @@ mod tests {
     fn the_day_decides() {
         let on = |year, month, day| {
             let options = LintOptions { today: Date { year, month, day }, ..LintOptions::default() };
-            findings_with("FROM debian:12\nUSER 1\n", &options).iter().any(|finding| finding.rule.id == "eol-base-image")
+            findings_with("FROM debian:12\nUSER 1\n", &options)
+                .iter()
+                .any(|finding| finding.rule.id == "eol-base-image")
         };
         assert!(!on(2028, 6, 30) && on(2028, 7, 1), "the last day is one of support");
     }

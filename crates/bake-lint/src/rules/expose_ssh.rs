@@ -22,7 +22,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for word in words {
             let ports = word.value.split('/').next().unwrap_or_default();
             if ports.rsplit(':').next() == Some("22") && !word.value.to_ascii_lowercase().ends_with("/udp") {
-                report.report(word.span, format!("`{}` is the port of SSH", word.value)).help("enter containers with `exec`");
+                report
+                    .report(word.span, format!("`{}` is the port of SSH", word.value))
+                    .help("enter containers with `exec`");
             }
         }
     }

@@ -97,25 +97,39 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if !run.onbuild && !run.stage.is_some_and(|stage| context.stages[stage].in_result) {
             continue;
         }
-        let verb = |command: &SimpleCommand| command.operands().next().map(|word| word.text.clone()).unwrap_or_default();
+        let verb =
+            |command: &SimpleCommand| command.operands().next().map(|word| word.text.clone()).unwrap_or_default();
         for tool in &TOOLS {
-            let commands = || run.script.commands.iter().enumerate().filter(|(_, command)| command.program() == tool.program);
-            let Some((index, last)) = commands().rfind(|(_, command)| tool.verbs.contains(&verb(command).as_str())) else {
+            let commands =
+                || run.script.commands.iter().enumerate().filter(|(_, command)| command.program() == tool.program);
+            let Some((index, last)) = commands().rfind(|(_, command)| tool.verbs.contains(&verb(command).as_str()))
+            else {
                 continue;
             };
-            let has = |option: &str| last.arguments().iter().any(|word| word.text.split('=').next() == option.split('=').next() && word.text.starts_with(option));
+            let has = |option: &str| {
+                last.arguments().iter().any(|word| {
+                    word.text.split('=').next() == option.split('=').next() && word.text.starts_with(option)
+                })
+            };
             let later = run.script.commands.iter().skip(index + 1);
             let removed = later.clone().any(|command| {
                 tool.caches.iter().any(|cache| removes(command, cache))
                     || (command.program() == "rm" && command.operands().any(|word| mentions_cache(tool, &word.text)))
             });
-            let cleaned = commands().any(|(at, command)| at > index && tool.clean_verbs.contains(&verb(command).as_str()));
-            let mounted = tool.caches.iter().any(|cache| run.is_mounted(cache)) || run.has_mount_named(tool.program) || run.has_mount_named(".cache");
+            let cleaned =
+                commands().any(|(at, command)| at > index && tool.clean_verbs.contains(&verb(command).as_str()));
+            let mounted = tool.caches.iter().any(|cache| run.is_mounted(cache))
+                || run.has_mount_named(tool.program)
+                || run.has_mount_named(".cache");
             if removed || cleaned || mounted || tool.options.iter().any(|option| has(option)) {
                 continue;
             }
-            let finding = report.report(last.span, format!("`{} {}` leaves its downloads in the layer", tool.program, verb(last)));
-            finding.help(format!("give the RUN `--mount=type=cache,target={}`, or end it with `{}`", tool.caches[0], tool.clean));
+            let finding = report
+                .report(last.span, format!("`{} {}` leaves its downloads in the layer", tool.program, verb(last)));
+            finding.help(format!(
+                "give the RUN `--mount=type=cache,target={}`, or end it with `{}`",
+                tool.caches[0], tool.clean
+            ));
             if let Some(edit) = context.append_command(run, tool.clean) {
                 let title = format!("Add `{}`", tool.clean);
                 if tool.safe {

@@ -19,8 +19,17 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// Images that are toolchains: what they build runs without them.
-const TOOLCHAINS: [&str; 9] =
-    ["golang", "rust", "gcc", "maven", "gradle", "haskell", "swift", "mcr.microsoft.com/dotnet/sdk", "hseeberger/scala-sbt"];
+const TOOLCHAINS: [&str; 9] = [
+    "golang",
+    "rust",
+    "gcc",
+    "maven",
+    "gradle",
+    "haskell",
+    "swift",
+    "mcr.microsoft.com/dotnet/sdk",
+    "hseeberger/scala-sbt",
+];
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let [stage] = context.stages.as_slice() else { return };
@@ -47,7 +56,9 @@ fn builds(command: &SimpleCommand) -> bool {
     match command.program() {
         "go" => matches!(first, "build" | "install"),
         "cargo" => matches!(first, "build" | "install"),
-        "mvn" | "mvnw" => command.operands().any(|word| matches!(word.text.as_str(), "package" | "install" | "verify" | "compile")),
+        "mvn" | "mvnw" => {
+            command.operands().any(|word| matches!(word.text.as_str(), "package" | "install" | "verify" | "compile"))
+        }
         "gradle" | "gradlew" => command.operands().any(|word| {
             let task = word.text.rsplit(':').next().unwrap_or_default();
             task == "build" || task == "assemble" || task.to_ascii_lowercase().ends_with("jar")

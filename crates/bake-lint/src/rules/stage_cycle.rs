@@ -60,10 +60,17 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 }
                 State::Open => {
                     let first = path.iter().position(|(stage, _)| *stage == need.stage).unwrap_or(0);
-                    let circle: Vec<String> =
-                        path[first..].iter().map(|(stage, _)| *stage).chain([need.stage]).map(|stage| name_of(context, stage)).collect();
-                    let message = format!("Stage `{}` needs itself: {}", name_of(context, need.stage), circle.join(" -> "));
-                    report.report(need.word.span, message).label(context.stages[need.stage].from.image.span, "this stage");
+                    let circle: Vec<String> = path[first..]
+                        .iter()
+                        .map(|(stage, _)| *stage)
+                        .chain([need.stage])
+                        .map(|stage| name_of(context, stage))
+                        .collect();
+                    let message =
+                        format!("Stage `{}` needs itself: {}", name_of(context, need.stage), circle.join(" -> "));
+                    report
+                        .report(need.word.span, message)
+                        .label(context.stages[need.stage].from.image.span, "this stage");
                 }
                 State::Done => {}
             }
@@ -77,7 +84,10 @@ fn needs_of<'a>(context: &LintContext<'a>, stage: usize) -> Vec<Need<'a>> {
         Base::Stage(base) => Some(Need { stage: base, word: &facts.from.image }),
         _ => None,
     };
-    let words = context.stage_instructions(stage).filter(|located| !located.onbuild).flat_map(|located| from_words(located.instruction));
+    let words = context
+        .stage_instructions(stage)
+        .filter(|located| !located.onbuild)
+        .flat_map(|located| from_words(located.instruction));
     base.into_iter()
         .chain(words.filter_map(|word| match context.resolve_from(stage, &word.value) {
             // A stage that needs itself directly has a rule of its own.
@@ -100,7 +110,8 @@ mod tests {
         let text = "FROM a:1 AS x\nRUN --mount=from=z,target=/z true\nFROM x AS y\nFROM a:1 AS z\nCOPY --from=y /a /b\nFROM a:1\nCOPY --from=x /a /b\n";
         assert_eq!(lines("stage-cycle", text), [3]);
         let found = findings(text);
-        let finding = found.iter().find(|finding| finding.rule.id == "stage-cycle").map(|finding| finding.message.as_str());
+        let finding =
+            found.iter().find(|finding| finding.rule.id == "stage-cycle").map(|finding| finding.message.as_str());
         assert_eq!(finding, Some("Stage `x` needs itself: x -> z -> y -> x"));
         assert_eq!(lines("stage-cycle", "FROM a:1 AS x\nCOPY --from=y /a /b\nFROM a:1 AS y\n"), [0; 0]);
     }

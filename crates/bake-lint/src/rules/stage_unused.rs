@@ -47,8 +47,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 fn without_stage(context: &LintContext<'_>, index: usize) -> Option<TextEdit> {
     let built_on = context.stages.iter().any(|stage| stage.base == Base::Stage(index));
     let words = || context.instructions.iter().flat_map(|located| from_words(located.instruction));
-    let named = || words().any(|word| context.stages[index].name.as_deref() == Some(word.value.to_lowercase().as_str()));
-    let counted = || words().any(|word| word.value.contains('$') || word.value.bytes().all(|byte| byte.is_ascii_digit()));
+    let named =
+        || words().any(|word| context.stages[index].name.as_deref() == Some(word.value.to_lowercase().as_str()));
+    let counted =
+        || words().any(|word| word.value.contains('$') || word.value.bytes().all(|byte| byte.is_ascii_digit()));
     if built_on || named() || counted() {
         return None;
     }

@@ -18,8 +18,9 @@ pub(super) const RULE: Rule = Rule {
 
 /// The signals of Linux by their numbers from 1.
 const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT",
-    "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
 ];
 
 /// Other names of the same signals.
@@ -35,7 +36,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let upper = text.to_ascii_uppercase();
         let short = upper.strip_prefix("SIG").unwrap_or(&upper);
         let number = text.parse::<usize>().ok();
-        let name = number.map_or(Some(short), |number| number.checked_sub(1).and_then(|index| SIGNALS.get(index)).copied());
+        let name =
+            number.map_or(Some(short), |number| number.checked_sub(1).and_then(|index| SIGNALS.get(index)).copied());
         if let Some(name @ ("KILL" | "STOP")) = name {
             report
                 .report(word.span, format!("A program cannot handle SIG{name}, so it is never stopped in order"))
@@ -59,8 +61,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 
 /// `RTMIN`, `RTMIN+3`, `RTMAX-2`.
 fn is_real_time(name: &str) -> bool {
-    let offset = |rest: &str, sign: char| rest.is_empty() || rest.strip_prefix(sign).is_some_and(|n| n.parse::<u8>().is_ok());
-    name.strip_prefix("RTMIN").is_some_and(|rest| offset(rest, '+')) || name.strip_prefix("RTMAX").is_some_and(|rest| offset(rest, '-'))
+    let offset =
+        |rest: &str, sign: char| rest.is_empty() || rest.strip_prefix(sign).is_some_and(|n| n.parse::<u8>().is_ok());
+    name.strip_prefix("RTMIN").is_some_and(|rest| offset(rest, '+'))
+        || name.strip_prefix("RTMAX").is_some_and(|rest| offset(rest, '-'))
 }
 
 #[cfg(test)]

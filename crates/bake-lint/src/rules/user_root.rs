@@ -69,10 +69,17 @@ fn root_by_base(context: &LintContext<'_>, stage: usize) -> Option<Severity> {
 
 /// Runs the containers as somebody else: in place of the `USER` that says root when nothing after it is run in the build, else by a
 /// new one before the first `CMD` or `ENTRYPOINT` after the last `RUN`, or at the end of the stage.
-fn other_user(context: &LintContext<'_>, target: usize, explicit: Option<(usize, Span)>) -> Option<(&'static str, TextEdit)> {
+fn other_user(
+    context: &LintContext<'_>,
+    target: usize,
+    explicit: Option<(usize, Span)>,
+) -> Option<(&'static str, TextEdit)> {
     const USER: &str = "65532:65532";
     let own: Vec<_> = context.stage_instructions(target).filter(|located| !located.onbuild).collect();
-    let after_last_run = own.iter().rposition(|located| matches!(located.instruction.kind, InstructionKind::Run(_))).map_or(0, |at| at + 1);
+    let after_last_run = own
+        .iter()
+        .rposition(|located| matches!(located.instruction.kind, InstructionKind::Run(_)))
+        .map_or(0, |at| at + 1);
     if let Some((index, span)) = explicit
         && own[after_last_run..].iter().any(|located| located.index == index)
     {
@@ -84,7 +91,9 @@ fn other_user(context: &LintContext<'_>, target: usize, explicit: Option<(usize,
         .find(|located| matches!(located.instruction.kind, InstructionKind::Cmd(_) | InstructionKind::Entrypoint(_)));
     let edit = match started {
         Some(located) => context.insert_above(located.instruction, &line),
-        None => context.insert_below(last_instruction(context.dockerfile, context.stages[target].stage.index)?, &line)?,
+        None => {
+            context.insert_below(last_instruction(context.dockerfile, context.stages[target].stage.index)?, &line)?
+        }
     };
     Some(("Run as the user 65532", edit))
 }
@@ -100,8 +109,10 @@ mod tests {
     fn the_user_is_changed_where_nothing_in_the_build_needs_root() {
         for (text, expected) in [
             ("FROM debian:12\nUSER root\nCMD [\"a\"]\n", "FROM debian:12\nUSER 65532:65532\nCMD [\"a\"]\n"),
-            ("FROM debian:12\r\nUSER root\r\nRUN a\r\n# run\r\nCMD [\"a\"]\r\n",
-             "FROM debian:12\r\nUSER root\r\nRUN a\r\nUSER 65532:65532\r\n# run\r\nCMD [\"a\"]\r\n"),
+            (
+                "FROM debian:12\r\nUSER root\r\nRUN a\r\n# run\r\nCMD [\"a\"]\r\n",
+                "FROM debian:12\r\nUSER root\r\nRUN a\r\nUSER 65532:65532\r\n# run\r\nCMD [\"a\"]\r\n",
+            ),
             ("FROM debian:12\nCMD [\"a\"]\nRUN a", "FROM debian:12\nCMD [\"a\"]\nRUN a\nUSER 65532:65532"),
             ("FROM debian:12\nRUN <<E\na\nE\n", "FROM debian:12\nRUN <<E\na\nE\nUSER 65532:65532\n"),
         ] {
@@ -115,7 +126,11 @@ mod tests {
             let facts = ImageFacts { user: user.to_owned(), ..ImageFacts::default() };
             let images = BTreeMap::from([("acme/app:1".to_owned(), facts)]);
             let found = findings_with("FROM acme/app:1\n", &LintOptions { images, ..LintOptions::default() });
-            found.iter().filter(|finding| finding.rule.id == "user-root").map(|finding| finding.severity).collect::<Vec<_>>()
+            found
+                .iter()
+                .filter(|finding| finding.rule.id == "user-root")
+                .map(|finding| finding.severity)
+                .collect::<Vec<_>>()
         };
         assert_eq!(severities(""), [bake_dockerfile::Severity::Warning]);
         assert_eq!(severities("0:0"), [bake_dockerfile::Severity::Warning]);
