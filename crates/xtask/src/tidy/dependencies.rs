@@ -8,6 +8,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
     (
         "bake",
         &[
+            "bake-analyze",
             "bake-attest",
             "bake-cache",
             "bake-dockerfile",
@@ -26,6 +27,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-worker",
         ],
     ),
+    ("bake-analyze", &["bake-oci"]),
     ("bake-attest", &["bake-dockerfile", "bake-graph", "bake-oci"]),
     (
         "bake-cache",
@@ -44,7 +46,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
     ("bake-exporter", &["bake-attest", "bake-oci", "bake-registry", "bake-snapshot", "bake-store"]),
     ("bake-frontend", &["bake-dockerfile", "bake-graph", "bake-oci"]),
     ("bake-graph", &["bake-oci"]),
-    ("bake-lint", &["bake-dockerfile"]),
+    ("bake-lint", &["bake-analyze", "bake-dockerfile"]),
     ("bake-oci", &[]),
     ("bake-registry", &["bake-oci"]),
     ("bake-sandbox", &["bake-sys"]),
