@@ -65,6 +65,10 @@ pub struct Overwrite<'a> {
     pub lower: usize,
     /// The layer of the upper one, from 0.
     pub upper: usize,
+    /// BLAKE3 of the lower one's content, if it is known.
+    pub lower_content: Option<[u8; 32]>,
+    /// BLAKE3 of the upper one's content, if it is known.
+    pub upper_content: Option<[u8; 32]>,
 }
 
 /// Why an image is not analyzed.
@@ -236,8 +240,11 @@ impl Books<'_> {
         }
         let same = match (old.content, new.content) {
             (Some(old), Some(new)) => old == new,
-            _ => (self.same_content)(&Overwrite { path, lower: old.layer, upper: self.current })
-                .unwrap_or(old.mtime == new.mtime),
+            (lower_content, upper_content) => {
+                let (lower, upper) = (old.layer, self.current);
+                (self.same_content)(&Overwrite { path, lower, upper, lower_content, upper_content })
+                    .unwrap_or(old.mtime == new.mtime)
+            }
         };
         let metadata = |occupant: Occupant| (occupant.mode, occupant.uid, occupant.gid);
         match same {
@@ -248,13 +255,7 @@ impl Books<'_> {
     }
 
     /// Puts something that is no directory in its place.
-    fn take_place(
-        &mut self,
-        parent: usize,
-        name: &[u8],
-        new: Occupant,
-        cause: Cause,
-    ) -> Result<(), AnalyzeError> {
+    fn take_place(&mut self, parent: usize, name: &[u8], new: Occupant, cause: Cause) -> Result<(), AnalyzeError> {
         match self.tree.child(parent, name) {
             Some(node) => {
                 self.remove(node, cause)?;
@@ -267,8 +268,7 @@ impl Books<'_> {
 
     /// The directory of that path, made with its parents where nobody describes it.
     fn directory(&mut self, path: &[u8]) -> Result<usize, AnalyzeError> {
-        let implied =
-            Occupant { kind: OccupantKind::Directory, layer: self.current, mode: 0o755, uid: 0, gid: 0 };
+        let implied = Occupant { kind: OccupantKind::Directory, layer: self.current, mode: 0o755, uid: 0, gid: 0 };
         let mut node = ROOT;
         for component in path.split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
             node = match self.tree.child(node, component) {

@@ -185,10 +185,8 @@ mod tests {
             ("l", ArchiveKind::Symlink { target: b"d".to_vec() }, b""),
         ]);
         let listing = read_archive(&mut LayerReader::new(bytes.as_slice())).unwrap();
-        let told: Vec<(String, EntryKind)> = listing
-            .into_iter()
-            .map(|entry| (String::from_utf8(entry.path).unwrap(), entry.kind))
-            .collect();
+        let told: Vec<(String, EntryKind)> =
+            listing.into_iter().map(|entry| (String::from_utf8(entry.path).unwrap(), entry.kind)).collect();
         let content = Some(*blake3::hash(b"abc").as_bytes());
         assert_eq!(
             told,

@@ -22,7 +22,10 @@ const FIXED: &[(&str, PackageCache)] = &[
     ("var/cache/zypp", cache("zypper", "end the RUN with `zypper clean --all`")),
     ("var/cache/pacman/pkg", cache("pacman", "end the RUN with `pacman -Scc --noconfirm`")),
     ("usr/local/share/.cache/yarn", cache("yarn", "end the RUN with `yarn cache clean`, or mount a cache there")),
-    ("usr/local/cargo/registry", cache("cargo", "mount a cache at /usr/local/cargo/registry, or copy the program into a later stage")),
+    (
+        "usr/local/cargo/registry",
+        cache("cargo", "mount a cache at /usr/local/cargo/registry, or copy the program into a later stage"),
+    ),
 ];
 
 /// Directories below the home of whoever ran the program.

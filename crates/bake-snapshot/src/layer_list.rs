@@ -92,3 +92,74 @@ pub fn list_layer(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod tests {
+    use bake_oci::{Entry, EntryKind, LayerReader, LayerWriter};
+
+    use super::*;
+    use crate::unpack::{UnpackLimits, unpack};
+
+    /// The lines of a layer that was unpacked from these entries.
+    fn listed(entries: &[(&str, EntryKind)], format: LayerFormat, entries_max: u64) -> Result<Vec<String>> {
+        let mut writer = LayerWriter::new(Vec::new());
+        for (path, kind) in entries {
+            let mut content: &[u8] = b"abc";
+            let mut entry = Entry::new(*path, kind.clone(), 0o640);
+            (entry.uid, entry.gid, entry.mtime) = (5, 6, Timestamp::from_seconds(7));
+            let content: Option<&mut dyn std::io::Read> = (entry.size() > 0).then_some(&mut content);
+            writer.append(&entry, content).unwrap();
+        }
+        let bytes = writer.finish().unwrap();
+        let layer = tempfile::tempdir().unwrap();
+        unpack(&mut LayerReader::new(bytes.as_slice()), layer.path(), format, UnpackLimits::default()).unwrap();
+        let mut lines = Vec::new();
+        list_layer(layer.path(), format, entries_max, &mut |entry| {
+            let LayerEntry { path, kind, mode, uid, gid, mtime } = entry;
+            let kind = match kind {
+                LayerEntryKind::HardLink(first) => format!("link to {}", String::from_utf8_lossy(first)),
+                other => format!("{other:?}"),
+            };
+            let status =
+                if kind == "Whiteout" { String::new() } else { format!(" {mode:o} {uid}:{gid} {}", mtime.seconds) };
+            lines.push(format!("{} {kind}{status}", String::from_utf8_lossy(path)));
+        })?;
+        Ok(lines)
+    }
+
+    #[test]
+    fn everything_in_a_layer_is_told() {
+        let entries = [
+            ("d", EntryKind::Directory),
+            ("d/.wh..wh..opq", EntryKind::File { size: 0 }),
+            ("d/b", EntryKind::File { size: 3 }),
+            ("d/a", EntryKind::HardLink { target: b"d/b".to_vec() }),
+            ("e", EntryKind::Directory),
+            ("e/.wh.gone", EntryKind::File { size: 0 }),
+            ("empty", EntryKind::File { size: 0 }),
+            ("l", EntryKind::Symlink { target: b"d".to_vec() }),
+        ];
+        let lines = listed(&entries, LayerFormat::USER_NAMESPACE, 100).unwrap();
+        let expected = [
+            "d Directory { opaque: true } 640 5:6 7",
+            "d/a File(3) 640 5:6 7",
+            "d/b link to d/a 640 5:6 7",
+            "e Directory { opaque: false } 640 5:6 7",
+            "e/gone Whiteout",
+            "empty File(0) 640 5:6 7",
+        ];
+        assert_eq!(lines[..6], expected);
+        assert!(lines[6].starts_with("l Other"), "{lines:?}");
+    }
+
+    #[test]
+    fn names_have_a_limit() {
+        let entries = [("a", EntryKind::Directory), ("b", EntryKind::Directory)];
+        assert!(listed(&entries, LayerFormat::USER_NAMESPACE, 2).is_ok());
+        assert!(matches!(
+            listed(&entries, LayerFormat::USER_NAMESPACE, 1),
+            Err(SnapshotError::Limit { what: "entries", limit: 1 })
+        ));
+    }
+}

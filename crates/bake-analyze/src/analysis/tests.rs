@@ -88,10 +88,7 @@ fn directories_are_merged_and_links_counted_once() {
     let third = vec![whiteout("d")];
     // The first content lives on under another name, which is of a later layer.
     assert_eq!(told(&[base.clone(), second.clone()]), [] as [&str; 0]);
-    assert_eq!(
-        told(&[base.clone(), second.clone(), third.clone()]),
-        ["d/a 10 1->2 Deleted", "d/c 5 0->2 Deleted"]
-    );
+    assert_eq!(told(&[base.clone(), second.clone(), third.clone()]), ["d/a 10 1->2 Deleted", "d/c 5 0->2 Deleted"]);
     let analysis = analyze(&[base, second, third], &mut |_| None).unwrap();
     assert_eq!(analysis.added_bytes(), 25);
     assert_eq!(analysis.files.iter().map(|file| file.bytes).sum::<u64>(), 10);
