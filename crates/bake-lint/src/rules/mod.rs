@@ -84,6 +84,7 @@ rules! {
     unused_suppression,
     useradd_no_log_init,
     user_root,
+    version_as_redirect,
     workdir_relative,
     yarn_cache,
     yum_cache_left,
