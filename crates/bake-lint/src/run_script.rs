@@ -5,7 +5,7 @@ use bake_dockerfile::{SourceText, Span};
 
 use crate::shell::{
     Characters, Connector, Dialect, Script, Session, ShellInput, ShellProgram, ShellWord, SimpleCommand, all_at, at,
-    join_continuations, program_index, read_into, shell_program,
+    holds_expansion, join_continuations, program_index, read_expansions_into, read_into, shell_program,
 };
 
 /// The shell that runs shell-form instructions.
@@ -36,7 +36,7 @@ impl ShellState {
             Self::Posix(shell) => (shell.dialect, shell.pipefail, shell.errexit),
             Self::Foreign => return None,
         };
-        Some(Session { dialect, pipefail, errexit, span, heredoc: false, bashisms: Vec::new() })
+        Some(Session { pipefail, errexit, ..Session::new(dialect, span) })
     }
 }
 
@@ -64,10 +64,14 @@ pub(crate) fn run_script(
                     .command
                     .and_then(|index| script.commands.get(index))
                     .and_then(Session::reading_standard_input);
+                let body = heredoc_body(source, heredoc);
                 if let Some(session) = session {
-                    script.sessions.push(Session { span: heredoc.word.span, ..session });
+                    let expanded_outside = heredoc.expand && holds_expansion(&body);
+                    script.sessions.push(Session { span: heredoc.word.span, expanded_outside, ..session });
                     let index = script.sessions.len() - 1;
-                    read_into(&mut script, &heredoc_body(source, heredoc), index);
+                    read_into(&mut script, &body, index);
+                } else if heredoc.expand {
+                    read_expansions_into(&mut script, &body, 0);
                 }
             }
             script
@@ -97,17 +101,9 @@ fn heredoc_script(source: &SourceText, heredoc: &Heredoc, shell: ShellState) -> 
 
 /// `RUN ["program", "argument"]`: one command, and what it hands to a shell.
 fn exec_script(words: &[String], span: Span) -> Script {
-    let session = Session {
-        dialect: Dialect::Posix,
-        pipefail: false,
-        errexit: false,
-        span,
-        heredoc: false,
-        bashisms: Vec::new(),
-    };
+    let session = Session { verbatim: false, ..Session::new(Dialect::Posix, span) };
     let mut script = Script { sessions: vec![session], ..Script::default() };
-    let finished: Vec<ShellWord> =
-        words.iter().map(|text| ShellWord { text: text.clone(), span, expands: false }).collect();
+    let finished: Vec<ShellWord> = words.iter().map(|text| ShellWord::literal(text, span)).collect();
     let Some((program, arguments)) = words.split_first() else { return script };
     script.commands.push(SimpleCommand {
         session: 0,
@@ -119,12 +115,16 @@ fn exec_script(words: &[String], span: Span) -> Script {
         connector: Connector::Start,
         depth: 0,
         piped_from: None,
+        previous: None,
+        followed_by: None,
+        in_condition: false,
+        negated: false,
     });
     if let Some(shell) = shell_program(program, arguments.iter().map(String::as_str))
         && let ShellInput::Argument(index) = shell.input
         && let (Some(text), Some(session)) = (arguments.get(index), ShellState::Posix(shell).session(span))
     {
-        script.sessions.push(session);
+        script.sessions.push(Session { verbatim: false, ..session });
         read_into(&mut script, &all_at(text, span), 1);
     }
     script

@@ -7,12 +7,14 @@
 mod characters;
 mod invocation;
 mod reader;
+mod word;
 
 use bake_dockerfile::Span;
 
 pub(crate) use characters::{Characters, all_at, at, join_continuations};
-pub(crate) use invocation::{ShellInput, ShellProgram, program_index, shell_program};
-pub(crate) use reader::read_into;
+pub(crate) use invocation::{ShellInput, ShellProgram, is_name, program_index, shell_program};
+pub(crate) use reader::{holds_expansion, read_expansions_into, read_into};
+pub(crate) use word::{PartKind, Quoting, ShellWord, WordPart, parameter_name};
 
 /// What one `RUN` executes: commands in the order of their evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub(crate) struct Script {
     pub(crate) commands: Vec<SimpleCommand>,
     /// Every `|`.
     pub(crate) pipes: Vec<Pipe>,
+    /// Every use of a variable, in quotes, heredocs and arithmetic too.
+    pub(crate) parameters: Vec<ParameterUse>,
+    /// Every `for` and `select`.
+    pub(crate) loops: Vec<Loop>,
     /// The shells involved: the main one first, then one for each `sh -c` or `sh <<EOF`.
     pub(crate) sessions: Vec<Session>,
     /// What could not be read.
@@ -40,6 +46,11 @@ pub(crate) struct Session {
     pub(crate) span: Span,
     /// Whether its commands are the body of a heredoc.
     pub(crate) heredoc: bool,
+    /// Whether its text stands in the Dockerfile as the shell gets it, so that quotes can be added: not in JSON, not inside of other
+    /// quotes.
+    pub(crate) verbatim: bool,
+    /// Whether `$x` in its text was expanded by another shell before, as in `sh -c "echo $x"`.
+    pub(crate) expanded_outside: bool,
     /// Constructs met that a POSIX shell does not know.
     pub(crate) bashisms: Vec<(Span, &'static str)>,
 }
@@ -91,6 +102,14 @@ pub(crate) struct SimpleCommand {
     pub(crate) depth: usize,
     /// The command whose output it reads.
     pub(crate) piped_from: Option<usize>,
+    /// The simple command before its connector; `None` where a compound command or nothing stands there.
+    pub(crate) previous: Option<usize>,
+    /// How what follows in the same list is joined to it; `None` for the last of its list.
+    pub(crate) followed_by: Option<Connector>,
+    /// Whether it decides an `if`, `while` or `until`.
+    pub(crate) in_condition: bool,
+    /// Whether `!` stands before it.
+    pub(crate) negated: bool,
 }
 
 /// `NAME=value`.
@@ -100,17 +119,34 @@ pub(crate) struct Assignment {
     pub(crate) name: String,
     /// The value with quotes removed.
     pub(crate) value: String,
+    /// All of it.
+    pub(crate) word: ShellWord,
 }
 
-/// A word with its quotes removed; expansions stay as written.
+/// A use of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ShellWord {
-    /// The text.
-    pub(crate) text: String,
-    /// Where it stands.
+pub(crate) struct ParameterUse {
+    /// Its name: `x`, `1`, `@`, ...
+    pub(crate) name: String,
+    /// What `${name...}` does with it: the first character after the name, `:` left out.
+    pub(crate) operator: Option<char>,
+    /// Where.
     pub(crate) span: Span,
-    /// Whether it holds `$x`, `$(...)` or the like, so that the text is not what the program gets.
-    pub(crate) expands: bool,
+    /// Index into [`Script::sessions`].
+    pub(crate) session: usize,
+    /// How many commands had been read when it was met.
+    pub(crate) position: usize,
+}
+
+/// The head of a `for` or `select`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Loop {
+    /// The variable; empty for `for ((...))`.
+    pub(crate) variable: String,
+    /// What it goes through.
+    pub(crate) words: Vec<ShellWord>,
+    /// Index into [`Script::sessions`].
+    pub(crate) session: usize,
 }
 
 /// A redirect.
@@ -142,6 +178,22 @@ pub(crate) struct ShellError {
     pub(crate) span: Span,
     /// What.
     pub(crate) message: String,
+}
+
+impl Session {
+    /// A shell without options whose commands stand in the Dockerfile as they are.
+    pub(crate) fn new(dialect: Dialect, span: Span) -> Self {
+        Self {
+            dialect,
+            pipefail: false,
+            errexit: false,
+            span,
+            heredoc: false,
+            verbatim: true,
+            expanded_outside: false,
+            bashisms: Vec::new(),
+        }
+    }
 }
 
 impl SimpleCommand {

@@ -6,14 +6,7 @@ use super::{Dialect, Script, Session, characters, read_into};
 
 fn read(text: &str) -> Script {
     let mut script = Script::default();
-    script.sessions.push(Session {
-        dialect: Dialect::Posix,
-        pipefail: false,
-        errexit: false,
-        span: Span::new(0, text.len()),
-        heredoc: false,
-        bashisms: Vec::new(),
-    });
+    script.sessions.push(Session::new(Dialect::Posix, Span::new(0, text.len())));
     let input = characters::join_continuations(text, 0, '\\');
     read_into(&mut script, &input, 0);
     script
