@@ -5,7 +5,7 @@ use bake_dockerfile::{SourceText, Span};
 
 use crate::shell::{
     Characters, Connector, Dialect, Script, Session, ShellInput, ShellProgram, ShellWord, SimpleCommand, all_at, at,
-    holds_expansion, join_continuations, program_index, read_expansions_into, read_into, shell_program,
+    holds_expansion, join_continuations, json_strings, program_index, read_expansions_into, read_into, shell_program,
 };
 
 /// The shell that runs shell-form instructions.
@@ -49,7 +49,7 @@ pub(crate) fn run_script(
     shell: ShellState,
 ) -> Script {
     match &run.command {
-        Command::Exec(words) => exec_script(words, instruction.span),
+        Command::Exec(words) => exec_script(source, escape, words, instruction),
         Command::Shell(word) => {
             let Some(session) = shell.session(instruction.span) else { return Script::default() };
             let input = join_continuations(source.slice(word.span), word.span.start, escape);
@@ -100,9 +100,14 @@ fn heredoc_script(source: &SourceText, heredoc: &Heredoc, shell: ShellState) -> 
 }
 
 /// `RUN ["program", "argument"]`: one command, and what it hands to a shell.
-fn exec_script(words: &[String], span: Span) -> Script {
+fn exec_script(source: &SourceText, escape: char, words: &[String], instruction: &Instruction) -> Script {
+    let span = instruction.span;
     let session = Session { verbatim: false, ..Session::new(Dialect::Posix, span) };
     let mut script = Script { sessions: vec![session], ..Script::default() };
+    let after_keyword = instruction.keyword.span.end;
+    let text = source.slice(Span::new(after_keyword, span.end.max(after_keyword)));
+    // A fix for shell text would be wrong between JSON strings: the words have the whole instruction as their place, which rules take
+    // as "cannot be edited". What is handed to a shell is shell text.
     let finished: Vec<ShellWord> = words.iter().map(|text| ShellWord::literal(text, span)).collect();
     let Some((program, arguments)) = words.split_first() else { return script };
     script.commands.push(SimpleCommand {
@@ -122,10 +127,14 @@ fn exec_script(words: &[String], span: Span) -> Script {
     });
     if let Some(shell) = shell_program(program, arguments.iter().map(String::as_str))
         && let ShellInput::Argument(index) = shell.input
-        && let (Some(text), Some(session)) = (arguments.get(index), ShellState::Posix(shell).session(span))
+        && let (Some(inner), Some(session)) = (arguments.get(index), ShellState::Posix(shell).session(span))
     {
+        let after_keyword = instruction.keyword.span.end;
+        let text = source.slice(Span::new(after_keyword, span.end.max(after_keyword)));
+        let places = json_strings(&join_continuations(text, after_keyword, escape), words);
+        let characters = places.and_then(|mut places| places.drain(index + 1..).next());
         script.sessions.push(Session { verbatim: false, ..session });
-        read_into(&mut script, &all_at(text, span), 1);
+        read_into(&mut script, &characters.unwrap_or_else(|| all_at(inner, span)), 1);
     }
     script
 }

@@ -11,7 +11,7 @@ mod word;
 
 use bake_dockerfile::Span;
 
-pub(crate) use characters::{Characters, all_at, at, join_continuations};
+pub(crate) use characters::{Characters, all_at, at, join_continuations, json_strings};
 pub(crate) use invocation::{ShellInput, ShellProgram, is_name, program_index, shell_program};
 pub(crate) use reader::{holds_expansion, read_expansions_into, read_into};
 pub(crate) use word::{PartKind, Quoting, ShellWord, WordPart, parameter_name};
@@ -53,6 +53,17 @@ pub(crate) struct Session {
     pub(crate) expanded_outside: bool,
     /// Constructs met that a POSIX shell does not know.
     pub(crate) bashisms: Vec<(Span, &'static str)>,
+    /// What its `set` commands changed, in order.
+    pub(crate) changes: Vec<OptionChange>,
+}
+
+/// The state of a shell's options after a `set`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OptionChange {
+    /// The index of the `set` command.
+    command: usize,
+    errexit: bool,
+    pipefail: bool,
 }
 
 /// The language of a shell.
@@ -192,7 +203,16 @@ impl Session {
             verbatim: true,
             expanded_outside: false,
             bashisms: Vec::new(),
+            changes: Vec::new(),
         }
+    }
+
+    /// Follows `set` command number `index`.
+    fn change_options(&mut self, index: usize, command: &SimpleCommand) {
+        let now = self.changes.last().map_or((self.errexit, self.pipefail), |last| (last.errexit, last.pipefail));
+        let set = |name: &str, before: bool| invocation::set_option(command.arguments(), name).unwrap_or(before);
+        let change = OptionChange { command: index, errexit: set("errexit", now.0), pipefail: set("pipefail", now.1) };
+        self.changes.push(change);
     }
 }
 
@@ -224,19 +244,21 @@ impl SimpleCommand {
 }
 
 impl Script {
-    /// Whether option `name` of `set` (`pipefail`, `errexit`) is on in `session` just before command number `position`.
-    pub(crate) fn option_set_before(&self, session: usize, position: usize, name: &str) -> bool {
-        let Some(facts) = self.sessions.get(session) else { return false };
-        let initially = match name {
-            "pipefail" => facts.pipefail,
-            "errexit" => facts.errexit,
-            _ => false,
-        };
-        self.commands
-            .iter()
-            .take(position)
-            .filter(|c| c.session == session && c.program() == "set")
-            .fold(initially, |state, command| invocation::set_option(command.arguments(), name).unwrap_or(state))
+    /// Whether `set -e` is on in `session` just before command number `position`.
+    pub(crate) fn has_errexit_before(&self, session: usize, position: usize) -> bool {
+        self.options_before(session, position).0
+    }
+
+    /// Whether `set -o pipefail` is on in `session` just before command number `position`.
+    pub(crate) fn has_pipefail_before(&self, session: usize, position: usize) -> bool {
+        self.options_before(session, position).1
+    }
+
+    fn options_before(&self, session: usize, position: usize) -> (bool, bool) {
+        let Some(session) = self.sessions.get(session) else { return (false, false) };
+        let count = session.changes.partition_point(|change| change.command < position);
+        let last = count.checked_sub(1).and_then(|index| session.changes.get(index));
+        last.map_or((session.errexit, session.pipefail), |change| (change.errexit, change.pipefail))
     }
 }
 
@@ -245,5 +267,7 @@ pub(crate) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+#[cfg(test)]
+mod corpus;
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ impl Reader<'_> {
         }
         let index = self.script.commands.len();
         let finished: Vec<ShellWord> = words.iter_mut().map(RawWord::finish).collect();
-        self.script.commands.push(SimpleCommand {
+        let command = SimpleCommand {
             session: self.session,
             assignments: raw.assignments,
             program_index: program_index(&finished),
@@ -44,7 +44,13 @@ impl Reader<'_> {
             followed_by: None,
             in_condition: self.conditions > 0,
             negated: list.negated,
-        });
+        };
+        if command.program() == "set"
+            && let Some(session) = self.script.sessions.get_mut(self.session)
+        {
+            session.change_options(index, &command);
+        }
+        self.script.commands.push(command);
         self.pending.extend(raw.heredocs.into_iter().map(|heredoc| PendingHeredoc { command: Some(index), ..heredoc }));
         self.inner_commands(index, &words);
         Some(index)

@@ -33,22 +33,19 @@ impl Reader<'_> {
 
     /// Whether `time` or `coproc` at the present place stands before a compound command; elsewhere `time` may be the program.
     fn wraps_compound(&mut self, word: &str) -> bool {
-        if word == "coproc" && self.dialect() != Dialect::Bash {
-            return false;
+        if word == "coproc" {
+            return self.dialect() == Dialect::Bash;
         }
         let before = self.position;
         self.position += word.len();
         self.skip_blanks();
-        let wraps = match self.peek(0) {
-            Some('(') => true,
-            _ if word == "time" && self.starts_with("-p ") => true,
-            _ => word == "coproc" || self.reserved_word().is_some(),
-        };
+        let compound = ["(", "{ ", "-p ", "! ", "if ", "for ", "while ", "until ", "case ", "[[ "];
+        let wraps = compound.iter().any(|begin| self.starts_with(begin));
         self.position = before;
         wraps
     }
 
-    fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         self.script.sessions.get(self.session).map_or(Dialect::Posix, |session| session.dialect)
     }
 
@@ -211,10 +208,7 @@ impl Reader<'_> {
         while let Some(next) = self.peek(0) {
             match next {
                 '$' | '`' => {
-                    let read = self.nested(|reader| reader.expansion(&mut ignored));
-                    if read.is_none() {
-                        return;
-                    }
+                    self.expansion(&mut ignored);
                     continue;
                 }
                 _ if next == '_' || next.is_ascii_alphabetic() => {

@@ -1,7 +1,7 @@
 //! Words: quotes, escapes, expansions.
 
-use super::super::ParameterUse;
 use super::super::invocation::is_assignment;
+use super::super::{Dialect, ParameterUse};
 use super::{PartKind, Quoting, RawWord, Reader, Until};
 use bake_dockerfile::Span;
 
@@ -52,14 +52,15 @@ impl Reader<'_> {
                     self.bashism(start, "process substitution");
                     self.keep_raw(&mut word, from, PartKind::Process);
                 }
-                '(' if !word.quoted && !word.expands
+                '(' if !word.quoted
+                    && !word.expands
                     && word.characters.last().is_some_and(|c| c.value == '=')
                     && is_assignment(&word.text()) =>
                 {
                     let start = word.start;
                     let from = self.position;
                     self.position += 1;
-                    self.skip_array(start);
+                    self.nested(|reader| reader.skip_array(start));
                     self.bashism(start, "an array");
                     self.keep_raw(&mut word, from, PartKind::Array);
                 }
@@ -229,7 +230,7 @@ impl Reader<'_> {
             }
             (_, Some('(')) if self.peek(1) == Some('(') && self.is_arithmetic_expansion() => {
                 self.position += 1;
-                self.skip_arithmetic();
+                self.nested(Self::skip_arithmetic);
                 PartKind::Arithmetic
             }
             (_, Some('(')) => {
@@ -239,7 +240,8 @@ impl Reader<'_> {
             }
             (_, Some('{')) => {
                 self.position += 1;
-                self.parameter(start, word.quoting == Quoting::Double);
+                let in_double_quotes = word.quoting == Quoting::Double;
+                self.nested(|reader| reader.parameter(start, in_double_quotes));
                 PartKind::Parameter
             }
             (_, Some(c)) if c == '_' || c.is_ascii_alphabetic() => {
@@ -294,7 +296,7 @@ impl Reader<'_> {
         self.script.parameters.push(ParameterUse { name, operator, span, session: self.session, position });
     }
 
-    /// The inside of `${...}`. In double quotes a single quote in `${x:-it's}` means nothing.
+    /// The inside of `${...}`. In double quotes a single quote in `${x:-it's}` means nothing to a POSIX shell.
     fn parameter(&mut self, start: usize, in_double_quotes: bool) {
         let mut sign = None;
         if matches!(self.peek(0), Some('#' | '!'))
@@ -327,7 +329,8 @@ impl Reader<'_> {
             self.bashism(start, "an array");
         }
         self.parameter_use(name, sign.or(operator), start);
-        let quotes_mean_nothing = in_double_quotes && matches!(operator, Some('-' | '+' | '=' | '?'));
+        let quotes_mean_nothing =
+            in_double_quotes && self.dialect() == Dialect::Posix && matches!(operator, Some('-' | '+' | '=' | '?'));
         let quoting = if in_double_quotes { Quoting::Double } else { Quoting::None };
         let mut ignored = RawWord { quoting, ..RawWord::default() };
         while let Some(next) = self.peek(0) {
@@ -346,7 +349,7 @@ impl Reader<'_> {
                     continue;
                 }
                 '$' | '`' => {
-                    self.nested(|reader| reader.expansion(&mut ignored));
+                    self.expansion(&mut ignored);
                     continue;
                 }
                 _ => {}
