@@ -46,6 +46,8 @@ pub(crate) struct LintContext<'a> {
     pub(crate) images: Vec<ImageUse>,
     /// What `ENV` and `ARG` set in each stage: instruction index and value as written, in order.
     variables: HashMap<(usize, String), Vec<(usize, String)>>,
+    /// The index of the first `ARG` of each name in each stage, also of those without a value.
+    declared_args: HashMap<(usize, String), usize>,
     /// Changes of apt's configuration.
     pub(crate) apt_configurations: Vec<AptConfiguration>,
     /// Global arguments with their values as far as they have one.
@@ -139,6 +141,7 @@ impl<'a> LintContext<'a> {
             runs: Vec::new(),
             images: Vec::new(),
             variables: HashMap::new(),
+            declared_args: HashMap::new(),
             apt_configurations: Vec::new(),
             global_args: BTreeMap::new(),
         };
@@ -243,6 +246,7 @@ impl<'a> LintContext<'a> {
 
     fn read_variables(&mut self) {
         let mut settings = Vec::new();
+        let mut declared = HashMap::new();
         for located in self.instructions.iter().filter(|located| !located.onbuild) {
             let Some(stage) = located.stage else { continue };
             match &located.instruction.kind {
@@ -257,6 +261,7 @@ impl<'a> LintContext<'a> {
                 InstructionKind::Arg(declarations) => {
                     for declaration in declarations {
                         let name = &declaration.name.value;
+                        declared.entry((stage, name.clone())).or_insert(located.index);
                         let given = self.options.build_args.get(name).cloned();
                         let default = declaration.default.as_ref().map(|default| default.value.clone());
                         if let Some(value) = given.or(default).or_else(|| self.global_value(name)) {
@@ -267,6 +272,7 @@ impl<'a> LintContext<'a> {
                 _ => {}
             }
         }
+        self.declared_args = declared;
         for (stage, index, name, value) in settings {
             self.variables.entry((stage, name)).or_default().push((index, value));
         }
@@ -421,6 +427,13 @@ impl<'a> LintContext<'a> {
             let settings = self.variables.get(&(stage, name.to_owned()))?;
             settings.iter().rev().find(|(index, _)| *index < before).map(|(_, value)| value.clone())
         })
+    }
+
+    /// Whether an `ARG` of `stage` or of the stages it is built from declares `name` before instruction `before`.
+    pub(crate) fn is_declared_arg(&self, stage: usize, before: usize, name: &str) -> bool {
+        let declared =
+            |stage: usize| self.declared_args.get(&(stage, name.to_owned())).is_some_and(|index| *index < before);
+        self.ancestors(stage).any(declared)
     }
 
     /// The text of a range.

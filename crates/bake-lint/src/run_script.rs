@@ -104,8 +104,6 @@ fn exec_script(source: &SourceText, escape: char, words: &[String], instruction:
     let span = instruction.span;
     let session = Session { verbatim: false, ..Session::new(Dialect::Posix, span) };
     let mut script = Script { sessions: vec![session], ..Script::default() };
-    let after_keyword = instruction.keyword.span.end;
-    let text = source.slice(Span::new(after_keyword, span.end.max(after_keyword)));
     // A fix for shell text would be wrong between JSON strings: the words have the whole instruction as their place, which rules take
     // as "cannot be edited". What is handed to a shell is shell text.
     let finished: Vec<ShellWord> = words.iter().map(|text| ShellWord::literal(text, span)).collect();
