@@ -436,6 +436,17 @@ impl<'a> LintContext<'a> {
         self.ancestors(stage).any(declared)
     }
 
+    /// Whether `run` is performed as root, as far as the file tells.
+    pub(crate) fn is_root(&self, run: &RunFacts<'_>) -> bool {
+        run.stage.is_some_and(|stage| {
+            let user = self.history(stage, run.index).rev().find_map(|located| match &located.instruction.kind {
+                InstructionKind::User(user) => Some(user.value.as_str()),
+                _ => None,
+            });
+            user.is_none_or(|user| matches!(user.split(':').next(), Some("root" | "0")))
+        })
+    }
+
     /// The text of a range.
     pub(crate) fn source(&self, span: Span) -> &'a str {
         self.dockerfile.source.slice(span)

@@ -165,8 +165,12 @@ pub(crate) struct Loop {
 pub(crate) struct Redirect {
     /// `>`, `>>`, `<`, `<<`, `<<<`, ...
     pub(crate) operator: String,
+    /// The number before the operator.
+    pub(crate) descriptor: Option<u32>,
     /// The target, or the name of the heredoc.
     pub(crate) target: ShellWord,
+    /// All of it.
+    pub(crate) span: Span,
 }
 
 /// A `|` or `|&`.

@@ -213,7 +213,10 @@ impl Reader<'_> {
         while self.peek(0).is_some_and(|c| c.is_ascii_digit()) {
             self.position += 1;
         }
-        let digits = self.position > before;
+        let digits: String =
+            self.input.get(before..self.position).unwrap_or_default().iter().map(|c| c.value).collect();
+        let descriptor = digits.parse().ok();
+        let digits = !digits.is_empty();
         let operator = OPERATORS.into_iter().find(|operator| self.starts_with(operator));
         // `<(` and `>(` are substitutions, not redirects.
         let operator = operator.filter(|o| !(matches!(*o, "<" | ">") && self.peek(1) == Some('(')));
@@ -230,7 +233,8 @@ impl Reader<'_> {
         self.skip_blanks();
         let Some(mut target) = self.word() else {
             self.error(start, format!("a file or name is missing after `{operator}`"));
-            return Some(Redirect { operator: operator.to_owned(), target: RawWord::default().finish() });
+            let (target, span) = (RawWord::default().finish(), Span::new(start, self.end_offset()));
+            return Some(Redirect { operator: operator.to_owned(), descriptor, target, span });
         };
         let quoted = target.quoted;
         let target = target.finish();
@@ -238,7 +242,8 @@ impl Reader<'_> {
             let strip_tabs = operator == "<<-";
             heredocs.push(PendingHeredoc { delimiter: target.text.clone(), quoted, strip_tabs, command: None });
         }
-        Some(Redirect { operator: operator.to_owned(), target })
+        let span = Span::new(start, target.span.end);
+        Some(Redirect { operator: operator.to_owned(), descriptor, target, span })
     }
 }
 

@@ -320,11 +320,11 @@ impl Reader<'_> {
             (Some('}'), _) => None,
             (next, _) => next,
         };
-        if matches!(operator, Some('/' | '^' | ',' | '@'))
-            || sign == Some('!')
-            || (self.peek(0) == Some(':') && !matches!(operator, Some('-' | '+' | '=' | '?')))
-        {
-            self.bashism(start, "a parameter expansion of this form");
+        let is_substring = self.peek(0) == Some(':') && !matches!(operator, Some('-' | '+' | '=' | '?'));
+        if operator == Some('/') || is_substring {
+            self.bashism(start, "`${x/a/b}` or `${x:1}`");
+        } else if matches!(operator, Some('^' | ',' | '@')) || sign == Some('!') {
+            self.bashism(start, "`${x^^}` or `${!x}`");
         } else if operator == Some('[') {
             self.bashism(start, "an array");
         }
