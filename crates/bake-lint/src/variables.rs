@@ -252,7 +252,7 @@ pub(crate) fn prints_one_word(script: &Script, start: usize, end: usize) -> bool
     match last.program() {
         "nproc" | "uname" | "arch" | "whoami" | "hostname" | "mktemp" | "getconf" | "basename" | "dirname"
         | "which" | "lsb_release" | "tput" | "wc" | "sha256sum" | "realpath" | "readlink" | "pwd" => true,
-        "printf" => !arguments().any(|text| text.contains([' ', '*'])),
+        "printf" => arguments().next().is_some_and(|format| !format.contains([' ', '\t', '\\'])),
         "command" | "type" => last.has_argument(&["-v"]),
         "id" => arguments().any(|option| matches!(option, "-u" | "-g" | "-un" | "-gn")),
         "dpkg" => last.has_argument(&["--print-architecture"]),

@@ -38,6 +38,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     continue;
                 }
                 candidates -= 1;
+                // `x=$(command) || ...` keeps the output away and looks at the status.
+                if assignment.word.expands && (command.in_condition || command.followed_by == Some(Connector::Or)) {
+                    continue;
+                }
                 let variables = variables.get_or_insert_with(|| Variables::of(context, run));
                 // A variable of the environment stays exported when it is assigned.
                 if is_shell_variable(name) || variables.has_unseen_commands || variables.is_declared(name) || is_mentioned(run, name) {
@@ -90,6 +94,8 @@ mod tests {
                 "X=1; trap 'rm $X' EXIT",
                 "X=1; Y=${X%a}; b \"$Y\"",
                 "X=a; eval \"echo \\$X\"",
+                "X=$(a 2>&1) || true",
+                "if X=$(a); then b; fi",
                 "f() { X=1; }; f; echo \"$X\"",
             ],
         );
