@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+mod analyze;
 mod attestations;
 mod build;
 mod call;
 mod copy;
 mod diff;
 mod failure;
+mod fmt;
 mod format;
 mod image;
 mod imagetools;
@@ -31,12 +33,14 @@ mod unsupported;
 mod value;
 mod why;
 
+pub use analyze::{AnalyzeArguments, exact_size_bytes, share};
 pub use attestations::AttestationsArguments;
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
 pub use copy::CopyArguments;
 pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
+pub use fmt::FormatArguments;
 pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
@@ -113,6 +117,8 @@ pub enum Command {
     Build(Box<BuildArguments>),
     /// Check Dockerfiles for mistakes.
     Lint(LintArguments),
+    /// Lay out Dockerfiles in one way, without changing what they build.
+    Fmt(FormatArguments),
     /// Write the digests of images into Dockerfiles.
     Pin(PinArguments),
     /// List images.
@@ -124,6 +130,8 @@ pub enum Command {
     History(HistoryArguments),
     /// Show what differs between two images: config and files.
     Diff(DiffArguments),
+    /// Show what each layer of an image adds, and what of it is wasted.
+    Analyze(AnalyzeArguments),
     /// List the packages in an image.
     Sbom(SbomArguments),
     /// Show what is said of an image: how it was made, what is in it.

@@ -17,6 +17,7 @@ pub(crate) mod table;
 mod toolbox;
 mod transfer;
 
+pub(crate) mod analyze;
 pub(crate) mod attestations;
 pub(crate) mod collect;
 pub(crate) mod copy;
@@ -24,6 +25,7 @@ pub(crate) mod debug;
 pub(crate) mod df;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod fmt;
 pub(crate) mod fsck;
 pub(crate) mod history;
 pub(crate) mod images;

@@ -7,6 +7,7 @@ mod configuration;
 mod console;
 mod files;
 mod limits;
+mod listings;
 mod lock;
 mod password;
 mod policy;
@@ -58,6 +59,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, colour),
+        Command::Fmt(fmt) => return commands::fmt::run(fmt),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
         Command::Sign(sign) => {
@@ -114,6 +116,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,
         Command::Diff(diff) => return commands::diff::run(diff, &host),
+        Command::Analyze(analyze) => return commands::analyze::run(analyze, &host),
         Command::Attestations(attestations) => commands::attestations::run(attestations, &host)?,
         Command::Sbom(sbom) => commands::sbom::run(sbom, &host)?,
         Command::Tag(tag) => commands::tag::run(tag, &host)?,
@@ -157,6 +160,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
         Command::Lint(_)
+        | Command::Fmt(_)
         | Command::Pin(_)
         | Command::Login(_)
         | Command::Logout(_)
