@@ -4,8 +4,9 @@ use bake_dockerfile::instruction::{Command, Heredoc, Instruction, RunInstruction
 use bake_dockerfile::{SourceText, Span};
 
 use crate::shell::{
-    Characters, Connector, Dialect, Script, Session, ShellInput, ShellProgram, ShellWord, SimpleCommand, all_at, at,
-    holds_expansion, join_continuations, json_strings, program_index, read_expansions_into, read_into, shell_program,
+    Characters, Connector, Dialect, Origin, Script, Session, ShellInput, ShellProgram, ShellWord, SimpleCommand,
+    all_at, at, holds_expansion, join_continuations, json_strings, program_index, read_expansions_into, read_into,
+    shell_program,
 };
 
 /// The shell that runs shell-form instructions.
@@ -66,8 +67,8 @@ pub(crate) fn run_script(
                     .and_then(Session::reading_standard_input);
                 let body = heredoc_body(source, heredoc);
                 if let Some(session) = session {
-                    let expanded_outside = heredoc.expand && holds_expansion(&body);
-                    script.sessions.push(Session { span: heredoc.word.span, expanded_outside, ..session });
+                    let origin = Origin::of_heredoc(heredoc.expand && holds_expansion(&body));
+                    script.sessions.push(Session { span: heredoc.word.span, origin, ..session });
                     let index = script.sessions.len() - 1;
                     read_into(&mut script, &body, index);
                 } else if heredoc.expand {
@@ -102,7 +103,7 @@ fn heredoc_script(source: &SourceText, heredoc: &Heredoc, shell: ShellState) -> 
 /// `RUN ["program", "argument"]`: one command, and what it hands to a shell.
 fn exec_script(source: &SourceText, escape: char, words: &[String], instruction: &Instruction) -> Script {
     let span = instruction.span;
-    let session = Session { verbatim: false, ..Session::new(Dialect::Posix, span) };
+    let session = Session { origin: Origin::Quoted, ..Session::new(Dialect::Posix, span) };
     let mut script = Script { sessions: vec![session], ..Script::default() };
     // A fix for shell text would be wrong between JSON strings: the words have the whole instruction as their place, which rules take
     // as "cannot be edited". What is handed to a shell is shell text.
@@ -131,7 +132,7 @@ fn exec_script(source: &SourceText, escape: char, words: &[String], instruction:
         let text = source.slice(Span::new(after_keyword, span.end.max(after_keyword)));
         let places = json_strings(&join_continuations(text, after_keyword, escape), words);
         let characters = places.and_then(|mut places| places.drain(index + 1..).next());
-        script.sessions.push(Session { verbatim: false, ..session });
+        script.sessions.push(Session { origin: Origin::Quoted, ..session });
         read_into(&mut script, &characters.unwrap_or_else(|| all_at(inner, span)), 1);
     }
     script

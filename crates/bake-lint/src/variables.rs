@@ -246,8 +246,8 @@ fn value_of_text(text: &str) -> Value {
 
 /// Whether the substitution between the two bytes ends in a program that prints one word.
 pub(crate) fn prints_one_word(script: &Script, start: usize, end: usize) -> bool {
-    let inner = script.commands.iter().filter(|command| start < command.span.start && command.span.end < end);
-    let Some(last) = inner.last() else { return false };
+    let inside = |command: &&crate::shell::SimpleCommand| start < command.span.start && command.span.end < end;
+    let Some(last) = script.commands.iter().rfind(inside) else { return false };
     let arguments = || last.arguments().iter().map(|word| word.text.as_str());
     match last.program() {
         "nproc" | "uname" | "arch" | "whoami" | "hostname" | "mktemp" | "getconf" | "basename" | "dirname"

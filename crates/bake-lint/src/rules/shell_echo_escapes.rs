@@ -23,8 +23,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for command in run.script.commands.iter().filter(|command| command.program() == "echo") {
             let by_dash = dash && run.script.sessions.get(command.session).is_some_and(|s| s.dialect == crate::shell::Dialect::Posix);
             let option = command.arguments().first().filter(|word| word.text.starts_with('-'));
-            let escapes = option.is_some_and(|option| option.text.trim_start_matches('-').chars().all(|c| matches!(c, 'n' | 'e' | 'E')));
-            if by_dash || escapes || command.span == run.instruction.span {
+            let interprets = option.is_some_and(|option| option.text.trim_start_matches('-').chars().all(|c| matches!(c, 'n' | 'e' | 'E')));
+            if by_dash || interprets || command.span == run.instruction.span {
                 continue;
             }
             // What goes on into another program (`echo 's/\n//' | ...`) may be read there.

@@ -20,7 +20,7 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in &run.script.commands {
-            let by_us = run.script.sessions.get(command.session).is_some_and(|session| !session.expanded_outside);
+            let by_us = run.script.sessions.get(command.session).is_some_and(|session| !session.is_expanded_outside());
             // `echo` and `printf` print several words like one.
             if !by_us || matches!(command.program(), "echo" | "[[") {
                 continue;

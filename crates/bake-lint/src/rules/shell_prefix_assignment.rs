@@ -22,7 +22,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         let mut variables = None;
         for command in run.script.commands.iter().filter(|command| !command.words.is_empty() && !command.assignments.is_empty()) {
-            let expansions = command.words.iter().flat_map(|word| word.expansions());
+            let expansions = command.words.iter().flat_map(crate::shell::ShellWord::expansions);
             for (part, text) in expansions.filter(|(part, _)| part.kind == PartKind::Parameter) {
                 let Some((name, "" | "#" | ":" | "%")) = parameter_name(text) else { continue };
                 if is_shell_variable(name) || !command.assignments.iter().any(|assignment| assignment.name == name) {

@@ -42,7 +42,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     let text = word.text_of(part);
                     let (start, end) = (part.span.start.saturating_sub(1), part.span.end + 1);
                     let simple = !text.contains(['"', '\\', '`']) && context.source(Span::new(start, end)) == format!("'{text}'");
-                    if simple && session.is_some_and(|session| session.verbatim) {
+                    if simple && session.is_some_and(crate::shell::Session::is_verbatim) {
                         finding.unsafe_fix("Use double quotes", vec![TextEdit::replace(Span::new(start, end), format!("\"{text}\""))]);
                     }
                 }

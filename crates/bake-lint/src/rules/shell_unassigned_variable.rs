@@ -35,7 +35,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for parameter in &run.script.parameters {
             let name = parameter.name.as_str();
             let is_global = context.global_args.contains_key(name);
-            let by_us = run.script.sessions.get(parameter.session).is_some_and(|session| !session.expanded_outside);
+            let by_us = run.script.sessions.get(parameter.session).is_some_and(|session| !session.is_expanded_outside());
             let has_answer = matches!(parameter.operator, Some('-' | '+' | '=' | '?' | '!'));
             if !is_name(name) || has_answer || !by_us || !(plain_base || is_global) || is_shell_variable(name) || reported.contains(name) {
                 continue;

@@ -22,7 +22,7 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in &run.script.commands {
-            let Some(session) = run.script.sessions.get(command.session).filter(|session| !session.expanded_outside) else { continue };
+            let Some(session) = run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside()) else { continue };
             let is_test = matches!(command.program(), "[" | "test" | "cd");
             if matches!(command.program(), "[[" | "export" | "local" | "declare" | "readonly" | "typeset" | "echo" | "printf") {
                 continue;
@@ -38,7 +38,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     .filter(|part| matches!(part.kind, PartKind::Command | PartKind::Backquoted) && is_split(part.quoting));
                 for part in substitutions.filter(|part| !prints_one_word(&run.script, part.span.start, part.span.end)) {
                     let finding = report.report(part.span, "What this prints is split at blanks: put it in double quotes");
-                    if session.verbatim && part.kind == PartKind::Command {
+                    if session.is_verbatim() && part.kind == PartKind::Command {
                         let edits = vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
                         finding.unsafe_fix("Put it in quotes", edits);
                     }

@@ -32,7 +32,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         let mut variables = None;
         for command in &run.script.commands {
-            let Some(session) = run.script.sessions.get(command.session).filter(|session| !session.expanded_outside) else { continue };
+            let Some(session) = run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside()) else { continue };
             if matches!(command.program(), "[[" | "export" | "local" | "declare" | "readonly" | "typeset" | "let") {
                 continue;
             }
@@ -53,7 +53,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     if is_test {
                         finding.severity(Severity::Warning);
                     }
-                    if session.verbatim && context.source(part.span) == word.text_of(part) {
+                    if session.is_verbatim() && context.source(part.span) == word.text_of(part) {
                         let edits = vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
                         finding.unsafe_fix("Put it in quotes", edits);
                     }

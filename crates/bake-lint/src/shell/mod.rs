@@ -46,15 +46,30 @@ pub(crate) struct Session {
     pub(crate) span: Span,
     /// Whether its commands are the body of a heredoc.
     pub(crate) heredoc: bool,
-    /// Whether its text stands in the Dockerfile as the shell gets it, so that quotes can be added: not in JSON, not inside of other
-    /// quotes.
-    pub(crate) verbatim: bool,
-    /// Whether `$x` in its text was expanded by another shell before, as in `sh -c "echo $x"`.
-    pub(crate) expanded_outside: bool,
+    /// What became of its text on the way from the Dockerfile.
+    pub(crate) origin: Origin,
     /// Constructs met that a POSIX shell does not know.
     pub(crate) bashisms: Vec<(Span, &'static str)>,
     /// What its `set` commands changed, in order.
     pub(crate) changes: Vec<OptionChange>,
+}
+
+/// How the text that a shell reads stands in the Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// As the shell gets it, so that quotes can be added.
+    Verbatim,
+    /// In JSON or in quotes of another shell.
+    Quoted,
+    /// Another shell expanded `$x` in it before, as in `sh -c "echo $x"`.
+    Expanded,
+}
+
+impl Origin {
+    /// That of the body of a heredoc which a shell reads.
+    pub(crate) fn of_heredoc(is_expanded: bool) -> Self {
+        if is_expanded { Self::Expanded } else { Self::Verbatim }
+    }
 }
 
 /// The state of a shell's options after a `set`.
@@ -204,11 +219,20 @@ impl Session {
             errexit: false,
             span,
             heredoc: false,
-            verbatim: true,
-            expanded_outside: false,
+            origin: Origin::Verbatim,
             bashisms: Vec::new(),
             changes: Vec::new(),
         }
+    }
+
+    /// Whether another shell expanded its text before.
+    pub(crate) fn is_expanded_outside(&self) -> bool {
+        self.origin == Origin::Expanded
+    }
+
+    /// Whether quotes can be added to its text.
+    pub(crate) fn is_verbatim(&self) -> bool {
+        self.origin == Origin::Verbatim
     }
 
     /// Follows `set` command number `index`.

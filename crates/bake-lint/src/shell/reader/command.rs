@@ -3,7 +3,7 @@
 use bake_dockerfile::Span;
 
 use super::super::invocation::{ShellInput, is_assignment, program_index, shell_program};
-use super::super::{Assignment, Connector, Dialect, Redirect, Session, ShellWord, SimpleCommand};
+use super::super::{Assignment, Connector, Dialect, Origin, Redirect, Session, ShellWord, SimpleCommand};
 use super::{Character, List, PendingHeredoc, RawWord, Reader, Until};
 
 /// Words that only `find` reads after its `-exec`.
@@ -172,7 +172,8 @@ impl Reader<'_> {
 
     /// Reads what another shell was given as one word.
     fn read_word(&mut self, session: Session, word: &RawWord) {
-        let session = Session { verbatim: false, expanded_outside: word.expands, ..session };
+        let origin = if word.expands { Origin::Expanded } else { Origin::Quoted };
+        let session = Session { origin, ..session };
         self.read_nested(session, &word.characters);
     }
 
@@ -249,7 +250,7 @@ impl Reader<'_> {
 
 impl Session {
     fn nested(dialect: Dialect, pipefail: bool, errexit: bool, span: Span, heredoc: bool) -> Self {
-        Self { pipefail, errexit, heredoc, verbatim: false, ..Self::new(dialect, span) }
+        Self { pipefail, errexit, heredoc, origin: Origin::Quoted, ..Self::new(dialect, span) }
     }
 
     /// The session of a shell command that reads its commands from standard input.

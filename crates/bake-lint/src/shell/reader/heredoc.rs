@@ -1,6 +1,6 @@
 //! Heredocs: the text after the line that asks for it.
 
-use super::super::Session;
+use super::super::{Origin, Session};
 use super::{Character, RawWord, Reader};
 
 impl Reader<'_> {
@@ -31,7 +31,7 @@ impl Reader<'_> {
     fn heredoc_for_command(&mut self, command: Option<usize>, quoted: bool, body: &[Character]) {
         let command = command.and_then(|index| self.script.commands.get(index));
         if let Some(session) = command.and_then(Session::reading_standard_input) {
-            self.read_nested(Session { expanded_outside: !quoted && holds_expansion(body), ..session }, body);
+            self.read_nested(Session { origin: Origin::of_heredoc(!quoted && holds_expansion(body)), ..session }, body);
         } else if !quoted && self.nesting < super::NESTING_MAX {
             let mut inner = Reader::new(self.script, body, self.session);
             inner.nesting = self.nesting + 1;
