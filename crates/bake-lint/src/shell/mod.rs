@@ -296,6 +296,4 @@ pub(crate) fn base_name(path: &str) -> &str {
 }
 
 #[cfg(test)]
-mod corpus;
-#[cfg(test)]
 mod tests;

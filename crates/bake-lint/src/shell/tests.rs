@@ -1,5 +1,7 @@
 //! What the reader makes of shell text.
 
+mod corpus;
+
 use bake_dockerfile::Span;
 
 use super::{Dialect, Script, Session, characters, read_into};

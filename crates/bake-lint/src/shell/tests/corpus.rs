@@ -7,8 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Dialect;
-use super::tests::{read, read_as};
+use super::{Dialect, Script, read, read_as};
 
 /// Bodies that every POSIX shell reads.
 const POSIX: &[&str] = &[
@@ -284,7 +283,7 @@ fn line_ends_of_windows_change_nothing() {
         let script = read_as(Dialect::Bash, &body.replace('\n', "\r\n"));
         assert!(script.errors.is_empty(), "{body:?}: {:?}", script.errors);
         let programs =
-            |script: &super::Script| script.commands.iter().map(|c| c.program().to_owned()).collect::<Vec<_>>();
+            |script: &Script| script.commands.iter().map(|c| c.program().to_owned()).collect::<Vec<_>>();
         assert_eq!(programs(&script), programs(&read_as(Dialect::Bash, body)), "{body:?}");
     }
 }
