@@ -46,15 +46,10 @@ pub(crate) struct LintContext<'a> {
     pub(crate) runs: Vec<RunFacts<'a>>,
     /// Every use of an image that is neither a stage nor `scratch`.
     pub(crate) images: Vec<ImageUse>,
-<<<<<<< HEAD
-    /// What `ENV` and `ARG` set in each stage: instruction index and value as written, in order.
-    variables: HashMap<(usize, String), Vec<(usize, String)>>,
-    /// The index of the first `ARG` of each name in each stage, also of those without a value.
-    declared_args: HashMap<(usize, String), usize>,
-=======
     /// What `ENV` and `ARG` set in each stage, in order.
     variables: HashMap<(usize, String), Vec<Setting>>,
->>>>>>> main
+    /// The index of the first `ARG` of each name in each stage, also of those without a value.
+    declared_args: HashMap<(usize, String), usize>,
     /// Changes of apt's configuration.
     pub(crate) apt_configurations: Vec<AptConfiguration>,
     /// Global arguments with their values as far as they have one.
@@ -290,16 +285,11 @@ impl<'a> LintContext<'a> {
                 _ => {}
             }
         }
-<<<<<<< HEAD
         self.declared_args = declared;
-        for (stage, index, name, value) in settings {
-            self.variables.entry((stage, name)).or_default().push((index, value));
-=======
         // In the order of the file, so that the values that others rest on are there.
         for (stage, index, name, written) in settings {
             let value = self.expanded(stage, index, &written);
             self.variables.entry((stage, name)).or_default().push(Setting { index, written, value });
->>>>>>> main
         }
     }
 
@@ -484,7 +474,6 @@ impl<'a> LintContext<'a> {
         })
     }
 
-<<<<<<< HEAD
     /// Whether an `ARG` of `stage` or of the stages it is built from declares `name` before instruction `before`.
     pub(crate) fn is_declared_arg(&self, stage: usize, before: usize, name: &str) -> bool {
         let declared =
@@ -501,11 +490,11 @@ impl<'a> LintContext<'a> {
             });
             user.is_none_or(|user| matches!(user.split(':').next(), Some("root" | "0")))
         })
-=======
+    }
+
     /// What the caller knows of an image.
     pub(crate) fn image_facts(&self, image: &ImageName) -> Option<&'a ImageFacts> {
         self.options.images.get(&image.to_string())
->>>>>>> main
     }
 
     /// The text of a range.

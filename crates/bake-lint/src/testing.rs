@@ -30,7 +30,6 @@ pub(crate) fn fixed(rule: &str, text: &str) -> String {
     crate::fix::apply_fixes(text, &findings, true).text
 }
 
-<<<<<<< HEAD
 /// Checks that `rule` reports something in a `RUN` of each of the `bad` bodies, on the `RUN`, and nothing in the `good` ones.
 pub(crate) fn check_bodies(rule: &str, bad: &[&str], good: &[&str]) {
     let flagged = |body: &&&str| {
@@ -47,7 +46,8 @@ pub(crate) fn fixed_body(rule: &str, body: &str) -> String {
     let begin = "FROM debian:12-slim\nARG GIVEN\nENV SET=/x\nRUN ";
     let text = fixed(rule, &format!("{begin}{body}\n"));
     text.strip_prefix(begin).unwrap_or(&text).trim_end().to_owned()
-=======
+}
+
 /// A build context of listed files.
 #[derive(Debug, Clone)]
 pub(crate) struct ListedContext {
@@ -100,5 +100,4 @@ impl BuildContext for ListedContext {
         };
         self.unwanted.iter().map(path_of).collect()
     }
->>>>>>> main
 }

@@ -106,7 +106,6 @@ rules! {
     shell_status_later,
     shell_sudo_redirect,
     shell_syntax,
-<<<<<<< HEAD
     shell_test_and_or,
     shell_test_spaces,
     shell_truncated_input,
@@ -117,10 +116,8 @@ rules! {
     shell_unused_assignment,
     shell_useless_cat,
     shell_which,
-=======
     single_stage_toolchain,
     stage_cycle,
->>>>>>> main
     stage_name_casing,
     stage_name_duplicate,
     stage_name_reserved,

@@ -282,8 +282,7 @@ fn line_ends_of_windows_change_nothing() {
     for body in POSIX.iter().chain(BASH) {
         let script = read_as(Dialect::Bash, &body.replace('\n', "\r\n"));
         assert!(script.errors.is_empty(), "{body:?}: {:?}", script.errors);
-        let programs =
-            |script: &Script| script.commands.iter().map(|c| c.program().to_owned()).collect::<Vec<_>>();
+        let programs = |script: &Script| script.commands.iter().map(|c| c.program().to_owned()).collect::<Vec<_>>();
         assert_eq!(programs(&script), programs(&read_as(Dialect::Bash, body)), "{body:?}");
     }
 }
