@@ -19,7 +19,7 @@ pub(super) const RULE: Rule = Rule {
     why: "On Debian and Ubuntu `sh` is dash, which does not know arrays, `[[`, `<<<`, `source`, `==`, `pipefail` or process substitution: \
           the step fails or, worse, takes the other branch, or writes `{a,b}` and `-e` as they stand. The `sh` of Alpine knows more of \
           it, and only what it does not know is reported there.",
-    bad: "FROM debian:12-slim\nRUN if [[ -f /x ]]; then rm /x; fi\nUSER 10001\n",
+    bad: "FROM debian:12-slim\nRUN if [ \"$(cat /x)\" == y ]; then rm /x; fi\nUSER 10001\n",
     good: "FROM debian:12-slim\nSHELL [\"/bin/bash\", \"-c\"]\nRUN if [[ -f /x ]]; then rm /x; fi\nUSER 10001\n",
     check,
 };
