@@ -12,7 +12,7 @@ pub(super) const RULE: Rule = Rule {
     severity: Severity::Warning,
     default: true,
     since: 2026,
-    fix: FixSafety::Safe,
+    fix: FixSafety::Unsafe,
     summary: "A `RUN` uses a variable that nothing assigns.",
     why: "It is empty: a build argument that is declared before the first `FROM` only, a typing error, or text for a file that the shell \
           expanded (`$uri` in a heredoc for nginx). Reported only where the base image is known to set no variables of its own.",
@@ -51,7 +51,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             reported.insert(name);
             let finding = report.report(parameter.span, format!("Nothing assigns `{name}`"));
             if is_global {
-                finding.help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again")).safe_fix(
+                finding.help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again")).unsafe_fix(
                     format!("Declare `ARG {name}` in the stage"),
                     vec![TextEdit::insert(run.instruction.span.start, format!("ARG {name}\n"))],
                 );
