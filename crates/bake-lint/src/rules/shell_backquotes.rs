@@ -25,7 +25,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 for (part, text) in word.expansions().filter(|(part, _)| part.kind == PartKind::Backquoted) {
                     let finding = report.report(part.span, "Write `$(...)` for the backquotes");
                     // A backslash means something else inside of backquotes.
-                    let verbatim = context.source(part.span) == text && text.len() > 2;
+                    let verbatim = context.source(part.span) == text && text.len() > 2 && text.ends_with('`');
                     if verbatim && !text.contains('\\') {
                         let last = part.span.end - 1;
                         let edits = vec![

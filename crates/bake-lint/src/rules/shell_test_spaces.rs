@@ -34,19 +34,20 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             } else if bare && matches!(first.text.as_str(), "if[" | "while[" | "until[" | "elif[" | "if[[" | "while[[") {
                 report.report(first.span, format!("A blank is missing before the `[` of `{}`", first.text));
             } else if first.text == "[" {
-                check_inside(command, editable, report);
+                check_inside(context, command, editable, report);
             }
         }
     }
 }
 
 /// The operands of `[`.
-fn check_inside(command: &SimpleCommand, editable: bool, report: &mut Reporter<'_>) {
+fn check_inside(context: &LintContext<'_>, command: &SimpleCommand, editable: bool, report: &mut Reporter<'_>) {
     let arguments = command.arguments();
     let Some(last) = arguments.last() else { return };
     if last.text != "]" {
         let finding = report.report(last.span, "The `]` of this test is missing, or the blank before it");
-        let joined = last.text.ends_with(']') && last.parts.last().is_none_or(|part| part.quoting == Quoting::None && part.kind == PartKind::Literal);
+        let ends = context.source(last.span).ends_with(']');
+        let joined = ends && last.text.ends_with(']') && last.parts.last().is_none_or(|part| part.quoting == Quoting::None && part.kind == PartKind::Literal);
         if editable && joined {
             finding.unsafe_fix("Add the blank", vec![TextEdit::insert(last.span.end - 1, " ")]);
         }
