@@ -30,6 +30,7 @@ mod suppression;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+mod variables;
 
 use bake_dockerfile::Dockerfile;
 
