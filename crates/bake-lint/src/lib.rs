@@ -17,6 +17,8 @@ mod context;
 mod finding;
 mod fix;
 mod image;
+mod label_schema;
+mod labels;
 mod names;
 mod options;
 mod packages;
@@ -37,6 +39,7 @@ use bake_dockerfile::Dockerfile;
 
 pub use finding::{Finding, Fix, NewFile, TextEdit};
 pub use fix::{Fixed, apply_fixes};
+pub use label_schema::{LabelKind, LabelSchema};
 pub use names::{NameMeaning, meaning};
 pub use options::{DEFAULT_TODAY, Date, LintOptions};
 pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_references};

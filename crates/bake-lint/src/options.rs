@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bake_dockerfile::Severity;
 
+use crate::label_schema::LabelSchema;
 use crate::profile::Profile;
 use crate::rule::Rule;
 use crate::surroundings::{BuildContext, ImageFacts};
@@ -46,6 +47,10 @@ pub struct LintOptions {
     pub target: Option<String>,
     /// Registries and repositories that images may come from, with `*` as a wildcard; empty: any.
     pub trusted_registries: Vec<String>,
+    /// Labels that images are to have.
+    pub label_schema: LabelSchema,
+    /// Whether labels that the schema does not name are reported.
+    pub strict_labels: bool,
     /// The day for dated facts.
     pub today: Date,
     /// The year whose default set of rules runs; `None`: the newest. Rules that came later run only when they are selected.
@@ -68,6 +73,8 @@ impl Default for LintOptions {
             build_args: BTreeMap::new(),
             target: None,
             trusted_registries: Vec::new(),
+            label_schema: LabelSchema::new(),
+            strict_labels: false,
             today: DEFAULT_TODAY,
             edition: None,
             context: None,

@@ -130,7 +130,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("salsa20", &["bake-attest"]),
     ("scrypt", &["bake-attest"]),
     ("sha2", &["bake-oci"]),
-    ("spdx", &["bake-sbom"]),
+    ("spdx", &["bake-lint", "bake-sbom"]),
     ("tar", &["bake-exporter", "bake-oci", "bake-testkit"]),
     ("tokio", &["bake", "bake-cache", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
     ("tracing-subscriber", &["bake"]),
