@@ -27,6 +27,7 @@ const TESTS: &[Test] = &[
     ("secrets_come_from_files_and_variables", &[], secrets),
     ("progress_can_be_told_apart", &[], progress),
     ("linting_needs_no_store", &[], lint),
+    ("formatting_says_what_it_changes", &[], formatting),
     ("findings_of_checks_go_where_progress_goes", &[], findings),
     ("calls_answer_programs_in_json", &[], calls),
 ];
@@ -286,6 +287,36 @@ fn lint(environment: &Environment) -> Outcome {
     let explained = run(&["--explain", "unknown-instruction"])?.success()?;
     check(explained.text().contains("unknown-instruction"), || explained.text())?;
     check(!scratch.store().exists(), || "linting made a store".into())
+}
+
+fn formatting(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("Dockerfile", "from a\nRUN  b\n")?;
+    scratch.write("good.Dockerfile", "FROM a\n")?;
+    scratch.write("other.Dockerfile", "# syntax=a/b\nfrom a\n")?;
+    let run = |arguments: &[&str], input: &str| {
+        let mut command = environment.command(&scratch.store());
+        command.arg("fmt").args(arguments).current_dir(scratch.path());
+        program::run_with_input(&mut command, input.as_bytes().to_vec()).map_err(|error| error.to_string())
+    };
+    let checked = run(&["--check", "Dockerfile", "good.Dockerfile"], "")?;
+    equal(&checked.code, &Some(1), "exit code of --check")?;
+    equal(&checked.stderr.as_str(), &"`Dockerfile` would be formatted\n", "what would change")?;
+    let shown = run(&["--diff"], "")?;
+    equal(&shown.code, &Some(1), "exit code of --diff")?;
+    check(shown.text().contains("-from a\n-RUN  b\n+FROM a\n+RUN b"), || shown.text())?;
+    equal(&scratch.read("Dockerfile")?.as_str(), &"from a\nRUN  b\n", "the file, before")?;
+    run(&[], "")?.success()?;
+    equal(&scratch.read("Dockerfile")?.as_str(), &"FROM a\nRUN b\n", "the file, after")?;
+    run(&["--check"], "")?.success()?;
+    let other = run(&["other.Dockerfile"], "")?.success()?;
+    check(other.stderr.contains("another frontend"), || other.stderr.clone())?;
+    equal(&scratch.read("other.Dockerfile")?.as_str(), &"# syntax=a/b\nfrom a\n", "a file for another frontend")?;
+    let piped = run(&["-"], "from a")?.success()?;
+    equal(&piped.stdout.as_slice(), &b"FROM a\n".as_slice(), "standard output")?;
+    let named = run(&["--diff", "--stdin-filename", "x/Dockerfile", "-"], "from a\n")?;
+    check(named.text().contains("+++ b/x/Dockerfile"), || named.text())?;
+    equal(&run(&["nowhere"], "")?.code, &Some(2), "exit code of a missing file")
 }
 
 fn findings(environment: &Environment) -> Outcome {

@@ -42,6 +42,7 @@ pub use dockerfile::{Dockerfile, Item, ItemKind, Stage};
 pub use glob::{BadPattern, glob_match};
 pub use ignore::{IgnoreError, IgnoreFile, IgnorePattern, IgnorePatterns, MatchState};
 pub use instruction::{Instruction, InstructionKind};
+pub use logical::{PhysicalLine, continuation, is_comment, line_at};
 pub use parse::{parse, parse_trigger};
 pub use quantity::{QuantityError, parse_byte_size, parse_duration_ns};
 pub use source::{Position, SourceText, Span, Spanned};

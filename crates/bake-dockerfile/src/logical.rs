@@ -6,17 +6,17 @@ use crate::source::Span;
 
 /// A physical line.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PhysicalLine {
+pub struct PhysicalLine {
     /// First byte.
-    pub(crate) start: usize,
+    pub start: usize,
     /// End of the content: no carriage return and no newline before it.
-    pub(crate) end: usize,
+    pub end: usize,
     /// First byte of the next line.
-    pub(crate) next: usize,
+    pub next: usize,
 }
 
 /// The line that begins at `start`, or `None` at the end of the text.
-pub(crate) fn line_at(text: &str, start: usize) -> Option<PhysicalLine> {
+pub fn line_at(text: &str, start: usize) -> Option<PhysicalLine> {
     let rest = text.get(start..).filter(|rest| !rest.is_empty())?;
     let length = rest.find('\n').map_or(rest.len(), |newline| newline + 1);
     let content = rest[..length].trim_end_matches(['\r', '\n']);
@@ -92,13 +92,13 @@ impl LogicalLine {
 
 /// Where the text of a line ends when the line goes on in the next one: the escape character is the last on the line apart from
 /// blanks and tabs, and no other escape character stands directly before it.
-pub(crate) fn continuation(content: &str, escape: char) -> Option<usize> {
+pub fn continuation(content: &str, escape: char) -> Option<usize> {
     let before = content.trim_end_matches([' ', '\t']).strip_suffix(escape)?;
     if before.ends_with(escape) { None } else { Some(before.len()) }
 }
 
 /// Whether the line is a comment.
-pub(crate) fn is_comment(content: &str) -> bool {
+pub fn is_comment(content: &str) -> bool {
     content.trim_start().starts_with('#')
 }
 

@@ -13,6 +13,7 @@ mod call;
 mod copy;
 mod diff;
 mod failure;
+mod fmt;
 mod format;
 mod image;
 mod imagetools;
@@ -37,6 +38,7 @@ pub use call::{Call, CallFormat, CallMethod};
 pub use copy::CopyArguments;
 pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
+pub use fmt::FormatArguments;
 pub use format::RowFormat;
 pub use image::{
     HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
@@ -113,6 +115,8 @@ pub enum Command {
     Build(Box<BuildArguments>),
     /// Check Dockerfiles for mistakes.
     Lint(LintArguments),
+    /// Lay out Dockerfiles in one way, without changing what they build.
+    Fmt(FormatArguments),
     /// Write the digests of images into Dockerfiles.
     Pin(PinArguments),
     /// List images.

@@ -25,6 +25,7 @@ pub(crate) mod debug;
 pub(crate) mod df;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod fmt;
 pub(crate) mod fsck;
 pub(crate) mod history;
 pub(crate) mod images;

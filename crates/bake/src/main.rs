@@ -68,6 +68,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, colour),
+        Command::Fmt(fmt) => return commands::fmt::run(fmt),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
         Command::Sign(sign) => {
@@ -167,6 +168,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::DiskUsage(usage) => commands::df::run(usage, &host)?,
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
         Command::Lint(_)
+        | Command::Fmt(_)
         | Command::Pin(_)
         | Command::Login(_)
         | Command::Logout(_)
