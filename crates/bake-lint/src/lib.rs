@@ -35,7 +35,7 @@ mod surroundings;
 mod testing;
 mod wildcard;
 
-use bake_dockerfile::Dockerfile;
+use bake_dockerfile::{Dockerfile, Severity};
 
 pub use finding::{Finding, Fix, NewFile, TextEdit};
 pub use fix::{Fixed, apply_fixes};
@@ -59,14 +59,12 @@ pub fn lint(dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
     for rule in RULES.iter().filter(|rule| options.is_enabled(rule)) {
         (rule.check)(&context, &mut Reporter::new(rule, &mut findings));
     }
-    let unused = rule_named("unused-suppression").filter(|rule| options.is_enabled(rule));
-    let mut findings = if options.obey_suppressions {
-        suppression::apply(&context, findings, unused, |rule| options.is_enabled(rule))
-    } else {
-        findings
-    };
+    let mut findings = if options.obey_suppressions { suppression::apply(&context, findings) } else { findings };
+    let checks_are_errors = dockerfile.directives.check.as_ref().is_some_and(|check| check.value.error);
     for finding in &mut findings {
-        if let Some(severity) = options.severity(finding.rule) {
+        let by_directive = (checks_are_errors && finding.rule.is_build_check()).then_some(Severity::Error);
+        let by_caller = options.chosen_severity(finding.rule);
+        if let Some(severity) = by_caller.or(by_directive).or_else(|| options.profile.severity(finding.rule)) {
             finding.severity = severity;
         }
     }

@@ -97,12 +97,17 @@ impl LintOptions {
 
     /// The severity that the user, or else the profile, set for `rule`.
     pub fn severity(&self, rule: &Rule) -> Option<Severity> {
+        self.chosen_severity(rule).or_else(|| self.profile.severity(rule))
+    }
+
+    /// The severity that the user set for `rule`.
+    pub(crate) fn chosen_severity(&self, rule: &Rule) -> Option<Severity> {
         let named = self.severities.iter().filter(|(name, _)| rule.is_meant_by(name));
         let nearest = named.max_by_key(|(name, _)| match name.as_str() {
             "all" => (false, 0),
             name => (!name.contains('*'), name.len()),
         });
-        nearest.map(|(_, severity)| *severity).or_else(|| self.profile.severity(rule))
+        nearest.map(|(_, severity)| *severity)
     }
 }
 
