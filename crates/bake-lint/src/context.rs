@@ -302,7 +302,7 @@ impl<'a> LintContext<'a> {
                 }
                 InstructionKind::Run(run) => {
                     let comments = located.instruction.comments.iter().map(|span| self.dockerfile.source.slice(*span));
-                    if let (Some(hint), Some(shell)) = (comments.filter_map(shell_hint).last(), shells.last_mut())
+                    if let (Some(hint), Some(shell)) = (comments.rev().find_map(shell_hint), shells.last_mut())
                         && (hinted || *shell == ShellState::Default)
                     {
                         *shell = ShellState::from_words(&[hint.to_owned()]);

@@ -52,6 +52,6 @@ impl Rule {
         let is_check = |alias: &&str| {
             alias.starts_with(|c: char| c.is_ascii_uppercase()) && alias.contains(|c: char| c.is_ascii_lowercase())
         };
-        self.aliases.iter().any(|alias| is_check(&alias) && alias.bytes().all(|byte| byte.is_ascii_alphabetic()))
+        self.aliases.iter().any(|alias| is_check(alias) && alias.bytes().all(|byte| byte.is_ascii_alphabetic()))
     }
 }

@@ -91,8 +91,6 @@ fn report_unused(
 ) {
     let problem = |place: usize, name: &Name| match meaning(&name.text) {
         _ if is_used(place) => None,
-        // What did not run, now or ever, might have been hidden.
-        NameMeaning::Foreign(_) => None,
         NameMeaning::Rules if name.text == "all" => Some("Nothing to ignore".to_owned()),
         NameMeaning::Rules => {
             let has_run = |rule: &&&Rule| rule.is_meant_by(&name.text) && context.options.is_enabled(rule);
@@ -103,7 +101,8 @@ fn report_unused(
             let near = bake_dockerfile::suggest::did_you_mean(&name.text, rules, false);
             Some(format!("There is no rule `{}`{near}", name.text))
         }
-        NameMeaning::Unknown => None,
+        // What did not run, now or ever, might have been hidden.
+        NameMeaning::Foreign(_) | NameMeaning::Unknown => None,
     };
     let problems: Vec<Option<String>> =
         suppression.names.iter().enumerate().map(|(place, name)| problem(place, name)).collect();
@@ -111,9 +110,10 @@ fn report_unused(
     for (place, message) in problems.into_iter().enumerate() {
         let Some(message) = message else { continue };
         let finding = reporter.report(suppression.names[place].span, message);
-        let edit = match all_unused {
-            true => comment_deletion(context.dockerfile, suppression),
-            false => name_deletion(suppression, place),
+        let edit = if all_unused {
+            comment_deletion(context.dockerfile, suppression)
+        } else {
+            name_deletion(suppression, place)
         };
         match edit {
             Some(edit) => {
