@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 /// Arguments of `bake lint`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "Examples:\n  \
         bake lint\n  \
         bake lint --fix services/\n  \
