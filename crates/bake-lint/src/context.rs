@@ -14,6 +14,7 @@ use crate::options::LintOptions;
 use crate::run_script::{ShellState, run_script};
 use crate::shell::Script;
 use crate::suppression::shell_hint;
+use crate::surroundings::ImageFacts;
 
 /// Build arguments that are known in every `FROM` without a declaration.
 pub(crate) const PLATFORM_ARGS: [&str; 11] = [
@@ -287,6 +288,13 @@ impl<'a> LintContext<'a> {
                     if let Some(stage) = located.stage.and_then(|index| self.stages.get(index)) {
                         shells.push(match &stage.base {
                             Base::Stage(base) => shells.get(*base).copied().unwrap_or_default(),
+                            Base::Image(image)
+                                if self.image_facts(image).is_some_and(|facts| !facts.shell.is_empty()) =>
+                            {
+                                self.image_facts(image)
+                                    .map(|facts| ShellState::from_words(&facts.shell))
+                                    .unwrap_or_default()
+                            }
                             Base::Image(image) if image.is_windows() => ShellState::Foreign,
                             // Only Dockerfiles for Windows have a reason to change the escape character.
                             _ if escape == '`' => ShellState::Foreign,
@@ -451,9 +459,21 @@ impl<'a> LintContext<'a> {
         })
     }
 
+    /// What the caller knows of an image.
+    pub(crate) fn image_facts(&self, image: &ImageName) -> Option<&'a ImageFacts> {
+        self.options.images.get(&image.to_string())
+    }
+
     /// The text of a range.
     pub(crate) fn source(&self, span: Span) -> &'a str {
         self.dockerfile.source.slice(span)
+    }
+}
+
+impl StageFacts<'_> {
+    /// Its `FROM`.
+    pub(crate) fn instruction<'a>(&self, context: &LintContext<'a>) -> Option<&'a Instruction> {
+        context.dockerfile.instructions.get(self.stage.from)
     }
 }
 

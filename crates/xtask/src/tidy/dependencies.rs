@@ -8,6 +8,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
     (
         "bake",
         &[
+            "bake-analyze",
             "bake-attest",
             "bake-cache",
             "bake-dockerfile",
@@ -27,6 +28,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-worker",
         ],
     ),
+    ("bake-analyze", &["bake-oci"]),
     ("bake-attest", &["bake-dockerfile", "bake-graph", "bake-oci"]),
     (
         "bake-cache",
@@ -47,7 +49,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
     ("bake-format", &["bake-dockerfile"]),
     ("bake-frontend", &["bake-checks", "bake-dockerfile", "bake-graph", "bake-oci"]),
     ("bake-graph", &["bake-oci"]),
-    ("bake-lint", &["bake-checks", "bake-dockerfile"]),
+    ("bake-lint", &["bake-analyze", "bake-checks", "bake-dockerfile"]),
     ("bake-oci", &[]),
     ("bake-registry", &["bake-oci"]),
     ("bake-sandbox", &["bake-sys"]),
