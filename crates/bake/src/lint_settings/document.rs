@@ -73,7 +73,7 @@ fn read(section: &Table, directory: &Path) -> Result<LintSettings, Problem> {
             "ignore" => settings.ignore = list()?,
             "trusted-registries" => settings.trusted_registries = Some(list()?),
             "exclude" => {
-                settings.exclude = patterns(directory, &list()?).map_err(|problem| wrong_pattern(key, &problem))?
+                settings.exclude = patterns(directory, &list()?).map_err(|problem| wrong_pattern(key, &problem))?;
             }
             "strict-labels" => settings.strict_labels = Some(boolean()?),
             "require-reason" => settings.require_reason = Some(boolean()?),

@@ -57,6 +57,6 @@ pub(super) fn print(settings: &LintSettings, format: LintFormat) -> Result<(), C
             }
             crate::print(&text)
         }
-        _ => Err(CommandError::usage("rules can be listed as `text` and `json` only")),
+        LintFormat::Sarif => Err(CommandError::usage("rules can be listed as `text` and `json` only")),
     }
 }
