@@ -128,6 +128,7 @@ fn installs(command: &SimpleCommand) -> Option<(&'static str, &'static str)> {
         ("poetry", Some("install")) => ("poetry install", "`pyproject.toml` and `poetry.lock`"),
         ("uv", Some("sync")) => ("uv sync", "`pyproject.toml` and `uv.lock`"),
         ("mvn" | "mvnw", _) if words.iter().any(|word| word.contains("dependency:")) => ("mvn dependency", "`pom.xml`"),
+        ("cargo", Some("chef")) if words.contains(&"cook") => ("cargo build", "`recipe.json`"),
         ("cargo", Some("fetch")) => ("cargo fetch", "`Cargo.toml` and `Cargo.lock`"),
         _ if words.windows(2).any(|pair| matches!(pair[0], "-r" | "--requirement"))
             && words.contains(&"install")
@@ -158,7 +159,8 @@ mod tests {
     fn tools_are_told() {
         let text = "FROM a:1\nCOPY . /x\nRUN pip install -r requirements.txt\nRUN npm install left-pad\nRUN cd /x && go mod download\n\
                     FROM a:1\nCOPY . .\nRUN --mount=type=cache,target=/usr/local/cargo/registry cargo build\nRUN ./mvnw package\n\
-                    FROM a:1\nCOPY a.txt .\nRUN npm ci\nCOPY . .\nRUN npm ci\n";
+                    FROM a:1\nCOPY a.txt .\nRUN npm ci\nCOPY . .\nRUN npm ci\n\
+                    FROM a:1\nCOPY recipe.json .\nRUN cargo chef cook --release\nCOPY . .\nRUN cargo build --release\n";
         assert_eq!(lines("copy-all-then-install", text), [3, 5, 9]);
     }
 

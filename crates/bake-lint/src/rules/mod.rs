@@ -108,6 +108,7 @@ rules! {
     user_non_numeric,
     user_root,
     useradd_no_log_init,
+    version_as_redirect,
     workdir_relative,
     yarn_cache,
     yum_cache_left,

@@ -88,7 +88,8 @@ mod tests {
     #[test]
     fn chains_and_variables_are_followed() {
         let text = "FROM a:1 AS b\nWORKDIR /x\nWORKDIR y\nFROM b\nWORKDIR z\nFROM a:1\nENV D=/d\nWORKDIR $D\nWORKDIR q\n\
-                    FROM a:1\nENV D=d\nWORKDIR $D/x\nFROM a:1\nWORKDIR $UNKNOWN\nWORKDIR C:/x\n";
+                    FROM a:1\nENV D=d\nWORKDIR $D/x\nFROM a:1\nWORKDIR $UNKNOWN\nWORKDIR C:/x\n\
+                    FROM a:1\nENV A=\"/q\" B=\"$X\"\nENV C=\"$A/r\"\nWORKDIR $C\nFROM a:1\nENV B=$X/y\nWORKDIR $B\n";
         assert_eq!(lines("workdir-relative", text), [12]);
         let text = "FROM a:1 AS b\nONBUILD WORKDIR /x\nFROM b\nWORKDIR y\n";
         assert_eq!(lines("workdir-relative", text), [0; 0]);

@@ -101,6 +101,11 @@ pub struct LintArguments {
     #[arg(long, conflicts_with = "config")]
     pub no_config: bool,
 
+    /// The build context: what is copied from it is looked up, ignore files included. Without it only the directory of a file called
+    /// `Dockerfile` or `Containerfile` is looked at, for a missing ignore file.
+    #[arg(long, value_name = "DIR")]
+    pub context: Option<PathBuf>,
+
     /// Leave out files and directories that match, when a directory or a pattern is searched.
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     pub exclude: Vec<String>,

@@ -1,12 +1,15 @@
 //! `bake lint`.
 
+mod build_context;
 mod explain;
+mod new_files;
 mod parallel;
 mod report;
 mod rule_list;
 mod statistics;
+mod surroundings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bake::cli::{FailLevel, LintArguments};
@@ -15,6 +18,8 @@ use bake::ui::colour::Colour;
 use bake_dockerfile::{Severity, SourceText};
 use bake_lint::{Finding, LintOptions, apply_fixes, lint};
 
+use self::new_files::NewFileAt;
+use self::surroundings::Surroundings;
 use super::dockerfile_search::search;
 use super::transfer::say;
 use super::{difference, dockerfile};
@@ -42,24 +47,31 @@ struct Checked {
     /// What the file held before.
     before: String,
     fixed: usize,
+    /// What its fixes write beside it.
+    new_files: Vec<NewFileAt>,
     fail_level: FailLevel,
 }
 
-pub(crate) fn run(arguments: &LintArguments, colour: Colour) -> Result<ExitCode, CommandError> {
+fn all_new_files(checked: &[Checked]) -> impl Iterator<Item = &NewFileAt> {
+    checked.iter().flat_map(|file| &file.new_files)
+}
+
+pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour) -> Result<ExitCode, CommandError> {
     if let Some(name) = &arguments.explain {
         return crate::print(&explain::explain(name)?).map(|()| ExitCode::SUCCESS);
     }
     let typed = LintSettings::typed(arguments)?;
     let mut finder = SettingsFinder::new(arguments.config.as_deref(), arguments.no_config)?;
-    let here = finder.for_directory(std::path::Path::new(""))?.with(&typed);
+    let here = finder.for_directory(Path::new(""))?.with(&typed);
     if arguments.list_rules {
         return rule_list::print(&here, report::format(arguments, &here)).map(|()| ExitCode::SUCCESS);
     }
     let form = report::Form::new(arguments, &here, colour)?;
+    let surroundings = Surroundings::new(arguments.context.as_deref(), root)?;
     let fixes = Fixes::of(arguments);
     let (jobs, mut problems) = jobs(arguments, &typed, &mut finder)?;
     let mut checked = Vec::with_capacity(jobs.len());
-    for outcome in parallel::map(jobs, |job| check(job, fixes)) {
+    for outcome in parallel::map(jobs, |job| check(job, &surroundings, fixes)) {
         match outcome {
             Ok(file) => checked.push(file),
             Err(problem) => problems.push(problem),
@@ -70,12 +82,13 @@ pub(crate) fn run(arguments: &LintArguments, colour: Colour) -> Result<ExitCode,
             .iter()
             .map(|file| difference::unified(file.source.name(), &file.before, file.source.text()))
             .collect();
-        crate::print(&text)?;
+        crate::print(&format!("{text}{}", new_files::shown(all_new_files(&checked))))?;
     } else {
         if fixes != Fixes::None {
             for file in &checked {
                 dockerfile::write(&file.path, &file.before, file.source.text())?;
             }
+            new_files::write(all_new_files(&checked))?;
         }
         report::write(&checked, &form, fixes)?;
     }
@@ -150,12 +163,16 @@ impl Fixes {
     }
 }
 
-fn check(job: Job, fixes: Fixes) -> Result<Checked, CommandError> {
-    let Job { path, name, options, fail_level } = job;
+fn check(job: Job, surroundings: &Surroundings, fixes: Fixes) -> Result<Checked, CommandError> {
+    let Job { path, name, mut options, fail_level } = job;
     let before = dockerfile::read(&path)?;
     let mut source = SourceText::new(name.clone(), before.clone());
-    let mut findings = lint(&bake_dockerfile::parse(source.clone()), &options);
+    let place = (!dockerfile::is_stdin(&path)).then_some(path.as_path());
+    let parsed = bake_dockerfile::parse(source.clone());
+    surroundings.add_to(&mut options, &parsed, place);
+    let mut findings = lint(&parsed, &options);
     let mut applied = 0;
+    let mut new_files = Vec::new();
     if fixes != Fixes::None {
         for _ in 0..ROUNDS_MAX {
             let result = apply_fixes(source.text(), &findings, fixes == Fixes::All);
@@ -166,8 +183,12 @@ fn check(job: Job, fixes: Fixes) -> Result<Checked, CommandError> {
             source = SourceText::new(name.clone(), result.text);
             findings = lint(&bake_dockerfile::parse(source.clone()), &options);
         }
+        if let Some(directory) = surroundings.context_directory(place) {
+            new_files = new_files::take(&mut findings, &directory, fixes == Fixes::All);
+            applied += new_files.len();
+        }
     }
-    Ok(Checked { path, source, findings, before, fixed: applied, fail_level })
+    Ok(Checked { path, source, findings, before, fixed: applied, new_files, fail_level })
 }
 
 fn summarise(checked: &[Checked], only_shown: bool, fixes: Fixes) {
@@ -226,13 +247,50 @@ mod tests {
         std::fs::write(&path, "from scratch\nRUN [\"/x\"]\n").unwrap();
         let typed = path.to_str().unwrap();
         let before = std::fs::read_to_string(&path).unwrap();
-        run(&arguments(&["--diff", typed]), Colour::Plain).unwrap();
+        run(&arguments(&["--diff", typed]), None, Colour::Plain).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), before, "--diff changes nothing");
-        run(&arguments(&["--fix", typed]), Colour::Plain).unwrap();
+        run(&arguments(&["--fix", typed]), None, Colour::Plain).unwrap();
         let after = std::fs::read_to_string(&path).unwrap();
+        let surroundings = Surroundings::new(None, Some(directory.path())).unwrap();
         let options = LintOptions::default();
         let job = Job { path, name: "Dockerfile".to_owned(), options, fail_level: FailLevel::Warning };
-        let again = check(job, Fixes::Safe).unwrap();
+        let again = check(job, &surroundings, Fixes::Safe).unwrap();
         assert_eq!((again.fixed, again.source.text()), (0, after.as_str()));
+    }
+
+    #[test]
+    fn an_ignore_file_is_written_once_and_never_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join(".git")).unwrap();
+        let path = directory.path().join("Dockerfile");
+        std::fs::write(&path, "FROM debian:12-slim\nWORKDIR /app\nCOPY . .\nUSER 10001\n").unwrap();
+        let typed = path.to_str().unwrap();
+        let ignore_file = directory.path().join(".dockerignore");
+        assert_eq!(run(&arguments(&[typed]), None, Colour::Plain).unwrap(), ExitCode::FAILURE);
+        assert_eq!(run(&arguments(&["--diff", typed]), None, Colour::Plain).unwrap(), ExitCode::FAILURE);
+        assert!(!ignore_file.exists(), "only --fix writes");
+        assert_eq!(run(&arguments(&["--fix", typed]), None, Colour::Plain).unwrap(), ExitCode::SUCCESS);
+        let written = std::fs::read_to_string(&ignore_file).unwrap();
+        assert!(written.contains("\n.git\n") && written.contains("**/*.pem"));
+        assert_eq!(run(&arguments(&[typed]), None, Colour::Plain).unwrap(), ExitCode::SUCCESS);
+        std::fs::write(&ignore_file, "# mine\n").unwrap();
+        run(&arguments(&["--fix", typed]), None, Colour::Plain).unwrap();
+        assert_eq!(std::fs::read_to_string(&ignore_file).unwrap(), "# mine\n");
+    }
+
+    #[test]
+    fn a_context_tells_what_cannot_be_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = directory.path().join("context");
+        std::fs::create_dir(&context).unwrap();
+        std::fs::write(context.join("app.js"), "").unwrap();
+        let path = directory.path().join("web.Dockerfile");
+        std::fs::write(&path, "FROM debian:12-slim\nCOPY ap.js /\nCOPY app.js /\nUSER 10001\n").unwrap();
+        let (typed, named) = (path.to_str().unwrap(), context.to_str().unwrap());
+        assert_eq!(run(&arguments(&[typed]), None, Colour::Plain).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(run(&arguments(&["--context", named, typed]), None, Colour::Plain).unwrap(), ExitCode::FAILURE);
+        run(&arguments(&["--context", named, "--unsafe-fixes", typed]), None, Colour::Plain).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("COPY app.js /\nCOPY app.js /"));
+        assert!(run(&arguments(&["--context", typed, typed]), None, Colour::Plain).is_err());
     }
 }
