@@ -13,6 +13,7 @@ use crate::image::ImageName;
 use crate::options::LintOptions;
 use crate::run_script::{ShellState, run_script};
 use crate::shell::Script;
+use crate::suppression::shell_hint;
 use crate::surroundings::ImageFacts;
 
 /// Build arguments that are known in every `FROM` without a declaration.
@@ -319,9 +320,12 @@ impl<'a> LintContext<'a> {
         let escape = self.dockerfile.directives.escape;
         let mut shells: Vec<ShellState> = Vec::with_capacity(self.stages.len());
         let mut runs = Vec::new();
+        // A comment that names the shell holds to the end of the stage, unless `SHELL` or the base image tell better.
+        let mut hinted = false;
         for located in &self.instructions {
             match &located.instruction.kind {
                 InstructionKind::From(_) if !located.onbuild => {
+                    hinted = false;
                     if let Some(stage) = located.stage.and_then(|index| self.stages.get(index)) {
                         shells.push(match &stage.base {
                             Base::Stage(base) => shells.get(*base).copied().unwrap_or_default(),
@@ -342,9 +346,17 @@ impl<'a> LintContext<'a> {
                 InstructionKind::Shell(words) if !located.onbuild => {
                     if let Some(shell) = shells.last_mut() {
                         *shell = ShellState::from_words(words);
+                        hinted = false;
                     }
                 }
                 InstructionKind::Run(run) => {
+                    let comments = located.instruction.comments.iter().map(|span| self.dockerfile.source.slice(*span));
+                    if let (Some(hint), Some(shell)) = (comments.rev().find_map(shell_hint), shells.last_mut())
+                        && (hinted || *shell == ShellState::Default)
+                    {
+                        *shell = ShellState::from_words(&[hint.to_owned()]);
+                        hinted = true;
+                    }
                     let shell = shells.last().copied().unwrap_or_default();
                     let script = run_script(&self.dockerfile.source, escape, located.instruction, run, shell);
                     runs.push(RunFacts {
