@@ -41,7 +41,9 @@ pub use directive::{CheckOptions, CheckOptionsError, Directives, is_built_in_fro
 pub use dockerfile::{Dockerfile, Item, ItemKind, Stage};
 pub use glob::{BadPattern, glob_match};
 pub use ignore::{IgnoreError, IgnoreFile, IgnorePattern, IgnorePatterns, MatchState};
+pub use flag::flag_names;
 pub use instruction::{Instruction, InstructionKind};
+pub use keyword::instruction_names;
 pub use logical::{PhysicalLine, continuation, is_comment, line_at};
 pub use parse::{parse, parse_trigger};
 pub use quantity::{QuantityError, parse_byte_size, parse_duration_ns};
