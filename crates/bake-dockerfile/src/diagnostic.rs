@@ -148,8 +148,6 @@ pub mod code {
     pub const ONBUILD: Code = Code("onbuild-invalid");
     /// The file has no instructions, no stages, or instructions before the first `FROM`.
     pub const ORDER: Code = Code("instruction-order");
-    /// Two stages have the same name.
-    pub const DUPLICATE_STAGE: Code = Code("stage-name-duplicate");
     /// A blank line inside a continued instruction.
     pub const EMPTY_CONTINUATION: Code = Code("empty-continuation");
     /// A `RUN` without a command.

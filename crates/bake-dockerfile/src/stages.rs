@@ -1,7 +1,5 @@
 //! The rules about the file as a whole: stages, global args and what must come before what.
 
-use std::collections::HashMap;
-
 use crate::diagnostic::{Diagnostic, code};
 use crate::dockerfile::{Dockerfile, Stage};
 use crate::instruction::{Instruction, InstructionKind};
@@ -47,8 +45,7 @@ fn is_from(instruction: &Instruction) -> bool {
 
 /// Reports what is wrong with the file as a whole.
 pub(crate) fn check_order(dockerfile: &mut Dockerfile) {
-    let diagnostics: Vec<Diagnostic> =
-        missing_stages(dockerfile).into_iter().chain(duplicate_names(&dockerfile.stages)).collect();
+    let diagnostics: Vec<Diagnostic> = missing_stages(dockerfile).into_iter().collect();
     dockerfile.diagnostics.extend(diagnostics);
 }
 
@@ -80,22 +77,4 @@ fn missing_stages(dockerfile: &Dockerfile) -> Option<Diagnostic> {
         None => error(Span::new(0, text.trim_end().len()), "file with no instructions"),
         Some(last) => error(last.span, "dockerfile contains no stages to build"),
     }
-}
-
-fn duplicate_names(stages: &[Stage]) -> Vec<Diagnostic> {
-    let mut first: HashMap<String, Span> = HashMap::new();
-    let mut found = Vec::new();
-    for name in stages.iter().filter_map(|stage| stage.name.as_ref()) {
-        match first.entry(name.value.to_lowercase()) {
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(name.span);
-            }
-            std::collections::hash_map::Entry::Occupied(entry) => {
-                let message = format!("Duplicate stage name {:?}, stage names should be unique", name.value);
-                let diagnostic = Diagnostic::warning(code::DUPLICATE_STAGE, name.span, message);
-                found.push(diagnostic.with_label(*entry.get(), "first used here"));
-            }
-        }
-    }
-    found
 }

@@ -1,25 +1,13 @@
 //! Variables: an ordered environment, and the arguments that exist before the first stage.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
+use bake_checks::Expanded;
 use bake_dockerfile::{ExpandError, Expander, Expansion};
 use bake_oci::Platform;
 
 /// Names of proxy settings that reach RUN without ARG and never count for keys or history.
 pub(crate) const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
-
-/// An expanded word.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Expanded {
-    /// The result.
-    pub(crate) text: String,
-    /// Variables that were used and have a value.
-    pub(crate) used: BTreeSet<String>,
-    /// Variables that were used and have none, each once. A default in the word (`${X:-y}`) makes no difference: BuildKit
-    /// warns of those too.
-    pub(crate) missing: Vec<String>,
-}
 
 /// Variables in the order in which they were first set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,17 +61,7 @@ impl Variables {
         &self,
         expand: impl FnOnce(&dyn Fn(&str) -> Option<String>) -> Result<Expansion, ExpandError>,
     ) -> Result<Expanded, ExpandError> {
-        let (used, missing) = (RefCell::new(BTreeSet::new()), RefCell::new(Vec::<String>::new()));
-        let expansion = expand(&|name| {
-            let value = self.get(name);
-            if value.is_some() {
-                used.borrow_mut().insert(name.to_owned());
-            } else if !missing.borrow().iter().any(|known| known == name) {
-                missing.borrow_mut().push(name.to_owned());
-            }
-            value.map(str::to_owned)
-        })?;
-        Ok(Expanded { text: expansion.text, used: used.into_inner(), missing: missing.into_inner() })
+        Expanded::by(&|name| self.get(name).map(str::to_owned), expand)
     }
 
     /// The form of an image config's `Env`.

@@ -1,5 +1,6 @@
 //! Comments that describe what they stand above: `# NAME text` above `FROM ... AS NAME` or `ARG NAME`.
 
+use bake_checks::comment_words;
 use bake_dockerfile::Dockerfile;
 use bake_dockerfile::instruction::Instruction;
 
@@ -7,15 +8,4 @@ use bake_dockerfile::instruction::Instruction;
 pub(crate) fn description(dockerfile: &Dockerfile, instruction: &Instruction, name: &str) -> Option<String> {
     let mut comments = comment_words(dockerfile, instruction);
     comments.find_map(|comment| comment.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
-}
-
-/// The comments directly above, without `#` and the white space around.
-pub(crate) fn comment_words<'a>(
-    dockerfile: &'a Dockerfile,
-    instruction: &'a Instruction,
-) -> impl DoubleEndedIterator<Item = &'a str> {
-    instruction.comments.iter().map(|comment| {
-        let text = dockerfile.source.slice(*comment).trim();
-        text.strip_prefix('#').unwrap_or(text).trim()
-    })
 }

@@ -23,7 +23,7 @@ mod stages;
 mod steps;
 mod targets;
 
-pub use checks::{CHECKS, Check, check_named};
+pub use bake_checks::{CHECKS, Check, check_named};
 pub use git::{GitReferenceError, is_git_context, is_git_url, is_http_url, parse_git_url};
 pub use history::{ImagePlan, PackageScans, PlannedHistory};
 pub use lower::{Checked, MAIN_CONTEXT};

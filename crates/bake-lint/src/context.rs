@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bake_checks::Expanded;
 use bake_dockerfile::instruction::{
     FromInstruction, Instruction, InstructionKind, MountFlag, MountKind, RunInstruction, Word,
 };
@@ -338,6 +339,21 @@ impl<'a> LintContext<'a> {
     /// The expander for this file's escape character.
     pub(crate) fn expander(&self) -> Expander {
         Expander::new(self.dockerfile.directives.escape)
+    }
+
+    /// A word of a FROM line with the values of global arguments; `None` when it cannot be expanded.
+    pub(crate) fn expanded_global(&self, word: &Word) -> Option<Expanded> {
+        Expanded::by(&|name| self.global_value(name), |lookup| self.expander().expand(&word.value, lookup)).ok()
+    }
+
+    /// A word of an instruction with the values that ARG and ENV gave before it; `None` when one is not known.
+    pub(crate) fn expanded_word(&self, stage: usize, before: usize, word: &Word) -> Option<String> {
+        if !word.value.contains(['$', '"', '\'', self.dockerfile.directives.escape]) {
+            return Some(word.value.clone());
+        }
+        let lookup = |name: &str| self.environment_value(stage, before, name);
+        let expansion = self.expander().expand(&word.value, &lookup).ok()?;
+        expansion.undefined.is_empty().then_some(expansion.text)
     }
 
     /// The value of a global argument; platform arguments have one that cannot be told here.

@@ -134,6 +134,11 @@ impl<'r> Reporter<'r> {
         Self { rule, findings }
     }
 
+    /// Adds what a build check found, in its words, and returns it for help, labels and a fix.
+    pub(crate) fn violation(&mut self, violation: bake_checks::Violation) -> &mut Finding {
+        self.report(violation.span, violation.message)
+    }
+
     /// Adds a finding and returns it for help, labels and a fix.
     pub(crate) fn report(&mut self, span: Span, message: impl Into<String>) -> &mut Finding {
         let index = self.findings.len();

@@ -434,10 +434,8 @@ fn report_problems(dockerfile: &Dockerfile, progress: &Progress) -> Result<(), C
     if dockerfile.has_errors() {
         return Err(problems(dockerfile, &dockerfile.diagnostics, colour));
     }
-    // Some are build checks, which can be switched off and are shown with the others.
-    let is_check =
-        |diagnostic: &Diagnostic| matches!(diagnostic.code, code::EMPTY_CONTINUATION | code::DUPLICATE_STAGE);
-    let diagnostics = dockerfile.diagnostics.iter().filter(|diagnostic| !is_check(diagnostic));
+    // This one is a build check, which can be switched off and is shown with the others.
+    let diagnostics = dockerfile.diagnostics.iter().filter(|diagnostic| diagnostic.code != code::EMPTY_CONTINUATION);
     let warnings = diagnostics.filter(|diagnostic| diagnostic.severity == Severity::Warning);
     let text = render_diagnostics(&dockerfile.source, warnings, colour);
     if !text.is_empty() {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+mod analyze;
 mod attestations;
 mod build;
 mod call;
@@ -32,6 +33,7 @@ mod unsupported;
 mod value;
 mod why;
 
+pub use analyze::{AnalyzeArguments, exact_size_bytes, share};
 pub use attestations::AttestationsArguments;
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
@@ -128,6 +130,8 @@ pub enum Command {
     History(HistoryArguments),
     /// Show what differs between two images: config and files.
     Diff(DiffArguments),
+    /// Show what each layer of an image adds, and what of it is wasted.
+    Analyze(AnalyzeArguments),
     /// List the packages in an image.
     Sbom(SbomArguments),
     /// Show what is said of an image: how it was made, what is in it.

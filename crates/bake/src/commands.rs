@@ -17,6 +17,7 @@ pub(crate) mod table;
 mod toolbox;
 mod transfer;
 
+pub(crate) mod analyze;
 pub(crate) mod attestations;
 pub(crate) mod collect;
 pub(crate) mod copy;

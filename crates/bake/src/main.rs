@@ -7,6 +7,7 @@ mod configuration;
 mod console;
 mod files;
 mod limits;
+mod listings;
 mod lock;
 mod password;
 mod policy;
@@ -115,6 +116,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,
         Command::Diff(diff) => return commands::diff::run(diff, &host),
+        Command::Analyze(analyze) => return commands::analyze::run(analyze, &host),
         Command::Attestations(attestations) => commands::attestations::run(attestations, &host)?,
         Command::Sbom(sbom) => commands::sbom::run(sbom, &host)?,
         Command::Tag(tag) => commands::tag::run(tag, &host)?,

@@ -258,9 +258,7 @@ fn stages_and_global_args() {
     assert_eq!(stages, [(0, Some("One"), 2, 3..5), (1, None, 5, 6..6), (2, Some("one"), 6, 7..8)]);
     assert_eq!(dockerfile.stage_instructions(&dockerfile.stages[0]).len(), 2);
     assert_eq!(dockerfile.stage_by_name("ONE").map(|stage| stage.index), Some(2));
-    let messages: Vec<_> = dockerfile.diagnostics.iter().map(|d| (d.severity, d.message.as_str())).collect();
-    assert_eq!(messages, [(Severity::Warning, "Duplicate stage name \"one\", stage names should be unique")]);
-    assert!(!dockerfile.has_errors());
+    assert!(dockerfile.diagnostics.is_empty(), "{:?}", dockerfile.diagnostics);
 }
 
 #[test]

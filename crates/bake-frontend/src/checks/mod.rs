@@ -1,30 +1,20 @@
-//! The build checks: what BuildKit warns of during every build, under its names.
+//! The build checks of a build: what they decide is in `bake-checks`; here they meet what only planning knows.
 //!
-//! They are found while a build is planned, because many depend on what only planning knows: values of variables, the
-//! configs of base images, which stages are needed. [`file`] holds those about the file as a whole, [`from`] those about
-//! FROM lines; the others are reported by the instructions themselves.
+//! Many depend on values of variables, the configs of base images, and which stages are needed. [`file`] asks those about the file as
+//! a whole, [`from`] those about FROM lines; the others are asked by the instructions while they are lowered.
 
 mod file;
 mod from;
-mod ignored;
-mod table;
 
+use bake_checks::Violation;
 use bake_dockerfile::instruction::Instruction;
 use bake_dockerfile::{CheckOptions, Code, Diagnostic, Dockerfile, Severity, Span};
 
 pub(crate) use file::check_file;
 pub(crate) use from::{GlobalScope, check_from_lines};
-pub(crate) use ignored::ignored_source;
-pub(crate) use table::*;
-pub use table::{CHECKS, Check};
 
 /// The build argument that takes the place of the `check` directive.
 const OPTIONS_ARG: &str = "BUILDKIT_DOCKERFILE_CHECK";
-
-/// The check of this name.
-pub fn check_named(name: &str) -> Option<&'static Check> {
-    CHECKS.iter().copied().find(|check| check.name == name)
-}
 
 /// The options of a file: those of its directive, unless the build argument says otherwise.
 pub(crate) fn options_of(
@@ -76,8 +66,9 @@ impl<'a> Checks<'a> {
         Self { dockerfile, options, found: Vec::new(), error }
     }
 
-    /// Adds a finding, unless its check is switched off.
-    pub(crate) fn report(&mut self, check: &'static Check, place: Place<'_>, message: impl Into<String>) {
+    /// Adds what a check found, unless the check is switched off. What is shown is `place`, not the token.
+    pub(crate) fn add(&mut self, violation: Violation, place: Place<'_>) {
+        let check = violation.check;
         let local = self.options_above(place.comments);
         let listed = |names: &[String]| names.iter().any(|name| name == check.name);
         let skipped = listed(&self.options.skip) || listed(&local.skip);
@@ -91,7 +82,7 @@ impl<'a> Checks<'a> {
             return;
         }
         self.error |= local.error;
-        let mut diagnostic = Diagnostic::new(Severity::Warning, Code(check.name), place.span, message);
+        let mut diagnostic = Diagnostic::new(Severity::Warning, Code(check.name), place.span, violation.message);
         diagnostic.url = check.url();
         self.found.push((place.stage, diagnostic));
     }

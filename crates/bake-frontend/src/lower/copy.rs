@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bake_checks::copy_ignored;
 use bake_dockerfile::Span;
 use bake_dockerfile::instruction::{CopyInstruction, CopySource, Instruction, Word};
 use bake_graph::{
@@ -13,7 +14,6 @@ use bake_oci::Digest;
 use super::metadata::clean;
 use super::mounts::input_number;
 use super::{Lower, Lowering, MAIN_CONTEXT, StageState, fail};
-use crate::checks::{COPY_IGNORED_FILE, ignored_source};
 use crate::git::{is_commit_prefix, is_git_url, is_http_url, parse_git_url};
 use crate::mode::parse_mode;
 use crate::percent;
@@ -96,7 +96,7 @@ impl Lowering<'_> {
                         let input = if let Some(input) = main {
                             input
                         } else {
-                            self.check_ignored(&path, add);
+                            self.check_ignored(&path, add, word.span);
                             self.local(MAIN_CONTEXT)
                         };
                         CopyAction {
@@ -262,12 +262,11 @@ impl Lowering<'_> {
         })
     }
 
-    fn check_ignored(&mut self, path: &str, add: bool) {
-        let ignored = self.resolver.ignore_patterns().and_then(|patterns| ignored_source(path, patterns));
-        if let Some(source) = ignored {
-            let verb = if add { "Add" } else { "Copy" };
-            let message = format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore");
-            self.report_check(&COPY_IGNORED_FILE, message);
+    fn check_ignored(&mut self, path: &str, add: bool, span: Span) {
+        let verb = if add { "Add" } else { "Copy" };
+        let patterns = self.resolver.ignore_patterns();
+        if let Some(violation) = patterns.and_then(|patterns| copy_ignored(path, verb, patterns, span)) {
+            self.add_check(violation);
         }
     }
 

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use bake_checks::{Expanded, base_platform};
 use bake_dockerfile::instruction::{FromInstruction, Instruction, InstructionKind, Word};
 use bake_dockerfile::{Diagnostic, Severity, Span, Stage};
 use bake_graph::{CopyAction, FileAction, FileOp, ImageSource, Op, SourceOp, Unpack, VertexId, without_credentials};
 use bake_oci::{ImageConfig, Platform, Reference};
 
 use super::{BeganStage, DEFAULT_PATH, Lower, Lowering, Progress, StageState, fail};
-use crate::args::{Expanded, Variables};
-use crate::checks::{Checks, INVALID_BASE_IMAGE_PLATFORM, Place};
+use crate::args::Variables;
+use crate::checks::{Checks, Place};
 use crate::history::PlannedHistory;
 use crate::meta::{MetaError, NamedContext, ResolvedImage};
 use crate::stages::{error, label_of, name_of, stage_anywhere, stage_before};
@@ -295,15 +296,10 @@ impl Lowering<'_> {
 
 /// Whether an image is for the platform that was asked for. One without layers fits everywhere.
 fn check_platform(name: &str, config: &ImageConfig, wanted: &Platform, place: Place<'_>, checks: &mut Checks<'_>) {
-    let found = config.platform();
     let empty = config.rootfs.diff_ids.is_empty() && config.history.iter().all(|entry| entry.empty_layer);
-    if empty || (found.os == wanted.os && found.architecture == wanted.architecture) {
-        return;
+    if !empty && let Some(violation) = base_platform(name, &config.platform(), wanted, place.span) {
+        checks.add(violation, place);
     }
-    let (found, wanted) = (found.normalised(), wanted.normalised());
-    let message =
-        format!("Base image {name} was pulled with platform \"{found}\", expected \"{wanted}\" for current build");
-    checks.report(&INVALID_BASE_IMAGE_PLATFORM, place, message);
 }
 
 /// What FROM names must not come out empty.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bake_checks::{legacy_key_value, port, relative_workdir, secret_name, shell_form};
 use bake_dockerfile::Span;
 use bake_dockerfile::instruction::{
     ArgDeclaration, Command, Healthcheck, Instruction, InstructionKind, KeyValues, Word,
@@ -11,19 +12,8 @@ use bake_oci::config::Healthcheck as ContainerHealthcheck;
 
 use super::{Lower, Lowering, StageState, fail};
 use crate::args::set_in_config;
-use crate::checks::{
-    EXPOSE_INVALID_FORMAT, EXPOSE_PROTO_CASING, JSON_ARGS_RECOMMENDED, LEGACY_KEY_VALUE_FORMAT,
-    SECRETS_USED_IN_ARG_OR_ENV, WORKDIR_RELATIVE_PATH,
-};
 use crate::history::PlannedHistory;
 use crate::lower::copy::parse_owner;
-
-/// Words of a name that speak of a secret.
-const SECRET_WORDS: [&str; 10] =
-    ["apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token"];
-
-/// Words of a name that say that it holds no secret after all.
-const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
 
 impl StageState {
     /// Adds a history entry.
@@ -87,7 +77,7 @@ impl Lowering<'_> {
         for declaration in declarations {
             // Names are taken as written: neither quotes nor variables mean anything in them.
             let name = declaration.name.value.clone();
-            self.check_secret("ARG", &name);
+            self.check_secret("ARG", &name, declaration.name.span);
             // Every declaration of a line sees the ones before it.
             let (default, _) = self.expand_default(declaration, &name, &state.environment)?;
             let given = self.options.build_args.get(&name).cloned();
@@ -120,9 +110,10 @@ impl Lowering<'_> {
     pub(super) fn workdir(&mut self, path: &Word, state: &mut StageState, at: Span) -> Lower<()> {
         let written = self.expand(path, &state.environment)?;
         // Only the first one in the file: with it all others are right.
-        if !state.workdir_set && !written.starts_with('/') {
-            let message = format!("Relative workdir {written:?} can have unexpected results if the base image changes");
-            self.report_check(&WORKDIR_RELATIVE_PATH, message);
+        if !state.workdir_set
+            && let Some(violation) = relative_workdir(&written, path.span)
+        {
+            self.add_check(violation);
         }
         state.workdir_set = true;
         let path = state.absolute(&written);
@@ -165,8 +156,8 @@ impl Lowering<'_> {
                 state.commit(format!("MAINTAINER {}", name.value), false);
             }
             InstructionKind::Cmd(command) => {
-                self.check_once("CMD", &instruction.keyword.value, state);
-                self.check_shell_form(instruction, command, state);
+                self.check_once(instruction, state);
+                self.check_shell_form(instruction, state);
                 let args = state.command_args(command);
                 state.commit(format!("CMD {}", quoted(&args)), false);
                 state.image.config.cmd = args;
@@ -174,8 +165,8 @@ impl Lowering<'_> {
                 state.cmd_set = true;
             }
             InstructionKind::Entrypoint(command) => {
-                self.check_once("ENTRYPOINT", &instruction.keyword.value, state);
-                self.check_shell_form(instruction, command, state);
+                self.check_once(instruction, state);
+                self.check_shell_form(instruction, state);
                 let args = state.command_args(command);
                 state.commit(format!("ENTRYPOINT {}", quoted(&args)), false);
                 state.image.config.entrypoint = args;
@@ -203,7 +194,7 @@ impl Lowering<'_> {
                 state.image.config.stop_signal = text;
             }
             InstructionKind::Healthcheck(check) => {
-                self.check_once("HEALTHCHECK", &instruction.keyword.value, state);
+                self.check_once(instruction, state);
                 healthcheck(check, state);
             }
             InstructionKind::Onbuild(onbuild) => state.image.config.on_build.push(onbuild.trigger.clone()),
@@ -230,54 +221,30 @@ impl Lowering<'_> {
                 return fail(name.span, format!("{keyword} names can not be blank"));
             }
             if is_env {
-                secrets.push(name_text.clone());
+                secrets.push((name_text.clone(), name.span));
             }
             let _ = write!(shown, " {name_text}={value}");
             expanded.push((name_text, value));
         }
-        if pairs.legacy {
-            let written = &instruction.keyword.value;
-            let message =
-                format!("\"{written} key=value\" should be used instead of legacy \"{written} key value\" format");
-            self.report_check(&LEGACY_KEY_VALUE_FORMAT, message);
+        if let Some(violation) = legacy_key_value(instruction, pairs) {
+            self.add_check(violation);
         }
-        for name in secrets {
-            self.check_secret(keyword, &name);
+        for (name, span) in secrets {
+            self.check_secret(keyword, &name, span);
         }
         state.commit(shown, false);
         Ok(expanded)
     }
 
-    /// Names of secrets should not stand where everybody who has the image can read them.
-    fn check_secret(&mut self, keyword: &str, name: &str) {
-        let has_word =
-            |words: &[&str]| name.split('_').any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)));
-        if has_word(&SECRET_WORDS) && !has_word(&HARMLESS_WORDS) {
-            let message = format!("Do not use ARG or ENV instructions for sensitive data ({keyword} {name:?})");
-            self.report_check(&SECRETS_USED_IN_ARG_OR_ENV, message);
+    fn check_secret(&mut self, keyword: &str, name: &str, span: Span) {
+        if let Some(violation) = secret_name(keyword, name, span) {
+            self.add_check(violation);
         }
     }
 
-    fn check_shell_form(&mut self, instruction: &Instruction, command: &Command, state: &StageState) {
-        if matches!(command, Command::Shell(_)) && state.image.config.shell.is_empty() {
-            let keyword = &instruction.keyword.value;
-            let message = format!(
-                "JSON arguments recommended for {keyword} to prevent unintended behavior related to OS signals"
-            );
-            self.report_check(&JSON_ARGS_RECOMMENDED, message);
-        }
-    }
-
-    fn check_port(&mut self, port: &str) {
-        let (address, container) = port.rsplit_once(':').map_or(("", port), |(address, port)| (address, port));
-        if container.split_once('/').is_some_and(|(_, protocol)| protocol != protocol.to_lowercase()) {
-            let message = format!("Defined protocol '{port}' in EXPOSE instruction should be lowercase");
-            self.report_check(&EXPOSE_PROTO_CASING, message);
-        }
-        if address.contains(|c| c != ':') {
-            let message =
-                format!("EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'");
-            self.report_check(&EXPOSE_INVALID_FORMAT, message);
+    fn check_shell_form(&mut self, instruction: &Instruction, state: &StageState) {
+        if let Some(violation) = shell_form(instruction, !state.image.config.shell.is_empty()) {
+            self.add_check(violation);
         }
     }
 
@@ -287,7 +254,9 @@ impl Lowering<'_> {
         let mut exposed = Vec::new();
         for word in sorted {
             for text in self.expand_words(word, &state.environment)? {
-                self.check_port(&text);
+                for violation in port(&text, word.span) {
+                    self.add_check(violation);
+                }
                 match parse_port(&text) {
                     Ok(ports) => exposed.extend(ports),
                     Err(problem) => return fail(word.span, problem),

@@ -13,16 +13,14 @@ mod scan;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use bake_checks::{Expanded, Violation, counted_once, superseded, undefined_variable};
 use bake_dockerfile::instruction::{ArgDeclaration, Instruction, InstructionKind, Word};
 use bake_dockerfile::{Diagnostic, Dockerfile, Expander, Span, Stage};
 use bake_graph::{BuildGraph, LocalSource, Op, Origin, SourceOp, StepLabel, VertexId};
 use bake_oci::{ImageConfig, Platform};
 
-use crate::args::{Expanded, Variables, platform_args};
-use crate::checks::{
-    Check, Checks, GlobalScope, MULTIPLE_INSTRUCTIONS_DISALLOWED, Place, UNDEFINED_VAR, check_file, check_from_lines,
-    options_of,
-};
+use crate::args::{Variables, platform_args};
+use crate::checks::{Checks, GlobalScope, Place, check_file, check_from_lines, options_of};
 use crate::history::{ImagePlan, PlannedHistory};
 use crate::meta::{MetaResolver, ResolvedImage};
 use crate::outline::{Capture, Outline};
@@ -493,35 +491,31 @@ impl<'a> Lowering<'a> {
     pub(crate) fn check_undefined(&mut self, names: &[String], variables: &Variables) {
         let Some(current) = &self.current else { return };
         let missing: Vec<String> = names.iter().filter(|name| !current.declared.contains(*name)).cloned().collect();
+        let span = current.span;
         for name in missing {
             let known = variables.pairs().iter().map(|(known, _)| known.as_str());
-            let guess = bake_dockerfile::suggest::suggest(&name, known, true);
-            let guess = guess.map(|g| format!(" (did you mean ${g}?)")).unwrap_or_default();
-            self.report_check(&UNDEFINED_VAR, format!("Usage of undefined variable '${name}'{guess}"));
+            self.add_check(undefined_variable(&name, span, known));
         }
     }
 
-    /// Adds a finding about the instruction that is being applied.
-    pub(crate) fn report_check(&mut self, check: &'static Check, message: impl Into<String>) {
+    /// Adds what a check found in the instruction that is being applied.
+    pub(crate) fn add_check(&mut self, violation: Violation) {
         if let Some(current) = &self.current {
             let place = Place { comments: &current.comments, span: current.span, stage: Some(current.stage) };
-            self.checks.report(check, place, message);
+            self.checks.add(violation, place);
         }
     }
 
-    /// Only the last of these instructions counts, so the one before is a finding.
-    pub(crate) fn check_once(&mut self, kind: &'static str, keyword: &str, state: &mut StageState) {
-        let Some(current) = &self.current else { return };
+    /// Only the last of some instructions counts, so the one before is a finding.
+    pub(crate) fn check_once(&mut self, instruction: &Instruction, state: &mut StageState) {
+        let (Some(current), Some(kind)) = (&self.current, counted_once(&instruction.kind)) else { return };
         if let Some(before) = state.once.insert(kind, current.span) {
-            let message = format!(
-                "Multiple {keyword} instructions should not be used in the same stage because only the last one will be used"
-            );
             // A comment above either of them may speak of it.
             let mut comments = current.comments.clone();
             let earlier = self.dockerfile.instructions.iter().find(|instruction| instruction.span == before);
             comments.extend(earlier.iter().flat_map(|instruction| instruction.comments.iter().copied()));
             let place = Place { comments: &comments, span: before, stage: Some(current.stage) };
-            self.checks.report(&MULTIPLE_INSTRUCTIONS_DISALLOWED, place, message);
+            self.checks.add(superseded(&instruction.keyword.value, before), place);
         }
     }
 

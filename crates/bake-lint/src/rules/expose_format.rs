@@ -1,5 +1,6 @@
 //! `expose-format`
 
+use super::expose_proto_casing::port_violations;
 use super::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
@@ -18,11 +19,10 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for located in &context.instructions {
-        let InstructionKind::Expose(words) = &located.instruction.kind else { continue };
-        for word in words.iter().filter(|word| !word.value.contains('$')) {
-            let Some((_, port)) = word.value.rsplit_once(':') else { continue };
-            let finding = report.report(word.span, format!("EXPOSE `{}` should not define an address or a host port", word.value));
-            if !port.is_empty() && context.source(word.span) == word.value {
+        for (word, violation) in port_violations(context, *located, "ExposeInvalidFormat") {
+            let finding = report.violation(violation);
+            let port = word.value.rsplit_once(':').map(|(_, port)| port);
+            if let Some(port) = port.filter(|port| !port.is_empty() && context.source(word.span) == word.value) {
                 finding.safe_fix("Keep the port of the container", vec![TextEdit::replace(word.span, port)]);
             }
         }

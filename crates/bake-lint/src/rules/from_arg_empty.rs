@@ -1,6 +1,7 @@
 //! `from-arg-empty`
 
 use super::prelude::*;
+use crate::context::PLATFORM_ARGS;
 
 pub(super) const RULE: Rule = Rule {
     id: "from-arg-empty",
@@ -17,14 +18,12 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
-    for stage in &context.stages {
-        if let Base::Unknown(text) = &stage.base
-            && stage.from.image.value.contains('$')
-            && stage.undeclared.is_empty()
-        {
-            let word = &stage.from.image;
-            let message = format!("`{}` is `{text}` with default arguments, which is no image name", word.value);
-            report.report(word.span, message).help("give the ARG a default that builds");
+    let predefined = |name: &str| PLATFORM_ARGS.contains(&name).then(|| context.global_value(name)).flatten();
+    for (index, violation) in bake_checks::invalid_default_args(context.dockerfile, &predefined) {
+        let Some(stage) = context.stages.get(index) else { continue };
+        // What no argument has to do with is another mistake, and so is an argument that does not exist.
+        if stage.from.image.value.contains('$') && stage.undeclared.is_empty() {
+            report.violation(violation).help("give the ARG a default that builds");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `from-arg-undefined`
 
 use super::prelude::*;
+use bake_checks::undeclared_args;
 use crate::context::PLATFORM_ARGS;
 
 pub(super) const RULE: Rule = Rule {
@@ -21,18 +22,15 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let known: Vec<&str> = context.global_args.keys().map(String::as_str).chain(PLATFORM_ARGS).collect();
     for stage in &context.stages {
-        let platform_names = stage.from.platform.as_ref().map(|platform| {
-            let expansion = context.expander().expand(&platform.value, &|name| context.global_value(name));
-            (platform.span, expansion.map(|e| e.undefined).unwrap_or_default())
-        });
-        let image_names = (stage.from.image.span, stage.undeclared.clone());
-        for (span, names) in std::iter::once(image_names).chain(platform_names) {
-            for name in names.iter().filter(|name| !context.global_args.contains_key(*name)) {
-                let suggestion = suggest(name, known.iter().copied(), false);
-                let text = suggestion.map(|near| format!(" (did you mean {near}?)")).unwrap_or_default();
-                let finding = report.report(span, format!("FROM argument `{name}` is not declared{text}"));
+        for word in std::iter::once(&stage.from.image).chain(&stage.from.platform) {
+            let span = word.span;
+            let Some(expanded) = context.expanded_global(word) else { continue };
+            let violations = undeclared_args(&expanded, span, &known.iter().copied());
+            let names = expanded.missing.iter().filter(|name| !known.contains(&name.as_str()));
+            for (name, violation) in names.zip(violations) {
+                let finding = report.violation(violation);
                 finding.help(format!("declare it before the first FROM: `ARG {name}=DEFAULT`"));
-                if let Some(near) = suggestion
+                if let Some(near) = suggest(name, known.iter().copied(), true)
                     && let Some(at) = context.source(span).find(name.as_str())
                 {
                     let start = span.start + at;

@@ -1,6 +1,7 @@
 //! `from-as-casing`
 
 use super::prelude::*;
+use bake_checks::{Casing, from_as_casing};
 
 pub(super) const RULE: Rule = Rule {
     id: "from-as-casing",
@@ -19,12 +20,9 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for stage in &context.stages {
         let from = &context.dockerfile.instructions[stage.stage.from].keyword.value;
-        let Some(word) = &stage.from.as_keyword else { continue };
-        let right = if *from == from.to_lowercase() { "as" } else { "AS" };
-        if word.value != right {
-            report
-                .report(word.span, format!("`{}` and `{from}` keywords' casing do not match", word.value))
-                .safe_fix(format!("Use `{right}`"), vec![TextEdit::replace(word.span, right)]);
-        }
+        let Some(violation) = from_as_casing(from, stage.from) else { continue };
+        let right = Casing::of(from).unwrap_or(Casing::Upper).applied("as");
+        let edit = TextEdit::replace(violation.span, right.clone());
+        report.violation(violation).safe_fix(format!("Use `{right}`"), vec![edit]);
     }
 }

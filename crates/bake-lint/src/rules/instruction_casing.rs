@@ -1,6 +1,7 @@
 //! `instruction-casing`
 
 use super::prelude::*;
+use bake_checks::{casing_majority, instruction_casing};
 
 pub(super) const RULE: Rule = Rule {
     id: "instruction-casing",
@@ -17,23 +18,10 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
-    let keywords = || {
-        context
-            .instructions
-            .iter()
-            .filter(|located| !matches!(located.instruction.kind, InstructionKind::Invalid(_)))
-            .map(|located| &located.instruction.keyword)
-    };
-    let lower = keywords().filter(|keyword| keyword.value == keyword.value.to_lowercase()).count();
-    let upper = keywords().filter(|keyword| keyword.value == keyword.value.to_uppercase()).count();
-    let (name, wanted): (_, fn(&str) -> String) =
-        if lower > upper { ("lowercase", str::to_lowercase) } else { ("uppercase", str::to_uppercase) };
-    for keyword in keywords() {
-        let right = wanted(&keyword.value);
-        if keyword.value != right {
-            report
-                .report(keyword.span, format!("Command `{}` should match the case of the command majority ({name})", keyword.value))
-                .safe_fix(format!("Use {name}"), vec![TextEdit::replace(keyword.span, right)]);
-        }
+    let majority = casing_majority(context.dockerfile);
+    for (index, violation) in instruction_casing(context.dockerfile) {
+        let right = majority.applied(&context.dockerfile.instructions[index].keyword.value);
+        let edit = TextEdit::replace(violation.span, right);
+        report.violation(violation).safe_fix(format!("Use {}", majority.name()), vec![edit]);
     }
 }

@@ -19,9 +19,9 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for located in &context.instructions {
         let (InstructionKind::Env(pairs) | InstructionKind::Label(pairs)) = &located.instruction.kind else { continue };
-        let ([(key, value)], true) = (pairs.pairs.as_slice(), pairs.legacy) else { continue };
-        let name = located.instruction.keyword.value.to_uppercase();
-        let finding = report.report(key.span, format!("`{name} key value` is the legacy format, use `{name} key=value`"));
+        let Some(violation) = bake_checks::legacy_key_value(located.instruction, pairs) else { continue };
+        let [(key, value)] = pairs.pairs.as_slice() else { continue };
+        let finding = report.violation(violation);
         let gap = Span::new(key.span.end, value.span.start);
         let as_written = context.source(value.span) == value.value && context.source(gap).trim().is_empty() && !context.source(gap).contains('\n');
         let one_word = !value.value.contains([' ', '\t']);

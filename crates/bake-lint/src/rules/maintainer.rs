@@ -19,7 +19,8 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for located in &context.instructions {
         let InstructionKind::Maintainer(name) = &located.instruction.kind else { continue };
-        let finding = report.report(located.instruction.keyword.span, "MAINTAINER is deprecated").help("use `LABEL org.opencontainers.image.authors=...`");
+        let Some(violation) = bake_checks::maintainer(located.instruction) else { continue };
+        let finding = report.violation(violation).help("use `LABEL org.opencontainers.image.authors=...`");
         if !name.value.contains(['"', '\\', '$', '\'', '`', '\n']) {
             let label = format!("LABEL org.opencontainers.image.authors=\"{}\"", name.value);
             finding.safe_fix("Use a label", vec![TextEdit::replace(located.instruction.span, label)]);

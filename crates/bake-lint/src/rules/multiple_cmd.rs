@@ -1,6 +1,7 @@
 //! `multiple-cmd`
 
 use super::prelude::*;
+use bake_checks::{counted_once, superseded};
 
 pub(super) const RULE: Rule = Rule {
     id: "multiple-cmd",
@@ -17,25 +18,24 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
-    report_superseded(context, report, |kind| matches!(kind, InstructionKind::Cmd(_)));
+    report_superseded(context, report, "CMD");
 }
 
 /// Reports all instructions of a kind but the last one of each stage; shared by the rules for `CMD`, `ENTRYPOINT` and `HEALTHCHECK`.
-pub(super) fn report_superseded(context: &LintContext<'_>, report: &mut Reporter<'_>, is_kind: fn(&InstructionKind) -> bool) {
+pub(super) fn report_superseded(context: &LintContext<'_>, report: &mut Reporter<'_>, kind: &str) {
     for stage in 0..context.stages.len() {
         let mut later: Option<&Instruction> = None;
-        for located in context.stage_instructions(stage).rev().filter(|l| !l.onbuild && is_kind(&l.instruction.kind)) {
+        for located in context.stage_instructions(stage).rev().filter(|l| !l.onbuild && counted_once(&l.instruction.kind) == Some(kind)) {
             let instruction = located.instruction;
             let Some(last) = later else {
                 later = Some(instruction);
                 continue;
             };
-            let name = instruction.keyword.value.to_uppercase();
             let rest = &context.dockerfile.source.text()[instruction.span.end..];
             let line_end = rest.find('\n').map_or(rest.len(), |end| end + 1);
             let line = Span::new(instruction.span.start, instruction.span.end + line_end);
             report
-                .report(instruction.keyword.span, format!("Only the last {name} of a stage counts"))
+                .violation(superseded(&instruction.keyword.value, instruction.keyword.span))
                 .label(last.keyword.span, "this one counts")
                 .safe_fix("Delete it", vec![TextEdit::delete(line)]);
         }

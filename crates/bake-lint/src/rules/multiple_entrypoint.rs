@@ -18,5 +18,5 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
-    report_superseded(context, report, |kind| matches!(kind, InstructionKind::Entrypoint(_)));
+    report_superseded(context, report, "ENTRYPOINT");
 }

@@ -18,11 +18,10 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// Codes that have a rule of their own.
-const OTHERS: [Code; 6] = [
+const OTHERS: [Code; 5] = [
     code::UNKNOWN_INSTRUCTION,
     code::ONBUILD,
     code::ORDER,
-    code::DUPLICATE_STAGE,
     code::EMPTY_CONTINUATION,
     code::JSON,
 ];

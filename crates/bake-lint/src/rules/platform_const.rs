@@ -1,5 +1,6 @@
 //! `platform-const`
 
+use super::platform_redundant::platform_violation;
 use super::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
@@ -19,11 +20,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for stage in &context.stages {
-        let Some(platform) = &stage.from.platform else { continue };
-        let in_name = |part: &str| stage.name.as_ref().is_some_and(|name| name.contains(part));
-        if !platform.value.contains('$') && !platform.value.split('/').any(|part| in_name(&part.to_lowercase())) {
-            let finding = report.report(platform.span, format!("`--platform` is the constant `{}`", platform.value));
-            finding.help("leave the flag out, or use `$BUILDPLATFORM`");
+        if let Some(violation) = platform_violation(context, stage, "FromPlatformFlagConstDisallowed") {
+            report.violation(violation).help("leave the flag out, or use `$BUILDPLATFORM`");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! `platform-redundant`
 
 use super::prelude::*;
+use crate::context::StageFacts;
+use bake_checks::{Violation, platform_flag};
 
 pub(super) const RULE: Rule = Rule {
     id: "platform-redundant",
@@ -18,11 +20,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for stage in &context.stages {
-        let Some(platform) = &stage.from.platform else { continue };
-        if !matches!(platform.value.as_str(), "$TARGETPLATFORM" | "${TARGETPLATFORM}") {
-            continue;
-        }
-        let finding = report.report(platform.span, "`--platform=$TARGETPLATFORM` is the default");
+        let Some(violation) = platform_violation(context, stage, "RedundantTargetPlatform") else { continue };
+        let finding = report.violation(violation);
         let flags = &context.dockerfile.instructions[stage.stage.from].flags;
         if let Some(flag) = flags.iter().find(|flag| flag.name.value == "platform") {
             // The blank before the flag goes with it.
@@ -30,6 +29,13 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             finding.safe_fix("Remove the flag", vec![TextEdit::delete(span)]);
         }
     }
+}
+
+/// What the build check of this name finds in the `--platform` of a stage; shared by the two rules about it.
+pub(super) fn platform_violation(context: &LintContext<'_>, stage: &StageFacts<'_>, check: &str) -> Option<Violation> {
+    let flag = context.expanded_global(stage.from.platform.as_ref()?)?;
+    let target = context.global_value("TARGETPLATFORM");
+    platform_flag(stage.from, &flag, target.as_deref()).filter(|violation| violation.check.name == check)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `secret-in-env-arg`
 
 use super::prelude::*;
+use bake_checks::{HARMLESS_WORDS, SECRET_WORDS};
 use bake_dockerfile::instruction::Word;
 
 pub(super) const RULE: Rule = Rule {
@@ -19,26 +20,8 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-/// Words of a name that speak of a secret.
-const SECRET_WORDS: [&str; 14] = [
-    "apikey",
-    "auth",
-    "credential",
-    "credentials",
-    "key",
-    "passphrase",
-    "passwd",
-    "password",
-    "passwords",
-    "pword",
-    "pwd",
-    "secret",
-    "secrets",
-    "token",
-];
-
-/// Words anywhere in a name that say it holds something else.
-const HARMLESS_WORDS: [&str; 3] = ["public", "file", "version"];
+/// Words of a name that speak of a secret, besides those of the build check.
+const MORE_SECRET_WORDS: [&str; 4] = ["passphrase", "passwords", "pwd", "secrets"];
 
 /// Last words of a name that say it only speaks about a secret.
 const HARMLESS_ENDS: [&str; 14] =
@@ -84,7 +67,7 @@ fn check_pair(key: &Word, value: Option<&Word>, instruction: &str, report: &mut 
 fn is_secret_name(name: &str) -> bool {
     let name = name.trim_matches(['"', '\'']).to_ascii_lowercase();
     let words: Vec<&str> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    words.iter().any(|word| SECRET_WORDS.contains(word))
+    words.iter().any(|word| SECRET_WORDS.contains(word) || MORE_SECRET_WORDS.contains(word))
         && name != "pwd"
         && name != "oldpwd"
         && !words.iter().any(|word| HARMLESS_WORDS.contains(word))

@@ -25,12 +25,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         };
         let Some(stage) = located.stage else { continue };
         let shell_set = context.history(stage, located.index).any(|earlier| matches!(earlier.instruction.kind, InstructionKind::Shell(_)));
+        let Some(violation) = bake_checks::shell_form(located.instruction, shell_set) else { continue };
         // What is meant as JSON and is not has a rule of its own.
-        if shell_set || word.value.trim_start().starts_with('[') || word.value.trim().is_empty() {
+        if word.value.trim_start().starts_with('[') || word.value.trim().is_empty() {
             continue;
         }
-        let name = located.instruction.keyword.value.to_uppercase();
-        let finding = report.report(word.span, format!("{name} in shell form: signals do not reach the program")).help("use the JSON form, or begin with `exec`");
+        let finding = report.violation(violation).help("use the JSON form, or begin with `exec`");
         let words: Vec<&str> = word.value.split_whitespace().collect();
         let plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || "_./:=@,+-".contains(c));
         let builtin = ["cd", ".", "source", "exec", "export", "set", "exit", "if", "for", "while", "case", "eval", "trap", "wait"];

@@ -18,10 +18,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for stage in &context.stages {
+        let Some(violation) = bake_checks::stage_name_casing(stage.from) else { continue };
         let (Some(name), Some(written)) = (&stage.name, &stage.from.name) else { continue };
-        if *name == written.value {
-            continue;
-        }
         let references = context.instructions.iter().flat_map(|located| from_words(located.instruction));
         let mut edits = vec![TextEdit::replace(written.span, name.clone())];
         edits.extend(
@@ -29,9 +27,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 .filter(|word| word.value.to_lowercase() == *name && word.value != *name && context.source(word.span) == word.value)
                 .map(|word| TextEdit::replace(word.span, name.clone())),
         );
-        report
-            .report(written.span, format!("Stage name `{}` should be lowercase", written.value))
-            .safe_fix("Use lower case", edits);
+        report.violation(violation).safe_fix("Use lower case", edits);
     }
 }
 

@@ -17,12 +17,13 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
-    let mut seen = std::collections::BTreeMap::new();
-    for stage in &context.stages {
-        let (Some(name), Some(written)) = (&stage.name, &stage.from.name) else { continue };
-        if let Some(first) = seen.insert(name, written.span) {
-            let message = format!("Duplicate stage name `{name}`, stage names should be unique");
-            report.report(written.span, message).label(first, "used here before");
+    let duplicates = bake_checks::stage_names(context.dockerfile);
+    for (index, violation) in duplicates.into_iter().filter(|(_, found)| found.check.name == "DuplicateStageName") {
+        let finding = report.violation(violation);
+        let name = context.stages.get(index).and_then(|stage| stage.name.as_ref());
+        let before = context.stages.iter().take(index).rfind(|before| before.name.as_ref() == name);
+        if let Some(before) = before.and_then(|before| before.from.name.as_ref()) {
+            finding.label(before.span, "used here before");
         }
     }
 }

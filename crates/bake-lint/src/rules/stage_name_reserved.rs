@@ -17,9 +17,9 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
-    for stage in &context.stages {
-        if let (Some(name @ ("scratch" | "context")), Some(written)) = (stage.name.as_deref(), &stage.from.name) {
-            report.report(written.span, format!("Stage name `{name}` is reserved"));
+    for (_, violation) in bake_checks::stage_names(context.dockerfile) {
+        if violation.check.name == "ReservedStageName" {
+            report.violation(violation);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::prelude::*;
 use crate::context::{Located, PROXY_ARGS};
 use bake_dockerfile::instruction::{CopySource, Word};
+use bake_dockerfile::{ExpandError, Expansion};
 
 pub(super) const RULE: Rule = Rule {
     id: "undefined-var",
@@ -25,7 +26,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let mut by_stage: Vec<BTreeSet<String>> = Vec::with_capacity(context.stages.len());
     for (index, stage) in context.stages.iter().enumerate() {
         let mut defined = match stage.base {
-            Base::Stage(base) => by_stage[base].clone(),
+            Base::Stage(base) => with_triggers(context, base, by_stage[base].clone()),
             _ => BTreeSet::from(["PATH".to_owned()]),
         };
         let known_base = match context.root_base(index) {
@@ -54,11 +55,32 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     for word in expanded_words(kind) {
                         check_word(context, located, word, &defined, known_base, report);
                     }
+                    for heredoc in located.instruction.heredocs.iter().filter(|heredoc| heredoc.expand && is_file_content(kind)) {
+                        let expand = |lookup: &Variables<'_>| context.expander().expand_heredoc(&heredoc.body, lookup);
+                        check_expansion(context, located, heredoc.span, &expand, &defined, known_base, report);
+                    }
                 }
             }
         }
         by_stage.push(defined);
     }
+}
+
+/// The variables of a stage that is built from `base`, before its first instruction: those of the base, and what its triggers set.
+fn with_triggers(context: &LintContext<'_>, base: usize, mut defined: BTreeSet<String>) -> BTreeSet<String> {
+    for located in context.stage_instructions(base).filter(|located| located.onbuild) {
+        match &located.instruction.kind {
+            InstructionKind::Arg(declarations) => defined.extend(declarations.iter().map(|arg| arg.name.value.clone())),
+            InstructionKind::Env(pairs) => defined.extend(pairs.pairs.iter().map(|(key, _)| key.value.clone())),
+            _ => {}
+        }
+    }
+    defined
+}
+
+/// Whether heredocs of the instruction are files that the build writes, and not input of a command.
+fn is_file_content(kind: &InstructionKind) -> bool {
+    matches!(kind, InstructionKind::Copy(_) | InstructionKind::Add(_))
 }
 
 /// The words of an instruction in which a build expands variables.
@@ -74,6 +96,7 @@ fn expanded_words(kind: &InstructionKind) -> Vec<&Word> {
             .chain([&copy.destination])
             .chain(&copy.chown)
             .chain(&copy.chmod)
+            .chain(&copy.checksum)
             .collect(),
         InstructionKind::Label(pairs) => pairs.pairs.iter().map(|(_, value)| value).collect(),
         InstructionKind::Workdir(word) | InstructionKind::User(word) | InstructionKind::StopSignal(word) => vec![word],
@@ -81,7 +104,21 @@ fn expanded_words(kind: &InstructionKind) -> Vec<&Word> {
         InstructionKind::Run(run) => run
             .mounts
             .iter()
-            .flat_map(|mount| mount.target.iter().chain(&mount.source).chain(&mount.id).chain(&mount.uid).chain(&mount.gid))
+            .flat_map(|mount| {
+                [
+                    &mount.variable_type,
+                    &mount.source,
+                    &mount.target,
+                    &mount.id,
+                    &mount.size,
+                    &mount.sharing,
+                    &mount.env,
+                    &mount.mode,
+                    &mount.uid,
+                    &mount.gid,
+                ]
+            })
+            .flatten()
             .collect(),
         _ => Vec::new(),
     }
@@ -95,23 +132,41 @@ fn check_word(
     known_base: bool,
     report: &mut Reporter<'_>,
 ) {
+    let expand = |lookup: &Variables<'_>| context.expander().expand(&word.value, lookup);
+    check_expansion(context, located, word.span, &expand, defined, known_base, report);
+}
+
+/// The values of variables by name.
+type Variables<'v> = dyn Fn(&str) -> Option<String> + 'v;
+
+/// Reports what `expand`, of the text at `span`, asks for in vain.
+fn check_expansion(
+    context: &LintContext<'_>,
+    located: Located<'_>,
+    span: Span,
+    expand: &dyn Fn(&Variables<'_>) -> Result<Expansion, ExpandError>,
+    defined: &BTreeSet<String>,
+    known_base: bool,
+    report: &mut Reporter<'_>,
+) {
     let is_proxy = |name: &str| PROXY_ARGS.contains(&name.to_ascii_uppercase().as_str());
     let lookup = |name: &str| (defined.contains(name) || is_proxy(name)).then(|| "x".to_owned());
-    let Ok(expansion) = context.expander().expand(&word.value, &lookup) else { return };
+    let Ok(expansion) = expand(&lookup) else { return };
     for name in &expansion.undefined {
         let is_global = context.global_args.contains_key(name);
-        let near = suggest(name, defined.iter().map(String::as_str), false);
-        // Set by the runtime or by nobody, never by an image.
-        let never_in_images = matches!(name.as_str(), "HOME" | "USER" | "PWD" | "HOSTNAME");
+        let near = suggest(name, defined.iter().map(String::as_str), true);
+        // Set by the runtime, by a shell or by nobody, never by an image. What is no name is an argument of a script in a heredoc.
+        let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+        let never_in_images = matches!(name.as_str(), "HOME" | "USER" | "PWD" | "HOSTNAME") || !is_name;
         if !(known_base || is_global || near.is_some() || never_in_images) {
             continue;
         }
-        let text = near.map(|near| format!(" (did you mean ${near}?)")).unwrap_or_default();
-        let place = context.source(word.span).find(name.as_str()).map(|at| {
-            let start = word.span.start + at;
+        let place = place_of(context.source(span), name).map(|at| {
+            let start = span.start + at;
             Span::new(start, start + name.len())
         });
-        let finding = report.report(place.unwrap_or(word.span), format!("Usage of undefined variable `${name}`{text}"));
+        let known = defined.iter().map(String::as_str);
+        let finding = report.violation(bake_checks::undefined_variable(name, place.unwrap_or(span), known));
         if is_global {
             finding.help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again")).safe_fix(
                 format!("Declare `ARG {name}` in the stage"),
@@ -123,6 +178,17 @@ fn check_word(
     }
 }
 
+/// Where in `text` the variable is first used: `$NAME` or `${NAME`.
+fn place_of(text: &str, name: &str) -> Option<usize> {
+    let uses = text.match_indices('$').map(|(at, _)| if text[at + 1..].starts_with('{') { at + 2 } else { at + 1 });
+    let continues = |c: char| c.is_alphanumeric() || c == '_';
+    let mut places = uses.filter(|at| {
+        let rest = text[*at..].strip_prefix(name);
+        rest.is_some_and(|rest| !name.ends_with(continues) || !rest.starts_with(continues))
+    });
+    places.next()
+}
+
 #[cfg(test)]
 mod tests {
     use crate::testing::{fixed, lines};
@@ -132,6 +198,19 @@ mod tests {
         let text = "ARG G=1\nFROM debian:12 AS a\nENV A=1 B=$A\nWORKDIR $A\nUSER ${U:-x}\nLABEL x='$NO' y=\\$NO\nRUN echo $SHELL_ONLY\n\
                     FROM a\nCOPY $A $TARGETARCH /\nARG TARGETARCH=$G\nEXPOSE $TARGETARCH $http_proxy\nFROM node:22\nENV X=$NODE_VERSION\nUSER $HOME\n";
         assert_eq!(lines("undefined-var", text), [3, 9, 10, 14]);
+    }
+
+    #[test]
+    fn files_in_heredocs_are_expanded_and_scripts_are_not() {
+        let text = "FROM node:22\nCOPY <<EOF /start\n#!/bin/sh\nexec node \"$@\" $NODE_VERSION\nEOF\nCOPY <<'EOF' /start\nexec \"$@\"\nEOF\n\
+                    RUN <<EOF\necho $1 $HOME\nEOF\n";
+        assert_eq!(lines("undefined-var", text), [4]);
+    }
+
+    #[test]
+    fn triggers_define_for_the_stages_built_from_theirs() {
+        let text = "FROM debian:12 AS a\nONBUILD ARG A\nONBUILD ENV B=1\nFROM a AS b\nENV C=$A D=$B\nFROM b\nENV E=$A\nFROM debian:12\nENV C=$A\n";
+        assert_eq!(lines("undefined-var", text), [9]);
     }
 
     #[test]

@@ -19,31 +19,33 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let mut anchored = vec![false; context.stages.len()];
     for (index, stage) in context.stages.iter().enumerate() {
-        anchored[index] = matches!(stage.base, Base::Stage(base) if anchored[base]);
+        let has_trigger = |base: usize| {
+            let mut triggers = context.stage_instructions(base).filter(|located| located.onbuild);
+            triggers.any(|located| matches!(located.instruction.kind, InstructionKind::Workdir(_)))
+        };
+        anchored[index] = matches!(stage.base, Base::Stage(base) if anchored[base] || has_trigger(base));
         for located in context.stage_instructions(index).filter(|located| !located.onbuild) {
             let InstructionKind::Workdir(word) = &located.instruction.kind else { continue };
-            let lookup = |name: &str| context.environment_value(index, located.index, name);
-            let expanded = context.expander().expand(&word.value, &lookup);
-            let (path, known) = match &expanded {
-                Ok(expansion) => (expansion.text.as_str(), expansion.undefined.is_empty()),
-                Err(_) => (word.value.as_str(), false),
-            };
-            if !known || path.is_empty() || is_absolute(path) {
-                anchored[index] = true;
-            } else if !anchored[index] {
-                report
-                    .report(word.span, format!("Relative WORKDIR `{}` depends on the base image", word.value))
-                    .help(format!("make it absolute: `WORKDIR /{}`", path.trim_start_matches("./")));
-                anchored[index] = true;
+            if std::mem::replace(&mut anchored[index], true) {
+                continue;
+            }
+            // What cannot be told here is taken to be right.
+            let Some(path) = context.expanded_word(index, located.index, word) else { continue };
+            if let Some(violation) = bake_checks::relative_workdir(&path, word.span)
+                && !path.is_empty()
+                && !is_absolute_on_windows(&path)
+            {
+                let help = format!("make it absolute: `WORKDIR /{}`", path.trim_start_matches("./"));
+                report.violation(violation).help(help);
             }
         }
     }
 }
 
-/// Whether the path is absolute on Linux or Windows.
-fn is_absolute(path: &str) -> bool {
+/// Whether the path is absolute on Windows: `\\path` or `C:...`.
+fn is_absolute_on_windows(path: &str) -> bool {
     let drive = path.as_bytes();
-    path.starts_with(['/', '\\']) || (drive.len() >= 2 && drive[0].is_ascii_alphabetic() && drive[1] == b':')
+    path.starts_with('\\') || (drive.len() >= 2 && drive[0].is_ascii_alphabetic() && drive[1] == b':')
 }
 
 #[cfg(test)]
@@ -55,5 +57,7 @@ mod tests {
         let text = "FROM a:1 AS b\nWORKDIR /x\nWORKDIR y\nFROM b\nWORKDIR z\nFROM a:1\nENV D=/d\nWORKDIR $D\nWORKDIR q\n\
                     FROM a:1\nENV D=d\nWORKDIR $D/x\nFROM a:1\nWORKDIR $UNKNOWN\nWORKDIR C:/x\n";
         assert_eq!(lines("workdir-relative", text), [12]);
+        let text = "FROM a:1 AS b\nONBUILD WORKDIR /x\nFROM b\nWORKDIR y\n";
+        assert_eq!(lines("workdir-relative", text), [0; 0]);
     }
 }

@@ -195,6 +195,27 @@ pub(super) fn from_files(place: &FilePlace, host: &Host) -> Result<Vec<LoadedIma
     Ok(chosen)
 }
 
+/// The same for a file or directory of which one image is wanted: what it is, and its names there.
+pub(super) fn one_from_files(place: &FilePlace, host: &Host) -> Result<(BlobDescriptor, Vec<Reference>), CommandError> {
+    let mut found = from_files(place, host)?;
+    let shown = place.path.display();
+    if found.len() > 1 {
+        let names: Vec<String> = found
+            .iter()
+            .flat_map(|image| image.names.iter().map(Reference::familiar).chain(image.ref_name.clone()))
+            .collect();
+        return Err(CommandError::input(format!("`{shown}` has {} images", found.len())).hint(format!(
+            "write `{}:NAME`; there are {}",
+            shown,
+            names.join(", ")
+        )));
+    }
+    let image = found.pop().ok_or_else(|| CommandError::input(format!("`{shown}` has no image")))?;
+    let digest = descriptor_digest(&image.descriptor).map_err(|error| CommandError::input(error.to_string()))?;
+    let media_type = image.descriptor.media_type().to_string();
+    Ok((BlobDescriptor { media_type, digest, size_bytes: image.descriptor.size() }, image.names))
+}
+
 /// Reads those images of a layout in a directory for which `wanted` says so.
 pub(super) fn from_layout(
     directory: &Path,

@@ -16,7 +16,7 @@ use bake::ui::progress::Progress;
 use bake_exporter::{CopiedDocument, ImageTree, PushProgress, Relay, SendProgress};
 use bake_graph::VertexId;
 use bake_oci::layout::REF_NAME_ANNOTATION;
-use bake_oci::manifest::{descriptor, descriptor_digest};
+use bake_oci::manifest::descriptor;
 use bake_oci::{ArchiveImage, Digest, Platform, Reference, write_docker_archive, write_oci_layout};
 use bake_registry::Pushed;
 use bake_solver::{BuildEvent, EventSink as _};
@@ -120,25 +120,8 @@ impl Copying<'_> {
                 Ok(Carried { target, names })
             }
             Place::Files(place) => {
-                let mut found = bring::from_files(place, self.host)?;
-                let shown = place.path.display();
-                if found.len() > 1 {
-                    let names: Vec<String> = found
-                        .iter()
-                        .flat_map(|image| image.names.iter().map(Reference::familiar).chain(image.ref_name.clone()))
-                        .collect();
-                    return Err(CommandError::input(format!("`{shown}` has {} images", found.len())).hint(format!(
-                        "write `{}:NAME`; there are {}",
-                        shown,
-                        names.join(", ")
-                    )));
-                }
-                let image = found.pop().ok_or_else(|| CommandError::input(format!("`{shown}` has no image")))?;
-                let digest =
-                    descriptor_digest(&image.descriptor).map_err(|error| CommandError::input(error.to_string()))?;
-                let media_type = image.descriptor.media_type().to_string();
-                let target = BlobDescriptor { media_type, digest, size_bytes: image.descriptor.size() };
-                Ok(Carried { target, names: image.names })
+                let (target, names) = bring::one_from_files(place, self.host)?;
+                Ok(Carried { target, names })
             }
         }
     }

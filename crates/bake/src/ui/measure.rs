@@ -2,21 +2,11 @@
 
 use std::time::Duration;
 
+use bake_analyze::ByteSize;
+
 /// A number of bytes in decimal units with three significant digits: `512B`, `3.15MB`, `120GB`.
 pub fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 5] =
-        [("PB", 10u64.pow(15)), ("TB", 10u64.pow(12)), ("GB", 10u64.pow(9)), ("MB", 10u64.pow(6)), ("kB", 1000)];
-    for (name, unit) in UNITS {
-        if bytes >= unit {
-            let (whole, rest) = (bytes / unit, bytes % unit);
-            return match whole {
-                0..10 => format!("{whole}.{:02}{name}", rest / (unit / 100)),
-                10..100 => format!("{whole}.{}{name}", rest / (unit / 10)),
-                _ => format!("{whole}{name}"),
-            };
-        }
-    }
-    format!("{bytes}B")
+    ByteSize(bytes).to_string()
 }
 
 /// A time in seconds with one decimal place: `0.3s`.
@@ -37,20 +27,6 @@ pub fn rate(bytes: u64, time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_three_digits() {
-        for (bytes, text) in [
-            (0, "0B"),
-            (999, "999B"),
-            (1000, "1.00kB"),
-            (3_159_999, "3.15MB"),
-            (12_345_678, "12.3MB"),
-            (120_000_000_000, "120GB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 
     #[test]
     fn rates_need_time() {

@@ -8,6 +8,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
     (
         "bake",
         &[
+            "bake-analyze",
             "bake-attest",
             "bake-cache",
             "bake-dockerfile",
@@ -27,6 +28,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-worker",
         ],
     ),
+    ("bake-analyze", &["bake-oci"]),
     ("bake-attest", &["bake-dockerfile", "bake-graph", "bake-oci"]),
     (
         "bake-cache",
@@ -41,12 +43,13 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-worker",
         ],
     ),
+    ("bake-checks", &["bake-dockerfile", "bake-oci"]),
     ("bake-dockerfile", &[]),
     ("bake-exporter", &["bake-attest", "bake-oci", "bake-registry", "bake-snapshot", "bake-store"]),
     ("bake-format", &["bake-dockerfile"]),
-    ("bake-frontend", &["bake-dockerfile", "bake-graph", "bake-oci"]),
+    ("bake-frontend", &["bake-checks", "bake-dockerfile", "bake-graph", "bake-oci"]),
     ("bake-graph", &["bake-oci"]),
-    ("bake-lint", &["bake-dockerfile"]),
+    ("bake-lint", &["bake-analyze", "bake-checks", "bake-dockerfile"]),
     ("bake-oci", &[]),
     ("bake-registry", &["bake-oci"]),
     ("bake-sandbox", &["bake-sys"]),

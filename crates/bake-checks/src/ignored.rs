@@ -1,13 +1,24 @@
 //! Copies of what the ignore file leaves out.
 
-use bake_dockerfile::IgnorePatterns;
+use bake_dockerfile::{IgnorePatterns, Span};
+
+use crate::Violation;
+use crate::table::COPY_IGNORED_FILE;
 
 /// Patterns that leave nothing of a context.
 const EVERYTHING: [&[u8]; 3] = [b"*", b"**", b"**/*"];
 
+/// `CopyIgnoredFile`: a source, expanded, of a COPY or ADD (`verb`: "Copy" or "Add") from the build context, that the ignore file leaves
+/// out.
+pub fn copy_ignored(source: &str, verb: &str, patterns: &IgnorePatterns, span: Span) -> Option<Violation> {
+    let source = ignored_source(source, patterns)?;
+    let message = format!("Attempting to {verb} file {source:?} that is excluded by .dockerignore");
+    Some(Violation::new(&COPY_IGNORED_FILE, span, message))
+}
+
 /// The source as it is named in the finding, when the ignore file leaves it out. With exceptions in the file that cannot
 /// be told from the name alone, so nothing is.
-pub(crate) fn ignored_source(source: &str, patterns: &IgnorePatterns) -> Option<String> {
+fn ignored_source(source: &str, patterns: &IgnorePatterns) -> Option<String> {
     if patterns.has_exceptions() || patterns.is_empty() {
         return None;
     }

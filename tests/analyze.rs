@@ -1,0 +1,196 @@
+//! `bake analyze` from the outside: what it says of images made for it.
+
+mod support;
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure, finish, succeed};
+
+const TESTS: &[Test] = &[
+    ("wasted_bytes_are_told_by_layer", &["userns"], wasted),
+    ("archives_are_analyzed_like_the_store", &["userns"], archives),
+    ("limits_decide_the_exit_code", &[], limits),
+    ("trees_show_what_was_asked_for", &[], trees),
+    ("caches_and_setuid_files_are_listed", &["userns"], findings),
+];
+
+fn main() -> ExitCode {
+    support::run(TESTS)
+}
+
+/// 3 MB are deleted, 2 MB stored again for an owner, 1 MB replaced, 4 MB stay.
+const WASTEFUL: &str = "FROM busybox\n\
+    COPY deleted /deleted\n\
+    COPY --chmod=644 owner /owner\n\
+    COPY replaced /replaced\n\
+    COPY kept /kept\n\
+    RUN rm /deleted\n\
+    RUN chown 5:6 /owner\n\
+    RUN echo new > /replaced\n";
+const MB: usize = 1_000_000;
+
+fn build(environment: &Environment, scratch: &Scratch, dockerfile: &str) -> Outcome {
+    scratch.write("context/Dockerfile", dockerfile)?;
+    let mut command = environment.build(&scratch.store());
+    command.args(["--tag", "app:1"]).arg(scratch.at("context"));
+    succeed(&mut command).map(drop)
+}
+
+fn wasteful(environment: &Environment) -> Result<Scratch, String> {
+    let scratch = environment.scratch()?;
+    for (name, bytes, content) in [("deleted", 3, 1), ("owner", 2, 2), ("replaced", 1, 3), ("kept", 4, 4)] {
+        scratch.write(&format!("context/{name}"), vec![content; bytes * MB])?;
+    }
+    build(environment, &scratch, WASTEFUL)?;
+    Ok(scratch)
+}
+
+fn analyze(environment: &Environment, scratch: &Scratch, arguments: &[&str]) -> Result<String, String> {
+    succeed(environment.command(&scratch.store()).arg("analyze").args(arguments)).map(|finished| finished.text())
+}
+
+fn document(environment: &Environment, scratch: &Scratch, image: &str) -> Result<Value, String> {
+    let text = analyze(environment, scratch, &["--json", image])?;
+    serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))
+}
+
+/// The wasted files without the numbers of layers, which depend on how many the base has.
+fn waste(document: &Value) -> Vec<Value> {
+    let files = document["Waste"].as_array().cloned().unwrap_or_default();
+    let distance = |file: &Value| file["HiddenBy"].as_u64().zip(file["WrittenBy"].as_u64()).map(|(by, of)| by - of);
+    files.iter().map(|file| json!([file["Path"], file["Bytes"], distance(file), file["Cause"]])).collect()
+}
+
+fn wasted(environment: &Environment) -> Outcome {
+    let scratch = wasteful(environment)?;
+    let document = document(environment, &scratch, "app:1")?;
+    let expected = [
+        json!(["/deleted", 3 * MB, 4, "deleted"]),
+        json!(["/owner", 2 * MB, 4, "owner or mode changed"]),
+        json!(["/replaced", MB, 4, "replaced"]),
+    ];
+    equal(&waste(&document), &expected.to_vec(), "waste")?;
+    equal(&document["WastedBytes"], &json!(6 * MB), "wasted bytes")?;
+    let sum = |key: &str| document[key].as_u64().unwrap_or_default();
+    equal(&sum("AddedBytes"), &(sum("VisibleBytes") + sum("WastedBytes")), "the sum")?;
+    let layers = document["Layers"].as_array().cloned().unwrap_or_default();
+    let last: Vec<Value> =
+        layers.iter().rev().take(3).rev().map(|l| json!([l["AddedBytes"], l["HidesBytes"]])).collect();
+    equal(&last, &vec![json!([0, 3 * MB]), json!([2 * MB, 2 * MB]), json!([4, MB])], "the last layers")?;
+    let texts: Vec<&str> = layers.iter().filter_map(|layer| layer["Instruction"].as_str()).collect();
+    check(texts.iter().any(|text| text.contains("rm /deleted")), || format!("{texts:?}"))?;
+    let text = analyze(environment, &scratch, &["app:1"])?;
+    check(text.contains("6.00MB are not in the image") && text.contains("owner or mode changed   /owner"), || {
+        text.clone()
+    })
+}
+
+fn archives(environment: &Environment) -> Outcome {
+    let scratch = wasteful(environment)?;
+    let stored = document(environment, &scratch, "app:1")?;
+    for (format, place) in [("docker", "docker-archive:"), ("oci", "oci-archive:"), ("oci-dir", "oci:"), ("docker", "")]
+    {
+        let path = scratch.at(&format!("saved-{format}-{}", place.len()));
+        succeed(environment.command(&scratch.store()).args(["save", "--format", format, "--output", &path, "app:1"]))?;
+        // A store that knows nothing of it: what is read is the archive.
+        let other = scratch.path().join(format!("other-{format}-{}", place.len()));
+        let mut command = environment.command(&other);
+        let finished = succeed(command.args(["analyze", "--json", &format!("{place}{path}")]))?;
+        let found: Value = serde_json::from_str(&finished.text()).map_err(|error| error.to_string())?;
+        for key in ["Waste", "WastedBytes", "AddedBytes", "Layers", "Efficiency", "SetId", "Id"] {
+            equal(&found[key], &stored[key], &format!("{format} {place} {key}"))?;
+        }
+    }
+    let missing = finish(environment.command(&scratch.store()).args(["analyze", "./no-such-file"]))?;
+    expect_failure(&missing, 2, &["cannot open `./no-such-file`"])?;
+    let unknown = finish(environment.command(&scratch.store()).args(["analyze", "no-such-image"]))?;
+    expect_failure(&unknown, 2, &["no such image", "docker://NAME"])
+}
+
+/// 1 MB of 4 is replaced by a layer of the same size.
+fn replaced(environment: &Environment) -> Result<Scratch, String> {
+    let scratch = environment.scratch()?;
+    scratch.write("context/a/d/file", vec![1; MB])?;
+    scratch.write("context/b/d/file", vec![2; MB])?;
+    scratch.write("context/c/d/other", vec![3; 2 * MB])?;
+    build(environment, &scratch, "FROM scratch\nCOPY a /\nCOPY b /\nCOPY c /\n")?;
+    Ok(scratch)
+}
+
+fn limits(environment: &Environment) -> Outcome {
+    let scratch = replaced(environment)?;
+    scratch.write(
+        "kept",
+        "rules:\n  lowestEfficiency: 0.75\n  highestWastedBytes: 1MB\n  highestUserWastedPercent: 0.34\n",
+    )?;
+    scratch.write("broken", "rules:\n  highestUserWastedPercent: 0.33\n")?;
+    scratch.write("wrong", "rules:\n  highestWasted: 1\n")?;
+    let (kept, broken, wrong) = (scratch.at("kept"), scratch.at("broken"), scratch.at("wrong"));
+    for (arguments, complaint) in [
+        (vec!["--min-efficiency", "0.75"], None),
+        (vec!["--min-efficiency", "0.76"], Some("an efficiency of 0.7500 is below the limit of 0.76")),
+        (vec!["--max-wasted", "1MB"], None),
+        (vec!["--max-wasted", "999kB"], Some("1.00MB wasted are more than the limit of 999kB")),
+        (vec!["--max-wasted-percent", "25"], None),
+        (vec!["--max-wasted-percent", "24"], Some("25.00 % wasted are more than the limit of 24.00 %")),
+        (vec!["--ci-config", &kept], None),
+        (vec!["--ci-config", &broken], Some("33.33 % of the bytes above the first layer")),
+        (vec!["--ci-config", &kept, "--min-efficiency", "0.8"], Some("below the limit of 0.8")),
+    ] {
+        let finished = finish(environment.command(&scratch.store()).arg("analyze").args(&arguments).arg("app:1"))?;
+        match complaint {
+            None => check(finished.code == Some(0), || format!("{arguments:?}: {}", finished.stderr))?,
+            Some(complaint) => expect_failure(&finished, 1, &[complaint])?,
+        }
+    }
+    let refused = finish(environment.command(&scratch.store()).args(["analyze", "--ci-config", &wrong, "app:1"]))?;
+    expect_failure(&refused, 2, &["line 2", "there is no rule `highestWasted`"])
+}
+
+fn trees(environment: &Environment) -> Outcome {
+    let scratch = replaced(environment)?;
+    let tree = |arguments: &[&str]| -> Result<String, String> {
+        let text = analyze(environment, &scratch, &[arguments, &["app:1"]].concat())?;
+        let start = text.find("Files of").ok_or_else(|| text.clone())?;
+        Ok(format!("{}\n", &text[start..]))
+    };
+    let all = "Files of the image:\n  3.00MB  └─ d/  (2 files)\n  2.00MB     ├─ other\n  1.00MB     └─ file\n";
+    equal(&tree(&[])?.as_str(), &all, "the image")?;
+    equal(&tree(&["--depth", "1"])?.as_str(), &"Files of the image:\n  3.00MB  └─ d/  (2 files)\n", "one level")?;
+    let second = "Files of layer 2:\n  1.00MB  └─ d/\n  1.00MB     └─ file\n";
+    equal(&tree(&["--layer", "2"])?.as_str(), &second, "a layer")?;
+    let wasted =
+        "Files of layers that are not in the image:\n  1.00MB  └─ d/\n  1.00MB     └─ file  (replaced, layer 1 by 2)\n";
+    equal(&tree(&["--wasted"])?.as_str(), &wasted, "what is wasted")?;
+    let none = analyze(environment, &scratch, &["--depth", "0", "app:1"])?;
+    check(!none.contains("Files of"), || none.clone())?;
+    let missing = finish(environment.command(&scratch.store()).args(["analyze", "--layer", "4", "app:1"]))?;
+    expect_failure(&missing, 2, &["the image has 3 layers, not 4"])
+}
+
+fn findings(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let dockerfile = "FROM busybox\n\
+        RUN mkdir -p /var/lib/apt/lists /root/.cache/pip && head -c 5000 /dev/zero > /var/lib/apt/lists/a && \
+        head -c 700 /dev/zero > /root/.cache/pip/b && cp /bin/busybox /su && chmod 4755 /su\n";
+    build(environment, &scratch, dockerfile)?;
+    let document = document(environment, &scratch, "app:1")?;
+    let caches: Vec<Value> = document["PackageCaches"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|cache| json!([cache["Name"], cache["Directory"], cache["Bytes"], cache["Useless"]]))
+        .collect();
+    let expected =
+        vec![json!(["apt lists", "/var/lib/apt/lists", 5000, true]), json!(["pip", "/root/.cache/pip", 700, true])];
+    equal(&caches, &expected, "the caches")?;
+    let set_id: Vec<Value> = document["SetId"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|file| file["Path"] == "/su")
+        .map(|file| json!([file["Mode"], file["Uid"]]))
+        .collect();
+    equal(&set_id, &vec![json!(["4755", 0])], "setuid")
+}
