@@ -100,21 +100,18 @@ fn quick_fix(
 fn hide(document: &Document, finding: &Finding) -> Value {
     let rule = finding.rule.id;
     let ending = document.line_ending();
-    let (title, place, text) = match document.instruction_at(finding.span.start) {
-        Some((_, instruction)) => {
-            let present = instruction.comments.last().and_then(|comment| list_end(document, *comment));
-            let above = document.line_start(instruction.span.start);
-            let line = format!("# bake: ignore={rule}{ending}");
-            let (place, text) = present.map_or((above, line), |end| (end, format!(",{rule}")));
-            (format!("Ignore `{rule}` here"), place, text)
-        }
-        None => {
-            // Directives must stay first.
-            let is_first = |kind: ItemKind| matches!(kind, ItemKind::Directive | ItemKind::ByteOrderMark);
-            let first = document.tree.items.iter().take_while(|item| is_first(item.kind)).last();
-            let place = first.map_or(0, |item| item.span.end);
-            (format!("Ignore `{rule}` in this file"), place, format!("# bake: global ignore={rule}{ending}"))
-        }
+    let (title, place, text) = if let Some((_, instruction)) = document.instruction_at(finding.span.start) {
+        let present = instruction.comments.last().and_then(|comment| list_end(document, *comment));
+        let above = document.line_start(instruction.span.start);
+        let line = format!("# bake: ignore={rule}{ending}");
+        let (place, text) = present.map_or((above, line), |end| (end, format!(",{rule}")));
+        (format!("Ignore `{rule}` here"), place, text)
+    } else {
+        // Directives must stay first.
+        let is_first = |kind: ItemKind| matches!(kind, ItemKind::Directive | ItemKind::ByteOrderMark);
+        let first = document.tree.items.iter().take_while(|item| is_first(item.kind)).last();
+        let place = first.map_or(0, |item| item.span.end);
+        (format!("Ignore `{rule}` in this file"), place, format!("# bake: global ignore={rule}{ending}"))
     };
     json!({
         "title": title,

@@ -166,7 +166,13 @@ impl Completer<'_> {
         let Some(keyword) = words.first() else {
             for help in INSTRUCTIONS {
                 let text = format!("{} ", help.name);
-                self.offer(Kind::Keyword, &typed.word, help.name, &text, &format!("`{}`\n\n{}", help.syntax, help.text));
+                self.offer(
+                    Kind::Keyword,
+                    &typed.word,
+                    help.name,
+                    &text,
+                    &format!("`{}`\n\n{}", help.syntax, help.text),
+                );
             }
             return;
         };

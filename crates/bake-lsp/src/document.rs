@@ -148,7 +148,10 @@ mod tests {
         let text = "FROM a\n# x\nRUN a \\\n  # y\n  b\n\nCMD c";
         let document = Document::new("x:".into(), None, text, Encoding::Utf8);
         let at = |what: &str| document.instruction_at(text.find(what).unwrap()).map(|(index, _)| index);
-        assert_eq!([at("a\n"), at("# x"), at("# y"), at("\n\nCMD"), at("c")], [Some(0), None, Some(1), Some(1), Some(2)]);
+        assert_eq!(
+            [at("a\n"), at("# x"), at("# y"), at("\n\nCMD"), at("c")],
+            [Some(0), None, Some(1), Some(1), Some(2)]
+        );
         assert_eq!(document.instruction_at(text.len()).map(|(index, _)| index), Some(2));
     }
 }

@@ -28,7 +28,9 @@ pub(crate) fn hover(document: &Document, offset: usize) -> Option<(String, Span)
     } else if let Some((text, place)) = directive(document, offset) {
         add(text, place);
     }
-    for finding in document.findings.iter().filter(|f| f.span.start <= offset && offset < f.span.end.max(f.span.start + 1)) {
+    for finding in
+        document.findings.iter().filter(|f| f.span.start <= offset && offset < f.span.end.max(f.span.start + 1))
+    {
         add(rule(finding), finding.span);
     }
     Some((parts.join("\n\n---\n\n"), span?))

@@ -35,7 +35,10 @@ pub(crate) struct MountKeyHelp {
 
 /// The types of mounts with what they are.
 pub(crate) const MOUNT_TYPES: [(&str, &str); 5] = [
-    ("bind", "Files of the build context, a stage or an image, without copying them. What is written there is dropped."),
+    (
+        "bind",
+        "Files of the build context, a stage or an image, without copying them. What is written there is dropped.",
+    ),
     ("cache", "A directory that is kept between builds, for package managers and compilers. It is in no layer."),
     ("tmpfs", "An empty directory in memory, gone after the step."),
     ("secret", "A secret of `bake build --secret`, as a file or an environment variable of this step only."),
@@ -144,37 +147,92 @@ const HEALTHCHECK: &[&str] = &["HEALTHCHECK"];
 
 /// All flags.
 pub(crate) const FLAGS: [FlagHelp; 19] = [
-    flag("platform", &["FROM"], "PLATFORM", "The platform of the base image, such as `linux/arm64`. `$BUILDPLATFORM` is that of the machine that builds; without the flag it is that of the image."),
+    flag(
+        "platform",
+        &["FROM"],
+        "PLATFORM",
+        "The platform of the base image, such as `linux/arm64`. `$BUILDPLATFORM` is that of the machine that builds; without the flag it is that of the image.",
+    ),
     flag("mount", RUN, "type=TYPE,...", "Files that are there while the step runs, and in no layer."),
-    flag("network", RUN, "none|default|host", "`none`: no network but the loopback device. `host` has to be allowed with `--allow network.host`."),
-    flag("security", RUN, "sandbox|insecure", "`insecure`: without the protection of the sandbox; it has to be allowed with `--allow security.insecure`."),
+    flag(
+        "network",
+        RUN,
+        "none|default|host",
+        "`none`: no network but the loopback device. `host` has to be allowed with `--allow network.host`.",
+    ),
+    flag(
+        "security",
+        RUN,
+        "sandbox|insecure",
+        "`insecure`: without the protection of the sandbox; it has to be allowed with `--allow security.insecure`.",
+    ),
     flag("device", RUN, "NAME", "A device of the machine, by its CDI name."),
     flag("from", COPY, "STAGE|IMAGE", "Copy from a stage, an image or a named context instead of the build context."),
     flag("chown", COPIES, "USER[:GROUP]", "The owner of the copies, 0:0 without it. Names are looked up in the image."),
     flag("chmod", COPIES, "MODE", "The mode of the copies, such as `755` or `u=rwX,go=rX`."),
-    flag("link", COPIES, "", "Make a layer that does not depend on those below: it stays valid when they change. Links at the destination are not followed."),
+    flag(
+        "link",
+        COPIES,
+        "",
+        "Make a layer that does not depend on those below: it stays valid when they change. Links at the destination are not followed.",
+    ),
     flag("parents", COPY, "", "Keep the directories of the sources' paths. What stands before `/./` is left out."),
     flag("exclude", COPIES, "PATTERN", "Leave out what matches the pattern. May stand several times."),
     flag("keep-git-dir", ADD, "", "Keep the directory `.git` of a git repository."),
-    flag("checksum", ADD, "sha256:DIGEST", "The digest that the fetched file, or the commit that the repository, must have."),
-    flag("unpack", ADD, "true|false", "Whether archives are unpacked. Without it local ones are, fetched ones are not."),
+    flag(
+        "checksum",
+        ADD,
+        "sha256:DIGEST",
+        "The digest that the fetched file, or the commit that the repository, must have.",
+    ),
+    flag(
+        "unpack",
+        ADD,
+        "true|false",
+        "Whether archives are unpacked. Without it local ones are, fetched ones are not.",
+    ),
     flag("interval", HEALTHCHECK, "30s", "The time between two checks."),
     flag("timeout", HEALTHCHECK, "30s", "After this time a check has failed."),
-    flag("start-period", HEALTHCHECK, "0s", "The time that the program needs to start; checks that fail in it do not count."),
+    flag(
+        "start-period",
+        HEALTHCHECK,
+        "0s",
+        "The time that the program needs to start; checks that fail in it do not count.",
+    ),
     flag("start-interval", HEALTHCHECK, "5s", "The time between two checks while the program starts."),
     flag("retries", HEALTHCHECK, "3", "So many checks must fail, one after another."),
 ];
 
 /// The keys of mounts.
 pub(crate) const MOUNT_KEYS: [MountKeyHelp; 14] = [
-    key("type", &["bind", "cache", "tmpfs", "secret", "ssh"], true, "What is mounted: `bind` (without it), `cache`, `tmpfs`, `secret` or `ssh`."),
-    key("target", &["bind", "cache", "tmpfs", "secret", "ssh"], true, "Where it is mounted, relative to `WORKDIR`. Also `dst` and `destination`."),
+    key(
+        "type",
+        &["bind", "cache", "tmpfs", "secret", "ssh"],
+        true,
+        "What is mounted: `bind` (without it), `cache`, `tmpfs`, `secret` or `ssh`.",
+    ),
+    key(
+        "target",
+        &["bind", "cache", "tmpfs", "secret", "ssh"],
+        true,
+        "Where it is mounted, relative to `WORKDIR`. Also `dst` and `destination`.",
+    ),
     key("source", &["bind", "cache"], true, "The path that is mounted, in the context, stage or image. Also `src`."),
     key("from", &["bind", "cache"], true, "The stage, image or named context that the files come from."),
     key("readonly", &["bind", "cache"], false, "The step cannot write there."),
     key("readwrite", &["bind", "cache"], false, "The step can write there; of a bind mount it is dropped afterwards."),
-    key("id", &["cache", "secret", "ssh"], true, "Its name: of a cache, to share it between steps; of a secret or agent as given on the command line."),
-    key("sharing", &["cache"], true, "Whether several steps may use the cache at the same time: `shared` (without it), `private` or `locked`."),
+    key(
+        "id",
+        &["cache", "secret", "ssh"],
+        true,
+        "Its name: of a cache, to share it between steps; of a secret or agent as given on the command line.",
+    ),
+    key(
+        "sharing",
+        &["cache"],
+        true,
+        "Whether several steps may use the cache at the same time: `shared` (without it), `private` or `locked`.",
+    ),
     key("required", &["secret", "ssh"], false, "Fail when it was not given."),
     key("env", &["secret"], true, "The environment variable that holds the secret, instead of a file."),
     key("size", &["tmpfs"], true, "The most it may hold, such as `64m`."),
@@ -185,9 +243,17 @@ pub(crate) const MOUNT_KEYS: [MountKeyHelp; 14] = [
 
 /// Parser directives, which stand on the first lines.
 pub(crate) const DIRECTIVES: [(&str, &str, &str); 3] = [
-    ("syntax", "docker/dockerfile:1", "The language of the file. The frontend is built in; no image is fetched for it."),
+    (
+        "syntax",
+        "docker/dockerfile:1",
+        "The language of the file. The frontend is built in; no image is fetched for it.",
+    ),
     ("escape", "`", "The character that continues lines, `\\` without it; a back quote for Windows paths."),
-    ("check", "skip=RULE", "Which checks are skipped (`skip=A,B` or `skip=all`), and whether findings are errors (`error=true`)."),
+    (
+        "check",
+        "skip=RULE",
+        "Which checks are skipped (`skip=A,B` or `skip=all`), and whether findings are errors (`error=true`).",
+    ),
 ];
 
 /// The arguments that a build sets by itself, in stages after they were declared.
@@ -212,12 +278,7 @@ const fn flag(name: &'static str, of: &'static [&'static str], value: &'static s
     FlagHelp { name, of, value, text }
 }
 
-const fn key(
-    name: &'static str,
-    of: &'static [&'static str],
-    takes_value: bool,
-    text: &'static str,
-) -> MountKeyHelp {
+const fn key(name: &'static str, of: &'static [&'static str], takes_value: bool, text: &'static str) -> MountKeyHelp {
     MountKeyHelp { name, of, takes_value, text }
 }
 

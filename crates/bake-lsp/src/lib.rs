@@ -86,7 +86,8 @@ pub fn serve(
             }
         }
     });
-    let mut session = Session { server: Server::new(workspace, version), output, waiting: VecDeque::new(), is_over: false };
+    let mut session =
+        Session { server: Server::new(workspace, version), output, waiting: VecDeque::new(), is_over: false };
     session.run(&receiver)
 }
 
@@ -108,7 +109,7 @@ impl<O: Write> Session<'_, O> {
             if let Some(incoming) = self.waiting.pop_front() {
                 let replies = match incoming {
                     Incoming::Message(message) => self.server.handle(message),
-                    Incoming::Broken(problem) => self.server.broken(&problem),
+                    Incoming::Broken(problem) => Server::broken(&problem),
                 };
                 self.send(&replies)?;
                 if let Some(orderly) = self.server.ended() {
@@ -130,7 +131,7 @@ impl<O: Write> Session<'_, O> {
 
     /// Takes what has been read so far.
     fn take_all(&mut self, receiver: &Receiver<ReadResult>) -> Result<(), ServeError> {
-        loop {
+        while self.waiting.len() < MESSAGES_AHEAD_MAX {
             match receiver.try_recv() {
                 Ok(read) => self.take(read)?,
                 Err(TryRecvError::Empty) => return Ok(()),
@@ -140,6 +141,7 @@ impl<O: Write> Session<'_, O> {
                 }
             }
         }
+        Ok(())
     }
 
     fn take(&mut self, read: ReadResult) -> Result<(), ServeError> {

@@ -84,7 +84,9 @@ pub(crate) fn rename(document: &Document, offset: usize, new_name: &str) -> Resu
         }
         Symbol::Variable(scope, _) => {
             if !is_name(new_name) {
-                return refused(format!("`{new_name}` cannot name a variable: letters, digits and `_`, no digit first"));
+                return refused(format!(
+                    "`{new_name}` cannot name a variable: letters, digits and `_`, no digit first"
+                ));
             }
             if is_known_to_builds(new_name) {
                 return refused(format!("`{new_name}` is set by the build"));
@@ -120,7 +122,8 @@ fn renamable<'s>(document: &Document, symbols: &'s Symbols, offset: usize) -> Re
 
 fn is_known_to_builds(name: &str) -> bool {
     let proxy = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
-    PLATFORM_ARGUMENTS.iter().any(|(known, _)| *known == name) || proxy.iter().any(|known| known.eq_ignore_ascii_case(name))
+    PLATFORM_ARGUMENTS.iter().any(|(known, _)| *known == name)
+        || proxy.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 fn is_stage_name(name: &str) -> bool {

@@ -75,7 +75,10 @@ fn instruction_symbol(document: &Document, instruction: &Instruction) -> Value {
     }
     // The protocol wants a name that is not empty, and a selection inside the range.
     let name = if name.is_empty() { "?".to_owned() } else { name };
-    let keyword = Span::new(instruction.span.start, instruction.keyword.span.end.clamp(instruction.span.start, instruction.span.end));
+    let keyword = Span::new(
+        instruction.span.start,
+        instruction.keyword.span.end.clamp(instruction.span.start, instruction.span.end),
+    );
     json!({
         "name": name,
         "kind": kind as u8,

@@ -109,9 +109,8 @@ pub(crate) struct RenameParams {
 
 /// What the client can do, as far as answers depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a capability of its own, as in the protocol")]
 pub(crate) struct Client {
-    /// Placeholders in completions.
-    pub(crate) snippets: bool,
     /// Markdown in hovers and completions.
     pub(crate) markdown: bool,
     /// Symbols inside symbols.
@@ -131,7 +130,6 @@ impl Client {
             capability(path).and_then(Value::as_array).is_some_and(|names| names.iter().any(|known| known == name))
         };
         Self {
-            snippets: is_on("textDocument/completion/completionItem/snippetSupport"),
             markdown: lists("textDocument/hover/contentFormat", "markdown"),
             nested_symbols: is_on("textDocument/documentSymbol/hierarchicalDocumentSymbolSupport"),
             new_files: is_on("workspace/workspaceEdit/documentChanges")

@@ -1,7 +1,7 @@
 //! The server as a function: a message in, messages out. [`crate::serve`] does the reading and writing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 
 use bake_dockerfile::Span;
 use bake_dockerfile::limits::FILE_BYTES_MAX;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::document::Document;
 use crate::message::{ErrorCode, Refusal, notification, request, response};
-use crate::position::Encoding;
+use crate::position::{Encoding, LineIndex};
 use crate::protocol::{
     ActionParams, ChangeParams, Client, DocumentParams, OpenParams, PositionParams, RangeParams, ReferenceParams,
     RenameParams, parameters,
@@ -35,7 +35,9 @@ enum Phase {
     /// `shutdown` has come: only `exit` may follow.
     ShutDown,
     /// `exit` has come; whether after `shutdown`, as it should.
-    Ended { orderly: bool },
+    Ended {
+        orderly: bool,
+    },
 }
 
 /// A session with an editor.
@@ -111,7 +113,7 @@ impl<'w> Server<'w> {
     }
 
     /// The answer to what is no message at all.
-    pub(crate) fn broken(&mut self, problem: &str) -> Vec<Value> {
+    pub(crate) fn broken(problem: &str) -> Vec<Value> {
         vec![response(&Value::Null, Err(Refusal::new(ErrorCode::ParseError, problem)))]
     }
 
@@ -142,7 +144,7 @@ impl<'w> Server<'w> {
             }
         }
         match method {
-            "textDocument/codeAction" => self.code_action(parameters(method, params)?),
+            "textDocument/codeAction" => self.code_action(&parameters(method, params)?),
             "textDocument/hover" => self.hover(&parameters(method, params)?),
             "textDocument/completion" => self.completion(&parameters(method, params)?),
             "textDocument/definition" => {
@@ -287,17 +289,20 @@ impl<'w> Server<'w> {
 
     fn change(&mut self, change: ChangeParams) -> Result<(), Refusal> {
         let uri = change.text_document.uri;
-        let Some(mut document) = self.documents.remove(&uri) else {
+        let Some(document) = self.documents.remove(&uri) else {
             return Err(Refusal::new(ErrorCode::InvalidParams, format!("`{uri}` is not open")));
         };
         let version = change.text_document.version.or(document.version);
+        let mut text = document.text().to_owned();
         for change in change.content_changes {
-            let mut text = document.text().to_owned();
             match change.range {
                 None => text = change.text,
                 Some(range) => {
-                    let span = document.span(range);
-                    text.replace_range(span.start..span.end, &change.text);
+                    // Each change counts in the text that the one before has left.
+                    let index = LineIndex::new(&text);
+                    let start = index.offset(&text, range.start, self.encoding);
+                    let end = index.offset(&text, range.end, self.encoding).max(start);
+                    text.replace_range(start..end, &change.text);
                 }
             }
             if let Err(refusal) = check_size(&uri, text.len()) {
@@ -306,10 +311,9 @@ impl<'w> Server<'w> {
                 self.publish(&uri, version, &[]);
                 return Err(refusal);
             }
-            document = document.with_text(version, &text);
         }
         self.unchecked.insert(uri.clone());
-        self.documents.insert(uri, document);
+        self.documents.insert(uri, document.with_text(version, &text));
         Ok(())
     }
 
@@ -317,7 +321,7 @@ impl<'w> Server<'w> {
     fn check(&mut self, uri: &str) {
         let Some(document) = self.documents.get(uri) else { return };
         let path = document.path.clone();
-        let options = self.lint_options(path);
+        let options = self.lint_options(path.as_deref());
         let Some(document) = self.documents.get_mut(uri) else { return };
         document.findings = lint(&document.tree, &options);
         let (version, found) = (document.version, diagnostics::diagnostics(document));
@@ -325,8 +329,8 @@ impl<'w> Server<'w> {
     }
 
     /// The configuration for a document. What is wrong with it is said once.
-    fn lint_options(&mut self, path: Option<PathBuf>) -> LintOptions {
-        match self.workspace.lint_options(path.as_deref()) {
+    fn lint_options(&mut self, path: Option<&Path>) -> LintOptions {
+        match self.workspace.lint_options(path) {
             Ok(options) => options,
             Err(problem) => {
                 if self.complaint.as_ref() != Some(&problem) {
@@ -365,9 +369,9 @@ impl<'w> Server<'w> {
         self.document(uri)
     }
 
-    fn code_action(&mut self, params: ActionParams) -> Result<Value, Refusal> {
+    fn code_action(&mut self, params: &ActionParams) -> Result<Value, Refusal> {
         let path = self.checked(&params.text_document.uri)?.path.clone();
-        let options = self.lint_options(path);
+        let options = self.lint_options(path.as_deref());
         let document = self.document(&params.text_document.uri)?;
         let (range, only) = (document.span(params.range), params.context.only.as_deref());
         Ok(actions::actions(document, self.workspace, &options, self.client, range, only).into())

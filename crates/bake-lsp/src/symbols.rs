@@ -62,8 +62,13 @@ impl Symbols {
                 _ => None,
             })
             .collect();
-        let mut collector =
-            Collector { file, variables: Vec::new(), defined: HashSet::new(), declared: HashSet::new(), stages: Vec::new() };
+        let mut collector = Collector {
+            file,
+            variables: Vec::new(),
+            defined: HashSet::new(),
+            declared: HashSet::new(),
+            stages: Vec::new(),
+        };
         collector.collect(&bases);
         let occurrences = collector.finish(&bases);
         Self { occurrences, bases }
@@ -89,9 +94,8 @@ impl Symbols {
         }
         let all: Vec<&Occurrence> = definitions().collect();
         let last_in = |scope: Scope| all.iter().rfind(|occurrence| occurrence.scope == scope);
-        let before = |occurrence: &&&Occurrence| {
-            occurrence.scope == used.scope && occurrence.span.start < used.span.start
-        };
+        let before =
+            |occurrence: &&&Occurrence| occurrence.scope == used.scope && occurrence.span.start < used.span.start;
         let inherited = || self.ancestors(used.scope).find_map(|stage| last_in(Scope::Stage(stage)));
         let found = all.iter().rfind(before).or_else(inherited).or_else(|| last_in(Scope::Global));
         found.or_else(|| all.iter().find(|occurrence| occurrence.scope == used.scope)).copied()

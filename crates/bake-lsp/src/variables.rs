@@ -77,7 +77,8 @@ mod tests {
             ("a$ö$_x1-$A", vec!["_x1", "A"]),
             ("${", vec![]),
         ] {
-            let found: Vec<&str> = variables_in(text, 0, '\\', Quotes::Interpreted).iter().map(|s| &text[s.start..s.end]).collect();
+            let found: Vec<&str> =
+                variables_in(text, 0, '\\', Quotes::Interpreted).iter().map(|s| &text[s.start..s.end]).collect();
             assert_eq!(found, expected, "{text}");
         }
     }
