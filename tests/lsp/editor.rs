@@ -1,7 +1,7 @@
 //! An editor of few words: starts `bake lsp`, says what a test wants said, and keeps what comes back.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) struct Editor {
     child: Child,
     input: Option<ChildStdin>,
     messages: Receiver<Value>,
-    /// Notifications and requests of the server that nobody has asked for yet.
+    /// Messages of the server that nobody has asked for yet.
     kept: VecDeque<Value>,
     next_id: u64,
 }
@@ -72,9 +72,13 @@ impl Editor {
 
     /// Waits for the answer to a request.
     pub(crate) fn answer_to(&mut self, id: &Value) -> Result<Value, String> {
+        let is_meant = |message: &Value| message.get("method").is_none() && message.get("id") == Some(id);
+        if let Some(place) = self.kept.iter().position(is_meant) {
+            return self.kept.remove(place).ok_or_else(String::new);
+        }
         loop {
             let message = self.next()?;
-            if message.get("method").is_none() && message.get("id") == Some(id) {
+            if is_meant(&message) {
                 return Ok(message);
             }
             self.kept.push_back(message);

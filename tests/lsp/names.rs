@@ -77,10 +77,6 @@ pub(crate) fn rename(environment: &Environment) -> Outcome {
         ("1 /a", 0, "x", "by its number"),
         ("RUN", 0, "x", "no stage or variable"),
     ] {
-        // The name is taken in the same scope only.
-        if name == "VERSION" {
-            continue;
-        }
         let refused = editor.refused("textDocument/rename", params(what, nth, name)?)?;
         check(refused.1.contains(reason), || format!("{what} to {name}: {}", refused.1))?;
     }

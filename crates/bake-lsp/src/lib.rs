@@ -7,7 +7,8 @@
 //! comes through [`Workspace`].
 //!
 //! Invariants: nothing that a client sends ends the session but `exit` and the end of the input; every request is answered once, in
-//! order; diagnostics are those of the text whose version they carry. A document's tree and findings are always of the same text.
+//! order unless it is cancelled; diagnostics are those of the text whose version they carry. A document's tree and findings are always
+//! of the same text.
 //!
 //! Must not: open files or sockets, start programs, read the environment, print: input and output are given.
 #![forbid(unsafe_code)]

@@ -82,7 +82,7 @@ pub(crate) fn rename(document: &Document, offset: usize, new_name: &str) -> Resu
                 return refused(format!("there is a stage `{new_name}` already"));
             }
         }
-        Symbol::Variable(scope, _) => {
+        Symbol::Variable(..) => {
             if !is_name(new_name) {
                 return refused(format!(
                     "`{new_name}` cannot name a variable: letters, digits and `_`, no digit first"
@@ -91,8 +91,7 @@ pub(crate) fn rename(document: &Document, offset: usize, new_name: &str) -> Resu
             if is_known_to_builds(new_name) {
                 return refused(format!("`{new_name}` is set by the build"));
             }
-            let taken = Symbol::Variable(*scope, new_name.to_owned());
-            if taken != found.symbol && symbols.of(&taken).next().is_some() {
+            if symbols.meets(&found.symbol, new_name) {
                 return refused(format!("there is a variable `{new_name}` already"));
             }
         }

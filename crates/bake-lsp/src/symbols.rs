@@ -101,6 +101,18 @@ impl Symbols {
         found.or_else(|| all.iter().find(|occurrence| occurrence.scope == used.scope)).copied()
     }
 
+    /// Whether a variable could be confused with one named `name`: where one is known, so is the other.
+    pub(crate) fn meets(&self, symbol: &Symbol, name: &str) -> bool {
+        let mut scopes: HashSet<Scope> = self.of(symbol).map(|occurrence| occurrence.scope).collect();
+        let inherited: Vec<usize> = scopes.iter().flat_map(|scope| self.ancestors(*scope)).collect();
+        scopes.extend(inherited.into_iter().map(Scope::Stage));
+        self.occurrences.iter().any(|occurrence| {
+            matches!(&occurrence.symbol, Symbol::Variable(_, known) if known == name)
+                && occurrence.symbol != *symbol
+                && scopes.contains(&occurrence.scope)
+        })
+    }
+
     /// The stages that the stage of a scope is built from, the nearest first.
     fn ancestors(&self, scope: Scope) -> impl Iterator<Item = usize> + '_ {
         ancestors(&self.bases, scope)
