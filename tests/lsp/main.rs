@@ -1,5 +1,7 @@
 //! `bake lsp` as an editor sees it: every method, over standard input and output.
 
+#![expect(clippy::needless_pass_by_value, reason = "parameters of messages are written where they are used")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
