@@ -32,14 +32,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let mut variables = None;
         let mut given = None;
         let mut reported: HashSet<&str> = HashSet::new();
-        // Whoever asks in one place whether it is set knows that it may not be.
-        let asked: HashSet<&str> =
-            run.script.parameters.iter().filter(|p| has_answer(p.operator)).map(|p| p.name.as_str()).collect();
         for parameter in &run.script.parameters {
             let name = parameter.name.as_str();
             let is_global = context.global_args.contains_key(name);
             let by_us = run.script.sessions.get(parameter.session).is_some_and(|session| !session.is_expanded_outside());
-            if !is_name(name) || asked.contains(name) || !by_us || !(plain_base || is_global) || is_shell_variable(name) || reported.contains(name) {
+            let has_answer = matches!(parameter.operator, Some('-' | '+' | '=' | '?' | '!'));
+            if !is_name(name) || has_answer || !by_us || !(plain_base || is_global) || is_shell_variable(name) || reported.contains(name) {
                 continue;
             }
             let variables = variables.get_or_insert_with(|| Variables::of(context, run));
@@ -62,11 +60,6 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             }
         }
     }
-}
-
-/// Whether `${NAME...}` says what to do when the variable is not set.
-fn has_answer(operator: Option<char>) -> bool {
-    matches!(operator, Some('-' | '+' | '=' | '?' | '!'))
 }
 
 /// The variables that commands are given, and may hand to a shell that uses them: `NAME=x sh -c 'echo $NAME'`, `env NAME=x ...`.
