@@ -13,6 +13,7 @@ use crate::image::ImageName;
 use crate::options::LintOptions;
 use crate::run_script::{ShellState, run_script};
 use crate::shell::Script;
+use crate::suppression::shell_hint;
 use crate::surroundings::ImageFacts;
 
 /// Build arguments that are known in every `FROM` without a declaration.
@@ -51,6 +52,8 @@ pub(crate) struct LintContext<'a> {
     pub(crate) images: Vec<ImageUse>,
     /// What `ENV` and `ARG` set in each stage, in order.
     variables: HashMap<(usize, String), Vec<Setting>>,
+    /// The index of the first `ARG` of each name in each stage, also of those without a value.
+    declared_args: HashMap<(usize, String), usize>,
     /// Changes of apt's configuration.
     pub(crate) apt_configurations: Vec<AptConfiguration>,
     /// Global arguments with their values as far as they have one.
@@ -159,6 +162,7 @@ impl<'a> LintContext<'a> {
             runs: Vec::new(),
             images: Vec::new(),
             variables: HashMap::new(),
+            declared_args: HashMap::new(),
             apt_configurations: Vec::new(),
             global_args: BTreeMap::new(),
         };
@@ -283,6 +287,7 @@ impl<'a> LintContext<'a> {
 
     fn read_variables(&mut self) {
         let mut settings = Vec::new();
+        let mut declared = HashMap::new();
         for located in self.instructions.iter().filter(|located| !located.onbuild) {
             let Some(stage) = located.stage else { continue };
             match &located.instruction.kind {
@@ -297,6 +302,7 @@ impl<'a> LintContext<'a> {
                 InstructionKind::Arg(declarations) => {
                     for declaration in declarations {
                         let name = &declaration.name.value;
+                        declared.entry((stage, name.clone())).or_insert(located.index);
                         let given = self.options.build_args.get(name).cloned();
                         let default = declaration.default.as_ref().map(|default| default.value.clone());
                         if let Some(value) = given.or(default).or_else(|| self.global_value(name)) {
@@ -307,6 +313,7 @@ impl<'a> LintContext<'a> {
                 _ => {}
             }
         }
+        self.declared_args = declared;
         // In the order of the file, so that the values that others rest on are there.
         for (stage, index, name, written) in settings {
             let value = self.expanded(stage, index, &written);
@@ -318,9 +325,12 @@ impl<'a> LintContext<'a> {
         let escape = self.dockerfile.directives.escape;
         let mut shells: Vec<ShellState> = Vec::with_capacity(self.stages.len());
         let mut runs = Vec::new();
+        // A comment that names the shell holds to the end of the stage, unless `SHELL` or the base image tell better.
+        let mut hinted = false;
         for located in &self.instructions {
             match &located.instruction.kind {
                 InstructionKind::From(_) if !located.onbuild => {
+                    hinted = false;
                     if let Some(stage) = located.stage.and_then(|index| self.stages.get(index)) {
                         shells.push(match &stage.base {
                             Base::Stage(base) => shells.get(*base).copied().unwrap_or_default(),
@@ -341,9 +351,17 @@ impl<'a> LintContext<'a> {
                 InstructionKind::Shell(words) if !located.onbuild => {
                     if let Some(shell) = shells.last_mut() {
                         *shell = ShellState::from_words(words);
+                        hinted = false;
                     }
                 }
                 InstructionKind::Run(run) => {
+                    let comments = located.instruction.comments.iter().map(|span| self.dockerfile.source.slice(*span));
+                    if let (Some(hint), Some(shell)) = (comments.rev().find_map(shell_hint), shells.last_mut())
+                        && (hinted || *shell == ShellState::Default)
+                    {
+                        *shell = ShellState::from_words(&[hint.to_owned()]);
+                        hinted = true;
+                    }
                     let shell = shells.last().copied().unwrap_or_default();
                     let script = run_script(&self.dockerfile.source, escape, located.instruction, run, shell);
                     runs.push(RunFacts {
@@ -503,6 +521,24 @@ impl<'a> LintContext<'a> {
         self.ancestors(stage).find_map(|stage| {
             let settings = self.variables.get(&(stage, name.to_owned()))?;
             settings.iter().rev().find(|setting| setting.index < before)
+        })
+    }
+
+    /// Whether an `ARG` of `stage` or of the stages it is built from declares `name` before instruction `before`.
+    pub(crate) fn is_declared_arg(&self, stage: usize, before: usize, name: &str) -> bool {
+        let declared =
+            |stage: usize| self.declared_args.get(&(stage, name.to_owned())).is_some_and(|index| *index < before);
+        self.ancestors(stage).any(declared)
+    }
+
+    /// Whether `run` is performed as root, as far as the file tells.
+    pub(crate) fn is_root(&self, run: &RunFacts<'_>) -> bool {
+        run.stage.is_some_and(|stage| {
+            let user = self.history(stage, run.index).rev().find_map(|located| match &located.instruction.kind {
+                InstructionKind::User(user) => Some(user.value.as_str()),
+                _ => None,
+            });
+            user.is_none_or(|user| matches!(user.split(':').next(), Some("root" | "0")))
         })
     }
 
