@@ -95,7 +95,7 @@ pub(crate) fn token_kind(value: &str) -> Option<&'static str> {
 
 /// The first token among the parts of a longer text, such as `Authorization: Bearer ghp_...`.
 pub(crate) fn token_inside(text: &str) -> Option<&'static str> {
-    let separators = [' ', '=', ':', '"', '\'', '@', ',', ';', '\n', '\t'];
+    let separators = [' ', '=', ':', '"', '\'', '@', ',', ';', '/', '\n', '\t'];
     token_kind(text)
         .or_else(|| text.split(separators).filter(|part| part.len() >= RANDOM_LENGTH_MIN).find_map(token_kind))
 }
@@ -116,7 +116,10 @@ pub(crate) fn is_random(value: &str) -> bool {
     let mixed =
         classes.iter().filter(|class| value.chars().any(class)).count() >= 2 && value.chars().any(char::is_numeric);
     let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '_' | '-'));
-    value.len() >= RANDOM_LENGTH_MIN && mixed && plain && bits_for_each_character(value) >= RANDOM_BITS_MIN
+    // Sixteen digits have four bits at most.
+    let hexadecimal = value.len() >= 32 && value.chars().all(|c| c.is_ascii_hexdigit());
+    let least = if hexadecimal { RANDOM_BITS_MIN - 0.4 } else { RANDOM_BITS_MIN };
+    value.len() >= RANDOM_LENGTH_MIN && mixed && plain && bits_for_each_character(value) >= least
 }
 
 /// The entropy of the characters of `value`.

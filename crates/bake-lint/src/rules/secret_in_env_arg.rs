@@ -98,7 +98,9 @@ fn check_run(run: &RunFacts<'_>, report: &mut Reporter<'_>) {
         let exported = command.arguments().iter().filter(|_| command.program() == "export");
         for word in exported.chain(command.assignments.iter().map(|assignment| &assignment.word)) {
             let Some((name, value)) = word.text.split_once('=') else { continue };
-            if is_secret_name(name) && !word.expands && !value.is_empty() && !value.starts_with('/') && token_inside(value).is_none() {
+            // `SECRET_KEY_BASE_DUMMY=1` is a switch.
+            let is_switch = value.len() < 4 || name.to_ascii_lowercase().contains("dummy") || matches!(value, "true" | "false");
+            if is_secret_name(name) && !word.expands && !is_switch && !value.starts_with('/') && token_inside(value).is_none() {
                 report.report(word.span, format!("The value of `{name}` stays in the history of the image")).help(HELP);
             }
         }
@@ -164,6 +166,7 @@ mod tests {
                 "a --checksum=sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                 "GPG_KEYS=A035C8C19219BA821ECEA86B64E628F8D684696D gpg --recv-keys x",
                 "export KEY_PATH=/x",
+                "SECRET_KEY_BASE_DUMMY=1 a",
             ],
         );
     }
