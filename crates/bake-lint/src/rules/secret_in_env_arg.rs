@@ -76,11 +76,16 @@ fn check_pair<'f>(name: &str, value: Option<&str>, span: Span, instruction: &str
     if value.is_some_and(has_password) {
         return Some(report.report(span, format!("{instruction} `{name}` holds an address with a password")).help(HELP));
     }
-    if is_secret_name(name) {
+    if is_secret_name(name) && (instruction != "LABEL" || is_secret_name(last_word(name))) {
         let message = format!("Do not use ARG, ENV or LABEL for secrets ({instruction} `{name}`)");
         return Some(report.report(span, message).help(HELP));
     }
     None
+}
+
+/// The last word of a name. Labels are often about a secret: `com.example.secret-rotation`.
+fn last_word(name: &str) -> &str {
+    name.trim_matches(['"', '\'']).rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default()
 }
 
 /// Secrets that a `RUN` is given as text: they are in the history of the image.
@@ -135,6 +140,12 @@ fn mount_edits(context: &LintContext<'_>, stage: usize, declaration: Located<'_>
 #[cfg(test)]
 mod tests {
     use crate::testing::{check_bodies, fixed, lines};
+
+    #[test]
+    fn labels_may_speak_of_secrets() {
+        let text = "FROM a:1\nLABEL com.example.secret-rotation=daily\nLABEL com.example.api-key=x\nLABEL \"db password\"=x\n";
+        assert_eq!(lines("secret-in-env-arg", text), [3, 4]);
+    }
 
     #[test]
     fn fingerprints_of_keys_are_public() {
