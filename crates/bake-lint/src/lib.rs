@@ -34,6 +34,7 @@ mod suppression;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+mod variables;
 mod wildcard;
 
 use bake_dockerfile::{Dockerfile, Severity};

@@ -22,6 +22,7 @@ mod limits;
 mod lint;
 mod lock;
 mod login;
+mod lsp;
 mod pin;
 mod policy;
 mod run_network;
@@ -51,6 +52,7 @@ pub use limits::LimitArguments;
 pub use lint::{FailLevel, LintArguments, LintFormat, LintProfile, RequiredLabel, SeverityChange, parse_severity};
 pub use lock::{LockArguments, LockMode};
 pub use login::{LoginArguments, LogoutArguments};
+pub use lsp::LspArguments;
 pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
@@ -119,6 +121,8 @@ pub enum Command {
     Lint(LintArguments),
     /// Lay out Dockerfiles in one way, without changing what they build.
     Fmt(FormatArguments),
+    /// Serve an editor: findings, fixes, completions and more while you type.
+    Lsp(LspArguments),
     /// Write the digests of images into Dockerfiles.
     Pin(PinArguments),
     /// List images.

@@ -35,6 +35,7 @@ pub(crate) mod inspect;
 pub(crate) mod lint;
 pub(crate) mod load;
 pub(crate) mod login;
+pub(crate) mod lsp;
 pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod pull;

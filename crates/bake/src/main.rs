@@ -70,6 +70,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, arguments.global.root.as_deref(), colour),
         Command::Fmt(fmt) => return commands::fmt::run(fmt),
+        Command::Lsp(lsp) => return commands::lsp::run(lsp),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
         Command::Sign(sign) => {
@@ -171,6 +172,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
         Command::Lint(_)
         | Command::Fmt(_)
+        | Command::Lsp(_)
         | Command::Pin(_)
         | Command::Login(_)
         | Command::Logout(_)
