@@ -49,18 +49,16 @@ impl<'a> LintContext<'a> {
         TextEdit::insert(start, format!("{line}{}", self.newline()))
     }
 
-    /// Puts `line` below an instruction. `None` where a heredoc without an end would swallow it.
+    /// Puts `line` below an instruction. `None` where a heredoc without an end, or a continuation at the end of the
+    /// file, would swallow it.
     pub(crate) fn insert_below(&self, instruction: &Instruction, line: &str) -> Option<TextEdit> {
-        if self.dockerfile.diagnostics.iter().any(|diagnostic| diagnostic.code == code::HEREDOC) {
+        let open_heredoc = self.dockerfile.diagnostics.iter().any(|diagnostic| diagnostic.code == code::HEREDOC);
+        let continued = self.source(instruction.span).trim_end().ends_with(self.dockerfile.directives.escape);
+        if open_heredoc || continued {
             return None;
         }
-        let text = self.dockerfile.source.text();
-        let end = line_end(text, instruction.span.end);
-        if text[..end].ends_with('\n') {
-            Some(TextEdit::insert(end, format!("{line}{}", self.newline())))
-        } else {
-            Some(TextEdit::insert(end, format!("{}{line}", self.newline())))
-        }
+        let text = format!("{}{line}", self.newline());
+        Some(TextEdit::insert(instruction.span.end, text))
     }
 
     /// Lets `command` run when all of a `RUN` has succeeded. `None` unless the `RUN` is shell text, or one heredoc, that ends with a

@@ -409,6 +409,16 @@ impl<'a> LintContext<'a> {
         }
     }
 
+    /// The name of a stage before `stage` that is meant by `name`, which is none: `--from=biuld`. What can only be an image is taken for
+    /// one.
+    pub(crate) fn near_stage(&self, stage: usize, name: &str) -> Option<&str> {
+        if name.contains(['/', ':', '@', '$', '.']) || name == "scratch" {
+            return None;
+        }
+        let names = self.stages[..stage].iter().filter_map(|stage| stage.name.as_deref());
+        bake_dockerfile::suggest::suggest(name, names, false)
+    }
+
     /// `stage` and the stages that it is built from, the nearest first.
     pub(crate) fn ancestors(&self, stage: usize) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(Some(stage), |stage| match self.stages.get(*stage).map(|facts| &facts.base) {

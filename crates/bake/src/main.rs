@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCode, CommandError> {
     // What needs no store starts nothing else.
     match &arguments.command {
-        Command::Lint(lint) => return commands::lint::run(lint, colour),
+        Command::Lint(lint) => return commands::lint::run(lint, arguments.global.root.as_deref(), colour),
         Command::Fmt(fmt) => return commands::fmt::run(fmt),
         Command::Lsp(lsp) => return commands::lsp::run(lsp),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),

@@ -41,6 +41,11 @@ pub struct LintArguments {
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub ignore: Vec<String>,
 
+    /// The build context: what is copied from it is looked up, ignore files included. Without it only the directory of a file called
+    /// `Dockerfile` or `Containerfile` is looked at, for a missing ignore file.
+    #[arg(long, value_name = "DIR")]
+    pub context: Option<PathBuf>,
+
     /// Say what a rule is about, instead of checking files.
     #[arg(long, value_name = "RULE", conflicts_with_all = ["files", "fix", "unsafe_fixes", "diff"])]
     pub explain: Option<String>,
