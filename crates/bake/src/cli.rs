@@ -49,7 +49,7 @@ pub use image::{
 };
 pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
-pub use lint::{LintArguments, LintFormat};
+pub use lint::{FailLevel, LintArguments, LintFormat, LintProfile, RequiredLabel, SeverityChange, parse_severity};
 pub use lock::{LockArguments, LockMode};
 pub use login::{LoginArguments, LogoutArguments};
 pub use lsp::LspArguments;

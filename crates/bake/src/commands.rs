@@ -8,6 +8,7 @@ mod bring;
 mod complete;
 mod difference;
 mod dockerfile;
+mod dockerfile_search;
 mod image_filter;
 mod listing;
 mod place;
