@@ -335,6 +335,15 @@ fn formatting(environment: &Environment) -> Outcome {
     let other = run(&["other.Dockerfile"], "")?.success()?;
     check(other.stderr.contains("another frontend"), || other.stderr.clone())?;
     equal(&scratch.read("other.Dockerfile")?.as_str(), &"# syntax=a/b\nfrom a\n", "a file for another frontend")?;
+    // Directories are searched, and one file that cannot be read does not keep the others from being laid out.
+    scratch.write("tree/a/Dockerfile", "from a\n")?;
+    scratch.write("tree/b/x.Dockerfile", "from a\n")?;
+    scratch.write("tree/vendor/Dockerfile", "from a\n")?;
+    scratch.write("tree/bake.toml", "[lint]\nexclude = [\"vendor/**\"]\n")?;
+    equal(&run(&["nowhere", "tree"], "")?.code, &Some(2), "exit code of a missing file among others")?;
+    equal(&scratch.read("tree/a/Dockerfile")?.as_str(), &"FROM a\n", "a file in a directory")?;
+    equal(&scratch.read("tree/b/x.Dockerfile")?.as_str(), &"FROM a\n", "a file of another name")?;
+    equal(&scratch.read("tree/vendor/Dockerfile")?.as_str(), &"from a\n", "a file that is excluded")?;
     let piped = run(&["-"], "from a")?.success()?;
     equal(&piped.stdout.as_slice(), &b"FROM a\n".as_slice(), "standard output")?;
     let named = run(&["--diff", "--stdin-filename", "x/Dockerfile", "-"], "from a\n")?;

@@ -36,9 +36,15 @@ CMD [\"/out/service\", \"--log-level\", \"info\"]
 struct Nothing;
 
 impl Workspace for Nothing {
-    fn lint_options(&self, _document: Option<&Path>) -> Result<LintOptions, String> {
+    fn lint_options(
+        &self,
+        _document: Option<&Path>,
+        _tree: &bake_dockerfile::Dockerfile,
+    ) -> Result<LintOptions, String> {
         Ok(LintOptions::default())
     }
+
+    fn forget(&self) {}
 
     fn context_entries(&self, _document: &Path, _directory: &str) -> Vec<ContextEntry> {
         Vec::new()
