@@ -19,18 +19,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for image in &context.images {
-        // A misspelt stage is no image that lacks a tag.
-        let first = context.instructions.partition_point(|located| located.instruction.span.end < image.span.start);
-        let around =
-            || context.instructions[first..].iter().take_while(|at| at.instruction.span.start <= image.span.start);
-        let is_stage = || {
-            around().any(|located| {
-                let mut words = from_words(located.instruction).into_iter();
-                let near = |stage| context.near_stage(stage, &image.name.repository).is_some();
-                words.any(|word| word.span == image.span) && located.stage.is_some_and(near)
-            })
-        };
-        if image.name.tag.is_none() && image.name.digest.is_none() && !is_stage() {
+        if image.name.tag.is_none() && image.name.digest.is_none() && !image.is_misspelt_stage {
             let finding = report.report(image.span, format!("Image `{}` has no tag", image.name.repository));
             finding.help(format!("name the release that was tested: `{}:TAG`", image.name.repository));
         }
