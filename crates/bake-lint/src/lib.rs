@@ -17,6 +17,8 @@ mod context;
 mod finding;
 mod fix;
 mod image;
+mod measured;
+mod measurements;
 mod options;
 mod packages;
 mod pin;
@@ -34,6 +36,7 @@ use bake_dockerfile::Dockerfile;
 
 pub use finding::{Finding, Fix, NewFile, TextEdit};
 pub use fix::{Fixed, apply_fixes};
+pub use measurements::{MeasuredCache, MeasuredWaste, Measurements, PackageCache};
 pub use options::{DEFAULT_TODAY, Date, LintOptions};
 pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_references};
 pub use rule::{FixSafety, Rule};
@@ -46,12 +49,21 @@ use finding::Reporter;
 /// The findings of all enabled rules, comments that hide some of them obeyed, in source order. The parser's own diagnostics are among
 /// them, under the rules `parse-error`, `unknown-instruction` and so on, so the caller need not report those again.
 pub fn lint(dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
+    lint_by(|_| true, dockerfile, options)
+}
+
+/// The same for the rules about [`LintOptions::measurements`] alone: what a build says at its end.
+pub fn lint_measured(dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
+    lint_by(Rule::is_measured, dockerfile, options)
+}
+
+fn lint_by(wanted: impl Fn(&Rule) -> bool, dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
     let context = LintContext::new(dockerfile, options);
     let mut findings = Vec::new();
-    for rule in RULES.iter().filter(|rule| options.is_enabled(rule)) {
+    for rule in RULES.iter().filter(|rule| wanted(rule) && options.is_enabled(rule)) {
         (rule.check)(&context, &mut Reporter::new(rule, &mut findings));
     }
-    let unused = rule_named("unused-suppression").filter(|rule| options.is_enabled(rule));
+    let unused = rule_named("unused-suppression").filter(|rule| wanted(rule) && options.is_enabled(rule));
     let mut findings = suppression::apply(&context, findings, unused, |rule| options.is_enabled(rule));
     for finding in &mut findings {
         if let Some(severity) = options.severity(finding.rule) {

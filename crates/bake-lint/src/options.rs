@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bake_dockerfile::Severity;
 
+use crate::measurements::Measurements;
 use crate::rule::Rule;
 use crate::surroundings::{BuildContext, ImageFacts};
 
@@ -44,6 +45,8 @@ pub struct LintOptions {
     pub edition: Option<u16>,
     /// The build context; `None` when it is not known.
     pub context: Option<Arc<dyn BuildContext>>,
+    /// What a build measured; `None` where there was none.
+    pub measurements: Option<Measurements>,
     /// What is known of base images, by their name as the Dockerfile gives it after build arguments were put in.
     pub images: BTreeMap<String, ImageFacts>,
 }
@@ -60,6 +63,7 @@ impl Default for LintOptions {
             today: DEFAULT_TODAY,
             edition: None,
             context: None,
+            measurements: None,
             images: BTreeMap::new(),
         }
     }
@@ -69,6 +73,9 @@ impl LintOptions {
     /// Whether `rule` is to run.
     pub fn is_enabled(&self, rule: &Rule) -> bool {
         let in_default_set = rule.default && self.edition.is_none_or(|edition| rule.since <= edition);
+        if rule.is_measured() && self.measurements.is_none() {
+            return false;
+        }
         let selected = || self.select.iter().any(|name| name == "all" || rule.is_named(name));
         !self.ignore.iter().any(|name| rule.is_named(name)) && (in_default_set || selected())
     }

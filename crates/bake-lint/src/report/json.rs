@@ -21,6 +21,9 @@ struct JsonFinding<'a> {
     help: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<JsonFix<'a>>,
+    /// Bytes of the image, where a build measured them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +69,7 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
         message: &finding.message,
         help: finding.help.as_deref(),
         fix: finding.fix.as_ref().map(|fix| fix_of(source, fix)),
+        bytes: finding.bytes,
     }
 }
 
