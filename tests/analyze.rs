@@ -214,11 +214,11 @@ fn builds(environment: &Environment) -> Outcome {
     let expected = [
         "layers BASE base image, 3.00MB COPY on line 2, 2.00MB COPY on line 3, 1.00MB COPY on line 4, 4.00MB COPY on line 5, \
          2.00MB RUN on line 7",
-        "warning[layer-waste]: `rm` deletes 3.00MB (`/deleted` most of all) that stay in the layer of line 2; delete them in the \
+        "warning[layer-waste]: `rm` deletes 3.00MB (`/deleted`) that stay in the layer of line 2; delete them in the \
          instruction that writes them, or write them in another stage and copy the result (Dockerfile:6)",
         "warning[layer-chown-copy]: `chown` stores 2.00MB a second time (1 file), with another owner or mode; use \
          `COPY --chown=...` where the files are stored first (Dockerfile:7)",
-        "warning[layer-waste]: `RUN` replaces 1.00MB (`/replaced` most of all) that stay in the layer of line 4; write them once, \
+        "warning[layer-waste]: `RUN` replaces 1.00MB (`/replaced`) that stay in the layer of line 4; write them once, \
          or write them in another stage and copy the result (Dockerfile:8)",
     ];
     // The second build finds everything in the cache, measurements too; the third does not measure less for it.

@@ -23,6 +23,7 @@
 
 mod analysis;
 mod byte_size;
+mod encoding;
 mod listing;
 mod package_cache;
 mod summary;
@@ -30,6 +31,7 @@ mod tree;
 
 pub use analysis::{Analysis, AnalyzeError, Cause, LayerFigures, Overwrite, Waste, analyze};
 pub use byte_size::ByteSize;
+pub use encoding::{decode, encode};
 pub use listing::{Entry, EntryKind, Listing, ListingError, read_archive};
 pub use package_cache::{PackageCache, package_cache};
 pub use summary::{CacheSum, LayerSum, Summary, WasteSum};

@@ -33,6 +33,7 @@ impl LintContext<'_> {
                 }
                 None => "an earlier layer".to_owned(),
             },
+            [None, Some(_)] => "the base image and an earlier layer".to_owned(),
             writers => format!("{} layers", writers.len()),
         }
     }
@@ -96,9 +97,9 @@ mod tests {
         assert_eq!(
             found(TEXT, &options),
             [
-                "4:10 layer-waste: `rm` deletes 12.0MB (`/big` most of all) that stay in 2 layers",
-                "5:1 layer-waste: `COPY` replaces 2.00MB (`/big` most of all) that stay in the base image",
-                "6:1 layer-waste: `RUN` stores 3.00MB again (`/big` most of all) that are already in the layer of line 2",
+                "4:10 layer-waste: `rm` deletes 12.0MB (6 files, the largest `/big`) that stay in 2 layers",
+                "5:1 layer-waste: `COPY` replaces 2.00MB (3 files, the largest `/big`) that stay in the base image",
+                "6:1 layer-waste: `RUN` stores 3.00MB (3 files, the largest `/big`) again that are already in the layer of line 2",
                 "6:13 layer-chown-copy: `chown` stores 9.00MB a second time (3 files), with another owner or mode",
             ]
         );

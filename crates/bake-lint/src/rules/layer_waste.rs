@@ -36,12 +36,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             continue;
         };
         let largest = group.iter().max_by_key(|waste| waste.bytes).map_or("", |waste| waste.largest.as_str());
+        let files = group.iter().fold(0_u64, |sum, waste| sum.saturating_add(waste.files));
         let (name, size) = (context.source(token), ByteSize(bytes));
+        let what = if files == 1 { format!("{size} (`{largest}`)") } else { format!("{size} ({files} files, the largest `{largest}`)") };
         let place = context.layers_of(&group);
         let message = match cause {
-            Cause::Deleted => format!("`{name}` deletes {size} (`{largest}` most of all) that stay in {place}"),
-            Cause::StoredAgain => format!("`{name}` stores {size} again (`{largest}` most of all) that are already in {place}"),
-            _ => format!("`{name}` replaces {size} (`{largest}` most of all) that stay in {place}"),
+            Cause::Deleted => format!("`{name}` deletes {what} that stay in {place}"),
+            Cause::StoredAgain => format!("`{name}` stores {what} again that are already in {place}"),
+            _ => format!("`{name}` replaces {what} that stay in {place}"),
         };
         let finding = report.report(token, message);
         finding.bytes = Some(bytes);

@@ -4,7 +4,7 @@
 //! same. The outcome is remembered under the identity of the layers, so a build in which everything is cached looks it up and no more.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bake::error::CommandError;
 use bake::ui::measure::size;
@@ -66,8 +66,12 @@ pub(super) enum Effort<'a> {
 impl Measuring<'_> {
     /// Weighs the first image. A measurement is no reason to fail a build: where layers cannot be listed, there is none.
     pub(super) fn measure(&self, effort: Effort<'_>) -> Option<Measured> {
+        let began = Instant::now();
         match self.try_measure(effort) {
-            Ok(measured) => measured,
+            Ok(measured) => {
+                tracing::debug!(elapsed = ?began.elapsed(), here = measured.is_some(), "measured the layers");
+                measured
+            }
             Err(error) => {
                 tracing::debug!(error = error.message(), "the image is not measured");
                 None
