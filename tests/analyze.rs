@@ -15,6 +15,7 @@ const TESTS: &[Test] = &[
     ("caches_and_setuid_files_are_listed", &["userns"], findings),
     ("builds_tell_what_is_wasted", &["userns"], builds),
     ("programs_are_told_what_is_wasted", &["userns"], programs),
+    ("the_linter_judges_what_a_build_measures", &["userns"], linter),
     ("waste_of_base_images_and_of_linked_copies_is_told", &["userns"], bases),
 ];
 
@@ -292,4 +293,54 @@ fn bases(environment: &Environment) -> Outcome {
         told.iter().any(|line| line.contains("that stay in the base image;") && line.ends_with("(Dockerfile:6)")),
         || stderr.clone(),
     )
+}
+
+fn linter(environment: &Environment) -> Outcome {
+    let scratch = wasteful(environment)?;
+    let lint = |store: &str, arguments: &[&str], flags: &[&str]| {
+        let mut command = environment.command(&scratch.path().join(store));
+        command.args(["lint", "--measure"]).args(arguments).arg("--").args(environment.base_flags()).args(flags);
+        finish(command.arg(scratch.at("context")))
+    };
+    let file = &*scratch.at("context/Dockerfile");
+    // With everything in the cache, and in a store where nothing is.
+    for store in ["store", "other"] {
+        let finished = lint(store, &["--format", "json", file], &["--progress", "quiet"])?;
+        equal(&finished.code, &Some(1), "exit code")?;
+        let findings: Value = serde_json::from_str(&finished.text()).map_err(|error| error.to_string())?;
+        let told: Vec<Value> = findings
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|finding| finding["rule"].as_str().is_some_and(|rule| rule.starts_with("layer-")))
+            .map(|finding| json!([finding["rule"], finding["line"], finding["column"], finding["bytes"]]))
+            .collect();
+        let expected = vec![
+            json!(["layer-waste", 6, 5, 3 * MB]),
+            json!(["layer-chown-copy", 7, 5, 2 * MB]),
+            json!(["layer-waste", 8, 1, MB]),
+        ];
+        equal(&told, &expected, "findings")?;
+        let rows: Vec<Vec<&str>> = finished.stderr.lines().map(|line| line.split_whitespace().collect()).collect();
+        check(rows.contains(&vec!["2", "COPY", "3.00MB", "3.00MB"]), || finished.stderr.clone())?;
+        check(rows.contains(&vec!["5", "COPY", "4.00MB", "-"]), || finished.stderr.clone())?;
+    }
+    // Nothing was made but results: no image has a name.
+    let images = succeed(environment.command(&scratch.path().join("other")).args(["images", "-q"]))?.text();
+    equal(&images.as_str(), &"", "images")?;
+    let plain = finish(environment.command(&scratch.store()).args(["lint", "--format", "json", file]))?;
+    check(!plain.text().contains("layer-"), || plain.text())?;
+    let ignored = lint("store", &["--select", "layer-waste", "--ignore", "layer-waste", file], &[])?;
+    equal(&ignored.code, &Some(0), "exit code")?;
+    for (arguments, flags, words) in [
+        (&[file] as &[&str], &["--push"] as &[&str], "`--push` has no meaning"),
+        (&[file], &["--no-such-flag"], "arguments of `bake build`"),
+        (&[file, file], &[], "one Dockerfile"),
+        (&["-"], &[], "one Dockerfile"),
+        (&["--fix", file], &[], "cannot be used with"),
+    ] {
+        expect_failure(&lint("store", arguments, flags)?, 2, &[words])?;
+    }
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN exit 3\n")?;
+    expect_failure(&lint("store", &[file], &[])?, 1, &["exit"])
 }

@@ -56,7 +56,7 @@ use crate::wiring::{Host, Resolver, store_failed};
 
 use self::verify::{Purpose, Settled};
 
-use self::measure::{Effort, Measuring};
+use self::measure::{Effort, MeasuredBuild, Measuring};
 
 use self::export::{BuildFacts, Exported, ExportedImage, Exporting};
 
@@ -179,8 +179,10 @@ fn build_for(
             match purpose {
                 Purpose::Sample(_) => {}
                 Purpose::Measurement(measurement) => {
+                    let measured = measuring.try_measure(Effort::Full(&progress))?;
+                    let source = dockerfile.source.clone();
                     // Nobody else sets it.
-                    let _ = measurement.set(measuring.try_measure(Effort::Full(&progress))?);
+                    let _ = measurement.set(measured.map(|measured| MeasuredBuild { measured, source }));
                 }
                 Purpose::Outputs | Purpose::Comparison(_) => {
                     let measured = measuring.measure(Effort::Little);

@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCode, CommandError> {
     // What needs no store starts nothing else.
     match &arguments.command {
-        Command::Lint(lint) => return commands::lint::run(lint, colour),
+        Command::Lint(lint) if !lint.measure => return commands::lint::run(lint, colour),
         Command::Fmt(fmt) => return commands::fmt::run(fmt),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
@@ -112,6 +112,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 commands::collect::after_build(budget, &host, quiet);
             }
         }
+        Command::Lint(lint) if lint.measure => return commands::lint::measure::run(lint, host, colour),
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,

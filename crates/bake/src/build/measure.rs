@@ -4,13 +4,15 @@
 //! same. The outcome is remembered under the identity of the layers, so a build in which everything is cached looks it up and no more.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bake::error::CommandError;
+use bake::ui::colour::Colour;
 use bake::ui::measure::size;
 use bake::ui::progress::Progress;
 use bake_analyze::{Listing, Summary, analyze};
-use bake_dockerfile::{Diagnostic, Dockerfile};
+use bake_dockerfile::{Diagnostic, Dockerfile, SourceText};
 use bake_frontend::Plan;
 use bake_graph::{Op, SourceOp, VertexId};
 use bake_lint::{LintOptions, MeasuredCache, MeasuredWaste, Measurements, lint_measured};
@@ -19,7 +21,10 @@ use bake_worker::Images;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::build_for;
+use super::verify::Purpose;
 use crate::listings;
+use crate::settings::BuildRequest;
 use crate::wiring::Host;
 
 /// Where outcomes are remembered. The number is raised when summaries change their form or meaning.
@@ -36,6 +41,26 @@ pub(crate) struct Measured {
     instructions: Vec<Option<usize>>,
     /// Whether the layers of the base image were looked at: they are not where nothing needed to unpack them.
     with_base: bool,
+}
+
+/// What a build left that was made to be measured.
+#[derive(Debug)]
+pub(crate) struct MeasuredBuild {
+    pub(crate) measured: Measured,
+    /// The Dockerfile that was built.
+    pub(crate) source: SourceText,
+}
+
+/// Builds without making outputs, and measures the first image with its base.
+pub(crate) fn measure_build(
+    request: &BuildRequest,
+    host: &Host,
+    colour: Colour,
+) -> Result<MeasuredBuild, CommandError> {
+    let measurement = OnceLock::new();
+    build_for(Purpose::Measurement(&measurement), request, host, colour, None)?;
+    let measured = measurement.into_inner().flatten();
+    measured.ok_or_else(|| CommandError::build("the layers of the image are not here, so they cannot be measured"))
 }
 
 /// A remembered summary.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::build_for;
 use super::export::{self, Exporting};
-use super::measure::Measured;
+use super::measure::MeasuredBuild;
 use crate::settings::BuildRequest;
 use crate::wiring::Host;
 
@@ -34,7 +34,7 @@ pub(super) enum Purpose<'a> {
     /// To be compared with a second build: nothing is written.
     Sample(&'a OnceLock<Vec<ExportImage>>),
     /// To be measured: nothing is written.
-    Measurement(&'a OnceLock<Option<Measured>>),
+    Measurement(&'a OnceLock<Option<MeasuredBuild>>),
     /// For its outputs, if it makes the same images.
     Comparison(&'a [ExportImage]),
 }

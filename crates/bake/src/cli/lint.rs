@@ -1,5 +1,6 @@
 //! `bake lint`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -10,6 +11,7 @@ use clap::{Args, ValueEnum};
         bake lint\n  \
         bake lint --fix services/*/Dockerfile\n  \
         bake lint --format sarif > findings.sarif\n  \
+        bake lint --measure -- --target final .\n  \
         bake lint --explain unknown-instruction\n\n\
         Exit codes: 0 nothing to complain about, 1 findings, 2 a file could not be read.")]
 pub struct LintArguments {
@@ -40,6 +42,14 @@ pub struct LintArguments {
     /// Do not report these rules, separated by commas.
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub ignore: Vec<String>,
+
+    /// Build, and judge also what the instructions weigh. Behind `--` stand arguments of `bake build`; without any, `.` is built.
+    #[arg(long, conflicts_with_all = ["fix", "unsafe_fixes", "diff", "explain"])]
+    pub measure: bool,
+
+    /// Arguments of `bake build`, with the build context.
+    #[arg(last = true, value_name = "BUILD ARGUMENTS", requires = "measure")]
+    pub build: Vec<OsString>,
 
     /// Say what a rule is about, instead of checking files.
     #[arg(long, value_name = "RULE", conflicts_with_all = ["files", "fix", "unsafe_fixes", "diff"])]

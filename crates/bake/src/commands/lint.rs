@@ -1,6 +1,7 @@
 //! `bake lint`.
 
 mod explain;
+pub(crate) mod measure;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -53,9 +54,21 @@ pub(crate) fn run(arguments: &LintArguments, colour: Colour) -> Result<ExitCode,
                 dockerfile::write(&file.path, &file.before, file.source.text())?;
             }
         }
-        report(&checked, arguments, colour)?;
     }
-    summarise(&checked, arguments.diff, fixes);
+    conclude(&checked, arguments, fixes, colour)
+}
+
+/// Reports what was found, and what follows from it.
+fn conclude(
+    checked: &[Checked],
+    arguments: &LintArguments,
+    fixes: Fixes,
+    colour: Colour,
+) -> Result<ExitCode, CommandError> {
+    if !arguments.diff {
+        report(checked, arguments, colour)?;
+    }
+    summarise(checked, arguments.diff, fixes);
     let serious = |finding: &Finding| matches!(finding.severity, Severity::Error | Severity::Warning);
     let failed = checked.iter().any(|file| file.findings.iter().any(serious) || (arguments.diff && file.fixed > 0));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
