@@ -27,6 +27,7 @@ const TESTS: &[Test] = &[
     ("secrets_come_from_files_and_variables", &[], secrets),
     ("progress_can_be_told_apart", &[], progress),
     ("linting_needs_no_store", &[], lint),
+    ("linting_knows_images_of_the_store", &[], lint_with_store),
     ("formatting_says_what_it_changes", &[], formatting),
     ("findings_of_checks_go_where_progress_goes", &[], findings),
     ("calls_answer_programs_in_json", &[], calls),
@@ -287,6 +288,27 @@ fn lint(environment: &Environment) -> Outcome {
     let explained = run(&["--explain", "unknown-instruction"])?.success()?;
     check(explained.text().contains("unknown-instruction"), || explained.text())?;
     check(!scratch.store().exists(), || "linting made a store".into())
+}
+
+fn lint_with_store(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let base = "FROM scratch\nWORKDIR /srv\nENV APP_HOME=/srv\nSHELL [\"/bin/bash\", \"-o\", \"pipefail\", \"-c\"]\n\
+                HEALTHCHECK CMD [\"/x\"]\nUSER app\n";
+    scratch.write("context/Dockerfile", base)?;
+    scratch.write("Dockerfile", "FROM acme/app:1\nWORKDIR sub\nENV A=$APP_HOME B=$NOTHING\nRUN a | b\nEXPOSE 80\n")?;
+    let found = || -> Result<Vec<String>, String> {
+        let mut command = environment.command(&scratch.store());
+        let finished =
+            finish(command.args(["lint", "--select", "all", "--format", "json"]).current_dir(scratch.path()))?;
+        let findings: Vec<serde_json::Value> = serde_json::from_slice(&finished.stdout).map_err(|e| e.to_string())?;
+        Ok(findings.iter().filter_map(|finding| Some(finding["rule"].as_str()?.to_owned())).collect())
+    };
+    let unknown = ["healthcheck-missing", "image-digest-missing", "user-root", "workdir-relative", "pipefail-missing"];
+    equal(&found()?, &unknown.map(str::to_owned).to_vec(), "findings without the image")?;
+    succeed(build(environment, &scratch, "context").args(["--tag", "acme/app:1"]))?;
+    // What the base has is not missing; that all of its variables are known shows that one is not there.
+    let known = ["image-digest-missing", "workdir-relative", "undefined-var"];
+    equal(&found()?, &known.map(str::to_owned).to_vec(), "findings with the image")
 }
 
 fn formatting(environment: &Environment) -> Outcome {

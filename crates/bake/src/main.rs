@@ -58,7 +58,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCode, CommandError> {
     // What needs no store starts nothing else.
     match &arguments.command {
-        Command::Lint(lint) if !lint.measure => return commands::lint::run(lint, colour),
+        Command::Lint(lint) if !lint.measure => {
+            return commands::lint::run(lint, arguments.global.root.as_deref(), colour);
+        }
         Command::Fmt(fmt) => return commands::fmt::run(fmt),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),

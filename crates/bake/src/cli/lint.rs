@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
         bake lint --measure -- --target final .\n  \
         bake lint --explain unknown-instruction\n\n\
         Exit codes: 0 nothing to complain about, 1 findings, 2 a file could not be read.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct LintArguments {
     /// The Dockerfiles; `-` for standard input. Without any, `Dockerfile` in the current directory.
     #[arg(value_name = "FILE")]
@@ -44,12 +45,17 @@ pub struct LintArguments {
     pub ignore: Vec<String>,
 
     /// Build, and judge also what the instructions weigh. Behind `--` stand arguments of `bake build`; without any, `.` is built.
-    #[arg(long, conflicts_with_all = ["fix", "unsafe_fixes", "diff", "explain"])]
+    #[arg(long, conflicts_with_all = ["fix", "unsafe_fixes", "diff", "explain", "context"])]
     pub measure: bool,
 
     /// Arguments of `bake build`, with the build context.
     #[arg(last = true, value_name = "BUILD ARGUMENTS", requires = "measure")]
     pub build: Vec<OsString>,
+
+    /// The build context: what is copied from it is looked up, ignore files included. Without it only the directory of a file called
+    /// `Dockerfile` or `Containerfile` is looked at, for a missing ignore file.
+    #[arg(long, value_name = "DIR")]
+    pub context: Option<PathBuf>,
 
     /// Say what a rule is about, instead of checking files.
     #[arg(long, value_name = "RULE", conflicts_with_all = ["files", "fix", "unsafe_fixes", "diff"])]

@@ -1,10 +1,13 @@
 //! `bake lint`.
 
+mod build_context;
 mod explain;
 pub(crate) mod measure;
+mod new_files;
+mod surroundings;
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bake::cli::{LintArguments, LintFormat};
@@ -15,6 +18,8 @@ use bake_dockerfile::{Severity, SourceText};
 use bake_lint::report::{FileFindings, json, sarif};
 use bake_lint::{Finding, LintOptions, RULES, apply_fixes, lint};
 
+use self::new_files::NewFileAt;
+use self::surroundings::Surroundings;
 use super::transfer::say;
 use super::{difference, dockerfile};
 
@@ -30,30 +35,36 @@ struct Checked {
     /// What the file held before.
     before: String,
     fixed: usize,
+    /// What its fixes write beside it.
+    new_files: Vec<NewFileAt>,
 }
 
-pub(crate) fn run(arguments: &LintArguments, colour: Colour) -> Result<ExitCode, CommandError> {
+fn all_new_files(checked: &[Checked]) -> impl Iterator<Item = &NewFileAt> {
+    checked.iter().flat_map(|file| &file.new_files)
+}
+
+pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour) -> Result<ExitCode, CommandError> {
     if let Some(name) = &arguments.explain {
         return crate::print(&explain::explain(name)?).map(|()| ExitCode::SUCCESS);
     }
     let options = options(arguments)?;
+    let surroundings = Surroundings::new(arguments.context.as_deref(), root)?;
     let fixes = Fixes::of(arguments);
     let mut checked = Vec::new();
     for path in dockerfile::paths(&arguments.files)? {
-        checked.push(check(path, &options, fixes)?);
+        checked.push(check(path, options.clone(), &surroundings, fixes)?);
     }
     if arguments.diff {
         let text: String = checked
             .iter()
             .map(|file| difference::unified(file.source.name(), &file.before, file.source.text()))
             .collect();
-        crate::print(&text)?;
-    } else {
-        if fixes != Fixes::None {
-            for file in &checked {
-                dockerfile::write(&file.path, &file.before, file.source.text())?;
-            }
+        crate::print(&format!("{text}{}", new_files::shown(all_new_files(&checked))))?;
+    } else if fixes != Fixes::None {
+        for file in &checked {
+            dockerfile::write(&file.path, &file.before, file.source.text())?;
         }
+        new_files::write(all_new_files(&checked))?;
     }
     conclude(&checked, arguments, fixes, colour)
 }
@@ -108,12 +119,21 @@ fn options(arguments: &LintArguments) -> Result<LintOptions, CommandError> {
     Ok(options)
 }
 
-fn check(path: PathBuf, options: &LintOptions, fixes: Fixes) -> Result<Checked, CommandError> {
+fn check(
+    path: PathBuf,
+    mut options: LintOptions,
+    surroundings: &Surroundings,
+    fixes: Fixes,
+) -> Result<Checked, CommandError> {
     let before = dockerfile::read(&path)?;
     let name = if dockerfile::is_stdin(&path) { "<stdin>".to_owned() } else { path.display().to_string() };
     let mut source = SourceText::new(name.clone(), before.clone());
-    let mut findings = lint(&bake_dockerfile::parse(source.clone()), options);
+    let place = (!dockerfile::is_stdin(&path)).then_some(path.as_path());
+    let parsed = bake_dockerfile::parse(source.clone());
+    surroundings.add_to(&mut options, &parsed, place);
+    let mut findings = lint(&parsed, &options);
     let mut applied = 0;
+    let mut new_files = Vec::new();
     if fixes != Fixes::None {
         for _ in 0..ROUNDS_MAX {
             let result = apply_fixes(source.text(), &findings, fixes == Fixes::All);
@@ -122,10 +142,14 @@ fn check(path: PathBuf, options: &LintOptions, fixes: Fixes) -> Result<Checked, 
             }
             applied += result.applied;
             source = SourceText::new(name.clone(), result.text);
-            findings = lint(&bake_dockerfile::parse(source.clone()), options);
+            findings = lint(&bake_dockerfile::parse(source.clone()), &options);
+        }
+        if let Some(directory) = surroundings.context_directory(place) {
+            new_files = new_files::take(&mut findings, &directory, fixes == Fixes::All);
+            applied += new_files.len();
         }
     }
-    Ok(Checked { path, source, findings, before, fixed: applied })
+    Ok(Checked { path, source, findings, before, fixed: applied, new_files })
 }
 
 /// Writes the findings. Where a fixed file went to standard output, they go to standard error.
@@ -211,11 +235,12 @@ mod tests {
         std::fs::write(&path, "from scratch\nRUN [\"/x\"]\n").unwrap();
         let typed = path.to_str().unwrap();
         let before = std::fs::read_to_string(&path).unwrap();
-        run(&arguments(&["--diff", typed]), Colour::Plain).unwrap();
+        run(&arguments(&["--diff", typed]), None, Colour::Plain).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), before, "--diff changes nothing");
-        run(&arguments(&["--fix", typed]), Colour::Plain).unwrap();
+        run(&arguments(&["--fix", typed]), None, Colour::Plain).unwrap();
         let after = std::fs::read_to_string(&path).unwrap();
-        let again = check(path, &LintOptions::default(), Fixes::Safe).unwrap();
+        let surroundings = Surroundings::new(None, Some(directory.path())).unwrap();
+        let again = check(path, LintOptions::default(), &surroundings, Fixes::Safe).unwrap();
         assert_eq!((again.fixed, again.source.text()), (0, after.as_str()));
     }
 
@@ -226,5 +251,41 @@ mod tests {
         let findings = lint(&bake_dockerfile::parse(source), &options);
         assert!(!findings.is_empty() && findings.iter().all(|finding| finding.rule.id == "sudo"), "{findings:?}");
         assert!(super::options(&arguments(&["--ignore", "no-such-rule", "x"])).is_err());
+    }
+
+    #[test]
+    fn an_ignore_file_is_written_once_and_never_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join(".git")).unwrap();
+        let path = directory.path().join("Dockerfile");
+        std::fs::write(&path, "FROM debian:12-slim\nWORKDIR /app\nCOPY . .\nUSER 10001\n").unwrap();
+        let typed = path.to_str().unwrap();
+        let ignore_file = directory.path().join(".dockerignore");
+        assert_eq!(run(&arguments(&[typed]), None, Colour::Plain).unwrap(), ExitCode::FAILURE);
+        assert_eq!(run(&arguments(&["--diff", typed]), None, Colour::Plain).unwrap(), ExitCode::FAILURE);
+        assert!(!ignore_file.exists(), "only --fix writes");
+        assert_eq!(run(&arguments(&["--fix", typed]), None, Colour::Plain).unwrap(), ExitCode::SUCCESS);
+        let written = std::fs::read_to_string(&ignore_file).unwrap();
+        assert!(written.contains("\n.git\n") && written.contains("**/*.pem"));
+        assert_eq!(run(&arguments(&[typed]), None, Colour::Plain).unwrap(), ExitCode::SUCCESS);
+        std::fs::write(&ignore_file, "# mine\n").unwrap();
+        run(&arguments(&["--fix", typed]), None, Colour::Plain).unwrap();
+        assert_eq!(std::fs::read_to_string(&ignore_file).unwrap(), "# mine\n");
+    }
+
+    #[test]
+    fn a_context_tells_what_cannot_be_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let context = directory.path().join("context");
+        std::fs::create_dir(&context).unwrap();
+        std::fs::write(context.join("app.js"), "").unwrap();
+        let path = directory.path().join("web.Dockerfile");
+        std::fs::write(&path, "FROM debian:12-slim\nCOPY ap.js /\nCOPY app.js /\nUSER 10001\n").unwrap();
+        let (typed, named) = (path.to_str().unwrap(), context.to_str().unwrap());
+        assert_eq!(run(&arguments(&[typed]), None, Colour::Plain).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(run(&arguments(&["--context", named, typed]), None, Colour::Plain).unwrap(), ExitCode::FAILURE);
+        run(&arguments(&["--context", named, "--unsafe-fixes", typed]), None, Colour::Plain).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("COPY app.js /\nCOPY app.js /"));
+        assert!(run(&arguments(&["--context", typed, typed]), None, Colour::Plain).is_err());
     }
 }

@@ -11,13 +11,14 @@ use bake::ui::measure::size;
 use bake_lint::lint;
 use clap::Parser as _;
 
+use super::surroundings::Surroundings;
 use super::{Checked, Fixes, conclude, options};
 use crate::build::measure::{Measured, MeasuredBuild, measure_build};
 use crate::commands::dockerfile;
 use crate::commands::table::Table;
 use crate::commands::transfer::say;
 use crate::configuration::Configuration;
-use crate::settings::BuildRequest;
+use crate::settings::{BuildRequest, ContextSpec};
 use crate::signals;
 use crate::wiring::Host;
 
@@ -38,9 +39,15 @@ pub(crate) fn run(arguments: &LintArguments, host: Host, colour: Colour) -> Resu
     options.measurements = Some(measured.measurements());
     let parsed = bake_dockerfile::parse(source.clone());
     let table = table(&measured, &parsed);
+    let directory = match &request.context {
+        ContextSpec::Directory(directory) => Some(directory.as_path()),
+        _ => None,
+    };
+    let path = PathBuf::from(source.name());
+    Surroundings::new(directory, Some(host.store.root()))?.add_to(&mut options, &parsed, Some(&path));
     let findings = lint(&parsed, &options);
-    let (path, before) = (PathBuf::from(source.name()), source.text().to_owned());
-    let checked = Checked { path, source, findings, before, fixed: 0 };
+    let before = source.text().to_owned();
+    let checked = Checked { path, source, findings, before, fixed: 0, new_files: Vec::new() };
     let code = conclude(&[checked], arguments, Fixes::None, colour)?;
     say(table.trim_end());
     Ok(code)
