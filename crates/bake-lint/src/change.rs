@@ -70,7 +70,7 @@ impl<'a> LintContext<'a> {
             return None;
         }
         let end = end_of(last)?;
-        let errexit = run.script.option_set_before(0, run.script.commands.len(), "errexit");
+        let errexit = run.script.has_errexit_before(0, run.script.commands.len());
         if run.script.sessions.first().is_some_and(|session| session.heredoc) {
             let [heredoc] = run.instruction.heredocs.as_slice() else { return None };
             let body = Span::new(end, heredoc.span.end);

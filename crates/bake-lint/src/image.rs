@@ -77,9 +77,18 @@ impl ImageName {
         )
     }
 
-    /// Whether `sh` in the image is known to be dash.
+    /// Whether `sh` in the image is known to be dash: Debian, Ubuntu, and official images whose tag says that they are built on those.
     pub(crate) fn shell_is_dash(&self) -> bool {
+        const RELEASES: [&str; 7] = ["bookworm", "bullseye", "trixie", "buster", "noble", "jammy", "focal"];
+        let tag = self.tag.as_deref().unwrap_or_default();
+        let official = !self.familiar().contains('/');
         matches!(self.familiar(), "debian" | "ubuntu")
+            || (official && RELEASES.iter().any(|release| tag.contains(release)))
+    }
+
+    /// Whether `sh` in the image is known to be that of busybox.
+    pub(crate) fn shell_is_busybox(&self) -> bool {
+        matches!(self.familiar(), "alpine" | "busybox") || self.tag.as_ref().is_some_and(|tag| tag.contains("alpine"))
     }
 
     /// Whether the image is known to run as a user other than root.

@@ -18,11 +18,15 @@ mod context;
 mod finding;
 mod fix;
 mod image;
+mod label_schema;
+mod labels;
 mod measured;
 mod measurements;
+mod names;
 mod options;
 mod packages;
 mod pin;
+mod profile;
 pub mod report;
 mod rule;
 mod rules;
@@ -32,14 +36,19 @@ mod suppression;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+mod variables;
+mod wildcard;
 
-use bake_dockerfile::Dockerfile;
+use bake_dockerfile::{Dockerfile, Severity};
 
 pub use finding::{Finding, Fix, NewFile, TextEdit};
 pub use fix::{Fixed, apply_fixes};
+pub use label_schema::{LabelKind, LabelSchema};
 pub use measurements::{MeasuredCache, MeasuredWaste, Measurements, PackageCache};
+pub use names::{NameMeaning, meaning};
 pub use options::{DEFAULT_TODAY, Date, LintOptions};
 pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_references};
+pub use profile::Profile;
 pub use rule::{FixSafety, Rule};
 pub use rules::RULES;
 pub use surroundings::{BuildContext, Found, IgnoreFile, ImageFacts, UnwantedPath};
@@ -64,10 +73,14 @@ fn lint_by(wanted: impl Fn(&Rule) -> bool, dockerfile: &Dockerfile, options: &Li
     for rule in RULES.iter().filter(|rule| wanted(rule) && options.is_enabled(rule)) {
         (rule.check)(&context, &mut Reporter::new(rule, &mut findings));
     }
-    let unused = rule_named("unused-suppression").filter(|rule| wanted(rule) && options.is_enabled(rule));
-    let mut findings = suppression::apply(&context, findings, unused, |rule| options.is_enabled(rule));
+    let mut findings = if options.obey_suppressions { suppression::apply(&context, findings) } else { findings };
+    // Judging comments is for those who read all findings.
+    findings.retain(|finding| wanted(finding.rule));
+    let checks_are_errors = dockerfile.directives.check.as_ref().is_some_and(|check| check.value.error);
     for finding in &mut findings {
-        if let Some(severity) = options.severity(finding.rule) {
+        let by_directive = (checks_are_errors && finding.rule.is_build_check()).then_some(Severity::Error);
+        let by_caller = options.chosen_severity(finding.rule);
+        if let Some(severity) = by_caller.or(by_directive).or_else(|| options.profile.severity(finding.rule)) {
             finding.severity = severity;
         }
     }

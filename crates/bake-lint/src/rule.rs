@@ -51,4 +51,12 @@ impl Rule {
     pub fn is_named(&self, name: &str) -> bool {
         self.id.eq_ignore_ascii_case(name) || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     }
+
+    /// Whether it is one of BuildKit's build checks, which have names such as `StageNameCasing`.
+    pub(crate) fn is_build_check(&self) -> bool {
+        let is_check = |alias: &&str| {
+            alias.starts_with(|c: char| c.is_ascii_uppercase()) && alias.contains(|c: char| c.is_ascii_lowercase())
+        };
+        self.aliases.iter().any(|alias| is_check(alias) && alias.bytes().all(|byte| byte.is_ascii_alphabetic()))
+    }
 }

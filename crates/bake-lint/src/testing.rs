@@ -31,6 +31,24 @@ pub(crate) fn fixed(rule: &str, text: &str) -> String {
     crate::fix::apply_fixes(text, &findings, true).text
 }
 
+/// Checks that `rule` reports something in a `RUN` of each of the `bad` bodies, on the `RUN`, and nothing in the `good` ones.
+pub(crate) fn check_bodies(rule: &str, bad: &[&str], good: &[&str]) {
+    let flagged = |body: &&&str| {
+        !lines(rule, &format!("FROM debian:12-slim\nARG GIVEN\nARG WITH_DEFAULT=1.2\nENV SET=/x\nRUN {body}\n"))
+            .is_empty()
+    };
+    let missed: Vec<_> = bad.iter().filter(|body| !flagged(body)).collect();
+    let wrong: Vec<_> = good.iter().filter(flagged).collect();
+    assert!(missed.is_empty() && wrong.is_empty(), "{rule}: missed {missed:#?}, wrongly flagged {wrong:#?}");
+}
+
+/// The body of a `RUN` after the fixes of `rule`, unsafe ones too.
+pub(crate) fn fixed_body(rule: &str, body: &str) -> String {
+    let begin = "FROM debian:12-slim\nARG GIVEN\nENV SET=/x\nRUN ";
+    let text = fixed(rule, &format!("{begin}{body}\n"));
+    text.strip_prefix(begin).unwrap_or(&text).trim_end().to_owned()
+}
+
 /// A build context of listed files.
 #[derive(Debug, Clone)]
 pub(crate) struct ListedContext {

@@ -62,7 +62,7 @@ impl Expectation {
 
 fn found(dockerfile: &str, focus: Option<&[String]>) -> Findings {
     let source = SourceText::new("Dockerfile", dockerfile);
-    let options = LintOptions { select: focus.unwrap_or_default().to_vec(), ..LintOptions::default() };
+    let options = LintOptions { extend_select: focus.unwrap_or_default().to_vec(), ..LintOptions::default() };
     let findings = lint(&parse(source.clone()), &options);
     let in_focus = |rule: &str| focus.is_none_or(|rules| rules.iter().any(|name| name == rule));
     let places = findings.iter().map(|found| (source.position(found.span.start).line, found.rule.id.to_owned()));

@@ -47,6 +47,8 @@ use bake_oci::{DefinitionDigest, Timestamp};
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
 
+pub(crate) use self::read::ignore_patterns;
+
 use self::journal::{BuildResult, Journal};
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;

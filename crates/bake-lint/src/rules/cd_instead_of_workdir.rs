@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     severity: Severity::Warning,
     default: true,
     since: 2026,
-    fix: FixSafety::Safe,
+    fix: FixSafety::Unsafe,
     summary: "`cd` as the last or only command of a `RUN`.",
     why: "The directory is forgotten with the end of the step: the next instruction is back where it was. `cd x && make` is fine.",
     bad: "FROM debian:12-slim\nRUN cd /srv\nUSER 10001\n",
@@ -34,7 +34,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             && matches!(run.run.command, Command::Shell(_))
         {
             let text = format!("WORKDIR {}", target.text);
-            finding.safe_fix("Use WORKDIR", vec![TextEdit::replace(run.instruction.span, text)]);
+            // What follows then runs there, which it did not before.
+            finding.unsafe_fix("Use WORKDIR", vec![TextEdit::replace(run.instruction.span, text)]);
         }
     }
 }

@@ -24,7 +24,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let script = &run.script;
         let mut reported = None;
         for pipe in &script.pipes {
-            if script.option_set_before(pipe.session, pipe.position, "pipefail") || is_harmless(script, pipe) {
+            if script.has_pipefail_before(pipe.session, pipe.position) || is_harmless(script, pipe) {
                 continue;
             }
             // A chain of pipes has one finding.

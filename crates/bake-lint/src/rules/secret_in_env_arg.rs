@@ -69,9 +69,14 @@ fn check_pair(key: &Word, value: Option<&Word>, instruction: &str, report: &mut 
             .report(key.span, format!("{instruction} `{}` holds {kind}", key.value))
             .severity(Severity::Error)
             .help(format!("{help}, and revoke this one: it is in every copy of the file"));
-    } else if is_secret_name(&key.value) {
+    } else if is_secret_name(&key.value) && (instruction != "LABEL" || is_secret_name(last_word(&key.value))) {
         report.report(key.span, format!("Do not use ARG, ENV or LABEL for secrets ({instruction} `{}`)", key.value)).help(help);
     }
+}
+
+/// The last word of a name. Labels are often about a secret: `com.example.secret-rotation`.
+fn last_word(name: &str) -> &str {
+    name.trim_matches(['"', '\'']).rsplit(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default()
 }
 
 fn is_secret_name(name: &str) -> bool {
@@ -128,6 +133,12 @@ mod tests {
         for name in ["PASSWORD_FILE", "PUBLIC_KEY", "KEYBOARD", "MONKEY", "TOKEN_URL", "SECRET_NAME", "KEY_VERSION", "PWD", "AUTHOR"] {
             assert!(!is_secret_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn labels_may_speak_of_secrets() {
+        let text = "FROM a:1\nLABEL com.example.secret-rotation=daily\nLABEL com.example.api-key=x\nLABEL \"db password\"=x\n";
+        assert_eq!(crate::testing::lines("secret-in-env-arg", text), [3, 4]);
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if let Base::Stage(base) = context.stages[index].base {
             waiting.push(base);
         }
+        waiting.extend(&context.stages[index].chosen_by_platform);
         let words = context.stage_instructions(index).flat_map(|located| from_words(located.instruction));
         waiting.extend(words.filter_map(|word| match context.resolve_from(index, &word.value) {
             FromReference::Stage(stage) => Some(stage),
@@ -67,7 +68,15 @@ fn without_stage(context: &LintContext<'_>, index: usize) -> Option<TextEdit> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::fixed;
+    use crate::testing::{fixed, lines};
+
+    #[test]
+    fn the_platform_may_choose() {
+        let text = "FROM a:1 AS x\nFROM x AS build-amd64\nFROM a:1 AS build-arm64\nFROM a:1 AS tools\n\
+                    FROM build-${TARGETARCH} AS build\nFROM a:1\nCOPY --from=build /a /a\n";
+        assert_eq!(lines("stage-unused", text), [4]);
+        assert_eq!(lines("image-tag-missing", text), [0; 0]);
+    }
 
     #[test]
     fn only_stages_that_nobody_names_are_deleted() {

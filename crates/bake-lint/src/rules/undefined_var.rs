@@ -127,6 +127,9 @@ fn expanded_words(kind: &InstructionKind) -> Vec<&Word> {
     }
 }
 
+/// Names of so many characters and less are never taken for misspelt.
+const SHORT_NAME_CHARACTERS: usize = 3;
+
 /// The values of variables by name.
 type Variables<'v> = dyn Fn(&str) -> Option<String> + 'v;
 
@@ -160,7 +163,9 @@ impl Asked<'_, '_> {
     let Ok(expansion) = expand(&lookup) else { return };
     for name in &expansion.undefined {
         let is_global = self.context.global_args.contains_key(name);
-        let near = suggest(name, defined.iter().map(String::as_str), true);
+        // Any two short names are near each other.
+        let is_long = name.chars().nth(SHORT_NAME_CHARACTERS).is_some();
+        let near = suggest(name, defined.iter().map(String::as_str), true).filter(|_| is_long);
         // Set by the runtime, by a shell or by nobody, never by an image. What is no name is an argument of a script in a heredoc.
         let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
         let never_in_images = matches!(name.as_str(), "HOME" | "USER" | "PWD" | "HOSTNAME") || !is_name;

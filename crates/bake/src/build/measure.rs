@@ -3,7 +3,7 @@
 //! The listings of layers are compared, no file is read: a file that has the size and the time of the one it replaces is taken for the
 //! same. The outcome is remembered under the identity of the layers, so a build in which everything is cached looks it up and no more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::build_for;
 use super::verify::Purpose;
+use crate::lint_settings::SettingsFinder;
 use crate::listings;
 use crate::settings::BuildRequest;
 use crate::wiring::Host;
@@ -228,7 +229,7 @@ impl Measured {
         if !measurements.is_notable(total) {
             return;
         }
-        let options = LintOptions { measurements: Some(measurements), ..LintOptions::default() };
+        let options = LintOptions { measurements: Some(measurements), ..lint_options(dockerfile.source.name()) };
         let told: Vec<Diagnostic> = lint_measured(dockerfile, &options)
             .iter()
             .map(|finding| {
@@ -278,6 +279,21 @@ impl Measured {
             "baseMeasured": self.with_base,
             "layers": rows.collect::<Vec<_>>(),
         })
+    }
+}
+
+/// What the settings of the linter say of a Dockerfile: which rules are off, how serious they are. A mistake in them is for `bake lint`
+/// to tell; a build is not about it.
+fn lint_options(dockerfile: &str) -> LintOptions {
+    let path = Path::new(dockerfile);
+    let settings =
+        SettingsFinder::new(None, false).and_then(|mut finder| finder.for_directory(path.parent().unwrap_or(path)));
+    match settings {
+        Ok(settings) => settings.options_for(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+        Err(error) => {
+            tracing::debug!(error = error.message(), "the settings of the linter are not used");
+            LintOptions::default()
+        }
     }
 }
 

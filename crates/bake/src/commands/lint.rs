@@ -4,27 +4,40 @@ mod build_context;
 mod explain;
 pub(crate) mod measure;
 mod new_files;
+mod parallel;
+mod report;
+mod rule_list;
+mod statistics;
 mod surroundings;
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bake::cli::{LintArguments, LintFormat};
+use bake::cli::{FailLevel, LintArguments};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
-use bake::ui::snippet::render_diagnostic;
 use bake_dockerfile::{Severity, SourceText};
-use bake_lint::report::{FileFindings, json, sarif};
-use bake_lint::{Finding, LintOptions, RULES, apply_fixes, lint};
+use bake_lint::{Finding, LintOptions, apply_fixes, lint};
 
 use self::new_files::NewFileAt;
 use self::surroundings::Surroundings;
+use super::dockerfile_search::search;
 use super::transfer::say;
 use super::{difference, dockerfile};
+use crate::lint_settings::{LintSettings, SettingsFinder};
 
 /// Fixes that touch the same place wait for another round; no file needs more than a few.
 const ROUNDS_MAX: usize = 10;
+
+/// A file that is to be looked at.
+#[derive(Debug)]
+struct Job {
+    path: PathBuf,
+    /// What it is called in messages.
+    name: String,
+    options: LintOptions,
+    fail_level: FailLevel,
+}
 
 /// A file with what was found in it, and what became of it.
 struct Checked {
@@ -37,6 +50,7 @@ struct Checked {
     fixed: usize,
     /// What its fixes write beside it.
     new_files: Vec<NewFileAt>,
+    fail_level: FailLevel,
 }
 
 fn all_new_files(checked: &[Checked]) -> impl Iterator<Item = &NewFileAt> {
@@ -47,12 +61,22 @@ pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour
     if let Some(name) = &arguments.explain {
         return crate::print(&explain::explain(name)?).map(|()| ExitCode::SUCCESS);
     }
-    let options = options(arguments)?;
+    let typed = LintSettings::typed(arguments)?;
+    let mut finder = SettingsFinder::new(arguments.config.as_deref(), arguments.no_config)?;
+    let here = finder.for_directory(Path::new(""))?.with(&typed);
+    if arguments.list_rules {
+        return rule_list::print(&here, report::format(arguments, &here)).map(|()| ExitCode::SUCCESS);
+    }
+    let form = report::Form::new(arguments, &here, colour)?;
     let surroundings = Surroundings::new(arguments.context.as_deref(), root)?;
     let fixes = Fixes::of(arguments);
-    let mut checked = Vec::new();
-    for path in dockerfile::paths(&arguments.files)? {
-        checked.push(check(path, options.clone(), &surroundings, fixes)?);
+    let (jobs, mut problems) = jobs(arguments, &typed, &mut finder)?;
+    let mut checked = Vec::with_capacity(jobs.len());
+    for outcome in parallel::map(jobs, |job| check(job, &surroundings, fixes)) {
+        match outcome {
+            Ok(file) => checked.push(file),
+            Err(problem) => problems.push(problem),
+        }
     }
     if arguments.diff {
         let text: String = checked
@@ -66,23 +90,72 @@ pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour
         }
         new_files::write(all_new_files(&checked))?;
     }
-    conclude(&checked, arguments, fixes, colour)
+    conclude(&checked, &problems, arguments.diff, &form, fixes, colour)
 }
 
-/// Reports what was found, and what follows from it.
+/// Reports what was found and what could not be looked at, and says what follows from it.
 fn conclude(
     checked: &[Checked],
-    arguments: &LintArguments,
+    problems: &[CommandError],
+    only_shown: bool,
+    form: &report::Form,
     fixes: Fixes,
     colour: Colour,
 ) -> Result<ExitCode, CommandError> {
-    if !arguments.diff {
-        report(checked, arguments, colour)?;
+    if !only_shown {
+        report::write(checked, form, fixes)?;
     }
-    summarise(checked, arguments.diff, fixes);
-    let serious = |finding: &Finding| matches!(finding.severity, Severity::Error | Severity::Warning);
-    let failed = checked.iter().any(|file| file.findings.iter().any(serious) || (arguments.diff && file.fixed > 0));
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    summarise(checked, only_shown, fixes);
+    for problem in problems {
+        crate::fail(problem, colour);
+    }
+    let is_serious = |file: &Checked| {
+        let too_bad = |finding: &Finding| file.fail_level.includes(finding.severity);
+        file.findings.iter().any(too_bad) || (only_shown && file.fixed > 0)
+    };
+    Ok(if !problems.is_empty() {
+        ExitCode::from(bake::error::ErrorKind::Input.exit_code())
+    } else if checked.iter().any(is_serious) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// The files to look at, each with its settings, and what could not be searched.
+fn jobs(
+    arguments: &LintArguments,
+    typed: &LintSettings,
+    finder: &mut SettingsFinder,
+) -> Result<(Vec<Job>, Vec<CommandError>), CommandError> {
+    let found = search(&arguments.files)?;
+    let uses_stdin = found.targets.iter().any(|target| dockerfile::is_stdin(&target.path));
+    if arguments.stdin_filename.is_some() && !uses_stdin {
+        return Err(CommandError::usage("`--stdin-filename` names standard input, which is not read")
+            .hint("pass `-` to read it"));
+    }
+    let mut remarks = std::collections::BTreeSet::new();
+    let mut jobs = Vec::with_capacity(found.targets.len());
+    for target in found.targets {
+        let (name, place) = match (dockerfile::is_stdin(&target.path), &arguments.stdin_filename) {
+            (true, Some(name)) => (name.display().to_string(), name.clone()),
+            (true, None) => ("<stdin>".to_owned(), PathBuf::from("Dockerfile")),
+            (false, _) => (target.path.display().to_string(), target.path.clone()),
+        };
+        let directory = place.parent().unwrap_or(&place);
+        let settings = finder.for_directory(directory)?.with(typed);
+        let absolute = std::path::absolute(&place).unwrap_or(place);
+        if target.found && settings.excludes(&absolute) {
+            continue;
+        }
+        remarks.extend(settings.remarks.iter().cloned());
+        let options = settings.options_for(&absolute);
+        jobs.push(Job { path: target.path, name, options, fail_level: settings.fail_level() });
+    }
+    for remark in &remarks {
+        say(&format!("note: {remark}"));
+    }
+    Ok((jobs, found.problems))
 }
 
 /// Which fixes are applied.
@@ -103,30 +176,9 @@ impl Fixes {
     }
 }
 
-fn options(arguments: &LintArguments) -> Result<LintOptions, CommandError> {
-    let mut options =
-        LintOptions { select: arguments.select.clone(), ignore: arguments.ignore.clone(), ..LintOptions::default() };
-    if let Some(unknown) = options.unknown_rules().first() {
-        return Err(explain::unknown_rule(unknown));
-    }
-    // "Report only these rules": what was not named is left out.
-    let all = options.select.iter().any(|name| name == "all");
-    if !options.select.is_empty() && !all {
-        let selected = |rule: &&&bake_lint::Rule| options.select.iter().any(|name| rule.is_named(name));
-        let others: Vec<String> = RULES.iter().filter(|rule| !selected(rule)).map(|rule| rule.id.to_owned()).collect();
-        options.ignore.extend(others);
-    }
-    Ok(options)
-}
-
-fn check(
-    path: PathBuf,
-    mut options: LintOptions,
-    surroundings: &Surroundings,
-    fixes: Fixes,
-) -> Result<Checked, CommandError> {
+fn check(job: Job, surroundings: &Surroundings, fixes: Fixes) -> Result<Checked, CommandError> {
+    let Job { path, name, mut options, fail_level } = job;
     let before = dockerfile::read(&path)?;
-    let name = if dockerfile::is_stdin(&path) { "<stdin>".to_owned() } else { path.display().to_string() };
     let mut source = SourceText::new(name.clone(), before.clone());
     let place = (!dockerfile::is_stdin(&path)).then_some(path.as_path());
     let parsed = bake_dockerfile::parse(source.clone());
@@ -149,34 +201,7 @@ fn check(
             applied += new_files.len();
         }
     }
-    Ok(Checked { path, source, findings, before, fixed: applied, new_files })
-}
-
-/// Writes the findings. Where a fixed file went to standard output, they go to standard error.
-fn report(checked: &[Checked], arguments: &LintArguments, colour: Colour) -> Result<(), CommandError> {
-    let found: Vec<FileFindings<'_>> =
-        checked.iter().map(|file| FileFindings { source: &file.source, findings: &file.findings }).collect();
-    let text = match arguments.format {
-        LintFormat::Json => format!("{}\n", json(&found).trim_end()),
-        LintFormat::Sarif => format!("{}\n", sarif(&found, env!("CARGO_PKG_VERSION")).trim_end()),
-        LintFormat::Text => {
-            let colour = if std::io::stdout().is_terminal() { colour } else { Colour::Plain };
-            let rendered: Vec<String> = found
-                .iter()
-                .flat_map(|file| {
-                    file.findings.iter().map(|finding| render_diagnostic(file.source, &finding.diagnostic(), colour))
-                })
-                .collect();
-            rendered.join("\n")
-        }
-    };
-    let stdin_was_fixed =
-        Fixes::of(arguments) != Fixes::None && checked.iter().any(|file| dockerfile::is_stdin(&file.path));
-    if stdin_was_fixed {
-        say(text.trim_end());
-        return Ok(());
-    }
-    crate::print(&text)
+    Ok(Checked { path, source, findings, before, fixed: applied, new_files, fail_level })
 }
 
 fn summarise(checked: &[Checked], only_shown: bool, fixes: Fixes) {
@@ -223,7 +248,7 @@ mod tests {
     fn arguments(typed: &[&str]) -> LintArguments {
         let typed = ["bake", "lint"].iter().chain(typed);
         match Arguments::try_parse_from(typed).unwrap().command {
-            Command::Lint(lint) => lint,
+            Command::Lint(lint) => *lint,
             other => panic!("parsed as {other:?}"),
         }
     }
@@ -240,17 +265,10 @@ mod tests {
         run(&arguments(&["--fix", typed]), None, Colour::Plain).unwrap();
         let after = std::fs::read_to_string(&path).unwrap();
         let surroundings = Surroundings::new(None, Some(directory.path())).unwrap();
-        let again = check(path, LintOptions::default(), &surroundings, Fixes::Safe).unwrap();
+        let options = LintOptions::default();
+        let job = Job { path, name: "Dockerfile".to_owned(), options, fail_level: FailLevel::Warning };
+        let again = check(job, &surroundings, Fixes::Safe).unwrap();
         assert_eq!((again.fixed, again.source.text()), (0, after.as_str()));
-    }
-
-    #[test]
-    fn only_selected_rules_report() {
-        let options = options(&arguments(&["--select", "sudo", "x"])).unwrap();
-        let source = SourceText::new("Dockerfile", "FROM debian\nRUN sudo make\n");
-        let findings = lint(&bake_dockerfile::parse(source), &options);
-        assert!(!findings.is_empty() && findings.iter().all(|finding| finding.rule.id == "sudo"), "{findings:?}");
-        assert!(super::options(&arguments(&["--ignore", "no-such-rule", "x"])).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `bake lint --measure`: builds without making outputs, and judges what the instructions weigh besides.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bake::cli::{Arguments, BuildArguments, CallMethod, Command, LintArguments};
@@ -12,18 +12,21 @@ use bake_lint::lint;
 use clap::Parser as _;
 
 use super::surroundings::Surroundings;
-use super::{Checked, Fixes, conclude, options};
+use super::{Checked, Fixes, conclude, report};
 use crate::build::measure::{Measured, MeasuredBuild, measure_build};
 use crate::commands::dockerfile;
 use crate::commands::table::Table;
 use crate::commands::transfer::say;
 use crate::configuration::Configuration;
+use crate::lint_settings::{LintSettings, SettingsFinder};
 use crate::settings::{BuildRequest, ContextSpec};
 use crate::signals;
 use crate::wiring::Host;
 
 pub(crate) fn run(arguments: &LintArguments, host: Host, colour: Colour) -> Result<ExitCode, CommandError> {
-    let mut options = options(arguments)?;
+    let typed = LintSettings::typed(arguments)?;
+    let mut finder = SettingsFinder::new(arguments.config.as_deref(), arguments.no_config)?;
+    let form = report::Form::new(arguments, &finder.for_directory(Path::new(""))?.with(&typed), colour)?;
     let build = build_arguments(arguments)?;
     let configuration = Configuration::read(host.privilege.is_root())?;
     let mut request = BuildRequest::new(&build)?;
@@ -34,6 +37,9 @@ pub(crate) fn run(arguments: &LintArguments, host: Host, colour: Colour) -> Resu
     signals::block();
     let MeasuredBuild { measured, source } = measure_build(&request, &host, colour)?;
 
+    let path = PathBuf::from(source.name());
+    let settings = finder.for_directory(path.parent().unwrap_or(&path))?.with(&typed);
+    let mut options = settings.options_for(&std::path::absolute(&path).unwrap_or_else(|_| path.clone()));
     options.build_args.clone_from(&request.plan.build_args);
     options.target.clone_from(&request.plan.target);
     options.measurements = Some(measured.measurements());
@@ -43,12 +49,12 @@ pub(crate) fn run(arguments: &LintArguments, host: Host, colour: Colour) -> Resu
         ContextSpec::Directory(directory) => Some(directory.as_path()),
         _ => None,
     };
-    let path = PathBuf::from(source.name());
     Surroundings::new(directory, Some(host.store.root()))?.add_to(&mut options, &parsed, Some(&path));
     let findings = lint(&parsed, &options);
     let before = source.text().to_owned();
-    let checked = Checked { path, source, findings, before, fixed: 0, new_files: Vec::new() };
-    let code = conclude(&[checked], arguments, Fixes::None, colour)?;
+    let fail_level = settings.fail_level();
+    let checked = Checked { path, source, findings, before, fixed: 0, new_files: Vec::new(), fail_level };
+    let code = conclude(&[checked], &[], false, &form, Fixes::None, colour)?;
     say(table.trim_end());
     Ok(code)
 }
