@@ -237,6 +237,10 @@ fn builds(environment: &Environment) -> Outcome {
     let stderr = built(environment, &scratch, &[])?;
     check(!stderr.contains("layer-chown-copy") && stderr.contains("layer-waste"), || stderr.clone())?;
 
+    scratch.write("context/.bake-lint.toml", "ignore = [\"layer-waste\"]\n")?;
+    let stderr = built(environment, &scratch, &[])?;
+    check(told(&stderr).len() == 1, || stderr.clone())?;
+
     let good = environment.scratch()?;
     good.write("context/Dockerfile", "FROM busybox\nRUN echo a > /a\nRUN rm /a\n")?;
     let stderr = built(environment, &good, &[])?;

@@ -189,7 +189,7 @@ fn build_for(
                 Purpose::Outputs | Purpose::Comparison(_) => {
                     let measured = measuring.measure(Effort::Little);
                     if let Some(measured) = &measured {
-                        measured.tell(&dockerfile, &progress);
+                        measured.tell(&dockerfile, request, &progress);
                     }
                     let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
                     let measurement = measured.map(|measured| measured.metadata(&dockerfile));

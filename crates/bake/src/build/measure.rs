@@ -3,7 +3,7 @@
 //! The listings of layers are compared, no file is read: a file that has the size and the time of the one it replaces is taken for the
 //! same. The outcome is remembered under the identity of the layers, so a build in which everything is cached looks it up and no more.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -218,7 +218,7 @@ impl Measured {
     }
 
     /// Tells of what is worth a word at the end of a build.
-    pub(super) fn tell(&self, dockerfile: &Dockerfile, progress: &Progress) {
+    pub(super) fn tell(&self, dockerfile: &Dockerfile, request: &BuildRequest, progress: &Progress) {
         let measurements = self.measurements();
         if let Some(line) = self.layers_line(dockerfile, &measurements) {
             progress.print(line);
@@ -229,7 +229,7 @@ impl Measured {
         if !measurements.is_notable(total) {
             return;
         }
-        let options = LintOptions { measurements: Some(measurements), ..lint_options(dockerfile.source.name()) };
+        let options = LintOptions { measurements: Some(measurements), ..lint_options(request) };
         let told: Vec<Diagnostic> = lint_measured(dockerfile, &options)
             .iter()
             .map(|finding| {
@@ -284,12 +284,11 @@ impl Measured {
 
 /// What the settings of the linter say of a Dockerfile: which rules are off, how serious they are. A mistake in them is for `bake lint`
 /// to tell; a build is not about it.
-fn lint_options(dockerfile: &str) -> LintOptions {
-    let path = Path::new(dockerfile);
-    let settings =
-        SettingsFinder::new(None, false).and_then(|mut finder| finder.for_directory(path.parent().unwrap_or(path)));
-    match settings {
-        Ok(settings) => settings.options_for(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())),
+fn lint_options(request: &BuildRequest) -> LintOptions {
+    let path = request.dockerfile_path().unwrap_or_default();
+    let directory = path.parent().unwrap_or(&path);
+    match SettingsFinder::new(None, false).and_then(|mut finder| finder.for_directory(directory)) {
+        Ok(settings) => settings.options_for(&std::path::absolute(&path).unwrap_or_else(|_| path.clone())),
         Err(error) => {
             tracing::debug!(error = error.message(), "the settings of the linter are not used");
             LintOptions::default()

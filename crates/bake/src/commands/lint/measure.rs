@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &LintArguments, host: Host, colour: Colour) -> Resu
     signals::block();
     let MeasuredBuild { measured, source } = measure_build(&request, &host, colour)?;
 
-    let path = PathBuf::from(source.name());
+    let path = request.dockerfile_path().unwrap_or_else(|| PathBuf::from(source.name()));
     let settings = finder.for_directory(path.parent().unwrap_or(&path))?.with(&typed);
     let mut options = settings.options_for(&std::path::absolute(&path).unwrap_or_else(|_| path.clone()));
     options.build_args.clone_from(&request.plan.build_args);
