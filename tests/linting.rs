@@ -19,6 +19,7 @@ const TESTS: &[Test] = &[
     ("standard_input_has_a_name", &[], standard_input),
     ("profiles_choose_rules_and_severities", &[], profiles),
     ("rules_are_listed_and_counted", &[], lists),
+    ("findings_are_written_in_every_form", &[], forms),
     ("mistakes_on_the_command_line_are_code_2", &[], mistakes),
 ];
 
@@ -259,6 +260,37 @@ fn lists(environment: &Environment) -> Outcome {
     let counts = lint(environment, &scratch, &["--statistics", "--select", "sudo", "--format", "json"])?;
     let counts: Value = serde_json::from_slice(&counts.stdout).map_err(|error| error.to_string())?;
     equal(&counts[0]["count"].as_u64(), &Some(2), "count")
+}
+
+fn forms(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("Dockerfile", SUDO)?;
+    for (format, part) in [
+        ("text", "^^^^"),
+        ("json", "\"rule\": \"sudo\""),
+        ("sarif", "\"ruleId\": \"sudo\""),
+        ("github", "::warning file=Dockerfile,line=2,"),
+        ("gitlab", "\"check_name\": \"sudo\""),
+        ("gnu", "Dockerfile:2:5: warning: "),
+        ("checkstyle", "source=\"bake.sudo\""),
+        ("junit", "name=\"sudo (2:5)\""),
+        ("codeclimate", "\"check_name\":\"sudo\""),
+        ("sonarqube", "\"ruleId\": \"sudo\""),
+        ("codacy", "\"patternId\":\"sudo\""),
+    ] {
+        let shown = lint(environment, &scratch, &["--format", format, "--select", "sudo"])?;
+        equal(&shown.code, &Some(1), format)?;
+        check(shown.text().contains(part), || format!("{format}: {}", shown.text()))?;
+        let file = scratch.at("out");
+        let written = lint(environment, &scratch, &["--format", format, "--select", "sudo", "--output", &file])?;
+        equal(&written.text().as_str(), &"", "standard output of what goes to a file")?;
+        let text = std::fs::read(scratch.path().join("out")).map_err(|error| error.to_string())?;
+        equal(&String::from_utf8_lossy(&text), &String::from_utf8_lossy(&shown.stdout), format)?;
+    }
+    let workflow = |arguments: &[&str]| lint_with(environment, &scratch, &[("GITHUB_ACTIONS", "true")], arguments);
+    check(workflow(&[])?.text().starts_with("::"), || "a workflow of GitHub gets no annotations".into())?;
+    check(workflow(&["--format", "text"])?.text().contains("^^^^"), || "text that was asked for".into())?;
+    check(workflow(&["--list-rules"])?.text().contains("sudo"), || "rules in a workflow".into())
 }
 
 fn mistakes(environment: &Environment) -> Outcome {
