@@ -31,6 +31,7 @@ mod rules;
 mod run_script;
 mod secrets;
 mod shell;
+mod shellcheck;
 mod suppression;
 mod surroundings;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_reference
 pub use profile::Profile;
 pub use rule::{FixSafety, Rule};
 pub use rules::RULES;
+pub use shellcheck::{ShellChecker, ShellRemark, ShellScript};
 pub use surroundings::{BuildContext, Found, IgnoreFile, ImageFacts, UnwantedPath};
 
 use context::LintContext;
@@ -62,6 +64,7 @@ pub fn lint(dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
     for rule in RULES.iter().filter(|rule| options.is_enabled(rule)) {
         (rule.check)(&context, &mut Reporter::new(rule, &mut findings));
     }
+    drop_repeated(&context, &mut findings);
     let mut findings = if options.obey_suppressions { suppression::apply(&context, findings) } else { findings };
     let checks_are_errors = dockerfile.directives.check.as_ref().is_some_and(|check| check.value.error);
     for finding in &mut findings {
@@ -73,6 +76,22 @@ pub fn lint(dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| (finding.span.start, finding.rule.id));
     findings
+}
+
+/// Removes remarks of other programs that are to be ignored by their code, or that a rule has made in the same line.
+fn drop_repeated(context: &LintContext<'_>, findings: &mut Vec<Finding>) {
+    if findings.iter().all(|finding| finding.code.is_none()) {
+        return;
+    }
+    let line = |finding: &Finding| context.dockerfile.source.position(finding.span.start).line;
+    let own: Vec<(&Rule, usize)> =
+        findings.iter().filter(|finding| finding.code.is_none()).map(|finding| (finding.rule, line(finding))).collect();
+    findings.retain(|finding| {
+        let Some(code) = &finding.code else { return true };
+        let place = line(finding);
+        let repeated = own.iter().any(|(rule, line)| *line == place && rule.is_named(code));
+        !repeated && !context.options.ignore.iter().any(|name| finding.has_code(name))
+    });
 }
 
 /// The rule with this id or alias; of several with the same alias the first.

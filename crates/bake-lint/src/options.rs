@@ -8,6 +8,7 @@ use bake_dockerfile::Severity;
 use crate::label_schema::LabelSchema;
 use crate::profile::Profile;
 use crate::rule::Rule;
+use crate::shellcheck::ShellChecker;
 use crate::surroundings::{BuildContext, ImageFacts};
 
 /// The day for which dated facts (end of life of base images) are judged unless the caller gives another one; the same file then
@@ -59,6 +60,8 @@ pub struct LintOptions {
     pub context: Option<Arc<dyn BuildContext>>,
     /// What is known of base images, by their name as the Dockerfile gives it after build arguments were put in.
     pub images: BTreeMap<String, ImageFacts>,
+    /// What runs `ShellCheck`; `None`: it is not run.
+    pub shell_checker: Option<Arc<dyn ShellChecker>>,
 }
 
 impl Default for LintOptions {
@@ -79,6 +82,7 @@ impl Default for LintOptions {
             edition: None,
             context: None,
             images: BTreeMap::new(),
+            shell_checker: None,
         }
     }
 }

@@ -10,6 +10,9 @@ use bake_dockerfile::{SourceText, Span};
 struct JsonFinding<'a> {
     rule: &'static str,
     aliases: &'static [&'static str],
+    /// The number of another program's check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
     file: &'a str,
     line: usize,
     column: usize,
@@ -66,6 +69,7 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
     JsonFinding {
         rule: finding.rule.id,
         aliases: finding.rule.aliases,
+        code: finding.code.as_deref(),
         file: source.name(),
         line: start.line,
         column: start.column,
