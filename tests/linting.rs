@@ -20,6 +20,7 @@ const TESTS: &[Test] = &[
     ("profiles_choose_rules_and_severities", &[], profiles),
     ("rules_are_listed_and_counted", &[], lists),
     ("shellcheck_is_run_when_it_is_asked_for", &["shellcheck"], shellcheck),
+    ("findings_are_written_in_every_form", &[], forms),
     ("mistakes_on_the_command_line_are_code_2", &[], mistakes),
 ];
 
@@ -276,10 +277,41 @@ fn shellcheck(environment: &Environment) -> Outcome {
             found.into_iter().filter(|(_, _, rule)| rule == "shellcheck").map(|(_, line, _)| line).collect::<Vec<_>>(),
         )
     };
-    equal("lines", &lines(&[])?, &vec![5, 8, 10])?;
-    equal("ignored", &lines(&["--ignore", "SC2010"])?, &vec![])?;
+    equal(&lines(&[])?, &vec![5, 8, 10], "lines")?;
+    equal(&lines(&["--ignore", "SC2010"])?, &vec![], "ignored")?;
     let without = found(&lint(environment, &scratch, &["--format", "json"])?)?;
     check(without.iter().all(|(_, _, rule)| rule != "shellcheck"), || "ShellCheck ran unasked".to_owned())
+}
+
+fn forms(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("Dockerfile", SUDO)?;
+    for (format, part) in [
+        ("text", "^^^^"),
+        ("json", "\"rule\": \"sudo\""),
+        ("sarif", "\"ruleId\": \"sudo\""),
+        ("github", "::warning file=Dockerfile,line=2,"),
+        ("gitlab", "\"check_name\": \"sudo\""),
+        ("gnu", "Dockerfile:2:5: warning: "),
+        ("checkstyle", "source=\"bake.sudo\""),
+        ("junit", "name=\"sudo (2:5)\""),
+        ("codeclimate", "\"check_name\":\"sudo\""),
+        ("sonarqube", "\"ruleId\": \"sudo\""),
+        ("codacy", "\"patternId\":\"sudo\""),
+    ] {
+        let shown = lint(environment, &scratch, &["--format", format, "--select", "sudo"])?;
+        equal(&shown.code, &Some(1), format)?;
+        check(shown.text().contains(part), || format!("{format}: {}", shown.text()))?;
+        let file = scratch.at("out");
+        let written = lint(environment, &scratch, &["--format", format, "--select", "sudo", "--output", &file])?;
+        equal(&written.text().as_str(), &"", "standard output of what goes to a file")?;
+        let text = std::fs::read(scratch.path().join("out")).map_err(|error| error.to_string())?;
+        equal(&String::from_utf8_lossy(&text), &String::from_utf8_lossy(&shown.stdout), format)?;
+    }
+    let workflow = |arguments: &[&str]| lint_with(environment, &scratch, &[("GITHUB_ACTIONS", "true")], arguments);
+    check(workflow(&[])?.text().starts_with("::"), || "a workflow of GitHub gets no annotations".into())?;
+    check(workflow(&["--format", "text"])?.text().contains("^^^^"), || "text that was asked for".into())?;
+    check(workflow(&["--list-rules"])?.text().contains("sudo"), || "rules in a workflow".into())
 }
 
 fn mistakes(environment: &Environment) -> Outcome {

@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use bake_dockerfile::instruction::InstructionKind;
 use bake_dockerfile::{Dockerfile, SourceText, Span};
 use bake_frontend::{CHECKS, MetaError, MetaResolver, NamedContext, PlanOptions, ResolvedImage};
-use bake_lint::{LintOptions, lint};
+use bake_lint::{ImageFacts, LintOptions, lint, rule_named};
 use bake_oci::{Digest, ImageConfig, Platform, Reference};
 use bake_testkit::fake_resolver::FakeResolver;
 
@@ -98,14 +99,43 @@ fn by_build(dockerfile: &Dockerfile) -> Violations {
     checked.warnings.iter().map(|found| (line_of_instruction(dockerfile, found.span), found.code.0)).collect()
 }
 
+/// What a build would know of the images that FROM names, for the linter.
+fn image_facts(dockerfile: &Dockerfile) -> BTreeMap<String, ImageFacts> {
+    let platform = Platform::new("linux", "amd64", None);
+    let names = dockerfile.stages.iter().filter_map(|stage| match &dockerfile.instructions[stage.from].kind {
+        InstructionKind::From(from) if !from.image.value.contains('$') => Some(from.image.value.clone()),
+        _ => None,
+    });
+    let facts = names.filter_map(|name| {
+        let image = EveryImage::default().resolve_image(&Reference::parse(&name).ok()?, &platform).ok()?;
+        let variables = image.config.config.env.iter().filter_map(|pair| pair.split('=').next().map(str::to_owned));
+        let facts = ImageFacts {
+            user: image.config.config.user.clone(),
+            shell: image.config.config.shell.clone(),
+            environment: variables.collect(),
+            working_directory: image.config.config.working_dir.clone(),
+            has_healthcheck: false,
+            platform: platform.to_string(),
+        };
+        Some((name, facts))
+    });
+    facts.collect()
+}
+
 fn by_lint(dockerfile: &Dockerfile) -> Violations {
-    let options = LintOptions { select: vec!["all".into()], ..LintOptions::default() };
+    let options = LintOptions { select: vec!["all".into()], images: image_facts(dockerfile), ..LintOptions::default() };
     let check = |rule: &bake_lint::Rule| CHECKS.iter().map(|check| check.name).find(|name| rule.is_named(name));
     let findings = lint(dockerfile, &options);
     findings
         .iter()
         .filter_map(|found| Some((line_of_instruction(dockerfile, found.span), check(found.rule)?)))
         .collect()
+}
+
+#[test]
+fn every_check_is_a_rule() {
+    let without: Vec<&str> = CHECKS.iter().map(|check| check.name).filter(|name| rule_named(name).is_none()).collect();
+    assert!(without.is_empty(), "no rule has the alias {without:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::FileFindings;
+use super::issue::{places, url};
 use crate::finding::{Finding, Fix};
 use bake_dockerfile::{SourceText, Span};
 
@@ -20,6 +21,8 @@ struct JsonFinding<'a> {
     end_column: usize,
     severity: String,
     message: &'a str,
+    /// The page of the rule.
+    url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +68,7 @@ pub fn json(files: &[FileFindings<'_>]) -> String {
 }
 
 fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'a> {
-    let (start, end) = (source.position(finding.span.start), source.position(finding.span.end));
+    let (start, end) = places(source, finding.span);
     JsonFinding {
         rule: finding.rule.id,
         aliases: finding.rule.aliases,
@@ -77,6 +80,7 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
         end_column: end.column,
         severity: finding.severity.to_string(),
         message: &finding.message,
+        url: url(finding.rule),
         help: finding.help.as_deref(),
         fix: finding.fix.as_ref().map(|fix| fix_of(source, fix)),
     }
@@ -84,7 +88,7 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
 
 fn fix_of<'a>(source: &SourceText, fix: &'a Fix) -> JsonFix<'a> {
     let edit_of = |span: Span, replacement: &'a str| {
-        let (start, end) = (source.position(span.start), source.position(span.end));
+        let (start, end) = places(source, span);
         JsonEdit {
             line: start.line,
             column: start.column,

@@ -140,6 +140,22 @@ pub enum LintFormat {
     Json,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
+    /// Annotations in a workflow of GitHub.
+    Github,
+    /// A code quality report for GitLab.
+    Gitlab,
+    /// `FILE:LINE:COLUMN: SEVERITY: MESSAGE [RULE]`.
+    Gnu,
+    /// Checkstyle's XML.
+    Checkstyle,
+    /// The XML of `JUnit`: a failed test for each finding.
+    Junit,
+    /// Code Climate's issues.
+    Codeclimate,
+    /// Generic issues of `SonarQube`.
+    Sonarqube,
+    /// Codacy's results.
+    Codacy,
 }
 
 impl LintFormat {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use bake::cli::{FailLevel, LintArguments};
+use bake::cli::{FailLevel, LintArguments, LintFormat};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake_dockerfile::{Severity, SourceText};
@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour
     let mut finder = SettingsFinder::new(arguments.config.as_deref(), arguments.no_config)?;
     let here = finder.for_directory(Path::new(""))?.with(&typed);
     if arguments.list_rules {
-        return rule_list::print(&here, report::format(arguments, &here)).map(|()| ExitCode::SUCCESS);
+        return rule_list::print(&here, arguments.format.unwrap_or(LintFormat::Text)).map(|()| ExitCode::SUCCESS);
     }
     let form = report::Form::new(arguments, &here, colour)?;
     let surroundings = Surroundings::new(arguments.context.as_deref(), root)?;

@@ -7,13 +7,14 @@ use bake::cli::{LintArguments, LintFormat};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::snippet::render_diagnostic;
-use bake_lint::report::{FileFindings, json, sarif};
+use bake_lint::report::{self, FileFindings};
 
 use super::{Checked, Fixes, statistics};
 use crate::commands::dockerfile;
 use crate::commands::transfer::say;
 use crate::files::replace_file;
 use crate::lint_settings::LintSettings;
+use crate::settings;
 
 /// How and where findings are written.
 pub(super) struct Form {
@@ -40,8 +41,10 @@ impl Form {
 }
 
 /// The format: what was typed, or the settings say, or what the place calls for.
-pub(super) fn format(arguments: &LintArguments, here: &LintSettings) -> LintFormat {
-    arguments.format.or(here.format).unwrap_or(LintFormat::Text)
+fn format(arguments: &LintArguments, here: &LintSettings) -> LintFormat {
+    let in_workflow = settings::variable("GITHUB_ACTIONS").as_deref() == Some("true") && arguments.output.is_none();
+    let usual = if in_workflow { LintFormat::Github } else { LintFormat::Text };
+    arguments.format.or(here.format).unwrap_or(usual)
 }
 
 /// Writes the findings. Where a fixed file went to standard output, they go to standard error.
@@ -63,8 +66,16 @@ fn rendered(checked: &[Checked], form: &Form) -> String {
     let found: Vec<FileFindings<'_>> =
         checked.iter().map(|file| FileFindings { source: &file.source, findings: &file.findings }).collect();
     match form.format {
-        LintFormat::Json => format!("{}\n", json(&found).trim_end()),
-        LintFormat::Sarif => format!("{}\n", sarif(&found, env!("CARGO_PKG_VERSION")).trim_end()),
+        LintFormat::Json => format!("{}\n", report::json(&found).trim_end()),
+        LintFormat::Sarif => format!("{}\n", report::sarif(&found, env!("CARGO_PKG_VERSION")).trim_end()),
+        LintFormat::Github => report::github(&found),
+        LintFormat::Gitlab => report::gitlab(&found),
+        LintFormat::Gnu => report::gnu(&found),
+        LintFormat::Checkstyle => report::checkstyle(&found),
+        LintFormat::Junit => report::junit(&found),
+        LintFormat::Codeclimate => report::codeclimate(&found),
+        LintFormat::Sonarqube => report::sonarqube(&found),
+        LintFormat::Codacy => report::codacy(&found),
         LintFormat::Text => {
             let rendered: Vec<String> = found
                 .iter()

@@ -57,6 +57,6 @@ pub(super) fn print(settings: &LintSettings, format: LintFormat) -> Result<(), C
             }
             crate::print(&text)
         }
-        LintFormat::Sarif => Err(CommandError::usage("rules can be listed as `text` and `json` only")),
+        _ => Err(CommandError::usage("rules can be listed as `text` and `json` only")),
     }
 }
