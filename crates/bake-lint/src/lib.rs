@@ -33,6 +33,7 @@ mod rules;
 mod run_script;
 mod secrets;
 mod shell;
+mod shellcheck;
 mod suppression;
 mod surroundings;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_reference
 pub use profile::Profile;
 pub use rule::{FixSafety, Rule};
 pub use rules::RULES;
+pub use shellcheck::{ShellChecker, ShellRemark, ShellScript};
 pub use surroundings::{BuildContext, Found, IgnoreFile, ImageFacts, UnwantedPath};
 
 use context::LintContext;
@@ -74,6 +76,7 @@ fn lint_by(wanted: impl Fn(&Rule) -> bool, dockerfile: &Dockerfile, options: &Li
     for rule in RULES.iter().filter(|rule| wanted(rule) && options.is_enabled(rule)) {
         (rule.check)(&context, &mut Reporter::new(rule, &mut findings));
     }
+    drop_repeated(&context, &mut findings);
     let mut findings = if options.obey_suppressions { suppression::apply(&context, findings) } else { findings };
     // Judging comments is for those who read all findings.
     findings.retain(|finding| wanted(finding.rule));
@@ -87,6 +90,22 @@ fn lint_by(wanted: impl Fn(&Rule) -> bool, dockerfile: &Dockerfile, options: &Li
     }
     findings.sort_by_key(|finding| (finding.span.start, finding.rule.id));
     findings
+}
+
+/// Removes remarks of other programs that are to be ignored by their code, or that a rule has made in the same line.
+fn drop_repeated(context: &LintContext<'_>, findings: &mut Vec<Finding>) {
+    if findings.iter().all(|finding| finding.code.is_none()) {
+        return;
+    }
+    let line = |finding: &Finding| context.dockerfile.source.position(finding.span.start).line;
+    let own: Vec<(&Rule, usize)> =
+        findings.iter().filter(|finding| finding.code.is_none()).map(|finding| (finding.rule, line(finding))).collect();
+    findings.retain(|finding| {
+        let Some(code) = &finding.code else { return true };
+        let place = line(finding);
+        let repeated = own.iter().any(|(rule, line)| *line == place && rule.is_named(code));
+        !repeated && !context.options.ignore.iter().any(|name| finding.has_code(name))
+    });
 }
 
 /// The rule with this id or alias; of several with the same alias the first.

@@ -9,6 +9,7 @@ use crate::label_schema::LabelSchema;
 use crate::measurements::Measurements;
 use crate::profile::Profile;
 use crate::rule::Rule;
+use crate::shellcheck::ShellChecker;
 use crate::surroundings::{BuildContext, ImageFacts};
 
 /// The day for which dated facts (end of life of base images) are judged unless the caller gives another one; the same file then
@@ -62,6 +63,8 @@ pub struct LintOptions {
     pub measurements: Option<Measurements>,
     /// What is known of base images, by their name as the Dockerfile gives it after build arguments were put in.
     pub images: BTreeMap<String, ImageFacts>,
+    /// What runs `ShellCheck`; `None`: it is not run.
+    pub shell_checker: Option<Arc<dyn ShellChecker>>,
 }
 
 impl Default for LintOptions {
@@ -83,6 +86,7 @@ impl Default for LintOptions {
             context: None,
             measurements: None,
             images: BTreeMap::new(),
+            shell_checker: None,
         }
     }
 }

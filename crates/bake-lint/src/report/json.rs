@@ -11,6 +11,9 @@ use bake_dockerfile::{SourceText, Span};
 struct JsonFinding<'a> {
     rule: &'static str,
     aliases: &'static [&'static str],
+    /// The number of another program's check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
     file: &'a str,
     line: usize,
     column: usize,
@@ -72,6 +75,7 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
     JsonFinding {
         rule: finding.rule.id,
         aliases: finding.rule.aliases,
+        code: finding.code.as_deref(),
         file: source.name(),
         line: start.line,
         column: start.column,

@@ -130,6 +130,7 @@ rules! {
     shell_unused_assignment,
     shell_useless_cat,
     shell_which,
+    shellcheck,
     single_stage_toolchain,
     stage_cycle,
     stage_name_casing,

@@ -67,6 +67,10 @@ pub struct LintArguments {
     #[arg(long, value_name = "RULE=LEVEL", value_delimiter = ',', value_parser = parse_change)]
     pub severity: Vec<SeverityChange>,
 
+    /// Also run `ShellCheck`, which has to be installed, on the shell text of every RUN.
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true, default_missing_value = "shellcheck")]
+    pub shellcheck: Option<PathBuf>,
+
     /// The set of rules and their severities.
     #[arg(long, value_name = "PROFILE")]
     pub profile: Option<LintProfile>,

@@ -7,17 +7,19 @@ mod new_files;
 mod parallel;
 mod report;
 mod rule_list;
+mod shellcheck;
 mod statistics;
 pub(super) mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bake::cli::{FailLevel, LintArguments, LintFormat};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake_dockerfile::{Severity, SourceText};
-use bake_lint::{Finding, LintOptions, apply_fixes, lint};
+use bake_lint::{Finding, LintOptions, ShellChecker, apply_fixes, lint};
 
 use self::new_files::NewFileAt;
 use self::surroundings::Surroundings;
@@ -70,7 +72,11 @@ pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour
     let form = report::Form::new(arguments, &here, colour)?;
     let surroundings = Surroundings::new(arguments.context.as_deref(), root)?;
     let fixes = Fixes::of(arguments);
-    let (jobs, mut problems) = jobs(arguments, &typed, &mut finder)?;
+    let (mut jobs, mut problems) = jobs(arguments, &typed, &mut finder)?;
+    if let Some(program) = &arguments.shellcheck {
+        let checker: Arc<dyn ShellChecker> = Arc::new(shellcheck::ShellCheck::new(program)?);
+        jobs.iter_mut().for_each(|job| job.options.shell_checker = Some(Arc::clone(&checker)));
+    }
     let mut checked = Vec::with_capacity(jobs.len());
     for outcome in parallel::map(jobs, |job| check(job, &surroundings, fixes)) {
         match outcome {
