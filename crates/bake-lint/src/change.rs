@@ -64,7 +64,7 @@ impl<'a> LintContext<'a> {
     /// Lets `command` run when all of a `RUN` has succeeded. `None` unless the `RUN` is shell text, or one heredoc, that ends with a
     /// command of its main list.
     pub(crate) fn append_command(&self, run: &RunFacts<'_>, command: &str) -> Option<TextEdit> {
-        let last = run.script.commands.last()?;
+        let last = run.script.commands.last().filter(|_| run.script.errors.is_empty())?;
         if !is_of_main_list(last) || last.program() == "exit" || last.wrapper("exec").is_some() || last.words.is_empty()
         {
             return None;
@@ -181,6 +181,7 @@ impl<'a> LintContext<'a> {
         let commands = &run.script.commands;
         let command = commands.get(index)?;
         let plain = matches!(run.run.command, Command::Shell(_)) && run.instruction.heredocs.is_empty();
+        let plain = plain && run.script.errors.is_empty();
         if !plain || !is_of_main_list(command) || !command.redirects.is_empty() || command.span == run.instruction.span
         {
             return None;

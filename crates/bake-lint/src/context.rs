@@ -34,6 +34,9 @@ pub(crate) const PLATFORM_ARGS: [&str; 11] = [
 /// Build arguments that are known in every stage without a declaration (in both letter cases).
 pub(crate) const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
+/// Among how many stages before it a misspelt one is looked for: comparing takes time, and nobody has more to mistake.
+const NEAR_STAGES_MAX: usize = 100;
+
 /// The facts that rules are given.
 #[derive(Debug)]
 pub(crate) struct LintContext<'a> {
@@ -128,6 +131,8 @@ pub(crate) struct RunFacts<'a> {
 /// A use of an image from a registry.
 #[derive(Debug)]
 pub(crate) struct ImageUse {
+    /// Whether a stage was meant, and misspelt: `--from=biuld`.
+    pub(crate) is_misspelt_stage: bool,
     pub(crate) span: Span,
     pub(crate) name: ImageName,
 }
@@ -380,7 +385,7 @@ impl<'a> LintContext<'a> {
             if let Base::Image(name) = &stage.base
                 && stage.undeclared.is_empty()
             {
-                images.push(ImageUse { span: stage.from.image.span, name: name.clone() });
+                images.push(ImageUse { is_misspelt_stage: false, span: stage.from.image.span, name: name.clone() });
             }
         }
         for located in &self.instructions {
@@ -389,7 +394,8 @@ impl<'a> LintContext<'a> {
                 let name = ImageName::parse(&word.value);
                 let usable = name.is_plausible() && !word.value.contains('$') && word.value != "scratch";
                 if usable && self.resolve_from(stage, &word.value) == FromReference::Image {
-                    images.push(ImageUse { span: word.span, name });
+                    let is_misspelt_stage = self.near_stage(stage, &word.value).is_some();
+                    images.push(ImageUse { is_misspelt_stage, span: word.span, name });
                 }
             }
         }
@@ -455,7 +461,7 @@ impl<'a> LintContext<'a> {
         if name.contains(['/', ':', '@', '$', '.']) || name == "scratch" {
             return None;
         }
-        let names = self.stages[..stage].iter().filter_map(|stage| stage.name.as_deref());
+        let names = self.stages[..stage].iter().rev().filter_map(|stage| stage.name.as_deref()).take(NEAR_STAGES_MAX);
         bake_dockerfile::suggest::suggest(name, names, false)
     }
 

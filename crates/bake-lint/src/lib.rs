@@ -29,6 +29,7 @@ pub mod report;
 mod rule;
 mod rules;
 mod run_script;
+mod secrets;
 mod shell;
 mod suppression;
 mod surroundings;

@@ -69,8 +69,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) => return commands::lint::run(lint, arguments.global.root.as_deref(), colour),
-        Command::Fmt(fmt) => return commands::fmt::run(fmt),
-        Command::Lsp(lsp) => return commands::lsp::run(lsp),
+        Command::Fmt(fmt) => return commands::fmt::run(fmt, colour),
+        Command::Lsp(lsp) => return commands::lsp::run(lsp, arguments.global.root.as_deref()),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
         Command::Sign(sign) => {

@@ -19,12 +19,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for image in &context.images {
-        // A misspelt stage is no image that lacks a tag.
-        let is_stage = || context.instructions.iter().any(|located| {
-            let mut words = from_words(located.instruction).into_iter();
-            words.any(|word| word.span == image.span) && located.stage.is_some_and(|stage| context.near_stage(stage, &image.name.repository).is_some())
-        });
-        if image.name.tag.is_none() && image.name.digest.is_none() && !is_stage() {
+        if image.name.tag.is_none() && image.name.digest.is_none() && !image.is_misspelt_stage {
             let finding = report.report(image.span, format!("Image `{}` has no tag", image.name.repository));
             finding.help(format!("name the release that was tested: `{}:TAG`", image.name.repository));
         }

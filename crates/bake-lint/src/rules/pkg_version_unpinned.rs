@@ -5,7 +5,7 @@ use crate::packages::PackageCommand;
 
 pub(super) const RULE: Rule = Rule {
     id: "pkg-version-unpinned",
-    aliases: &["DL3008", "DL3013", "DL3016", "DL3018", "DL3028", "DL3033", "DL3037", "DL3041"],
+    aliases: &["DL3008", "DL3013", "DL3016", "DL3018", "DL3028", "DL3033", "DL3037", "DL3041", "DL3062"],
     severity: Severity::Info,
     default: false,
     since: 2026,

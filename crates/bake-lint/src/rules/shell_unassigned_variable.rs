@@ -53,7 +53,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             if is_global {
                 finding.help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again")).unsafe_fix(
                     format!("Declare `ARG {name}` in the stage"),
-                    vec![TextEdit::insert(run.instruction.span.start, format!("ARG {name}\n"))],
+                    vec![context.insert_above(run.instruction, &format!("ARG {name}"))],
                 );
             } else {
                 finding.help(format!("declare it with ARG or ENV, write `${{{name}:-}}`, or quote the `$` if it is meant as it stands"));

@@ -117,8 +117,8 @@ fn safe_fixes_leave_nothing_and_break_nothing() {
         if rule.id == "dockerignore-missing" {
             continue;
         }
-        for line_end in ["\n", "\r\n"] {
-            let bad = rule.bad.replace('\n', line_end);
+        let continued = rule.bad.replace(" && ", " \\\n    # why\n    && ");
+        for bad in [rule.bad.to_owned(), rule.bad.replace('\n', "\r\n"), continued] {
             let text = safely_fixed(rule.id, &bad);
             assert_ne!(text, bad, "{}: the bad example has no safe fix", rule.id);
             assert!(lines(rule.id, &text).is_empty(), "{}: the fix leaves the finding:\n{text}", rule.id);
@@ -127,7 +127,7 @@ fn safe_fixes_leave_nothing_and_break_nothing() {
             assert!(!parsed.has_errors(), "{}: {:?}\n{text}", rule.id, parsed.diagnostics);
             let (before, after) = (errors(&bad), errors(&text));
             assert!(after.iter().all(|id| before.contains(id)), "{}: {before:?} became {after:?}\n{text}", rule.id);
-            if line_end == "\r\n" {
+            if bad.contains("\r\n") {
                 assert_eq!(text.matches('\n').count(), text.matches("\r\n").count(), "{}: {text:?}", rule.id);
             }
             let (before, after) = (stages(&bad), stages(&text));

@@ -127,6 +127,9 @@ fn expanded_words(kind: &InstructionKind) -> Vec<&Word> {
     }
 }
 
+/// Among how many names a misspelt one is looked for: comparing takes time, and files that define more were written by programs.
+const NEAR_NAMES_MAX: usize = 300;
+
 /// Names of so many characters and less are never taken for misspelt.
 const SHORT_NAME_CHARACTERS: usize = 3;
 
@@ -165,7 +168,8 @@ impl Asked<'_, '_> {
         let is_global = self.context.global_args.contains_key(name);
         // Any two short names are near each other.
         let is_long = name.chars().nth(SHORT_NAME_CHARACTERS).is_some();
-        let near = suggest(name, defined.iter().map(String::as_str), true).filter(|_| is_long);
+        let known = || defined.iter().map(String::as_str).take(NEAR_NAMES_MAX);
+        let near = suggest(name, known(), true).filter(|_| is_long);
         // Set by the runtime, by a shell or by nobody, never by an image. What is no name is an argument of a script in a heredoc.
         let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
         let never_in_images = matches!(name.as_str(), "HOME" | "USER" | "PWD" | "HOSTNAME") || !is_name;
@@ -176,8 +180,7 @@ impl Asked<'_, '_> {
             let start = span.start + at;
             Span::new(start, start + name.len())
         });
-        let known = defined.iter().map(String::as_str);
-        let finding = report.violation(bake_checks::undefined_variable(name, place.unwrap_or(span), known));
+        let finding = report.violation(bake_checks::undefined_variable(name, place.unwrap_or(span), known()));
         if is_global {
             let declaration = self
                 .declarations

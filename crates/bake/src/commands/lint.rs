@@ -7,7 +7,7 @@ mod parallel;
 mod report;
 mod rule_list;
 mod statistics;
-mod surroundings;
+pub(super) mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
