@@ -1,6 +1,6 @@
 //! What all rules want to know about a Dockerfile, worked out once: stages and their bases, images used, commands run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bake_checks::Expanded;
 use bake_dockerfile::instruction::{
@@ -529,6 +529,16 @@ impl<'a> LintContext<'a> {
         let declared =
             |stage: usize| self.declared_args.get(&(stage, name.to_owned())).is_some_and(|index| *index < before);
         self.ancestors(stage).any(declared)
+    }
+
+    /// The names that `ENV` and `ARG` set before instruction `before`, in `stage` and the stages it is built from.
+    pub(crate) fn declared_names(&self, stage: usize, before: usize) -> BTreeSet<&str> {
+        let chain = self.chain(stage);
+        let arguments = self.declared_args.iter().filter(|((of, _), index)| chain.contains(of) && **index < before);
+        let settings = self.variables.iter().filter(|((of, _), settings)| {
+            chain.contains(of) && settings.first().is_some_and(|setting| setting.index < before)
+        });
+        arguments.map(|((_, name), _)| name.as_str()).chain(settings.map(|((_, name), _)| name.as_str())).collect()
     }
 
     /// Whether `run` is performed as root, as far as the file tells.
