@@ -496,16 +496,27 @@ impl<'a> LintContext<'a> {
     /// The instructions that shape the file system or configuration of `stage` before instruction `before`, in order, its bases'
     /// included. `before` must be an instruction of `stage`.
     pub(crate) fn history(&self, stage: usize, before: usize) -> impl DoubleEndedIterator<Item = Located<'a>> + '_ {
+        // Who reads backwards must not pass over all that follows, for each instruction of a long stage again.
+        let limit = self.instructions.partition_point(|located| located.index < before);
         self.chain(stage)
             .into_iter()
-            .flat_map(|stage| self.stage_instructions(stage))
-            .filter(move |located| located.index < before && !located.onbuild)
+            .flat_map(move |stage| self.stage_instructions_until(stage, limit))
+            .filter(|located| !located.onbuild)
     }
 
     /// The instructions of `stage` after its `FROM`, triggers after their `ONBUILD`.
     pub(crate) fn stage_instructions(&self, stage: usize) -> impl DoubleEndedIterator<Item = Located<'a>> + '_ {
-        let start = self.instructions.partition_point(|located| located.stage < Some(stage));
-        let end = self.instructions.partition_point(|located| located.stage <= Some(stage));
+        self.stage_instructions_until(stage, self.instructions.len())
+    }
+
+    /// Those among the first `limit` of all instructions.
+    fn stage_instructions_until(
+        &self,
+        stage: usize,
+        limit: usize,
+    ) -> impl DoubleEndedIterator<Item = Located<'a>> + use<'_, 'a> {
+        let start = self.instructions.partition_point(|located| located.stage < Some(stage)).min(limit);
+        let end = self.instructions.partition_point(|located| located.stage <= Some(stage)).min(limit);
         self.instructions[start..end]
             .iter()
             .copied()
