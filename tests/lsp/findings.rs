@@ -51,6 +51,42 @@ pub(crate) fn changes(environment: &Environment) -> Outcome {
     equal(&editor.end()?, &Some(0), "exit code")
 }
 
+pub(crate) fn configuration(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let text = "FROM debian:12-slim\nRUN sudo make\nCOPY . /x\nUSER 10001\n";
+    scratch.write("project/a/Dockerfile", text)?;
+    scratch.write("project/bake.toml", "[lint]\nignore = [\"sudo\"]\n")?;
+    let uri = format!("file://{}", scratch.at("project/a/Dockerfile"));
+    let mut editor = session_with(environment, &scratch, &uri, text)?;
+    let found = codes(&editor.diagnostics(1)?);
+    check(!found.contains(&"sudo".to_owned()), || format!("{found:?}"))?;
+    check(found.contains(&"dockerignore-missing".to_owned()), || format!("{found:?}"))?;
+    // The fix makes a file beside the Dockerfile.
+    let place = place(text, ". /x", 0)?;
+    let range = json!({ "start": place, "end": place });
+    let params = json!({ "textDocument": { "uri": uri }, "range": range, "context": { "diagnostics": [] } });
+    let actions = editor.ask("textDocument/codeAction", params)?;
+    let new_file = actions.as_array().into_iter().flatten().find(|action| action["edit"]["documentChanges"].is_array());
+    let created = &new_file.ok_or_else(|| actions.to_string())?["edit"]["documentChanges"];
+    equal(&created[0]["kind"], &"create".into(), "what the fix does")?;
+    equal(&created[0]["uri"], &format!("file://{}", scratch.at("project/a/.dockerignore")).into(), "the new file")?;
+    // Changes of the files around the document count when the editor tells of them.
+    scratch.write("project/a/.dockerignore", ".git\n")?;
+    scratch.write("project/bake.toml", "[lint]\n[lint.severity]\nsudo = \"error\"\n")?;
+    editor.tell("workspace/didChangeWatchedFiles", json!({ "changes": [] }))?;
+    let found = editor.diagnostics(1)?;
+    let sudo = found.iter().find(|f| f["code"] == "sudo").ok_or_else(|| format!("{found:?}"))?;
+    equal(&sudo["severity"], &1.into(), "severity")?;
+    check(!codes(&found).contains(&"dockerignore-missing".to_owned()), || format!("{found:?}"))?;
+    // What is wrong with the configuration is said once, and the defaults hold.
+    scratch.write("project/bake.toml", "[lint]\nno-such-key = 1\n")?;
+    editor.tell("workspace/didChangeWatchedFiles", json!({ "changes": [] }))?;
+    let said = editor.told("window/showMessage")?;
+    check(said.to_string().contains("no-such-key"), || said.to_string())?;
+    check(codes(&editor.diagnostics(1)?).contains(&"sudo".to_owned()), || "the defaults do not hold".to_owned())?;
+    equal(&editor.end()?, &Some(0), "exit code")
+}
+
 pub(crate) fn encodings(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     let text = "FROM debian:12-slim\nRUN echo 'ö😀' && sudo make\nUSER 10001\n";

@@ -28,6 +28,7 @@ const TESTS: &[Test] = &[
     ("session_asks_to_watch_files", &[], session::watched_files),
     ("findings_follow_changes", &[], findings::changes),
     ("findings_count_columns_as_agreed", &[], findings::encodings),
+    ("findings_obey_the_configuration", &[], findings::configuration),
     ("findings_of_a_broken_document", &[], findings::broken),
     ("findings_are_fixed", &[], findings::quick_fixes),
     ("findings_are_hidden_by_comments", &[], findings::hidden),

@@ -552,6 +552,34 @@ impl<'a> LintContext<'a> {
         })
     }
 
+    /// The working directory that the base image of the chain of `stage` sets, where it is known.
+    pub(crate) fn base_directory(&self, stage: usize) -> Option<&str> {
+        match self.root_base(stage)? {
+            Base::Scratch => Some("/"),
+            Base::Image(image) => match self.image_facts(image) {
+                Some(facts) if facts.working_directory.is_empty() => Some("/"),
+                Some(facts) => Some(facts.working_directory.as_str()),
+                None => image.is_plain_distribution().then_some("/"),
+            },
+            Base::Stage(_) | Base::Unknown(_) => None,
+        }
+    }
+
+    /// The working directory just before instruction `before` of `stage`, where it is known.
+    pub(crate) fn working_directory(&self, stage: usize, before: usize) -> Option<String> {
+        let base = self.base_directory(stage);
+        self.history(stage, before).fold(base.map(str::to_owned), |directory, located| {
+            match &located.instruction.kind {
+                InstructionKind::Workdir(word) => {
+                    let path = self.expanded_word(located.stage?, located.index, word)?;
+                    let anchor = if path.starts_with('/') { "/" } else { directory.as_deref()? };
+                    Some(join_path(anchor, &path))
+                }
+                _ => directory,
+            }
+        })
+    }
+
     /// What the caller knows of an image.
     pub(crate) fn image_facts(&self, image: &ImageName) -> Option<&'a ImageFacts> {
         self.options.images.get(&image.to_string())

@@ -23,6 +23,8 @@ pub struct Finding {
     pub help: Option<String>,
     /// How to change the text.
     pub fix: Option<Fix>,
+    /// The bytes of the image that it is about, where a build measured them.
+    pub bytes: Option<u64>,
 }
 
 /// A change of the text that removes a finding.
@@ -164,6 +166,7 @@ impl<'r> Reporter<'r> {
             labels: Vec::new(),
             help: None,
             fix: None,
+            bytes: None,
         });
         &mut self.findings[index]
     }

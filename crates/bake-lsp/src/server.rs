@@ -1,7 +1,6 @@
 //! The server as a function: a message in, messages out. [`crate::serve`] does the reading and writing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use bake_dockerfile::Span;
 use bake_dockerfile::limits::FILE_BYTES_MAX;
@@ -217,12 +216,14 @@ impl<'w> Server<'w> {
             }
             "textDocument/didSave" => {
                 let DocumentParams { text_document } = parameters(method, params)?;
+                self.workspace.forget();
                 if self.documents.contains_key(&text_document.uri) {
                     self.unchecked.insert(text_document.uri);
                 }
             }
             "workspace/didChangeWatchedFiles" | "workspace/didChangeConfiguration" => {
                 self.complaint = None;
+                self.workspace.forget();
                 self.unchecked.extend(self.documents.keys().cloned());
             }
             // `$/cancelRequest` is dealt with before requests are begun; notifications that are not known are to be ignored.
@@ -282,6 +283,7 @@ impl<'w> Server<'w> {
             return Err(Refusal::new(ErrorCode::RequestFailed, message));
         }
         check_size(&uri, text.len())?;
+        self.workspace.forget();
         self.unchecked.insert(uri.clone());
         self.documents.insert(uri.clone(), Document::new(uri, version, text, self.encoding));
         Ok(())
@@ -320,17 +322,17 @@ impl<'w> Server<'w> {
     /// Lints a document and publishes what was found.
     fn check(&mut self, uri: &str) {
         let Some(document) = self.documents.get(uri) else { return };
-        let path = document.path.clone();
-        let options = self.lint_options(path.as_deref());
+        let options = self.workspace.lint_options(document.path.as_deref(), &document.tree);
+        let options = self.usable(options);
         let Some(document) = self.documents.get_mut(uri) else { return };
         document.findings = lint(&document.tree, &options);
         let (version, found) = (document.version, diagnostics::diagnostics(document));
         self.publish(uri, version, &found);
     }
 
-    /// The configuration for a document. What is wrong with it is said once.
-    fn lint_options(&mut self, path: Option<&Path>) -> LintOptions {
-        match self.workspace.lint_options(path) {
+    /// The configuration, or the defaults. What is wrong with it is said once.
+    fn usable(&mut self, options: Result<LintOptions, String>) -> LintOptions {
+        match options {
             Ok(options) => options,
             Err(problem) => {
                 if self.complaint.as_ref() != Some(&problem) {
@@ -370,8 +372,9 @@ impl<'w> Server<'w> {
     }
 
     fn code_action(&mut self, params: &ActionParams) -> Result<Value, Refusal> {
-        let path = self.checked(&params.text_document.uri)?.path.clone();
-        let options = self.lint_options(path.as_deref());
+        let workspace = self.workspace;
+        let document = self.checked(&params.text_document.uri)?;
+        let options = workspace.lint_options(document.path.as_deref(), &document.tree).unwrap_or_default();
         let document = self.document(&params.text_document.uri)?;
         let (range, only) = (document.span(params.range), params.context.only.as_deref());
         Ok(actions::actions(document, self.workspace, &options, self.client, range, only).into())

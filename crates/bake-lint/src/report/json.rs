@@ -27,6 +27,9 @@ struct JsonFinding<'a> {
     help: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<JsonFix<'a>>,
+    /// Bytes of the image, where a build measured them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -83,6 +86,7 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
         url: url(finding.rule),
         help: finding.help.as_deref(),
         fix: finding.fix.as_ref().map(|fix| fix_of(source, fix)),
+        bytes: finding.bytes,
     }
 }
 

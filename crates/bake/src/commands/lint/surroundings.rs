@@ -22,7 +22,7 @@ const SECONDS_MAX: i64 = 253_402_300_799;
 
 /// Where what is known comes from; the same for all files.
 #[derive(Debug)]
-pub(super) struct Surroundings {
+pub(in crate::commands) struct Surroundings {
     /// `--context`.
     context: Option<PathBuf>,
     store_root: Option<PathBuf>,
@@ -40,7 +40,7 @@ struct Known {
 impl Surroundings {
     /// # Errors
     /// The context is no directory, or `SOURCE_DATE_EPOCH` no time.
-    pub(super) fn new(context: Option<&Path>, root: Option<&Path>) -> Result<Self, CommandError> {
+    pub(in crate::commands) fn new(context: Option<&Path>, root: Option<&Path>) -> Result<Self, CommandError> {
         if let Some(directory) = context.filter(|directory| !directory.is_dir()) {
             let message = format!("cannot use `{}` as the build context: it is no directory", directory.display());
             return Err(CommandError::input(message).hint("name the directory that is given to `bake build`"));
@@ -52,7 +52,7 @@ impl Surroundings {
     }
 
     /// Adds what is known about a file to its options. `path` is where it lies; `None` for standard input without a name.
-    pub(super) fn add_to(&self, options: &mut LintOptions, dockerfile: &Dockerfile, path: Option<&Path>) {
+    pub(in crate::commands) fn add_to(&self, options: &mut LintOptions, dockerfile: &Dockerfile, path: Option<&Path>) {
         options.context = match &self.context {
             Some(directory) => Some(Arc::new(DirectoryContext::named(directory, path))),
             None => path.and_then(DirectoryContext::guessed).map(|context| Arc::new(context) as _),
@@ -64,7 +64,7 @@ impl Surroundings {
     }
 
     /// The directory that a fix writes files into.
-    pub(super) fn context_directory(&self, path: Option<&Path>) -> Option<PathBuf> {
+    pub(in crate::commands) fn context_directory(&self, path: Option<&Path>) -> Option<PathBuf> {
         let beside = |path: &Path| {
             path.parent().map(|parent| if parent == Path::new("") { Path::new(".") } else { parent }.to_owned())
         };
