@@ -75,7 +75,9 @@ pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour
     let (mut jobs, mut problems) = jobs(arguments, &typed, &mut finder)?;
     if let Some(program) = &arguments.shellcheck {
         let checker: Arc<dyn ShellChecker> = Arc::new(shellcheck::ShellCheck::new(program)?);
-        jobs.iter_mut().for_each(|job| job.options.shell_checker = Some(Arc::clone(&checker)));
+        for job in &mut jobs {
+            job.options.shell_checker = Some(Arc::clone(&checker));
+        }
     }
     let mut checked = Vec::with_capacity(jobs.len());
     for outcome in parallel::map(jobs, |job| check(job, &surroundings, fixes)) {
