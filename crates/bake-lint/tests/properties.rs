@@ -239,6 +239,7 @@ fn all_fixed(text: &str, rounds: usize, include_unsafe: bool) -> (String, bool) 
 fn fixes_of_real_files_come_to_an_end_and_keep_the_stages() {
     let mut files = Vec::new();
     dockerfiles(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata")), &mut files);
+    dockerfiles(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases")), &mut files);
     assert!(files.len() > 100, "only {} files", files.len());
     let mut changed = 0;
     for file in files {

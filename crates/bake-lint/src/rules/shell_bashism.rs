@@ -42,7 +42,13 @@ const KNOWN_TO_BUSYBOX: [&str; 13] = [
 ];
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
+    let replacing: Vec<&RunFacts<'_>> = context.runs.iter().filter(|run| replaces_sh(run)).collect();
     for run in &context.runs {
+        // `sh` is another shell then.
+        let is_base = |earlier: usize| run.stage.is_some_and(|stage| context.ancestors(stage).any(|base| base == earlier));
+        if replacing.iter().any(|earlier| earlier.index <= run.index && earlier.stage.is_some_and(is_base)) {
+            continue;
+        }
         let image = run.stage.and_then(|stage| context.root_image(stage));
         let (dash, busybox) = (image.is_some_and(ImageName::shell_is_dash), image.is_some_and(ImageName::shell_is_busybox));
         if !dash && !busybox {
@@ -73,6 +79,16 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             check_command(context, command, &mut found);
         }
     }
+}
+
+/// Whether the `RUN` makes `/bin/sh` another shell: `ln -sf bash /bin/sh`, `dpkg-reconfigure dash`.
+fn replaces_sh(run: &RunFacts<'_>) -> bool {
+    let is_sh = |path: &str| matches!(path, "/bin/sh" | "/usr/bin/sh");
+    run.script.commands.iter().any(|command| match command.program() {
+        "ln" | "cp" | "mv" => command.operands().last().is_some_and(|target| is_sh(&target.text)),
+        "dpkg-reconfigure" => command.has_argument(&["dash"]),
+        _ => false,
+    })
 }
 
 fn check_command(context: &LintContext<'_>, command: &SimpleCommand, found: &mut impl FnMut(Span, &str, Vec<TextEdit>)) {
@@ -210,6 +226,12 @@ mod tests {
                 "a > /x 2>&1",
             ],
         );
+    }
+
+    #[test]
+    fn another_shell_may_be_put_in_its_place() {
+        let text = "FROM debian:12\nRUN [[ a ]]\nRUN rm /bin/sh && ln -s /bin/bash /bin/sh\nRUN [[ a ]]\nFROM debian:12\nRUN [[ a ]]\n";
+        assert_eq!(lines("shell-bashism", text), [2, 6]);
     }
 
     #[test]
