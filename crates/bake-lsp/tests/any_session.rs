@@ -93,8 +93,11 @@ const PIECES: [&str; 52] = [
 const METHODS: [&str; 8] =
     ["hover", "completion", "definition", "references", "documentHighlight", "prepareRename", "rename", "codeAction"];
 
+/// A range, as line and column of its start and of its end, and what takes its place.
+type Change = ([u32; 4], String);
+
 /// A document, changes of it, and places.
-fn sessions() -> impl Strategy<Value = (String, Vec<([u32; 4], String)>, Vec<[u32; 2]>)> {
+fn sessions() -> impl Strategy<Value = (String, Vec<Change>, Vec<[u32; 2]>)> {
     let text = prop::collection::vec(prop::sample::select(&PIECES[..]), 0..30).prop_map(|pieces| pieces.concat());
     let part = prop::collection::vec(prop::sample::select(&PIECES[..]), 0..4).prop_map(|pieces| pieces.concat());
     let range = [0_u32..12, 0..20, 0..12, 0..20];
