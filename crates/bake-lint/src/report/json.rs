@@ -25,7 +25,7 @@ struct JsonFinding<'a> {
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Null where there is none.
     fix: Option<JsonFix<'a>>,
     /// Bytes of the image, where a build measured them.
     #[serde(skip_serializing_if = "Option::is_none")]

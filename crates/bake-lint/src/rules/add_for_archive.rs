@@ -72,7 +72,8 @@ fn check_run(
                 finding.unsafe_fix("Use ADD", edits);
             }
         } else if unpacking.plain
-            && let Some(url) = command.piped_from.and_then(|from| run.script.commands.get(from)).and_then(fetched) {
+            && let Some(url) = command.piped_from.and_then(|from| run.script.commands.get(from)).and_then(fetched)
+        {
             let message = format!("`{}` is unpacked before anything could check it", url.text);
             report.report(command.span, message).help("use `ADD --unpack=true --checksum=sha256:... URL DIRECTORY/`");
         }

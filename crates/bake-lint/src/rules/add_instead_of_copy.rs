@@ -45,8 +45,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 fn may_hide_archive(source: &CopySource) -> bool {
     let CopySource::Path(word) = source else { return false };
     let name = word.value.trim_matches(['"', '\'']).to_ascii_lowercase();
-    let hidden = [".bin", ".img", ".image", ".dat", ".data", ".pkg", ".bundle", ".layer", ".rootfs", ".backup", ".bak", ".dump"];
-    hidden.iter().any(|extension| name.ends_with(extension)) || name.rsplit('/').next().is_some_and(|name| name.contains("rootfs"))
+    let hidden =
+        [".bin", ".img", ".image", ".dat", ".data", ".pkg", ".bundle", ".layer", ".rootfs", ".backup", ".bak", ".dump"];
+    hidden.iter().any(|extension| name.ends_with(extension))
+        || name.rsplit('/').next().is_some_and(|name| name.contains("rootfs"))
 }
 
 /// Whether a source is fetched: an address or a git reference.
@@ -58,9 +60,12 @@ pub(super) fn is_remote(source: &str) -> bool {
 /// Whether the name is that of an archive that `ADD` unpacks, or may match one.
 fn is_archive(source: &str) -> bool {
     let name = source.trim_matches(['"', '\'']).to_ascii_lowercase();
-    [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.z", ".gz", ".bz2", ".xz"]
-        .iter()
-        .any(|extension| name.ends_with(extension) || name.ends_with(&format!("{extension}*")))
+    [
+        ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.z",
+        ".gz", ".bz2", ".xz",
+    ]
+    .iter()
+    .any(|extension| name.ends_with(extension) || name.ends_with(&format!("{extension}*")))
         || name.contains(".tar.")
 }
 

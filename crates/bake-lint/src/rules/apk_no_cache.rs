@@ -24,7 +24,10 @@ const CACHE: &str = "/var/cache/apk";
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in context.runs.iter().filter(|run| !run.is_mounted(CACHE) && !run.is_mounted("/etc/apk/cache")) {
         for package in package_commands(&run.script) {
-            if package.manager != Manager::Apk || package.action != Action::Install || package.has_option(&["--no-cache", "--no-network"]) {
+            if package.manager != Manager::Apk
+                || package.action != Action::Install
+                || package.has_option(&["--no-cache", "--no-network"])
+            {
                 continue;
             }
             if run.script.commands.iter().skip(package.index + 1).any(|command| removes(command, CACHE)) {
@@ -61,7 +64,10 @@ mod tests {
             ("apk update; apk add curl", "apk update; apk add --no-cache curl"),
             ("apk add -U curl", "apk add --no-cache -U curl"),
         ] {
-            assert_eq!(fixed("apk-no-cache", &format!("FROM a:1\nRUN {command}\n")), format!("FROM a:1\nRUN {expected}\n"));
+            assert_eq!(
+                fixed("apk-no-cache", &format!("FROM a:1\nRUN {command}\n")),
+                format!("FROM a:1\nRUN {expected}\n")
+            );
         }
     }
 }

@@ -20,12 +20,15 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         let Some(last) = run.script.commands.iter().rev().find(|command| command.session == 0) else { continue };
-        let effective = last.program() == "cd" && last.depth == 0 && !matches!(last.connector, Connector::Or | Connector::Pipe);
+        let effective =
+            last.program() == "cd" && last.depth == 0 && !matches!(last.connector, Connector::Or | Connector::Pipe);
         if !effective {
             continue;
         }
-        let finding = report.report(last.span, "`cd` has no effect on what follows").help("set the directory with WORKDIR");
-        let alone = run.script.commands.len() == 1 && run.instruction.flags.is_empty() && run.instruction.heredocs.is_empty();
+        let finding =
+            report.report(last.span, "`cd` has no effect on what follows").help("set the directory with WORKDIR");
+        let alone =
+            run.script.commands.len() == 1 && run.instruction.flags.is_empty() && run.instruction.heredocs.is_empty();
         if let [target] = last.arguments()
             && alone
             && !target.expands

@@ -233,9 +233,10 @@ fn downloads(command: &SimpleCommand) -> impl Iterator<Item = &str> {
 /// The files in the working directory that are called like the last part of the address they are downloaded from.
 fn named_by_address(command: &SimpleCommand) -> impl Iterator<Item = &str> {
     let letters = |letter: char| {
-        command.arguments().iter().any(|word| {
-            word.text.strip_prefix('-').is_some_and(|rest| !rest.starts_with('-') && rest.contains(letter))
-        })
+        command
+            .arguments()
+            .iter()
+            .any(|word| word.text.strip_prefix('-').is_some_and(|rest| !rest.starts_with('-') && rest.contains(letter)))
     };
     let by_address = match command.program() {
         "curl" => letters('O') || command.has_argument(&["--remote-name", "--remote-name-all"]),

@@ -30,7 +30,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 }
                 FromReference::OutOfRange => {
                     let count = context.stages.len();
-                    report.report(word.span, format!("There is no stage number {}, stages are numbered 0 to {}", word.value, count - 1));
+                    report.report(
+                        word.span,
+                        format!("There is no stage number {}, stages are numbered 0 to {}", word.value, count - 1),
+                    );
                 }
                 FromReference::Image => {
                     let Some(near) = context.near_stage(stage, &word.value) else { continue };

@@ -24,15 +24,23 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in run.script.commands.iter().filter(|command| command.program() == "curl") {
             let has = |letters: &[char], long: &[&str]| {
-                command.arguments().iter().any(|word| long.iter().any(|option| word.text.starts_with(option)) || has_letter(word, letters))
+                command
+                    .arguments()
+                    .iter()
+                    .any(|word| long.iter().any(|option| word.text.starts_with(option)) || has_letter(word, letters))
             };
             let fails = has(&['f'], &["--fail"]);
             let keeps = has(&['o', 'O'], &["--output", "--remote-name"])
                 || command.followed_by == Some(Connector::Pipe)
-                || command.redirects.iter().any(|redirect| matches!(redirect.operator.as_str(), ">" | ">>") && redirect.descriptor != Some(2));
+                || command
+                    .redirects
+                    .iter()
+                    .any(|redirect| matches!(redirect.operator.as_str(), ">" | ">>") && redirect.descriptor != Some(2));
             // Uploads and questions for the status alone want the answer whatever it is.
             let asks = has(&['I', 'T', 'w', 'K'], &["--head", "--upload-file", "--write-out", "--config"]);
-            let Some(word) = command.words.get(command.program_index).filter(|_| keeps && !fails && !asks) else { continue };
+            let Some(word) = command.words.get(command.program_index).filter(|_| keeps && !fails && !asks) else {
+                continue;
+            };
             let finding = report.report(word.span, "`curl` without `-f` takes an error page for the file");
             if word.span != run.instruction.span {
                 finding.safe_fix("Add `-f`", vec![TextEdit::insert(word.span.end, " -f")]);
@@ -64,7 +72,16 @@ mod tests {
         check_bodies(
             "curl-no-fail",
             &["curl -o x y", "curl -sSLO y", "curl -L y > x", "curl -sL y | tar xz", "curl -Hf:x -O y"],
-            &["curl -fsSLO y", "curl --fail -o x y", "curl y", "curl -sS --fail-with-body -o x y", "curl -o /dev/null -w '%{http_code}' y", "curl -I y | grep x", "apt-get install curl", "curl -sSLf y | b"],
+            &[
+                "curl -fsSLO y",
+                "curl --fail -o x y",
+                "curl y",
+                "curl -sS --fail-with-body -o x y",
+                "curl -o /dev/null -w '%{http_code}' y",
+                "curl -I y | grep x",
+                "apt-get install curl",
+                "curl -sSLf y | b",
+            ],
         );
         assert_eq!(fixed_body("curl-no-fail", "curl -sSLO y"), "curl -f -sSLO y");
     }

@@ -24,7 +24,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for command in &run.script.commands {
             let source = command.piped_from.and_then(|from| run.script.commands.get(from));
             let downloads = source.is_some_and(|source| matches!(source.program(), "curl" | "wget"));
-            let runs = matches!(command.program(), "sh" | "bash" | "dash" | "ash" | "zsh" | "python" | "python3" | "perl" | "ruby" | "node");
+            let runs = matches!(
+                command.program(),
+                "sh" | "bash" | "dash" | "ash" | "zsh" | "python" | "python3" | "perl" | "ruby" | "node"
+            );
             let inside = || {
                 let evaluates = runs || matches!(command.program(), "eval" | "." | "source");
                 command.arguments().iter().filter(move |_| evaluates).any(|word| fetches(context, word))
@@ -40,7 +43,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 
 /// Whether a part of the word is what a download prints, as in `sh -c "$(curl ...)"` and `bash <(curl ...)`.
 fn fetches(context: &LintContext<'_>, word: &ShellWord) -> bool {
-    let of_command = |part: &&WordPart| matches!(part.kind, PartKind::Command | PartKind::Backquoted | PartKind::Process);
+    let of_command =
+        |part: &&WordPart| matches!(part.kind, PartKind::Command | PartKind::Backquoted | PartKind::Process);
     word.parts.iter().filter(of_command).any(|part| {
         let text = context.source(part.span).trim_start_matches(['$', '(', '<', '`']).trim_start();
         matches!(text.split_whitespace().next(), Some("curl" | "wget"))

@@ -21,8 +21,13 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let InstructionKind::Volume(words) = &located.instruction.kind else { continue };
         for word in words {
             let path = word.value.trim_matches(['"', '\'']).trim_end_matches('/');
-            if ["docker.sock", "containerd.sock", "podman.sock", "crio.sock"].iter().any(|socket| path.rsplit('/').next() == Some(socket)) {
-                report.report(word.span, format!("`{path}` gives the container the rights of root on the host")).help("remove it");
+            if ["docker.sock", "containerd.sock", "podman.sock", "crio.sock"]
+                .iter()
+                .any(|socket| path.rsplit('/').next() == Some(socket))
+            {
+                report
+                    .report(word.span, format!("`{path}` gives the container the rights of root on the host"))
+                    .help("remove it");
             }
         }
     }

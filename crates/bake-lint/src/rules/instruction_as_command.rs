@@ -19,20 +19,40 @@ pub(super) const RULE: Rule = Rule {
 
 /// The instructions; commands in capital letters are hardly ever anything else.
 const INSTRUCTIONS: [&str; 17] = [
-    "FROM", "RUN", "CMD", "LABEL", "EXPOSE", "ENV", "ADD", "COPY", "ENTRYPOINT", "VOLUME", "USER", "WORKDIR", "ARG", "ONBUILD", "STOPSIGNAL",
-    "HEALTHCHECK", "SHELL",
+    "FROM",
+    "RUN",
+    "CMD",
+    "LABEL",
+    "EXPOSE",
+    "ENV",
+    "ADD",
+    "COPY",
+    "ENTRYPOINT",
+    "VOLUME",
+    "USER",
+    "WORKDIR",
+    "ARG",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "HEALTHCHECK",
+    "SHELL",
 ];
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in &run.script.commands {
-            let Some(first) = command.words.first().filter(|word| !word.is_quoted() && INSTRUCTIONS.contains(&word.text.as_str())) else { continue };
+            let Some(first) =
+                command.words.first().filter(|word| !word.is_quoted() && INSTRUCTIONS.contains(&word.text.as_str()))
+            else {
+                continue;
+            };
             let Some(next) = command.words.get(1) else { continue };
             let finding = report
                 .report(first.span, format!("`{}` is an instruction, not a command", first.text))
                 .help("a `\\` or an operator at the end of the line before may be too much");
             if first.text == "RUN" && first.span != run.instruction.span {
-                finding.unsafe_fix("Remove `RUN`", vec![TextEdit::delete(Span::new(first.span.start, next.span.start))]);
+                finding
+                    .unsafe_fix("Remove `RUN`", vec![TextEdit::delete(Span::new(first.span.start, next.span.start))]);
             }
         }
     }

@@ -32,7 +32,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 
 fn is_key(name: &str) -> bool {
     let parts = || name.split(['.', '-']);
-    let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let plain =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     name.starts_with(|c: char| c.is_ascii_lowercase()) && parts().all(plain)
 }
 

@@ -27,8 +27,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let manager = left.cache.name.split(' ').next().unwrap_or_default();
         let named = context.measured_program(left.instruction, |program| program.starts_with(manager));
         let Some(token) = named.or_else(|| context.measured_token(left.instruction, &[])) else { continue };
-        let message =
-            format!("`{}` leaves {} in `{}`", context.source(token), ByteSize(left.bytes), left.directory);
+        let message = format!("`{}` leaves {} in `{}`", context.source(token), ByteSize(left.bytes), left.directory);
         let finding = report.report(token, message);
         finding.bytes = Some(left.bytes);
         finding.help(left.cache.advice);

@@ -38,8 +38,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             continue;
         };
         let (name, plural) = (context.source(token), if files == 1 { "" } else { "s" });
-        let message =
-            format!("`{name}` stores {} a second time ({files} file{plural}), with another owner or mode", ByteSize(bytes));
+        let message = format!(
+            "`{name}` stores {} a second time ({files} file{plural}), with another owner or mode",
+            ByteSize(bytes)
+        );
         let flag = match name {
             "chown" | "chgrp" => "--chown=...",
             "chmod" => "--chmod=...",

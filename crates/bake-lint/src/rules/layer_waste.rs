@@ -38,7 +38,11 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let largest = group.iter().max_by_key(|waste| waste.bytes).map_or("", |waste| waste.largest.as_str());
         let files = group.iter().fold(0_u64, |sum, waste| sum.saturating_add(waste.files));
         let (name, size) = (context.source(token), ByteSize(bytes));
-        let what = if files == 1 { format!("{size} (`{largest}`)") } else { format!("{size} ({files} files, the largest `{largest}`)") };
+        let what = if files == 1 {
+            format!("{size} (`{largest}`)")
+        } else {
+            format!("{size} ({files} files, the largest `{largest}`)")
+        };
         let place = context.layers_of(&group);
         let message = match cause {
             Cause::Deleted => format!("`{name}` deletes {what} that stay in {place}"),
@@ -65,9 +69,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 /// The programs of which one is to blame, if it is there.
 fn deleters(cause: Cause) -> &'static [&'static str] {
     match cause {
-        Cause::Deleted => {
-            &["rm", "unlink", "rmdir", "find", "mv", "apt-get", "apt", "apk", "dnf", "microdnf", "yum", "zypper", "npm", "yarn", "pip"]
-        }
+        Cause::Deleted => &[
+            "rm", "unlink", "rmdir", "find", "mv", "apt-get", "apt", "apk", "dnf", "microdnf", "yum", "zypper", "npm",
+            "yarn", "pip",
+        ],
         _ => &[],
     }
 }

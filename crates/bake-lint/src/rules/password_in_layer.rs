@@ -30,7 +30,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 "passwd" if has(&["-d", "--delete"]) => Some("removes a password, so that none is asked"),
                 "passwd" => (has(&["--stdin"]) || given_as_text).then_some("sets a password"),
                 "useradd" | "usermod" => {
-                    let value = arguments.windows(2).find(|pair| matches!(pair[0].text.as_str(), "-p" | "--password")).map(|pair| &pair[1]);
+                    let value = arguments
+                        .windows(2)
+                        .find(|pair| matches!(pair[0].text.as_str(), "-p" | "--password"))
+                        .map(|pair| &pair[1]);
                     match value.map(|value| value.text.as_str()) {
                         // What no password hashes to: nobody can log in.
                         Some("!" | "*" | "!!" | "x") | None => None,
@@ -41,7 +44,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 _ => None,
             };
             if let (Some(found), Some(word)) = (found, command.words.get(command.program_index)) {
-                report.report(word.span, format!("`{}` {found}", command.program())).help("leave the user without a password: `usermod --lock NAME`");
+                report
+                    .report(word.span, format!("`{}` {found}", command.program()))
+                    .help("leave the user without a password: `usermod --lock NAME`");
             }
         }
     }
@@ -63,7 +68,15 @@ mod tests {
                 "usermod --password '$6$x' app",
                 "printf 'a\\na\\n' | passwd app",
             ],
-            &["useradd app", "usermod -p '!' app", "usermod -L app", "chpasswd < /run/secrets/passwords", "passwd -l root", "echo passwd -d root", "apt-get install passwd"],
+            &[
+                "useradd app",
+                "usermod -p '!' app",
+                "usermod -L app",
+                "chpasswd < /run/secrets/passwords",
+                "passwd -l root",
+                "echo passwd -d root",
+                "apt-get install passwd",
+            ],
         );
     }
 }

@@ -31,12 +31,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 continue;
             }
             // A chain of pipes has one finding.
-            let chained = reported.is_some_and(|end| script.commands.get(end..pipe.position).is_some_and(|between| between.len() <= 1));
+            let chained = reported
+                .is_some_and(|end| script.commands.get(end..pipe.position).is_some_and(|between| between.len() <= 1));
             reported = Some(pipe.position);
             if chained {
                 continue;
             }
-            let what = pipe.left.and_then(|left| script.commands.get(left)).map_or("the left side", SimpleCommand::program);
+            let what =
+                pipe.left.and_then(|left| script.commands.get(left)).map_or("the left side", SimpleCommand::program);
             let finding = report
                 .report(pipe.span, format!("The exit status of `{what}` is lost in the pipe"))
                 .help("put `SHELL [\"/bin/bash\", \"-o\", \"pipefail\", \"-c\"]` before it, or `set -o pipefail` where the shell knows it");
@@ -50,7 +52,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 /// Switches `pipefail` on at the beginning of the shell that has the pipe. `None` where that shell may not know it.
 fn set_pipefail(context: &LintContext<'_>, run: &RunFacts<'_>, pipe: &Pipe) -> Option<TextEdit> {
     let session = run.script.sessions.get(pipe.session).filter(|_| pipe.session == 0)?;
-    let busybox = || run.stage.and_then(|stage| context.root_image(stage)).is_some_and(crate::image::ImageName::shell_is_busybox);
+    let busybox =
+        || run.stage.and_then(|stage| context.root_image(stage)).is_some_and(crate::image::ImageName::shell_is_busybox);
     if !session.is_verbatim() || !(session.dialect == Dialect::Bash || busybox()) {
         return None;
     }
@@ -67,7 +70,13 @@ fn set_pipefail(context: &LintContext<'_>, run: &RunFacts<'_>, pipe: &Pipe) -> O
 fn is_harmless(script: &Script, pipe: &Pipe) -> bool {
     let left = pipe.left.and_then(|left| script.commands.get(left));
     let cannot_fail = left.is_some_and(|command| matches!(command.program(), "echo" | "printf" | "yes" | ":" | "true"));
-    let next = script.commands.get(pipe.position..).unwrap_or_default().iter().take(PIPE_MAX).find(|c| c.connector != Connector::Pipe);
+    let next = script
+        .commands
+        .get(pipe.position..)
+        .unwrap_or_default()
+        .iter()
+        .take(PIPE_MAX)
+        .find(|c| c.connector != Connector::Pipe);
     let ignored = next.is_some_and(|c| c.connector == Connector::Or && matches!(c.program(), "true" | ":"));
     cannot_fail || ignored
 }
@@ -78,7 +87,10 @@ mod tests {
 
     #[test]
     fn shells_that_know_it_get_it() {
-        assert_eq!(fixed("pipefail-missing", "FROM alpine:3\nRUN a | b | c\n"), "FROM alpine:3\nRUN set -o pipefail && a | b | c\n");
+        assert_eq!(
+            fixed("pipefail-missing", "FROM alpine:3\nRUN a | b | c\n"),
+            "FROM alpine:3\nRUN set -o pipefail && a | b | c\n"
+        );
         assert_eq!(
             fixed("pipefail-missing", "FROM x:1\nSHELL [\"bash\", \"-c\"]\nRUN <<E\na | b\nE\n"),
             "FROM x:1\nSHELL [\"bash\", \"-c\"]\nRUN <<E\nset -o pipefail\na | b\nE\n"

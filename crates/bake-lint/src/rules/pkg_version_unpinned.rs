@@ -51,13 +51,19 @@ fn unpinned_module(command: &SimpleCommand) -> Option<&str> {
 
 /// The first operand that names a package without a version.
 fn unpinned<'s>(package: &PackageCommand<'s>) -> Option<&'s str> {
-    let is_file = |text: &str| text.contains('/') || [".deb", ".rpm", ".apk", ".whl", ".gem", ".tgz", ".tar.gz"].iter().any(|e| text.ends_with(e));
+    let is_file = |text: &str| {
+        text.contains('/')
+            || [".deb", ".rpm", ".apk", ".whl", ".gem", ".tgz", ".tar.gz"].iter().any(|e| text.ends_with(e))
+    };
     let pinned: fn(&str) -> bool = match package.manager {
         Manager::AptGet | Manager::Apt | Manager::Aptitude => |text| text.contains('='),
         Manager::Apk => |text| text.contains(['=', '<', '>', '~']),
         Manager::Yum | Manager::Dnf | Manager::Tdnf | Manager::Microdnf => {
             // `make-4.3`: a dash before a digit.
-            |text| text.starts_with('@') || text.split('-').skip(1).any(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+            |text| {
+                text.starts_with('@')
+                    || text.split('-').skip(1).any(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+            }
         }
         Manager::Zypper => |text| text.contains(['=', '<', '>']),
         Manager::Pip => |text| text.contains(['=', '<', '>', '~', '@']) || text == ".",

@@ -28,7 +28,11 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             InstructionKind::Arg(declarations) => {
                 for declaration in declarations {
                     let value = declaration.default.as_ref().map(|value| value.value.as_str());
-                    let Some(finding) = check_pair(&declaration.name.value, value, declaration.name.span, "ARG", report) else { continue };
+                    let Some(finding) =
+                        check_pair(&declaration.name.value, value, declaration.name.span, "ARG", report)
+                    else {
+                        continue;
+                    };
                     if let (Some(stage), [_], false) = (located.stage, declarations.as_slice(), located.onbuild)
                         && let Some(edits) = mount_edits(context, stage, *located, &declaration.name.value)
                     {
@@ -56,11 +60,18 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     }
 }
 
-fn check_pair<'f>(name: &str, value: Option<&str>, span: Span, instruction: &str, report: &'f mut Reporter<'_>) -> Option<&'f mut crate::Finding> {
+fn check_pair<'f>(
+    name: &str,
+    value: Option<&str>,
+    span: Span,
+    instruction: &str,
+    report: &'f mut Reporter<'_>,
+) -> Option<&'f mut crate::Finding> {
     // Fingerprints of the keys that downloads are checked with: everybody may know them.
     let is_fingerprint = |value: &str| {
         let mut words = value.split_whitespace().peekable();
-        let hexadecimal = |word: &str| matches!(word.len(), 16 | 32 | 40 | 64) && word.chars().all(|c| c.is_ascii_hexdigit());
+        let hexadecimal =
+            |word: &str| matches!(word.len(), 16 | 32 | 40 | 64) && word.chars().all(|c| c.is_ascii_hexdigit());
         words.peek().is_some() && words.all(hexadecimal)
     };
     let value = value.map(|value| value.trim_matches(['"', '\'']));
@@ -74,7 +85,9 @@ fn check_pair<'f>(name: &str, value: Option<&str>, span: Span, instruction: &str
         return Some(finding.help(format!("{HELP}, and revoke this one: it is in every copy of the file")));
     }
     if value.is_some_and(has_password) {
-        return Some(report.report(span, format!("{instruction} `{name}` holds an address with a password")).help(HELP));
+        return Some(
+            report.report(span, format!("{instruction} `{name}` holds an address with a password")).help(HELP),
+        );
     }
     if is_secret_name(name) && (instruction != "LABEL" || is_secret_name(last_word(name))) {
         let message = format!("Do not use ARG, ENV or LABEL for secrets ({instruction} `{name}`)");
@@ -94,18 +107,27 @@ fn check_run(run: &RunFacts<'_>, report: &mut Reporter<'_>) {
         let words = command.words.iter().chain(command.assignments.iter().map(|assignment| &assignment.word));
         for word in words {
             if let Some(kind) = token_inside(&word.text) {
-                let finding = report.report(word.span, format!("This holds {kind}, and stays in the history of the image"));
+                let finding =
+                    report.report(word.span, format!("This holds {kind}, and stays in the history of the image"));
                 finding.severity(Severity::Error).help(format!("{HELP}, and revoke this one"));
             } else if has_password(&word.text) {
-                report.report(word.span, "This address holds a password, which stays in the history of the image").help(HELP);
+                report
+                    .report(word.span, "This address holds a password, which stays in the history of the image")
+                    .help(HELP);
             }
         }
         let exported = command.arguments().iter().filter(|_| command.program() == "export");
         for word in exported.chain(command.assignments.iter().map(|assignment| &assignment.word)) {
             let Some((name, value)) = word.text.split_once('=') else { continue };
             // `SECRET_KEY_BASE_DUMMY=1` is a switch.
-            let is_switch = value.len() < 4 || name.to_ascii_lowercase().contains("dummy") || matches!(value, "true" | "false");
-            if is_secret_name(name) && !word.expands && !is_switch && !value.starts_with('/') && token_inside(value).is_none() {
+            let is_switch =
+                value.len() < 4 || name.to_ascii_lowercase().contains("dummy") || matches!(value, "true" | "false");
+            if is_secret_name(name)
+                && !word.expands
+                && !is_switch
+                && !value.starts_with('/')
+                && token_inside(value).is_none()
+            {
                 report.report(word.span, format!("The value of `{name}` stays in the history of the image")).help(HELP);
             }
         }
@@ -119,9 +141,14 @@ fn mount_edits(context: &LintContext<'_>, stage: usize, declaration: Located<'_>
         text.contains(&format!("${name}")) || text.contains(&format!("${{{name}"))
     };
     let mut users = Vec::new();
-    for located in context.stage_instructions(stage).filter(|located| located.index != declaration.index && mentions(located)) {
+    for located in
+        context.stage_instructions(stage).filter(|located| located.index != declaration.index && mentions(located))
+    {
         let InstructionKind::Run(run) = &located.instruction.kind else { return None };
-        let is_posix = context.runs.iter().any(|facts| facts.index == located.index && facts.script.parameters.iter().any(|used| used.name == name));
+        let is_posix = context
+            .runs
+            .iter()
+            .any(|facts| facts.index == located.index && facts.script.parameters.iter().any(|used| used.name == name));
         if located.onbuild || !is_posix || matches!(run.command, Command::Exec(_)) {
             return None;
         }
@@ -143,14 +170,17 @@ mod tests {
 
     #[test]
     fn labels_may_speak_of_secrets() {
-        let text = "FROM a:1\nLABEL com.example.secret-rotation=daily\nLABEL com.example.api-key=x\nLABEL \"db password\"=x\n";
+        let text =
+            "FROM a:1\nLABEL com.example.secret-rotation=daily\nLABEL com.example.api-key=x\nLABEL \"db password\"=x\n";
         assert_eq!(lines("secret-in-env-arg", text), [3, 4]);
     }
 
     #[test]
     fn fingerprints_of_keys_are_public() {
         let print = "A035C8C19219BA821ECEA86B64E628F8D684696D";
-        let text = format!("FROM a:1\nENV GPG_KEY {print}\nENV GPG_KEYS=\"{print} {print}\"\nENV API_KEY={print}\nENV GPG_KEY=x\n");
+        let text = format!(
+            "FROM a:1\nENV GPG_KEY {print}\nENV GPG_KEYS=\"{print} {print}\"\nENV API_KEY={print}\nENV GPG_KEY=x\n"
+        );
         assert_eq!(lines("secret-in-env-arg", &text), [4, 5]);
     }
 
@@ -186,16 +216,26 @@ mod tests {
     fn values_make_errors() {
         let text = "FROM a:1\nENV API_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCY1\nENV DATABASE_URL=postgres://a:b@db/x\nENV ADDRESS=https://a/b\n";
         let findings = crate::testing::findings(text);
-        let found: Vec<_> = findings.iter().filter(|finding| finding.rule.id == "secret-in-env-arg").map(|finding| finding.severity).collect();
+        let found: Vec<_> = findings
+            .iter()
+            .filter(|finding| finding.rule.id == "secret-in-env-arg")
+            .map(|finding| finding.severity)
+            .collect();
         assert_eq!(found, [super::Severity::Error, super::Severity::Warning]);
     }
 
     #[test]
     fn arguments_become_mounts() {
         let text = "FROM a:1\nARG NPM_TOKEN\nRUN x\nRUN npm ci --token $NPM_TOKEN\n";
-        assert_eq!(fixed("secret-in-env-arg", text), "FROM a:1\nRUN x\nRUN --mount=type=secret,id=npm_token,env=NPM_TOKEN npm ci --token $NPM_TOKEN\n");
+        assert_eq!(
+            fixed("secret-in-env-arg", text),
+            "FROM a:1\nRUN x\nRUN --mount=type=secret,id=npm_token,env=NPM_TOKEN npm ci --token $NPM_TOKEN\n"
+        );
         let used = "FROM a:1\nARG NPM_TOKEN\nENV X=$NPM_TOKEN\nRUN a $NPM_TOKEN\n";
         assert_eq!(fixed("secret-in-env-arg", used), used);
-        assert_eq!(lines("secret-in-env-arg", "FROM a:1\nRUN --mount=type=secret,id=x,env=NPM_TOKEN a $NPM_TOKEN\n"), [0_usize; 0]);
+        assert_eq!(
+            lines("secret-in-env-arg", "FROM a:1\nRUN --mount=type=secret,id=x,env=NPM_TOKEN a $NPM_TOKEN\n"),
+            [0_usize; 0]
+        );
     }
 }

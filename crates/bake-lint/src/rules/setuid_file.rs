@@ -19,11 +19,14 @@ pub(super) const RULE: Rule = Rule {
 /// Whether a mode sets the set-user-ID bit.
 fn sets_user_id(mode: &str) -> bool {
     if mode.chars().all(|c| c.is_digit(8)) {
-        return mode.len() >= 4 && mode[..mode.len() - 3].chars().next_back().is_some_and(|digit| matches!(digit, '4' | '5' | '6' | '7'));
+        return mode.len() >= 4
+            && mode[..mode.len() - 3].chars().next_back().is_some_and(|digit| matches!(digit, '4' | '5' | '6' | '7'));
     }
     mode.split(',').any(|change| {
         change.split_once(['+', '=']).is_some_and(|(who, rights)| {
-            rights.contains('s') && (who.is_empty() || who.contains(['u', 'a'])) && who.chars().all(|c| "ugoa".contains(c))
+            rights.contains('s')
+                && (who.is_empty() || who.contains(['u', 'a']))
+                && who.chars().all(|c| "ugoa".contains(c))
         })
     })
 }
@@ -32,8 +35,11 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in run.script.commands.iter().filter(|command| command.program() == "chmod") {
             let Some(mode) = command.arguments().iter().find(|word| !word.text.starts_with('-')) else { continue };
-            if sets_user_id(&mode.text) && !command.arguments().iter().any(|word| word.text.starts_with("--reference")) {
-                report.report(mode.span, format!("Mode `{}` lets everybody run it as its owner", mode.text)).help("use `setcap` for what it needs");
+            if sets_user_id(&mode.text) && !command.arguments().iter().any(|word| word.text.starts_with("--reference"))
+            {
+                report
+                    .report(mode.span, format!("Mode `{}` lets everybody run it as its owner", mode.text))
+                    .help("use `setcap` for what it needs");
             }
         }
     }
@@ -41,7 +47,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if let InstructionKind::Copy(copy) | InstructionKind::Add(copy) = &located.instruction.kind
             && let Some(mode) = copy.chmod.as_ref().filter(|mode| sets_user_id(&mode.value))
         {
-            report.report(mode.span, format!("Mode `{}` lets everybody run it as its owner", mode.value)).help("use `setcap` for what it needs");
+            report
+                .report(mode.span, format!("Mode `{}` lets everybody run it as its owner", mode.value))
+                .help("use `setcap` for what it needs");
         }
     }
 }
@@ -52,6 +60,18 @@ mod tests {
 
     #[test]
     fn only_the_bit_of_the_user_counts() {
-        check_bodies("setuid-file", &["chmod u+s /x", "chmod 4755 /x", "chmod +s /x", "chmod -R 6755 /x", "chmod u=rwxs /x"], &["chmod 755 /x", "chmod 2755 /x", "chmod u-s /x", "chmod g+s /x", "chmod 1777 /x", "chmod 0755 /x", "chmod a+x /x"]);
+        check_bodies(
+            "setuid-file",
+            &["chmod u+s /x", "chmod 4755 /x", "chmod +s /x", "chmod -R 6755 /x", "chmod u=rwxs /x"],
+            &[
+                "chmod 755 /x",
+                "chmod 2755 /x",
+                "chmod u-s /x",
+                "chmod g+s /x",
+                "chmod 1777 /x",
+                "chmod 0755 /x",
+                "chmod a+x /x",
+            ],
+        );
     }
 }

@@ -24,12 +24,47 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for otherwise in commands.iter().filter(|command| command.connector == Connector::Or) {
             let Some(then) = before(otherwise).filter(|then| then.connector == Connector::And) else { continue };
             let Some(condition) = before(then) else { continue };
-            let is_test = matches!(condition.program(), "[" | "test" | "[[") && !matches!(condition.connector, Connector::And | Connector::Or);
-            let hardly_fails = matches!(then.program(), "echo" | "printf" | "export" | ":" | "true" | "exit" | "return" | "break" | "continue" | "set" | "" | "[" | "test" | "[[");
-            let ends = matches!(otherwise.program(), "exit" | "return" | "true" | ":" | "false" | "break" | "continue" | "echo" | "printf" | "" | "[" | "test" | "[[");
+            let is_test = matches!(condition.program(), "[" | "test" | "[[")
+                && !matches!(condition.connector, Connector::And | Connector::Or);
+            let hardly_fails = matches!(
+                then.program(),
+                "echo"
+                    | "printf"
+                    | "export"
+                    | ":"
+                    | "true"
+                    | "exit"
+                    | "return"
+                    | "break"
+                    | "continue"
+                    | "set"
+                    | ""
+                    | "["
+                    | "test"
+                    | "[["
+            );
+            let ends = matches!(
+                otherwise.program(),
+                "exit"
+                    | "return"
+                    | "true"
+                    | ":"
+                    | "false"
+                    | "break"
+                    | "continue"
+                    | "echo"
+                    | "printf"
+                    | ""
+                    | "["
+                    | "test"
+                    | "[["
+            );
             if is_test && !hardly_fails && !ends && !otherwise.in_condition {
                 report
-                    .report(otherwise.span, format!("`{}` also runs when `{}` fails", otherwise.program(), then.program()))
+                    .report(
+                        otherwise.span,
+                        format!("`{}` also runs when `{}` fails", otherwise.program(), then.program()),
+                    )
                     .help("write `if ...; then ...; else ...; fi`");
             }
         }

@@ -24,10 +24,15 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let bare = |word: &crate::shell::ShellWord| {
                 word.parts.first().is_none_or(|part| part.kind == PartKind::Literal && part.quoting == Quoting::None)
             };
-            let equals = command.words.get(1).filter(|word| word.text.starts_with('=') && !word.text.starts_with("==") && bare(word));
+            let equals = command
+                .words
+                .get(1)
+                .filter(|word| word.text.starts_with('=') && !word.text.starts_with("==") && bare(word));
             if let Some(equals) = equals.filter(|_| first.parts.is_empty() && is_name(&first.text)) {
                 let span = Span::new(first.span.start, equals.span.end);
-                let finding = report.report(span, format!("`{} =` is a command, not an assignment", first.text)).help("write it without blanks");
+                let finding = report
+                    .report(span, format!("`{} =` is a command, not an assignment", first.text))
+                    .help("write it without blanks");
                 let value_start = match command.words.get(2) {
                     Some(value) if equals.text == "=" => value.span.start,
                     _ => equals.span.start + 1,
@@ -61,7 +66,17 @@ mod tests {
         check_bodies(
             "shell-assignment-spaces",
             &["X = 1", "X =1", "a && X = \"b c\"", "$X=1", "${X}=1 && b"],
-            &["X=1", "test a = b", "expr 1 = 2", "[ a = b ]", "[[ a == b ]]", "a --b = c", "$X a=1", "\"$X=1\"", "a == b"],
+            &[
+                "X=1",
+                "test a = b",
+                "expr 1 = 2",
+                "[ a = b ]",
+                "[[ a == b ]]",
+                "a --b = c",
+                "$X a=1",
+                "\"$X=1\"",
+                "a == b",
+            ],
         );
         assert_eq!(fixed_body("shell-assignment-spaces", "X = 1 && $Y=2"), "X=1 && Y=2");
     }

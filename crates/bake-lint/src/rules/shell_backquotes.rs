@@ -46,7 +46,11 @@ mod tests {
 
     #[test]
     fn quoted_ones_are_text() {
-        check_bodies("shell-backquotes", &["a `b`", "x=`a`", "a \"`b`\""], &["a $(b)", "a '`b`'", "a \\`b\\`", "cat <<'E' > /x\n`a`\nE"]);
+        check_bodies(
+            "shell-backquotes",
+            &["a `b`", "x=`a`", "a \"`b`\""],
+            &["a $(b)", "a '`b`'", "a \\`b\\`", "cat <<'E' > /x\n`a`\nE"],
+        );
         assert_eq!(fixed_body("shell-backquotes", "x=`a b`; c \"`d`\""), "x=$(a b); c \"$(d)\"");
         assert_eq!(fixed_body("shell-backquotes", "x=`a \\`b\\``"), "x=`a \\`b\\``");
     }

@@ -7,9 +7,9 @@ use crate::shell::{Dialect, PartKind, Quoting, ShellWord};
 pub(super) const RULE: Rule = Rule {
     id: "shell-bashism",
     aliases: &[
-        "SC3001", "SC3003", "SC3004", "SC3005", "SC3006", "SC3009", "SC3010", "SC3011", "SC3014", "SC3020", "SC3024", "SC3028", "SC3030",
-        "SC3036", "SC3037", "SC3040", "SC3044", "SC3045", "SC3046", "SC3047", "SC3051", "SC3053", "SC3054", "SC3057", "SC3059", "SC3060",
-        "SC2039", "SC2112",
+        "SC3001", "SC3003", "SC3004", "SC3005", "SC3006", "SC3009", "SC3010", "SC3011", "SC3014", "SC3020", "SC3024",
+        "SC3028", "SC3030", "SC3036", "SC3037", "SC3040", "SC3044", "SC3045", "SC3046", "SC3047", "SC3051", "SC3053",
+        "SC3054", "SC3057", "SC3059", "SC3060", "SC2039", "SC2112",
     ],
     severity: Severity::Warning,
     default: true,
@@ -45,12 +45,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let replacing: Vec<&RunFacts<'_>> = context.runs.iter().filter(|run| replaces_sh(run)).collect();
     for run in &context.runs {
         // `sh` is another shell then.
-        let is_base = |earlier: usize| run.stage.is_some_and(|stage| context.ancestors(stage).any(|base| base == earlier));
+        let is_base =
+            |earlier: usize| run.stage.is_some_and(|stage| context.ancestors(stage).any(|base| base == earlier));
         if replacing.iter().any(|earlier| earlier.index <= run.index && earlier.stage.is_some_and(is_base)) {
             continue;
         }
         let image = run.stage.and_then(|stage| context.root_image(stage));
-        let (dash, busybox) = (image.is_some_and(ImageName::shell_is_dash), image.is_some_and(ImageName::shell_is_busybox));
+        let (dash, busybox) =
+            (image.is_some_and(ImageName::shell_is_dash), image.is_some_and(ImageName::shell_is_busybox));
         if !dash && !busybox {
             continue;
         }
@@ -66,13 +68,16 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 finding.safe_fix("Write it in POSIX shell", edits);
             }
         };
-        let is_posix = |session: usize| run.script.sessions.get(session).is_some_and(|session| session.dialect == Dialect::Posix);
+        let is_posix =
+            |session: usize| run.script.sessions.get(session).is_some_and(|session| session.dialect == Dialect::Posix);
         for session in run.script.sessions.iter().filter(|session| session.dialect == Dialect::Posix) {
             for (span, what) in session.bashisms.iter().filter(|(_, what)| *what != "`&>`") {
                 found(*span, what, Vec::new());
             }
         }
-        for parameter in run.script.parameters.iter().filter(|parameter| parameter.name == "RANDOM" && is_posix(parameter.session)) {
+        for parameter in
+            run.script.parameters.iter().filter(|parameter| parameter.name == "RANDOM" && is_posix(parameter.session))
+        {
             found(parameter.span, "`$RANDOM`", Vec::new());
         }
         for command in run.script.commands.iter().filter(|command| is_posix(command.session)) {
@@ -91,7 +96,11 @@ fn replaces_sh(run: &RunFacts<'_>) -> bool {
     })
 }
 
-fn check_command(context: &LintContext<'_>, command: &SimpleCommand, found: &mut impl FnMut(Span, &str, Vec<TextEdit>)) {
+fn check_command(
+    context: &LintContext<'_>,
+    command: &SimpleCommand,
+    found: &mut impl FnMut(Span, &str, Vec<TextEdit>),
+) {
     for redirect in command.redirects.iter().filter(|redirect| redirect.operator.starts_with("&>")) {
         let operator = redirect.operator.trim_start_matches('&');
         let target = context.source(redirect.target.span);
@@ -119,7 +128,9 @@ fn check_command(context: &LintContext<'_>, command: &SimpleCommand, found: &mut
         "let" if builtin => found(program.span, "`let`", Vec::new()),
         "echo" if builtin => {
             let first = arguments.first().filter(|word| word.text.starts_with('-') && word.text.len() > 1);
-            let options = first.filter(|word| word.text[1..].chars().all(|c| matches!(c, 'n' | 'e' | 'E')) && word.text.contains(['e', 'E']));
+            let options = first.filter(|word| {
+                word.text[1..].chars().all(|c| matches!(c, 'n' | 'e' | 'E')) && word.text.contains(['e', 'E'])
+            });
             if let Some(word) = options {
                 found(word.span, "`echo -e`", Vec::new());
             }
@@ -175,7 +186,9 @@ fn has_braces(word: &ShellWord) -> bool {
         match character {
             '{' => open.push(false),
             ',' => open.iter_mut().rev().take(1).for_each(|has_comma| *has_comma = true),
-            '.' if text[index..].starts_with("..") => open.iter_mut().rev().take(1).for_each(|has_comma| *has_comma = true),
+            '.' if text[index..].starts_with("..") => {
+                open.iter_mut().rev().take(1).for_each(|has_comma| *has_comma = true);
+            }
             '}' if open.pop() == Some(true) => return true,
             _ => {}
         }
@@ -242,6 +255,9 @@ mod tests {
 
     #[test]
     fn what_has_a_posix_form_gets_it() {
-        assert_eq!(fixed_body("shell-bashism", "source /x && [ a == b ] && c &> /y"), ". /x && [ a = b ] && c > /y 2>&1");
+        assert_eq!(
+            fixed_body("shell-bashism", "source /x && [ a == b ] && c &> /y"),
+            ". /x && [ a = b ] && c > /y 2>&1"
+        );
     }
 }

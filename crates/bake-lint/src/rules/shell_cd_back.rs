@@ -22,10 +22,13 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let mut went = vec![false; run.script.sessions.len()];
         for command in run.script.commands.iter().filter(|command| command.program() == "cd") {
             let [target] = command.arguments() else { continue };
-            let back = target.text == "-" || target.text.split('/').all(|step| step == ".." || step.is_empty()) && target.text.starts_with("..");
+            let back = target.text == "-"
+                || target.text.split('/').all(|step| step == ".." || step.is_empty()) && target.text.starts_with("..");
             let Some(went) = went.get_mut(command.session) else { continue };
             if back && *went {
-                report.report(command.span, format!("`cd {}` comes back from an earlier `cd`", target.text)).help("use a subshell: `(cd x && ...)`");
+                report
+                    .report(command.span, format!("`cd {}` comes back from an earlier `cd`", target.text))
+                    .help("use a subshell: `(cd x && ...)`");
             }
             *went |= !back;
         }
@@ -38,6 +41,10 @@ mod tests {
 
     #[test]
     fn only_the_way_back_counts() {
-        check_bodies("shell-cd-back", &["cd x && a && cd ..", "cd x; a; cd -", "cd a/b && c && cd ../.. && d"], &["cd ..", "(cd x && a); b", "cd x && cd ../y", "cd /x && cd /y"]);
+        check_bodies(
+            "shell-cd-back",
+            &["cd x && a && cd ..", "cd x; a; cd -", "cd a/b && c && cd ../.. && d"],
+            &["cd ..", "(cd x && a); b", "cd x && cd ../y", "cd /x && cd /y"],
+        );
     }
 }

@@ -24,10 +24,18 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for (index, command) in script.commands.iter().enumerate() {
             let changes = matches!(command.program(), "cd" | "pushd") && command.followed_by == Some(Connector::Then);
             // `cd`, `cd /`, `cd ..` and `cd -` do not fail.
-            let certain = command.arguments().iter().all(|word| word.text.starts_with("..") || matches!(word.text.as_str(), "/" | "-" | "~" | "$HOME"));
+            let certain = command
+                .arguments()
+                .iter()
+                .all(|word| word.text.starts_with("..") || matches!(word.text.as_str(), "/" | "-" | "~" | "$HOME"));
             // After `a && cd x;` the failure is lost as well, and a fix would have to know what was meant.
             let alone = matches!(command.connector, Connector::Start | Connector::Then);
-            if !changes || certain || command.in_condition || command.negated || script.has_errexit_before(command.session, index) {
+            if !changes
+                || certain
+                || command.in_condition
+                || command.negated
+                || script.has_errexit_before(command.session, index)
+            {
                 continue;
             }
             let finding = report
@@ -48,7 +56,14 @@ mod tests {
     fn only_unnoticed_failures_count() {
         check_bodies(
             "shell-cd-unchecked",
-            &["cd /x; make", "(cd /x; make)", "if a; then cd /x; b; fi", "bash <<EOF\ncd /x\nmake\nEOF", "a && cd \"$x\"; b", "set +e; cd x; a"],
+            &[
+                "cd /x; make",
+                "(cd /x; make)",
+                "if a; then cd /x; b; fi",
+                "bash <<EOF\ncd /x\nmake\nEOF",
+                "a && cd \"$x\"; b",
+                "set +e; cd x; a",
+            ],
             &[
                 "cd /x && make",
                 "cd /x || exit; make",

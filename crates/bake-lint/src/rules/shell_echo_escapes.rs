@@ -19,22 +19,29 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
-        let dash = run.stage.and_then(|stage| context.root_image(stage)).is_some_and(crate::image::ImageName::shell_is_dash);
+        let dash =
+            run.stage.and_then(|stage| context.root_image(stage)).is_some_and(crate::image::ImageName::shell_is_dash);
         for command in run.script.commands.iter().filter(|command| command.program() == "echo") {
-            let by_dash = dash && run.script.sessions.get(command.session).is_some_and(|s| s.dialect == crate::shell::Dialect::Posix);
+            let by_dash = dash
+                && run.script.sessions.get(command.session).is_some_and(|s| s.dialect == crate::shell::Dialect::Posix);
             let option = command.arguments().first().filter(|word| word.text.starts_with('-'));
-            let interprets = option.is_some_and(|option| option.text.trim_start_matches('-').chars().all(|c| matches!(c, 'n' | 'e' | 'E')));
+            let interprets = option.is_some_and(|option| {
+                option.text.trim_start_matches('-').chars().all(|c| matches!(c, 'n' | 'e' | 'E'))
+            });
             if by_dash || interprets || command.span == run.instruction.span {
                 continue;
             }
             // What goes on into another program (`echo 's/\n//' | ...`) may be read there.
             let to_file = command.followed_by != Some(crate::shell::Connector::Pipe);
             let escaped = command.arguments().iter().find(|word| {
-                let backslashes = |letter: &str| word.text.match_indices(letter).any(|(at, _)| !word.text[..at].ends_with('\\'));
+                let backslashes =
+                    |letter: &str| word.text.match_indices(letter).any(|(at, _)| !word.text[..at].ends_with('\\'));
                 word.is_quoted() && (backslashes("\\n") || backslashes("\\t"))
             });
             if let Some(word) = escaped.filter(|_| to_file) {
-                report.report(word.span, "`echo` writes the backslash and the letter in some shells").help("use `printf`");
+                report
+                    .report(word.span, "`echo` writes the backslash and the letter in some shells")
+                    .help("use `printf`");
             }
         }
     }

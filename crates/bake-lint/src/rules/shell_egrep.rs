@@ -40,7 +40,11 @@ mod tests {
 
     #[test]
     fn only_programs_count() {
-        check_bodies("shell-egrep", &["a | egrep b", "sudo fgrep a b", "sh -c 'egrep a b'", "find . -exec egrep a {} +"], &["grep -E a", "apt-get install egrep", "echo egrep"]);
+        check_bodies(
+            "shell-egrep",
+            &["a | egrep b", "sudo fgrep a b", "sh -c 'egrep a b'", "find . -exec egrep a {} +"],
+            &["grep -E a", "apt-get install egrep", "echo egrep"],
+        );
         assert_eq!(fixed_body("shell-egrep", "a | egrep -v b | xargs fgrep c"), "a | grep -E -v b | xargs grep -F c");
     }
 }

@@ -23,7 +23,8 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for located in &context.instructions {
-        let (InstructionKind::Cmd(Command::Shell(word)) | InstructionKind::Entrypoint(Command::Shell(word))) = &located.instruction.kind
+        let (InstructionKind::Cmd(Command::Shell(word)) | InstructionKind::Entrypoint(Command::Shell(word))) =
+            &located.instruction.kind
         else {
             continue;
         };
@@ -59,10 +60,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 /// The command, when there is just one and it is a program that `exec` can run.
 fn only_command(word: &Word) -> Option<SimpleCommand> {
     const BUILTINS: [&str; 16] = [
-        ".", "cd", "eval", "exec", "exit", "export", "read", "set", "source", "test", "trap", "umask", "unset", "wait", "[", "[[",
+        ".", "cd", "eval", "exec", "exit", "export", "read", "set", "source", "test", "trap", "umask", "unset", "wait",
+        "[", "[[",
     ];
     let script = text_script(&word.value, word.span.start);
-    let only_one = script.commands.iter().filter(|command| command.session == 0).count() == 1 && script.pipes.is_empty();
+    let only_one =
+        script.commands.iter().filter(|command| command.session == 0).count() == 1 && script.pipes.is_empty();
     let command = script.commands.into_iter().next().filter(|_| only_one && script.errors.is_empty())?;
     // Text after the command would be `&`, a comment, or the end of a group.
     let ends = end_of(&command) == Some(word.span.start + word.value.trim_end().len());
@@ -70,13 +73,18 @@ fn only_command(word: &Word) -> Option<SimpleCommand> {
         && ends
         && command.assignments.is_empty()
         && command.program_index == 0
-        && command.words.first().is_some_and(|program| !BUILTINS.contains(&program.text.as_str()) && !program.text.starts_with('$'));
+        && command
+            .words
+            .first()
+            .is_some_and(|program| !BUILTINS.contains(&program.text.as_str()) && !program.text.starts_with('$'));
     suitable.then_some(command)
 }
 
 /// The command as a JSON list, when the shell does nothing but split it into words.
 fn json_form(command: &SimpleCommand) -> Option<String> {
-    let literal = |word: &ShellWord| !word.expands && !word.text.contains(['*', '?', '[', ']', '{', '}', '~', '\\', '$', '`', '\n']);
+    let literal = |word: &ShellWord| {
+        !word.expands && !word.text.contains(['*', '?', '[', ']', '{', '}', '~', '\\', '$', '`', '\n'])
+    };
     if !command.redirects.is_empty() || !command.words.iter().all(literal) {
         return None;
     }
@@ -111,7 +119,10 @@ mod tests {
             ("a | b", "a | b"),
             ("(a)", "(a)"),
         ] {
-            assert_eq!(fixed("shell-form-cmd", &format!("FROM a:1\nCMD {command}\n")), format!("FROM a:1\nCMD {expected}\n"));
+            assert_eq!(
+                fixed("shell-form-cmd", &format!("FROM a:1\nCMD {command}\n")),
+                format!("FROM a:1\nCMD {expected}\n")
+            );
         }
     }
 }

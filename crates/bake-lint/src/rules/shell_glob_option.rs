@@ -20,13 +20,30 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in &run.script.commands {
-            let takes_files = matches!(command.program(), "rm" | "cp" | "mv" | "chmod" | "chown" | "cat" | "ls" | "tar" | "grep" | "ln" | "touch" | "gzip" | "zip");
+            let takes_files = matches!(
+                command.program(),
+                "rm" | "cp"
+                    | "mv"
+                    | "chmod"
+                    | "chown"
+                    | "cat"
+                    | "ls"
+                    | "tar"
+                    | "grep"
+                    | "ln"
+                    | "touch"
+                    | "gzip"
+                    | "zip"
+            );
             if !takes_files || command.span == run.instruction.span {
                 continue;
             }
             let before_end_of_options = command.arguments().iter().take_while(|word| word.text != "--");
             let found = before_end_of_options.into_iter().find(|word| {
-                let bare = word.parts.first().is_none_or(|part| part.kind == PartKind::Literal && part.quoting == Quoting::None);
+                let bare = word
+                    .parts
+                    .first()
+                    .is_none_or(|part| part.kind == PartKind::Literal && part.quoting == Quoting::None);
                 bare && word.text.starts_with(['*', '?'])
             });
             if let Some(word) = found {
@@ -44,7 +61,11 @@ mod tests {
 
     #[test]
     fn only_patterns_at_the_beginning_count() {
-        check_bodies("shell-glob-option", &["rm *", "chmod +x *.sh", "cp ?x /y"], &["rm ./*", "rm -- *", "rm /x/*", "rm '*'", "echo *", "find . -name *.x", "rm x*"]);
+        check_bodies(
+            "shell-glob-option",
+            &["rm *", "chmod +x *.sh", "cp ?x /y"],
+            &["rm ./*", "rm -- *", "rm /x/*", "rm '*'", "echo *", "find . -name *.x", "rm x*"],
+        );
         assert_eq!(fixed_body("shell-glob-option", "rm *.x"), "rm ./*.x");
     }
 }

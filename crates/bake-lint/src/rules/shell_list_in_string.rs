@@ -26,13 +26,17 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 continue;
             }
             for word in command.words.iter().filter(|word| word.expands && word.parts.len() > 1) {
-                let in_string = word.expansions().filter(|(part, _)| part.kind == PartKind::Parameter && part.quoting == Quoting::Double);
+                let in_string = word
+                    .expansions()
+                    .filter(|(part, _)| part.kind == PartKind::Parameter && part.quoting == Quoting::Double);
                 for (part, text) in in_string {
                     let Some((name, rest @ ("" | "[@]"))) = parameter_name(text) else { continue };
                     if name != "@" && rest.is_empty() {
                         continue;
                     }
-                    let finding = report.report(part.span, format!("`{text}` in a string makes several words of it")).help("use `*` to join them");
+                    let finding = report
+                        .report(part.span, format!("`{text}` in a string makes several words of it"))
+                        .help("use `*` to join them");
                     if context.source(part.span) == text {
                         finding.unsafe_fix("Join them", vec![TextEdit::replace(part.span, text.replacen('@', "*", 1))]);
                     }

@@ -36,7 +36,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 .report(part.span, format!("The names that `{program}` prints are split at blanks"))
                 .help(if program == "ls" { "use a pattern" } else { "use `find ... -exec`" });
             let patterns = operands.split_whitespace().all(|operand| {
-                operand.contains(['*', '?']) && operand.chars().all(|c| c.is_ascii_alphanumeric() || "/.-_*?".contains(c)) && !operand.starts_with('-')
+                operand.contains(['*', '?'])
+                    && operand.chars().all(|c| c.is_ascii_alphanumeric() || "/.-_*?".contains(c))
+                    && !operand.starts_with('-')
             });
             if program == "ls" && patterns && context.source(part.span) == word.text {
                 finding.unsafe_fix("Use the pattern", vec![TextEdit::replace(part.span, operands.trim())]);
@@ -54,8 +56,17 @@ mod tests {
         check_bodies(
             "shell-loop-over-files",
             &["for f in $(ls /x); do a; done", "for f in `find . -name x`; do a; done"],
-            &["for f in *.x; do a; done", "for f in $(cat /list); do a; done", "for f in $(ls | head -1); do a; done", "for f in \"$(ls /x)\"; do a; done", "x=$(ls /x)"],
+            &[
+                "for f in *.x; do a; done",
+                "for f in $(cat /list); do a; done",
+                "for f in $(ls | head -1); do a; done",
+                "for f in \"$(ls /x)\"; do a; done",
+                "x=$(ls /x)",
+            ],
         );
-        assert_eq!(fixed_body("shell-loop-over-files", "for f in $(ls /x/*.y); do a; done"), "for f in /x/*.y; do a; done");
+        assert_eq!(
+            fixed_body("shell-loop-over-files", "for f in $(ls /x/*.y); do a; done"),
+            "for f in /x/*.y; do a; done"
+        );
     }
 }

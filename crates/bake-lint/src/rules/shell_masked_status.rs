@@ -28,12 +28,15 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 continue;
             }
             let holds_command = |kind: PartKind| matches!(kind, PartKind::Command | PartKind::Backquoted);
-            let masked = command.arguments().iter().find(|word| word.expansions().any(|(part, _)| holds_command(part.kind)));
+            let masked =
+                command.arguments().iter().find(|word| word.expansions().any(|(part, _)| holds_command(part.kind)));
             let Some(word) = masked else { continue };
             let inner = run.script.commands.get(..index).unwrap_or_default().iter().rev();
             let inner: Vec<_> = inner.take_while(|inner| inner.span.start >= command.span.start).collect();
             // `$(a || echo b)` has an answer to the failure already.
-            if inner.iter().all(|inner| RELIABLE.contains(&inner.program()) || matches!(inner.program(), "echo" | "printf"))
+            if inner
+                .iter()
+                .all(|inner| RELIABLE.contains(&inner.program()) || matches!(inner.program(), "echo" | "printf"))
                 || inner.iter().any(|inner| inner.connector == Connector::Or)
             {
                 continue;
@@ -45,10 +48,18 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let plain = command.arguments().len() == 1 && command.words.len() == 2 && command.redirects.is_empty();
             let in_sequence = matches!(command.connector, Connector::Start | Connector::Then | Connector::And)
                 && !matches!(command.followed_by, Some(Connector::Or | Connector::Pipe | Connector::Background));
-            if plain && in_sequence && command.program() == "export" && !command.negated && word.span != run.instruction.span {
+            if plain
+                && in_sequence
+                && command.program() == "export"
+                && !command.negated
+                && word.span != run.instruction.span
+            {
                 let program = &command.words[0];
                 let remove = TextEdit::delete(Span::new(program.span.start, word.span.start));
-                finding.safe_fix("Assign first", vec![remove, TextEdit::insert(word.span.end, format!(" && export {name}"))]);
+                finding.safe_fix(
+                    "Assign first",
+                    vec![remove, TextEdit::insert(word.span.end, format!(" && export {name}"))],
+                );
             }
         }
     }
@@ -62,7 +73,12 @@ mod tests {
     fn only_statuses_that_matter_count() {
         check_bodies(
             "shell-masked-status",
-            &["export A=$(cat /x) && b", "set -e; export A=\"$(curl x)\"; b", "f() { local a=`b`; }; f", "export A=$(a | b)"],
+            &[
+                "export A=$(cat /x) && b",
+                "set -e; export A=\"$(curl x)\"; b",
+                "f() { local a=`b`; }; f",
+                "export A=$(a | b)",
+            ],
             &[
                 "A=$(cat /x) && export A",
                 "export A=b",
@@ -77,7 +93,10 @@ mod tests {
 
     #[test]
     fn the_assignment_comes_first() {
-        assert_eq!(fixed_body("shell-masked-status", "a && export A=\"$(b)\" && c"), "a && A=\"$(b)\" && export A && c");
+        assert_eq!(
+            fixed_body("shell-masked-status", "a && export A=\"$(b)\" && c"),
+            "a && A=\"$(b)\" && export A && c"
+        );
         assert_eq!(fixed_body("shell-masked-status", "export A=$(b) || c"), "export A=$(b) || c");
     }
 }

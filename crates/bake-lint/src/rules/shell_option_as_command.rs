@@ -40,7 +40,15 @@ mod tests {
         check_bodies(
             "shell-option-as-command",
             &["a && -b", "a; --with-x", "<<EOF\na\n  --b\nEOF", "bash -c 'a && -x'"],
-            &["a -b && c --d", "a \\\n  -b", "[ -f x ] && b", "$x -a", "- x", "cat <<EOF > /x\n-a\nEOF", "find . -exec a {} \\; -b"],
+            &[
+                "a -b && c --d",
+                "a \\\n  -b",
+                "[ -f x ] && b",
+                "$x -a",
+                "- x",
+                "cat <<EOF > /x\n-a\nEOF",
+                "find . -exec a {} \\; -b",
+            ],
         );
     }
 }

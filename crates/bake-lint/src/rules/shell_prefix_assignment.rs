@@ -21,7 +21,9 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         let mut variables = None;
-        for command in run.script.commands.iter().filter(|command| !command.words.is_empty() && !command.assignments.is_empty()) {
+        for command in
+            run.script.commands.iter().filter(|command| !command.words.is_empty() && !command.assignments.is_empty())
+        {
             let expansions = command.words.iter().flat_map(crate::shell::ShellWord::expansions);
             for (part, text) in expansions.filter(|(part, _)| part.kind == PartKind::Parameter) {
                 let Some((name, "" | "#" | ":" | "%")) = parameter_name(text) else { continue };
@@ -48,7 +50,15 @@ mod tests {
         check_bodies(
             "shell-prefix-assignment",
             &["X=1 echo $X", "X=1 a \"b${X}c\""],
-            &["X=1; echo $X", "X=1 sh -c 'echo $X'", "X=1; X=2 echo $X", "SET=1 echo $SET", "X=1 Y=$X a", "PATH=/x a $PATH", "X=1 a '$X'"],
+            &[
+                "X=1; echo $X",
+                "X=1 sh -c 'echo $X'",
+                "X=1; X=2 echo $X",
+                "SET=1 echo $SET",
+                "X=1 Y=$X a",
+                "PATH=/x a $PATH",
+                "X=1 a '$X'",
+            ],
         );
     }
 }

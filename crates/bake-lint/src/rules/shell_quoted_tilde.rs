@@ -22,18 +22,36 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for command in &run.script.commands {
             let takes_paths = matches!(
                 command.program(),
-                "cd" | "cp" | "mv" | "rm" | "mkdir" | "rmdir" | "ln" | "chown" | "chmod" | "touch" | "tar" | "cat" | "ls" | "tee" | "install" | "test" | "["
+                "cd" | "cp"
+                    | "mv"
+                    | "rm"
+                    | "mkdir"
+                    | "rmdir"
+                    | "ln"
+                    | "chown"
+                    | "chmod"
+                    | "touch"
+                    | "tar"
+                    | "cat"
+                    | "ls"
+                    | "tee"
+                    | "install"
+                    | "test"
+                    | "["
             );
             let operands = command.arguments().iter().filter(|_| takes_paths);
             let targets = command.redirects.iter().map(|redirect| &redirect.target);
             for word in operands.chain(targets) {
                 let Some(part) = word.parts.first() else { continue };
-                let quoted = part.kind == PartKind::Literal && matches!(part.quoting, Quoting::Single | Quoting::Double);
+                let quoted =
+                    part.kind == PartKind::Literal && matches!(part.quoting, Quoting::Single | Quoting::Double);
                 if !quoted || !word.text.starts_with("~/") || part.span == run.instruction.span {
                     continue;
                 }
                 let finding = report.report(word.span, "`~` in quotes is a file of that name").help("write `$HOME`");
-                if part.quoting == Quoting::Double && context.source(Span::new(part.span.start, part.span.start + 1)) == "~" {
+                if part.quoting == Quoting::Double
+                    && context.source(Span::new(part.span.start, part.span.start + 1)) == "~"
+                {
                     let edit = TextEdit::replace(Span::new(part.span.start, part.span.start + 1), "$HOME");
                     finding.unsafe_fix("Use `$HOME`", vec![edit]);
                 }
@@ -48,7 +66,11 @@ mod tests {
 
     #[test]
     fn only_paths_count() {
-        check_bodies("shell-quoted-tilde", &["mkdir '~/x'", "a > \"~/x\"", "rm \"~/$GIVEN\""], &["mkdir ~/x", "mkdir ~/\"x\"", "echo '~/x'", "sed 's~/x~y~' z", "rm x'~/y'"]);
+        check_bodies(
+            "shell-quoted-tilde",
+            &["mkdir '~/x'", "a > \"~/x\"", "rm \"~/$GIVEN\""],
+            &["mkdir ~/x", "mkdir ~/\"x\"", "echo '~/x'", "sed 's~/x~y~' z", "rm x'~/y'"],
+        );
         assert_eq!(fixed_body("shell-quoted-tilde", "mkdir \"~/x\""), "mkdir \"$HOME/x\"");
     }
 }

@@ -18,10 +18,16 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
-        for command in run.script.commands.iter().filter(|command| command.program() == "read" && command.program_index == 0) {
+        for command in
+            run.script.commands.iter().filter(|command| command.program() == "read" && command.program_index == 0)
+        {
             let raw = command.arguments().iter().any(|word| word.text.starts_with('-') && word.text.contains('r'));
-            let Some(word) = command.words.first().filter(|word| !raw && word.span != run.instruction.span) else { continue };
-            report.report(word.span, "`read` without `-r` swallows backslashes").unsafe_fix("Add `-r`", vec![TextEdit::insert(word.span.end, " -r")]);
+            let Some(word) = command.words.first().filter(|word| !raw && word.span != run.instruction.span) else {
+                continue;
+            };
+            report
+                .report(word.span, "`read` without `-r` swallows backslashes")
+                .unsafe_fix("Add `-r`", vec![TextEdit::insert(word.span.end, " -r")]);
         }
     }
 }
@@ -32,7 +38,11 @@ mod tests {
 
     #[test]
     fn every_spelling_of_the_option_is_known() {
-        check_bodies("shell-read-backslash", &["read x < y", "while IFS= read x; do a; done"], &["read -r x", "read -er x", "while read -d '' -r x; do a; done", "echo read x"]);
+        check_bodies(
+            "shell-read-backslash",
+            &["read x < y", "while IFS= read x; do a; done"],
+            &["read -r x", "read -er x", "while read -d '' -r x; do a; done", "echo read x"],
+        );
         assert_eq!(fixed_body("shell-read-backslash", "IFS=: read x y"), "IFS=: read -r x y");
     }
 }

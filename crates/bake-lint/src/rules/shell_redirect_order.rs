@@ -24,14 +24,22 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             if command.followed_by == Some(Connector::Pipe) || command.depth > 0 {
                 continue;
             }
-            let joins = |redirect: &crate::shell::Redirect| redirect.operator == ">&" && redirect.descriptor == Some(2) && redirect.target.text == "1";
+            let joins = |redirect: &crate::shell::Redirect| {
+                redirect.operator == ">&" && redirect.descriptor == Some(2) && redirect.target.text == "1"
+            };
             let Some(joined) = command.redirects.iter().position(joins) else { continue };
-            let to_file = |redirect: &&crate::shell::Redirect| matches!(redirect.operator.as_str(), ">" | ">>") && matches!(redirect.descriptor, None | Some(1));
+            let to_file = |redirect: &&crate::shell::Redirect| {
+                matches!(redirect.operator.as_str(), ">" | ">>") && matches!(redirect.descriptor, None | Some(1))
+            };
             let Some(file) = command.redirects.iter().skip(joined + 1).find(to_file) else { continue };
             let join = &command.redirects[joined];
-            let finding = report.report(join.span, format!("Errors do not go to `{}`: `2>&1` has to stand after it", file.target.text));
+            let finding = report
+                .report(join.span, format!("Errors do not go to `{}`: `2>&1` has to stand after it", file.target.text));
             if join.span != run.instruction.span {
-                let edits = vec![TextEdit::delete(Span::new(join.span.start, file.span.start)), TextEdit::insert(file.span.end, " 2>&1")];
+                let edits = vec![
+                    TextEdit::delete(Span::new(join.span.start, file.span.start)),
+                    TextEdit::insert(file.span.end, " 2>&1"),
+                ];
                 let adjacent = context.source(Span::new(join.span.end, file.span.start)).trim().is_empty();
                 if adjacent {
                     finding.unsafe_fix("Put it last", edits);
@@ -50,7 +58,14 @@ mod tests {
         check_bodies(
             "shell-redirect-order",
             &["a 2>&1 > /x", "a 2>&1 b >> /x"],
-            &["a > /x 2>&1", "a 2>&1", "a 2>&1 > /dev/null | b", "x=$(a 2>&1 > /dev/null)", "a >&2 > /x", "a 2>&1 2> /x"],
+            &[
+                "a > /x 2>&1",
+                "a 2>&1",
+                "a 2>&1 > /dev/null | b",
+                "x=$(a 2>&1 > /dev/null)",
+                "a >&2 > /x",
+                "a 2>&1 2> /x",
+            ],
         );
         assert_eq!(fixed_body("shell-redirect-order", "a 2>&1 > /x && b"), "a > /x 2>&1 && b");
     }

@@ -26,9 +26,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         let mut variables = None;
         for command in run.script.commands.iter().filter(|command| command.program() == "rm") {
-            let Some(session) = run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside()) else { continue };
+            let Some(session) =
+                run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside())
+            else {
+                continue;
+            };
             let recursive = |word: &ShellWord| {
-                word.text == "--recursive" || (word.text.starts_with('-') && !word.text.starts_with("--") && word.text.contains(['r', 'R']))
+                word.text == "--recursive"
+                    || (word.text.starts_with('-') && !word.text.starts_with("--") && word.text.contains(['r', 'R']))
             };
             if !command.arguments().iter().any(recursive) {
                 continue;
@@ -49,8 +54,13 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 let finding = report
                     .report(word.span, format!("This removes `{rest}` when `{name}` is empty"))
                     .help(format!("write `${{{name}:?}}`, which ends the step instead"));
-                if context.source(part.span) == word.text_of(part) && (session.is_verbatim() || word.span != run.instruction.span) {
-                    finding.unsafe_fix("Fail when it is empty", vec![TextEdit::replace(part.span, format!("${{{name}:?}}"))]);
+                if context.source(part.span) == word.text_of(part)
+                    && (session.is_verbatim() || word.span != run.instruction.span)
+                {
+                    finding.unsafe_fix(
+                        "Fail when it is empty",
+                        vec![TextEdit::replace(part.span, format!("${{{name}:?}}"))],
+                    );
                 }
             }
         }
@@ -65,7 +75,13 @@ mod tests {
     fn only_dangerous_paths_count() {
         check_bodies(
             "shell-remove-root",
-            &["rm -rf \"$GIVEN/\"", "rm -rf $GIVEN/*", "rm -fr \"${GIVEN}\"/lib", "x=$(a); rm -r \"$x/usr/\"", "sh -c 'rm -rf \"$X/\"'"],
+            &[
+                "rm -rf \"$GIVEN/\"",
+                "rm -rf $GIVEN/*",
+                "rm -fr \"${GIVEN}\"/lib",
+                "x=$(a); rm -r \"$x/usr/\"",
+                "sh -c 'rm -rf \"$X/\"'",
+            ],
             &[
                 "rm -rf \"${GIVEN:?}/\"",
                 "rm -rf \"$GIVEN/build\"",

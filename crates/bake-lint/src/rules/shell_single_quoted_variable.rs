@@ -21,8 +21,8 @@ pub(super) const RULE: Rule = Rule {
 
 /// Programs that take what they are given as it is.
 const PROGRAMS: [&str; 24] = [
-    "cd", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "chown", "chgrp", "chmod", "touch", "tar", "unzip", "curl", "wget", "cat", "useradd",
-    "adduser", "groupadd", "addgroup", "apt-get", "apk", "test", "[",
+    "cd", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "chown", "chgrp", "chmod", "touch", "tar", "unzip", "curl", "wget",
+    "cat", "useradd", "adduser", "groupadd", "addgroup", "apt-get", "apk", "test", "[",
 ];
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
@@ -31,19 +31,26 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for command in run.script.commands.iter().filter(|command| PROGRAMS.contains(&command.program())) {
             let session = run.script.sessions.get(command.session);
             for word in command.arguments() {
-                let quoted = word.parts.iter().filter(|part| part.kind == PartKind::Literal && part.quoting == Quoting::Single);
+                let quoted =
+                    word.parts.iter().filter(|part| part.kind == PartKind::Literal && part.quoting == Quoting::Single);
                 for part in quoted.filter(|part| part.span != run.instruction.span) {
                     let Some(name) = variable_in(word.text_of(part)) else { continue };
                     let variables = variables.get_or_insert_with(|| Variables::of(context, run));
                     if !variables.is_declared(name) && !variables.is_assigned(name) {
                         continue;
                     }
-                    let finding = report.report(part.span, format!("`${name}` is not expanded in single quotes")).help("use double quotes");
+                    let finding = report
+                        .report(part.span, format!("`${name}` is not expanded in single quotes"))
+                        .help("use double quotes");
                     let text = word.text_of(part);
                     let (start, end) = (part.span.start.saturating_sub(1), part.span.end + 1);
-                    let simple = !text.contains(['"', '\\', '`']) && context.source(Span::new(start, end)) == format!("'{text}'");
+                    let simple = !text.contains(['"', '\\', '`'])
+                        && context.source(Span::new(start, end)) == format!("'{text}'");
                     if simple && session.is_some_and(crate::shell::Session::is_verbatim) {
-                        finding.unsafe_fix("Use double quotes", vec![TextEdit::replace(Span::new(start, end), format!("\"{text}\""))]);
+                        finding.unsafe_fix(
+                            "Use double quotes",
+                            vec![TextEdit::replace(Span::new(start, end), format!("\"{text}\""))],
+                        );
                     }
                 }
             }

@@ -20,10 +20,17 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in run.script.commands.iter().filter(|command| matches!(command.program(), "[" | "test" | "[[")) {
-            let operands: Vec<&str> = command.arguments().iter().map(|word| word.text.as_str()).filter(|text| !matches!(*text, "]" | "]]")).collect();
+            let operands: Vec<&str> = command
+                .arguments()
+                .iter()
+                .map(|word| word.text.as_str())
+                .filter(|text| !matches!(*text, "]" | "]]"))
+                .collect();
             let compared = matches!(operands.as_slice(), ["$?", "-eq" | "-ne" | "-gt" | "=" | "==" | "!=", "0"]);
             if let Some(word) = command.arguments().first().filter(|_| compared) {
-                report.report(word.span, "`$?` is compared with 0").help("put the command into the `if`, or join it with `&&` or `||`");
+                report
+                    .report(word.span, "`$?` is compared with 0")
+                    .help("put the command into the `if`, or join it with `&&` or `||`");
             }
         }
     }

@@ -19,10 +19,16 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in run.script.commands.iter().filter(|command| command.wrapper("sudo").is_some()) {
-            let of_root = |path: &str| path.starts_with('/') && !["/tmp/", "/dev/", "/home/"].iter().any(|open| path.starts_with(open));
-            let redirect = command.redirects.iter().find(|redirect| redirect.operator.contains('>') && redirect.operator != ">&" && of_root(&redirect.target.text));
+            let of_root = |path: &str| {
+                path.starts_with('/') && !["/tmp/", "/dev/", "/home/"].iter().any(|open| path.starts_with(open))
+            };
+            let redirect = command.redirects.iter().find(|redirect| {
+                redirect.operator.contains('>') && redirect.operator != ">&" && of_root(&redirect.target.text)
+            });
             if let Some(redirect) = redirect.filter(|_| !context.is_root(run)) {
-                report.report(redirect.span, format!("`{}` is opened without `sudo`", redirect.target.text)).help("use `| sudo tee FILE`");
+                report
+                    .report(redirect.span, format!("`{}` is opened without `sudo`", redirect.target.text))
+                    .help("use `| sudo tee FILE`");
             }
         }
     }

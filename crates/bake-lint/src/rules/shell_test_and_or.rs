@@ -23,17 +23,40 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for command in run.script.commands.iter().filter(|command| matches!(command.program(), "[" | "test")) {
             let arguments = command.arguments();
             let joins = |index: usize, word: &ShellWord| {
-                let left = index.checked_sub(1).and_then(|left| arguments.get(left)).map_or("!", |word| word.text.as_str());
-                word.parts.is_empty() && matches!(word.text.as_str(), "-a" | "-o") && !matches!(left, "!" | "(" | "=" | "!=" | "==") && index + 1 < arguments.len()
+                let left =
+                    index.checked_sub(1).and_then(|left| arguments.get(left)).map_or("!", |word| word.text.as_str());
+                word.parts.is_empty()
+                    && matches!(word.text.as_str(), "-a" | "-o")
+                    && !matches!(left, "!" | "(" | "=" | "!=" | "==")
+                    && index + 1 < arguments.len()
             };
-            let operators: Vec<&ShellWord> = arguments.iter().enumerate().filter(|(index, word)| joins(*index, word)).map(|(_, word)| word).collect();
+            let operators: Vec<&ShellWord> = arguments
+                .iter()
+                .enumerate()
+                .filter(|(index, word)| joins(*index, word))
+                .map(|(_, word)| word)
+                .collect();
             let Some(first) = operators.first() else { continue };
-            let finding = report.report(first.span, format!("`{}` in a test is not clear to every shell", first.text)).help("write two tests with `&&` or `||` between");
+            let finding = report
+                .report(first.span, format!("`{}` in a test is not clear to every shell", first.text))
+                .help("write two tests with `&&` or `||` between");
             // `!` and parentheses bind otherwise outside of the test; so does what stands around it.
-            let simple = command.program() == "[" && operators.iter().all(|word| word.text == "-a") && !arguments.iter().any(|word| matches!(word.text.as_str(), "!" | "(" | ")"));
-            let apart = matches!(command.connector, Connector::Start | Connector::Then) && !command.negated && !matches!(command.followed_by, Some(Connector::Pipe | Connector::Background));
-            if simple && apart && command.program_index == 0 && command.redirects.is_empty() && first.span != run.instruction.span {
-                finding.safe_fix("Make two tests of it", operators.iter().map(|word| TextEdit::replace(word.span, "] && [")).collect());
+            let simple = command.program() == "["
+                && operators.iter().all(|word| word.text == "-a")
+                && !arguments.iter().any(|word| matches!(word.text.as_str(), "!" | "(" | ")"));
+            let apart = matches!(command.connector, Connector::Start | Connector::Then)
+                && !command.negated
+                && !matches!(command.followed_by, Some(Connector::Pipe | Connector::Background));
+            if simple
+                && apart
+                && command.program_index == 0
+                && command.redirects.is_empty()
+                && first.span != run.instruction.span
+            {
+                finding.safe_fix(
+                    "Make two tests of it",
+                    operators.iter().map(|word| TextEdit::replace(word.span, "] && [")).collect(),
+                );
             }
         }
     }
@@ -48,9 +71,20 @@ mod tests {
         check_bodies(
             "shell-test-and-or",
             &["[ a = b -a c = d ]", "test -n x -o -n y", "if [ -f a -o -f b ]; then c; fi"],
-            &["[ -a /x ]", "[ ! -a /x ]", "[ a ] && [ b ]", "[[ a && b ]]", "[ \"$x\" = -a ]", "a -a b -o c", "find . -name a -o -name b"],
+            &[
+                "[ -a /x ]",
+                "[ ! -a /x ]",
+                "[ a ] && [ b ]",
+                "[[ a && b ]]",
+                "[ \"$x\" = -a ]",
+                "a -a b -o c",
+                "find . -name a -o -name b",
+            ],
         );
-        assert_eq!(fixed_body("shell-test-and-or", "if [ -f a -a -f b -a c = d ]; then e; fi"), "if [ -f a ] && [ -f b ] && [ c = d ]; then e; fi");
+        assert_eq!(
+            fixed_body("shell-test-and-or", "if [ -f a -a -f b -a c = d ]; then e; fi"),
+            "if [ -f a ] && [ -f b ] && [ c = d ]; then e; fi"
+        );
         assert_eq!(fixed_body("shell-test-and-or", "[ -f a -o -f b ] && c"), "[ -f a -o -f b ] && c");
     }
 }

@@ -24,14 +24,22 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let Some(first) = command.words.get(command.program_index) else { continue };
             let insert = |at: usize, text: &str| vec![TextEdit::insert(at, text)];
             let editable = first.span != run.instruction.span;
-            let bare = first.parts.first().is_none_or(|part| part.kind == PartKind::Literal && part.quoting == Quoting::None);
-            if bare && first.text.len() > 1 && first.text.starts_with('[') && first.text != "[[" && command.arguments().iter().any(|word| word.text == "]" || word.text == "]]") {
+            let bare =
+                first.parts.first().is_none_or(|part| part.kind == PartKind::Literal && part.quoting == Quoting::None);
+            if bare
+                && first.text.len() > 1
+                && first.text.starts_with('[')
+                && first.text != "[["
+                && command.arguments().iter().any(|word| word.text == "]" || word.text == "]]")
+            {
                 let width = if first.text.starts_with("[[") { 2 } else { 1 };
-                let finding = report.report(first.span, format!("A blank is missing after the `[` of `{}`", first.text));
+                let finding =
+                    report.report(first.span, format!("A blank is missing after the `[` of `{}`", first.text));
                 if editable {
                     finding.unsafe_fix("Add the blank", insert(first.span.start + width, " "));
                 }
-            } else if bare && matches!(first.text.as_str(), "if[" | "while[" | "until[" | "elif[" | "if[[" | "while[[") {
+            } else if bare && matches!(first.text.as_str(), "if[" | "while[" | "until[" | "elif[" | "if[[" | "while[[")
+            {
                 report.report(first.span, format!("A blank is missing before the `[` of `{}`", first.text));
             } else if first.text == "[" {
                 check_inside(context, command, editable, report);
@@ -47,7 +55,9 @@ fn check_inside(context: &LintContext<'_>, command: &SimpleCommand, editable: bo
     if last.text != "]" {
         let finding = report.report(last.span, "The `]` of this test is missing, or the blank before it");
         let ends = context.source(last.span).ends_with(']');
-        let joined = ends && last.text.ends_with(']') && last.parts.last().is_none_or(|part| part.quoting == Quoting::None && part.kind == PartKind::Literal);
+        let joined = ends
+            && last.text.ends_with(']')
+            && last.parts.last().is_none_or(|part| part.quoting == Quoting::None && part.kind == PartKind::Literal);
         if editable && joined {
             finding.unsafe_fix("Add the blank", vec![TextEdit::insert(last.span.end - 1, " ")]);
         }
@@ -62,7 +72,10 @@ fn check_inside(context: &LintContext<'_>, command: &SimpleCommand, editable: bo
         let text = operand.text_of(part);
         let width = text.chars().take_while(|c| matches!(c, '=' | '!')).count();
         if editable && width > 0 && part.span.end - part.span.start == text.len() {
-            finding.unsafe_fix("Add the blanks", vec![TextEdit::insert(part.span.start, " "), TextEdit::insert(part.span.start + width, " ")]);
+            finding.unsafe_fix(
+                "Add the blanks",
+                vec![TextEdit::insert(part.span.start, " "), TextEdit::insert(part.span.start + width, " ")],
+            );
         }
     }
 }
@@ -75,8 +88,25 @@ mod tests {
     fn tests_need_blanks() {
         check_bodies(
             "shell-test-spaces",
-            &["if [\"$GIVEN\" = 1 ]; then a; fi", "[ -f /x] && a", "[ \"$GIVEN\"=1 ]", "if[ -f /x ]; then a; fi", "[ -f /x && -f /y ]", "[[-f /x ]]"],
-            &["[ \"$GIVEN\" = 1 ]", "[ -f /x ] && a", "[[ -f /x ]]", "[ -n \"a=b\" ]", "a[0]=1", "ls [a-z]*", "[ \"$GIVEN\" ]", "test \"$A\" = b", "[ x=1 ]"],
+            &[
+                "if [\"$GIVEN\" = 1 ]; then a; fi",
+                "[ -f /x] && a",
+                "[ \"$GIVEN\"=1 ]",
+                "if[ -f /x ]; then a; fi",
+                "[ -f /x && -f /y ]",
+                "[[-f /x ]]",
+            ],
+            &[
+                "[ \"$GIVEN\" = 1 ]",
+                "[ -f /x ] && a",
+                "[[ -f /x ]]",
+                "[ -n \"a=b\" ]",
+                "a[0]=1",
+                "ls [a-z]*",
+                "[ \"$GIVEN\" ]",
+                "test \"$A\" = b",
+                "[ x=1 ]",
+            ],
         );
     }
 

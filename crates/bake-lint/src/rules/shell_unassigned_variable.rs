@@ -35,9 +35,16 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for parameter in &run.script.parameters {
             let name = parameter.name.as_str();
             let is_global = context.global_args.contains_key(name);
-            let by_us = run.script.sessions.get(parameter.session).is_some_and(|session| !session.is_expanded_outside());
+            let by_us =
+                run.script.sessions.get(parameter.session).is_some_and(|session| !session.is_expanded_outside());
             let has_answer = matches!(parameter.operator, Some('-' | '+' | '=' | '?' | '!'));
-            if !is_name(name) || has_answer || !by_us || !(plain_base || is_global) || is_shell_variable(name) || reported.contains(name) {
+            if !is_name(name)
+                || has_answer
+                || !by_us
+                || !(plain_base || is_global)
+                || is_shell_variable(name)
+                || reported.contains(name)
+            {
                 continue;
             }
             let variables = variables.get_or_insert_with(|| Variables::of(context, run));
@@ -51,12 +58,16 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             reported.insert(name);
             let finding = report.report(parameter.span, format!("Nothing assigns `{name}`"));
             if is_global {
-                finding.help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again")).unsafe_fix(
-                    format!("Declare `ARG {name}` in the stage"),
-                    vec![context.insert_above(run.instruction, &format!("ARG {name}"))],
-                );
+                finding
+                    .help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again"))
+                    .unsafe_fix(
+                        format!("Declare `ARG {name}` in the stage"),
+                        vec![context.insert_above(run.instruction, &format!("ARG {name}"))],
+                    );
             } else {
-                finding.help(format!("declare it with ARG or ENV, write `${{{name}:-}}`, or quote the `$` if it is meant as it stands"));
+                finding.help(format!(
+                    "declare it with ARG or ENV, write `${{{name}:-}}`, or quote the `$` if it is meant as it stands"
+                ));
             }
         }
     }

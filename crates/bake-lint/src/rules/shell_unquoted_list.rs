@@ -21,16 +21,23 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in &run.script.commands {
-            let Some(session) = run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside()) else { continue };
+            let Some(session) =
+                run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside())
+            else {
+                continue;
+            };
             for word in command.words.iter().filter(|word| word.expands && command.program() != "[[") {
-                for (part, text) in word.expansions().filter(|(part, _)| part.kind == PartKind::Parameter && is_split(part.quoting)) {
+                for (part, text) in
+                    word.expansions().filter(|(part, _)| part.kind == PartKind::Parameter && is_split(part.quoting))
+                {
                     let is_list = matches!(parameter_name(text), Some(("@", "") | (_, "[@]")));
                     if !is_list {
                         continue;
                     }
                     let finding = report.report(part.span, format!("`{text}` without quotes splits its members again"));
                     if session.is_verbatim() && context.source(part.span) == text && word.parts.len() == 1 {
-                        let edits = vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
+                        let edits =
+                            vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
                         finding.unsafe_fix("Put it in quotes", edits);
                     }
                 }
@@ -48,7 +55,14 @@ mod tests {
         check_bodies(
             "shell-unquoted-list",
             &["f() { a $@; }; f", "a ${@}", "bash -c 'x=(a); b ${x[@]}'", "f() { $@; }; f"],
-            &["f() { a \"$@\"; }; f", "a \"${x[@]}\"", "for x in $@; do b; done", "x=$@", "a '$@'", "a $* ${x[*]} ${#x[@]}"],
+            &[
+                "f() { a \"$@\"; }; f",
+                "a \"${x[@]}\"",
+                "for x in $@; do b; done",
+                "x=$@",
+                "a '$@'",
+                "a $* ${x[*]} ${#x[@]}",
+            ],
         );
         assert_eq!(fixed_body("shell-unquoted-list", "f() { a $@; }; f"), "f() { a \"$@\"; }; f");
     }

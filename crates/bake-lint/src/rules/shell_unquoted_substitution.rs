@@ -22,9 +22,16 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for command in &run.script.commands {
-            let Some(session) = run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside()) else { continue };
+            let Some(session) =
+                run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside())
+            else {
+                continue;
+            };
             let is_test = matches!(command.program(), "[" | "test" | "cd");
-            if matches!(command.program(), "[[" | "export" | "local" | "declare" | "readonly" | "typeset" | "echo" | "printf") {
+            if matches!(
+                command.program(),
+                "[[" | "export" | "local" | "declare" | "readonly" | "typeset" | "echo" | "printf"
+            ) {
                 continue;
             }
             for word in command.arguments().iter().filter(|word| word.expands) {
@@ -32,14 +39,15 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 if !around && !is_test {
                     continue;
                 }
-                let substitutions = word
-                    .parts
-                    .iter()
-                    .filter(|part| matches!(part.kind, PartKind::Command | PartKind::Backquoted) && is_split(part.quoting));
+                let substitutions = word.parts.iter().filter(|part| {
+                    matches!(part.kind, PartKind::Command | PartKind::Backquoted) && is_split(part.quoting)
+                });
                 for part in substitutions.filter(|part| !prints_one_word(&run.script, part.span.start, part.span.end)) {
-                    let finding = report.report(part.span, "What this prints is split at blanks: put it in double quotes");
+                    let finding =
+                        report.report(part.span, "What this prints is split at blanks: put it in double quotes");
                     if session.is_verbatim() && part.kind == PartKind::Command {
-                        let edits = vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
+                        let edits =
+                            vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
                         finding.unsafe_fix("Put it in quotes", edits);
                     }
                 }

@@ -24,15 +24,19 @@ pub(super) const RULE: Rule = Rule {
 
 /// Programs of whose operands each is one word that somebody chose: paths, addresses, names of users.
 const SINGLE_WORD_PROGRAMS: [&str; 27] = [
-    "cd", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "chown", "chgrp", "chmod", "touch", "tar", "unzip", "curl", "wget", "git", "cat", "tee",
-    "useradd", "adduser", "groupadd", "addgroup", "usermod", "test", "[", "sed", "grep",
+    "cd", "cp", "mv", "rm", "mkdir", "rmdir", "ln", "chown", "chgrp", "chmod", "touch", "tar", "unzip", "curl", "wget",
+    "git", "cat", "tee", "useradd", "adduser", "groupadd", "addgroup", "usermod", "test", "[", "sed", "grep",
 ];
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         let mut variables = None;
         for command in &run.script.commands {
-            let Some(session) = run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside()) else { continue };
+            let Some(session) =
+                run.script.sessions.get(command.session).filter(|session| !session.is_expanded_outside())
+            else {
+                continue;
+            };
             if matches!(command.program(), "[[" | "export" | "local" | "declare" | "readonly" | "typeset" | "let") {
                 continue;
             }
@@ -42,19 +46,27 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 for part in parts {
                     let Some((name, rest)) = parameter_name(word.text_of(part)) else { continue };
                     // `${x:-a b}` and the like are written to be split; `$@` has a rule of its own.
-                    if !rest.is_empty() || matches!(name, "@" | "*") || is_plural_name(name) || !wants_one_word(command, word) {
+                    if !rest.is_empty()
+                        || matches!(name, "@" | "*")
+                        || is_plural_name(name)
+                        || !wants_one_word(command, word)
+                    {
                         continue;
                     }
                     let variables = variables.get_or_insert_with(|| Variables::of(context, run));
                     if variables.value(name) != Value::Unknown {
                         continue;
                     }
-                    let finding = report.report(part.span, format!("`{}` is split at blanks: put it in double quotes", word.text_of(part)));
+                    let finding = report.report(
+                        part.span,
+                        format!("`{}` is split at blanks: put it in double quotes", word.text_of(part)),
+                    );
                     if is_test {
                         finding.severity(Severity::Warning);
                     }
                     if session.is_verbatim() && context.source(part.span) == word.text_of(part) {
-                        let edits = vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
+                        let edits =
+                            vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
                         finding.unsafe_fix("Put it in quotes", edits);
                     }
                 }
@@ -65,7 +77,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 
 /// Whether `word` is meant to be one argument: it has other text around the variable, or the program takes such arguments.
 fn wants_one_word(command: &SimpleCommand, word: &ShellWord) -> bool {
-    let around = word.parts.iter().any(|part| part.kind == PartKind::Literal) && !matches!(command.program(), "echo" | "printf");
+    let around =
+        word.parts.iter().any(|part| part.kind == PartKind::Literal) && !matches!(command.program(), "echo" | "printf");
     around || SINGLE_WORD_PROGRAMS.contains(&command.program())
 }
 

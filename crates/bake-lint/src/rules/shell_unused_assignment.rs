@@ -44,14 +44,19 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 }
                 let variables = variables.get_or_insert_with(|| Variables::of(context, run));
                 // A variable of the environment stays exported when it is assigned.
-                if is_shell_variable(name) || variables.has_unseen_commands || variables.is_declared(name) || is_mentioned(run, name) {
+                if is_shell_variable(name)
+                    || variables.has_unseen_commands
+                    || variables.is_declared(name)
+                    || is_mentioned(run, name)
+                {
                     continue;
                 }
-                let finding = report
-                    .report(assignment.word.span, format!("Nothing reads `{name}`"))
-                    .help(format!("write `export {name}=...`, or put it before the command without an operator between"));
+                let finding = report.report(assignment.word.span, format!("Nothing reads `{name}`")).help(format!(
+                    "write `export {name}=...`, or put it before the command without an operator between"
+                ));
                 let followed = matches!(command.followed_by, Some(Connector::And | Connector::Then));
-                let alone = command.assignments.len() == 1 && matches!(command.connector, Connector::Start | Connector::Then | Connector::And);
+                let alone = command.assignments.len() == 1
+                    && matches!(command.connector, Connector::Start | Connector::Then | Connector::And);
                 if followed && alone && assignment.word.span != run.instruction.span {
                     finding.unsafe_fix("Export it", vec![TextEdit::insert(assignment.word.span.start, "export ")]);
                 }
@@ -63,9 +68,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 /// Whether `name` is exported, or named in a text that may be run later.
 fn is_mentioned(run: &RunFacts<'_>, name: &str) -> bool {
     let commands = &run.script.commands;
-    let all_exported = || commands.iter().any(|command| command.program() == "set" && command.has_argument(&["-a", "allexport"]));
+    let all_exported =
+        || commands.iter().any(|command| command.program() == "set" && command.has_argument(&["-a", "allexport"]));
     let in_heredoc = || run.instruction.heredocs.iter().any(|heredoc| heredoc.body.contains(&format!("${name}")));
-    commands.iter().flat_map(|command| &command.words).any(|word| word.text.contains(name)) || all_exported() || in_heredoc()
+    commands.iter().flat_map(|command| &command.words).any(|word| word.text.contains(name))
+        || all_exported()
+        || in_heredoc()
 }
 
 #[cfg(test)]

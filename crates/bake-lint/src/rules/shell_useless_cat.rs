@@ -37,6 +37,10 @@ mod tests {
 
     #[test]
     fn only_one_file_into_a_pipe_counts() {
-        check_bodies("shell-useless-cat", &["cat a | b", "x=$(cat /a | b)"], &["cat a b | c", "cat *.x | b", "cat a", "cat < a | b", "cat - | b", "a | cat | b"]);
+        check_bodies(
+            "shell-useless-cat",
+            &["cat a | b", "x=$(cat /a | b)"],
+            &["cat a b | c", "cat *.x | b", "cat a", "cat < a | b", "cat - | b", "a | cat | b"],
+        );
     }
 }

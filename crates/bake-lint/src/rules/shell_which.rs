@@ -35,7 +35,11 @@ mod tests {
 
     #[test]
     fn only_the_program_counts() {
-        check_bodies("shell-which", &["which a", "x=$(which a)", "if ! which a; then b; fi"], &["command -v a", "apt-get install which", "echo which"]);
+        check_bodies(
+            "shell-which",
+            &["which a", "x=$(which a)", "if ! which a; then b; fi"],
+            &["command -v a", "apt-get install which", "echo which"],
+        );
         assert_eq!(fixed_body("shell-which", "which a > /dev/null && b"), "command -v a > /dev/null && b");
     }
 }

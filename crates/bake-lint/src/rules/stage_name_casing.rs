@@ -19,7 +19,8 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for stage in &context.stages {
         let word = &stage.from.image;
-        if matches!(stage.base, Base::Stage(_)) && word.value != word.value.to_lowercase() && !word.value.contains('$') {
+        if matches!(stage.base, Base::Stage(_)) && word.value != word.value.to_lowercase() && !word.value.contains('$')
+        {
             report
                 .report(word.span, format!("FROM finds the stage '{}' in lowercase only", word.value))
                 .severity(Severity::Error)
@@ -31,7 +32,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let mut edits = vec![TextEdit::replace(written.span, name.clone())];
         edits.extend(
             references
-                .filter(|word| word.value.to_lowercase() == *name && word.value != *name && context.source(word.span) == word.value)
+                .filter(|word| {
+                    word.value.to_lowercase() == *name && word.value != *name && context.source(word.span) == word.value
+                })
                 .map(|word| TextEdit::replace(word.span, name.clone())),
         );
         report.violation(violation).safe_fix("Use lower case", edits);

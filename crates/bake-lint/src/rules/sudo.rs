@@ -25,7 +25,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 (command.program() == "sudo").then_some(first)
             });
             let Some(word) = word else { continue };
-            let finding = report.report(word.span, "`sudo` in a RUN").help("set `USER root` before the step and the user again after it");
+            let finding = report
+                .report(word.span, "`sudo` in a RUN")
+                .help("set `USER root` before the step and the user again after it");
             let position = command.words.iter().position(|other| std::ptr::eq(other, word)).unwrap_or_default();
             let follower = command.words.get(position + 1);
             let is_root = context.is_root(run);

@@ -4,7 +4,18 @@ use super::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
     id: "tls-disabled",
-    aliases: &["CKV2_DOCKER_2", "CKV2_DOCKER_3", "CKV2_DOCKER_4", "CKV2_DOCKER_5", "CKV2_DOCKER_6", "CKV2_DOCKER_12", "CKV2_DOCKER_13", "CKV2_DOCKER_14", "CKV2_DOCKER_15", "CKV2_DOCKER_16"],
+    aliases: &[
+        "CKV2_DOCKER_2",
+        "CKV2_DOCKER_3",
+        "CKV2_DOCKER_4",
+        "CKV2_DOCKER_5",
+        "CKV2_DOCKER_6",
+        "CKV2_DOCKER_12",
+        "CKV2_DOCKER_13",
+        "CKV2_DOCKER_14",
+        "CKV2_DOCKER_15",
+        "CKV2_DOCKER_16",
+    ],
     severity: Severity::Error,
     default: true,
     since: 2026,
@@ -39,7 +50,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let disables = |name: &str, value: &str| {
         let value = value.trim_matches(['"', '\'']);
         // pip takes the names of hosts that it does not check.
-        (name == "PIP_TRUSTED_HOST" && !value.is_empty()) || VARIABLES.iter().any(|(variable, values)| *variable == name && values.contains(&value))
+        (name == "PIP_TRUSTED_HOST" && !value.is_empty())
+            || VARIABLES.iter().any(|(variable, values)| *variable == name && values.contains(&value))
     };
     for located in &context.instructions {
         if let InstructionKind::Env(pairs) = &located.instruction.kind {
@@ -58,20 +70,35 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 let text = word.text.as_str();
                 match command.program() {
                     "curl" => {
-                        text == "--insecure" || (text.starts_with('-') && !text.starts_with("--") && short_options(text, "odHuXATFebcEmrtCKPQUwxyYz").contains('k'))
+                        text == "--insecure"
+                            || (text.starts_with('-')
+                                && !text.starts_with("--")
+                                && short_options(text, "odHuXATFebcEmrtCKPQUwxyYz").contains('k'))
                     }
                     "wget" | "apk" => text == "--no-check-certificate",
                     "apt-get" | "apt" => {
                         let text = text.to_ascii_lowercase();
-                        text.contains("verify-peer=false") || text.contains("verify-peer=0") || text.contains("verify-host=false")
+                        text.contains("verify-peer=false")
+                            || text.contains("verify-peer=0")
+                            || text.contains("verify-host=false")
                     }
                     "npm" | "pnpm" | "yarn" => matches!(text, "--strict-ssl=false" | "--no-strict-ssl"),
-                    "helm" | "kubectl" | "skopeo" => matches!(text, "--insecure-skip-tls-verify" | "--insecure-skip-tls-verify=true" | "--tls-verify=false" | "--src-tls-verify=false"),
+                    "helm" | "kubectl" | "skopeo" => matches!(
+                        text,
+                        "--insecure-skip-tls-verify"
+                            | "--insecure-skip-tls-verify=true"
+                            | "--tls-verify=false"
+                            | "--src-tls-verify=false"
+                    ),
                     "aws" => text == "--no-verify-ssl",
                     "export" => text.split_once('=').is_some_and(|(name, value)| disables(name, value)),
                     "git" => text == "http.sslVerify=false",
-                    "yum" | "dnf" | "tdnf" | "microdnf" => text.to_ascii_lowercase().ends_with("sslverify=0") || text.ends_with("sslverify=false"),
-                    program if program.starts_with("pip") || program.starts_with("python") => text.starts_with("--trusted-host"),
+                    "yum" | "dnf" | "tdnf" | "microdnf" => {
+                        text.to_ascii_lowercase().ends_with("sslverify=0") || text.ends_with("sslverify=false")
+                    }
+                    program if program.starts_with("pip") || program.starts_with("python") => {
+                        text.starts_with("--trusted-host")
+                    }
                     _ => false,
                 }
             });

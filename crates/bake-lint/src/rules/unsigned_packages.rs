@@ -29,9 +29,13 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 "gem" => &["NoSecurity"],
                 // A line for apt's list of sources.
                 "echo" | "printf" | "add-apt-repository" => {
-                    let trusted = command.arguments().iter().find(|word| word.text.contains("trusted=yes") && word.text.contains("://") && !word.text.contains("file://"));
+                    let trusted = command.arguments().iter().find(|word| {
+                        word.text.contains("trusted=yes") && word.text.contains("://") && !word.text.contains("file://")
+                    });
                     if let Some(word) = trusted {
-                        report.report(word.span, "`trusted=yes` skips the check of signatures").help("use `signed-by=` with the key of the repository");
+                        report
+                            .report(word.span, "`trusted=yes` skips the check of signatures")
+                            .help("use `signed-by=` with the key of the repository");
                     }
                     continue;
                 }
@@ -40,9 +44,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let is_setting = |text: &str| {
                 let text = text.to_ascii_lowercase();
                 let apt = text.contains("allowunauthenticated") || text.contains("allowinsecurerepositories");
-                (apt && !["=0", "=false", "=no"].iter().any(|off| text.ends_with(off))) || text.ends_with("gpgcheck=0") || text.ends_with("gpgcheck=false") || text.ends_with("gpgcheck=no")
+                (apt && !["=0", "=false", "=no"].iter().any(|off| text.ends_with(off)))
+                    || text.ends_with("gpgcheck=0")
+                    || text.ends_with("gpgcheck=false")
+                    || text.ends_with("gpgcheck=no")
             };
-            if let Some(word) = command.arguments().iter().find(|word| options.contains(&word.text.as_str()) || is_setting(&word.text)) {
+            if let Some(word) =
+                command.arguments().iter().find(|word| options.contains(&word.text.as_str()) || is_setting(&word.text))
+            {
                 report.report(word.span, format!("`{}` skips the check of signatures", word.text));
             }
         }
@@ -65,7 +74,14 @@ mod tests {
                 "rpm -i --nosignature x.rpm",
                 "echo 'deb [trusted=yes] https://x ./' > /etc/apt/sources.list.d/x.list",
             ],
-            &["apt-get install x", "echo 'deb [trusted=yes] file:///x ./' > /y", "apt-get -o APT::Get::AllowUnauthenticated=false install x", "echo --nogpgcheck", "echo 'deb [signed-by=/x] https://x ./' > /y", "dnf install x"],
+            &[
+                "apt-get install x",
+                "echo 'deb [trusted=yes] file:///x ./' > /y",
+                "apt-get -o APT::Get::AllowUnauthenticated=false install x",
+                "echo --nogpgcheck",
+                "echo 'deb [signed-by=/x] https://x ./' > /y",
+                "dnf install x",
+            ],
         );
     }
 }
