@@ -71,7 +71,7 @@ fn slowest_rules() {
         let options = LintOptions { select: vec![id.to_owned()], ..LintOptions::default() };
         let before = cpu_time();
         black_box(lint(&parsed, &options));
-        cpu_time() - before
+        cpu_time().saturating_sub(before)
     };
     let mut times: Vec<(Duration, &str)> = RULES.iter().map(|rule| (time(rule.id), rule.id)).collect();
     times.sort_unstable();
@@ -98,7 +98,7 @@ fn measure<T>(name: &str, iterations: usize, work: impl Fn() -> T) {
         .map(|_| {
             let before = cpu_time();
             black_box(work());
-            cpu_time() - before
+            cpu_time().saturating_sub(before)
         })
         .collect();
     times.sort_unstable();
