@@ -30,6 +30,7 @@ const TESTS: &[Test] = &[
     ("linting_knows_images_of_the_store", &[], lint_with_store),
     ("formatting_says_what_it_changes", &[], formatting),
     ("hooks_for_pre_commit_are_commands", &[], hooks),
+    ("pipelines_in_the_documentation_are_commands", &[], documented_commands),
     ("findings_of_checks_go_where_progress_goes", &[], findings),
     ("calls_answer_programs_in_json", &[], calls),
 ];
@@ -370,6 +371,25 @@ fn hooks(environment: &Environment) -> Outcome {
         check(finished.code == Some(1) || changed, || format!("{entry}: nothing happened"))?;
         check(finished.code.is_some_and(|code| code < 2), || format!("{entry}: {}", finished.stderr))?;
         equal(&scratch.read("good/Dockerfile")?.as_str(), &"FROM debian:12-slim\nUSER 10001\n", entry)?;
+    }
+    Ok(())
+}
+
+fn documented_commands(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("a/Dockerfile", "FROM debian:12-slim\nUSER 10001\n")?;
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ci-lint.md");
+    let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("- ").trim_start_matches("run: "));
+    let commands: Vec<&str> = lines.filter_map(|line| line.strip_prefix("bake ")).collect();
+    check(commands.len() >= 5, || format!("{commands:?}"))?;
+    for command in commands {
+        let mut started = environment.command(&scratch.store());
+        succeed(started.args(command.split(' ')).current_dir(scratch.path()))?;
+    }
+    for report in ["findings.sarif", "gl-code-quality-report.json"] {
+        let text = scratch.read(report)?;
+        serde_json::from_str::<serde_json::Value>(&text).map_err(|error| format!("{report}: {error}"))?;
     }
     Ok(())
 }

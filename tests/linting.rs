@@ -19,6 +19,7 @@ const TESTS: &[Test] = &[
     ("standard_input_has_a_name", &[], standard_input),
     ("profiles_choose_rules_and_severities", &[], profiles),
     ("rules_are_listed_and_counted", &[], lists),
+    ("shellcheck_is_run_when_it_is_asked_for", &["shellcheck"], shellcheck),
     ("findings_are_written_in_every_form", &[], forms),
     ("mistakes_on_the_command_line_are_code_2", &[], mistakes),
 ];
@@ -262,6 +263,26 @@ fn lists(environment: &Environment) -> Outcome {
     equal(&counts[0]["count"].as_u64(), &Some(2), "count")
 }
 
+/// The remarks of the real program, with their places, hidden by comments and by options, and not beside a rule of the same number.
+fn shellcheck(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let text = "FROM debian:12\nARG given\nRUN true && \\\n  # comment\n  ls | grep \"$given\"\nRUN <<E\nset -e\nls | grep y\nE\n\
+                RUN [\"bash\", \"-c\", \"ls | grep y\"]\n# hadolint ignore=SC2010\nRUN ls | grep x\nRUN cd /x; make\nUSER 1\n";
+    scratch.write("Dockerfile", text)?;
+    let lines = |arguments: &[&str]| {
+        let all = [&["--format", "json", "--shellcheck"], arguments].concat();
+        let finished = lint(environment, &scratch, &all)?;
+        let found = found(&finished)?;
+        Ok::<_, String>(
+            found.into_iter().filter(|(_, _, rule)| rule == "shellcheck").map(|(_, line, _)| line).collect::<Vec<_>>(),
+        )
+    };
+    equal(&lines(&[])?, &vec![5, 8, 10], "lines")?;
+    equal(&lines(&["--ignore", "SC2010"])?, &vec![], "ignored")?;
+    let without = found(&lint(environment, &scratch, &["--format", "json"])?)?;
+    check(without.iter().all(|(_, _, rule)| rule != "shellcheck"), || "ShellCheck ran unasked".to_owned())
+}
+
 fn forms(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     scratch.write("Dockerfile", SUDO)?;
@@ -308,6 +329,8 @@ fn mistakes(environment: &Environment) -> Outcome {
         (&["--require-label", "a:number"], &["number", "semver"]),
         (&["--exclude", "a["], &["a["]),
         (&["--explain", "sudoo"], &["did you mean `sudo`?"]),
+        (&["--shellcheck=./nowhere"], &["./nowhere", "--shellcheck", "package `shellcheck`"]),
+        (&["--shellcheck=/bin/true"], &["/bin/true", "does not say that it is ShellCheck"]),
         (&["empty"], &["no Dockerfile in `empty`"]),
         (&["*.none"], &["nothing matches `*.none`"]),
         (&["--statistics", "--format", "sarif"], &["--statistics"]),

@@ -16,9 +16,10 @@ const STATE_BUILTINS: [&str; 18] = [
 ];
 
 impl<'a> LintContext<'a> {
-    /// How lines end in this file.
+    /// How lines end in this file, by its first one.
     pub(crate) fn newline(&self) -> &'static str {
-        if self.dockerfile.source.text().contains("\r\n") { "\r\n" } else { "\n" }
+        let first = self.dockerfile.source.text().split_inclusive('\n').next().unwrap_or_default();
+        if first.ends_with("\r\n") { "\r\n" } else { "\n" }
     }
 
     /// Deletes an instruction with its lines. `None` where it is part of another one (a trigger), shares its line, or has a comment
@@ -152,7 +153,9 @@ impl<'a> LintContext<'a> {
         ends(first)?;
         ends(second)?;
         let gap = Span::new(first.instruction.span.end, second_word.span.start);
-        Some(vec![TextEdit::replace(gap, self.conjunction(first.instruction))])
+        let has_lines = self.source(first.instruction.span).contains('\n');
+        let manner = if has_lines { first.instruction } else { second.instruction };
+        Some(vec![TextEdit::replace(gap, self.conjunction(manner))])
     }
 
     /// Whether `second` comes right after `first`, with neither an instruction nor a comment between.
@@ -283,6 +286,7 @@ mod tests {
                 "FROM a\nRUN a \\\n    # why\n    && b\n\n  RUN c\n",
                 "FROM a\nRUN a \\\n    # why\n    && b \\\n    && c\n",
             ),
+            ("FROM a\nRUN a\nRUN b \\\n    && c\n", "FROM a\nRUN a \\\n    && b \\\n    && c\n"),
             ("FROM a\nRUN a || b\nRUN c | d && e\n", "FROM a\nRUN a || b \\\n && c | d && e\n"),
             (
                 "FROM a\nRUN --mount=type=cache,target=/x a\nRUN --mount=type=cache,target=/x b\n",

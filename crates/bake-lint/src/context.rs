@@ -1,6 +1,6 @@
 //! What all rules want to know about a Dockerfile, worked out once: stages and their bases, images used, commands run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bake_checks::Expanded;
 use bake_dockerfile::instruction::{
@@ -542,6 +542,16 @@ impl<'a> LintContext<'a> {
         self.ancestors(stage).any(declared)
     }
 
+    /// The names that `ENV` and `ARG` set before instruction `before`, in `stage` and the stages it is built from.
+    pub(crate) fn declared_names(&self, stage: usize, before: usize) -> BTreeSet<&str> {
+        let chain = self.chain(stage);
+        let arguments = self.declared_args.iter().filter(|((of, _), index)| chain.contains(of) && **index < before);
+        let settings = self.variables.iter().filter(|((of, _), settings)| {
+            chain.contains(of) && settings.first().is_some_and(|setting| setting.index < before)
+        });
+        arguments.map(|((_, name), _)| name.as_str()).chain(settings.map(|((_, name), _)| name.as_str())).collect()
+    }
+
     /// Whether `run` is performed as root, as far as the file tells.
     pub(crate) fn is_root(&self, run: &RunFacts<'_>) -> bool {
         run.stage.is_some_and(|stage| {
@@ -550,6 +560,34 @@ impl<'a> LintContext<'a> {
                 _ => None,
             });
             user.is_none_or(|user| matches!(user.split(':').next(), Some("root" | "0")))
+        })
+    }
+
+    /// The working directory that the base image of the chain of `stage` sets, where it is known.
+    pub(crate) fn base_directory(&self, stage: usize) -> Option<&str> {
+        match self.root_base(stage)? {
+            Base::Scratch => Some("/"),
+            Base::Image(image) => match self.image_facts(image) {
+                Some(facts) if facts.working_directory.is_empty() => Some("/"),
+                Some(facts) => Some(facts.working_directory.as_str()),
+                None => image.is_plain_distribution().then_some("/"),
+            },
+            Base::Stage(_) | Base::Unknown(_) => None,
+        }
+    }
+
+    /// The working directory just before instruction `before` of `stage`, where it is known.
+    pub(crate) fn working_directory(&self, stage: usize, before: usize) -> Option<String> {
+        let base = self.base_directory(stage);
+        self.history(stage, before).fold(base.map(str::to_owned), |directory, located| {
+            match &located.instruction.kind {
+                InstructionKind::Workdir(word) => {
+                    let path = self.expanded_word(located.stage?, located.index, word)?;
+                    let anchor = if path.starts_with('/') { "/" } else { directory.as_deref()? };
+                    Some(join_path(anchor, &path))
+                }
+                _ => directory,
+            }
         })
     }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use bake_dockerfile::Severity;
 
 use crate::label_schema::LabelSchema;
+use crate::measurements::Measurements;
 use crate::profile::Profile;
 use crate::rule::Rule;
+use crate::shellcheck::ShellChecker;
 use crate::surroundings::{BuildContext, ImageFacts};
 
 /// The day for which dated facts (end of life of base images) are judged unless the caller gives another one; the same file then
@@ -57,8 +59,12 @@ pub struct LintOptions {
     pub edition: Option<u16>,
     /// The build context; `None` when it is not known.
     pub context: Option<Arc<dyn BuildContext>>,
+    /// What a build measured; `None` where there was none.
+    pub measurements: Option<Measurements>,
     /// What is known of base images, by their name as the Dockerfile gives it after build arguments were put in.
     pub images: BTreeMap<String, ImageFacts>,
+    /// What runs `ShellCheck`; `None`: it is not run.
+    pub shell_checker: Option<Arc<dyn ShellChecker>>,
 }
 
 impl Default for LintOptions {
@@ -78,7 +84,9 @@ impl Default for LintOptions {
             today: DEFAULT_TODAY,
             edition: None,
             context: None,
+            measurements: None,
             images: BTreeMap::new(),
+            shell_checker: None,
         }
     }
 }
@@ -86,6 +94,9 @@ impl Default for LintOptions {
 impl LintOptions {
     /// Whether `rule` is to run.
     pub fn is_enabled(&self, rule: &Rule) -> bool {
+        if rule.is_measured() && self.measurements.is_none() {
+            return false;
+        }
         let named = |names: &[String]| names.iter().any(|name| rule.is_meant_by(name));
         let selected = if self.select.is_empty() {
             self.profile.includes(rule) && self.edition.is_none_or(|edition| rule.since <= edition)

@@ -42,6 +42,11 @@ pub enum FixSafety {
 }
 
 impl Rule {
+    /// Whether it judges what a build measured; without [`crate::Measurements`] it does not run.
+    pub fn is_measured(&self) -> bool {
+        ["layer-cache-left", "layer-chown-copy", "layer-waste"].contains(&self.id)
+    }
+
     /// Whether `name` means this rule: its id or an alias, letter case ignored.
     pub fn is_named(&self, name: &str) -> bool {
         self.id.eq_ignore_ascii_case(name) || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))

@@ -3,6 +3,7 @@
 use bake_dockerfile::instruction::{Command, Heredoc, Instruction, RunInstruction};
 use bake_dockerfile::{SourceText, Span};
 
+use crate::context::RunFacts;
 use crate::shell::{
     Characters, Connector, Dialect, Origin, Script, Session, ShellInput, ShellProgram, ShellWord, SimpleCommand,
     all_at, at, holds_expansion, join_continuations, json_strings, program_index, read_expansions_into, read_into,
@@ -133,17 +134,61 @@ fn exec_script(source: &SourceText, escape: char, words: &[String], instruction:
         negated: false,
     });
     if let Some(shell) = shell_program(program, arguments.iter().map(String::as_str))
-        && let ShellInput::Argument(index) = shell.input
-        && let (Some(inner), Some(session)) = (arguments.get(index), ShellState::Posix(shell).session(span))
+        && let Some(session) = ShellState::Posix(shell).session(span)
+        && let Some(characters) = shell_string(source, escape, words, instruction)
     {
-        let after_keyword = instruction.keyword.span.end;
-        let text = source.slice(Span::new(after_keyword, span.end.max(after_keyword)));
-        let places = json_strings(&join_continuations(text, after_keyword, escape), words);
-        let characters = places.and_then(|mut places| places.drain(index + 1..).next());
         script.sessions.push(Session { origin: Origin::Quoted, ..session });
-        read_into(&mut script, &characters.unwrap_or_else(|| all_at(inner, span)), 1);
+        read_into(&mut script, &characters, 1);
     }
     script
+}
+
+/// The texts that the shells of `run` read, with their languages: what stands in the instruction with the heredocs it asks for, and each
+/// heredoc or JSON string that is a script itself.
+pub(crate) fn script_texts(source: &SourceText, escape: char, run: &RunFacts<'_>) -> Vec<(Dialect, Characters)> {
+    let Some(main) = run.script.sessions.first() else { return Vec::new() };
+    let text = match &run.run.command {
+        Command::Shell(text) => text,
+        Command::Exec(words) => {
+            let inner = run.script.sessions.get(1).map(|session| session.dialect);
+            return inner
+                .and_then(|dialect| Some((dialect, shell_string(source, escape, words, run.instruction)?)))
+                .into_iter()
+                .collect();
+        }
+    };
+    let mut texts = Vec::new();
+    let heredocs = &run.instruction.heredocs;
+    if let ([heredoc], true) = (heredocs.as_slice(), main.heredoc) {
+        return vec![(main.dialect, heredoc_body(source, heredoc))];
+    }
+    let mut characters = join_continuations(source.slice(text.span), text.span.start, escape);
+    for heredoc in heredocs {
+        if characters.last().is_none_or(|last| last.value != '\n') {
+            characters.extend(all_at("\n", Span::new(text.span.end, text.span.end)));
+        }
+        characters.extend(at(source.slice(heredoc.span), heredoc.span.start));
+        let reader = run.script.sessions.iter().find(|session| session.heredoc && session.span == heredoc.word.span);
+        if let Some(reader) = reader.filter(|reader| !reader.is_expanded_outside()) {
+            texts.push((reader.dialect, heredoc_body(source, heredoc)));
+        }
+    }
+    texts.insert(0, (main.dialect, characters));
+    texts
+}
+
+/// The string that `["sh", "-c", "string"]` hands to its shell.
+fn shell_string(source: &SourceText, escape: char, words: &[String], instruction: &Instruction) -> Option<Characters> {
+    let (program, arguments) = words.split_first()?;
+    let ShellInput::Argument(index) = shell_program(program, arguments.iter().map(String::as_str))?.input else {
+        return None;
+    };
+    let inner = arguments.get(index)?;
+    let after_keyword = instruction.keyword.span.end;
+    let text = source.slice(Span::new(after_keyword, instruction.span.end.max(after_keyword)));
+    let places = json_strings(&join_continuations(text, after_keyword, escape), words);
+    let characters = places.and_then(|mut places| places.drain(index + 1..).next());
+    Some(characters.unwrap_or_else(|| all_at(inner, instruction.span)))
 }
 
 /// The lines of a heredoc's body with their places, without the closing line.

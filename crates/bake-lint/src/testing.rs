@@ -6,7 +6,8 @@ use crate::{BuildContext, Finding, Found, IgnoreFile, LintOptions, UnwantedPath,
 
 /// The findings of every rule, those that are off by default included.
 pub(crate) fn findings(text: &str) -> Vec<Finding> {
-    let options = LintOptions { select: vec!["all".to_owned()], ..LintOptions::default() };
+    let measurements = crate::rules::example_measurements(text);
+    let options = LintOptions { select: vec!["all".to_owned()], measurements, ..LintOptions::default() };
     lint(&parse(SourceText::new("Dockerfile", text)), &options)
 }
 

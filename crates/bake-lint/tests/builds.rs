@@ -53,7 +53,6 @@ const DIFFERENCES: &[(&str, usize, &str, Door, &str)] = &[
     ("plan/entrypoint-and-command-forms", 9, "JSONArgsRecommended", Door::Build, "broken JSON has a rule of its own"),
     ("plan/expose-host-ports", 4, "UndefinedVar", Door::Lint, "BuildKit does not look at EXPOSE"),
     ("plan/mount-type-variable", 6, "UndefinedVar", Door::Build, DEFAULT),
-    ("plan/triggers-of-every-kind", 10, "JSONArgsRecommended", Door::Lint, "a trigger is judged where it is written"),
     ("plan/triggers-of-every-kind", 19, "WorkdirRelativePath", Door::Build, "a trigger is judged where it is written"),
 ];
 

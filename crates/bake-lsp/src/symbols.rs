@@ -1,6 +1,6 @@
 //! The names of a Dockerfile: stages and variables, where each is defined, and where it is used.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bake_dockerfile::instruction::{Command, Heredoc, Instruction, InstructionKind, Word};
 use bake_dockerfile::{Dockerfile, Expander, Span, is_comment, line_at};
@@ -54,16 +54,18 @@ pub(crate) struct Symbols {
 
 impl Symbols {
     pub(crate) fn new(file: &Dockerfile) -> Self {
+        let names = StageNames::new(file);
         let bases: Vec<Option<usize>> = file
             .stages
             .iter()
             .map(|stage| match file.instructions.get(stage.from).map(|instruction| &instruction.kind) {
-                Some(InstructionKind::From(from)) => stage_named(file, &from.image.value, stage.index),
+                Some(InstructionKind::From(from)) => names.before(&from.image.value, stage.index),
                 _ => None,
             })
             .collect();
         let mut collector = Collector {
             file,
+            names,
             variables: Vec::new(),
             defined: HashSet::new(),
             declared: HashSet::new(),
@@ -143,12 +145,26 @@ impl Symbols {
     }
 }
 
-/// The stage before the stage `limit` that a word names, by name or by number.
-pub(crate) fn stage_named(file: &Dockerfile, word: &str, limit: usize) -> Option<usize> {
-    let name = word.to_lowercase();
-    let earlier = file.stages.get(..limit).unwrap_or(&file.stages);
-    let named = |stage: &bake_dockerfile::Stage| stage.name.as_ref().is_some_and(|n| n.value.to_lowercase() == name);
-    earlier.iter().rposition(named)
+/// The stages by their names in lower case, those of each name in order.
+#[derive(Debug)]
+struct StageNames(HashMap<String, Vec<usize>>);
+
+impl StageNames {
+    fn new(file: &Dockerfile) -> Self {
+        let mut names: HashMap<String, Vec<usize>> = HashMap::new();
+        for stage in &file.stages {
+            if let Some(name) = &stage.name {
+                names.entry(name.value.to_lowercase()).or_default().push(stage.index);
+            }
+        }
+        Self(names)
+    }
+
+    /// The last stage before the stage `limit` that a word names.
+    fn before(&self, word: &str, limit: usize) -> Option<usize> {
+        let stages = self.0.get(&word.to_lowercase())?;
+        stages.partition_point(|stage| *stage < limit).checked_sub(1).map(|place| stages[place])
+    }
 }
 
 fn is_from(file: &Dockerfile, instruction: usize) -> bool {
@@ -208,6 +224,7 @@ struct Found {
 
 struct Collector<'a> {
     file: &'a Dockerfile,
+    names: StageNames,
     variables: Vec<Found>,
     /// Scopes and the variables that they define.
     defined: HashSet<(Scope, String)>,
@@ -279,7 +296,7 @@ impl Collector<'_> {
     fn stage_reference(&mut self, word: Option<&Word>, scope: Scope) {
         let (Some(word), Scope::Stage(current)) = (word, scope) else { return };
         let number = word.value.parse().ok().filter(|number| *number < current);
-        let Some(stage) = stage_named(self.file, &word.value, current).or(number) else { return };
+        let Some(stage) = self.names.before(&word.value, current).or(number) else { return };
         let is_name = self.file.source.slice(word.span) == word.value && word.value.parse::<usize>().is_err();
         let symbol = Symbol::Stage(stage);
         self.stages.push(Occurrence { span: word.span, symbol, is_definition: false, is_name, scope });

@@ -118,7 +118,7 @@ pub enum Command {
     #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
     /// Check Dockerfiles for mistakes.
-    Lint(LintArguments),
+    Lint(Box<LintArguments>),
     /// Lay out Dockerfiles in one way, without changing what they build.
     Fmt(FormatArguments),
     /// Serve an editor: findings, fixes, completions and more while you type.

@@ -68,7 +68,9 @@ fn fail(error: &CommandError, colour: bake::ui::colour::Colour) -> ExitCode {
 fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCode, CommandError> {
     // What needs no store starts nothing else.
     match &arguments.command {
-        Command::Lint(lint) => return commands::lint::run(lint, arguments.global.root.as_deref(), colour),
+        Command::Lint(lint) if !lint.measure => {
+            return commands::lint::run(lint, arguments.global.root.as_deref(), colour);
+        }
         Command::Fmt(fmt) => return commands::fmt::run(fmt, colour),
         Command::Lsp(lsp) => return commands::lsp::run(lsp, arguments.global.root.as_deref()),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
@@ -123,6 +125,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 commands::collect::after_build(budget, &host, quiet);
             }
         }
+        Command::Lint(lint) if lint.measure => return commands::lint::measure::run(lint, host, colour),
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,

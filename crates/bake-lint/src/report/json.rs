@@ -11,6 +11,9 @@ use bake_dockerfile::{SourceText, Span};
 struct JsonFinding<'a> {
     rule: &'static str,
     aliases: &'static [&'static str],
+    /// The number of another program's check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
     file: &'a str,
     line: usize,
     column: usize,
@@ -24,6 +27,9 @@ struct JsonFinding<'a> {
     help: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<JsonFix<'a>>,
+    /// Bytes of the image, where a build measured them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -69,6 +75,7 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
     JsonFinding {
         rule: finding.rule.id,
         aliases: finding.rule.aliases,
+        code: finding.code.as_deref(),
         file: source.name(),
         line: start.line,
         column: start.column,
@@ -79,6 +86,7 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
         url: url(finding.rule),
         help: finding.help.as_deref(),
         fix: finding.fix.as_ref().map(|fix| fix_of(source, fix)),
+        bytes: finding.bytes,
     }
 }
 

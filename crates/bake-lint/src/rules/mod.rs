@@ -73,6 +73,9 @@ rules! {
     label_unexpected,
     label_value_invalid,
     language_cache,
+    layer_cache_left,
+    layer_chown_copy,
+    layer_waste,
     legacy_key_value,
     link_suggested,
     ln_sh,
@@ -127,6 +130,7 @@ rules! {
     shell_unused_assignment,
     shell_useless_cat,
     shell_which,
+    shellcheck,
     single_stage_toolchain,
     stage_cycle,
     stage_name_casing,
@@ -154,6 +158,17 @@ rules! {
     yarn_cache,
     yum_cache_left,
     yum_missing_yes,
+}
+
+/// The measurements that the examples of rules about them are judged with.
+#[cfg(test)]
+pub(crate) fn example_measurements(text: &str) -> Option<crate::Measurements> {
+    let examples = [
+        (layer_cache_left::RULE.bad, layer_cache_left::example as fn() -> crate::Measurements),
+        (layer_chown_copy::RULE.bad, layer_chown_copy::example),
+        (layer_waste::RULE.bad, layer_waste::example),
+    ];
+    examples.into_iter().find(|(bad, _)| *bad == text).map(|(_, example)| example())
 }
 
 #[cfg(test)]

@@ -28,7 +28,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             continue;
         };
         let Some(stage) = located.stage else { continue };
-        let shell_set = context.history(stage, located.index).any(|earlier| matches!(earlier.instruction.kind, InstructionKind::Shell(_)));
+        let is_shell = |kind: &InstructionKind| matches!(kind, InstructionKind::Shell(_));
+        let shell_set = context.history(stage, located.index).any(|earlier| is_shell(&earlier.instruction.kind))
+            // Triggers run one after another.
+            || (located.onbuild
+                && context.stage_instructions(stage).any(|earlier| {
+                    earlier.onbuild && earlier.index < located.index && is_shell(&earlier.instruction.kind)
+                }))
+            || context.root_image(stage).and_then(|image| context.image_facts(image)).is_some_and(|facts| !facts.shell.is_empty());
         // After `exec` the program is the first process; what is meant as JSON and is not has a rule of its own.
         let execs = word.value.trim_start().strip_prefix("exec").is_some_and(|rest| rest.starts_with([' ', '\t']));
         let Some(violation) = bake_checks::shell_form(located.instruction, shell_set) else { continue };
@@ -83,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_shell_makes_it_deliberate() {
-        let text = "FROM a:1 AS s\nSHELL [\"bash\", \"-c\"]\nCMD a $B\nFROM s\nENTRYPOINT a\nFROM a:1\nENTRYPOINT a\nONBUILD CMD b\n";
+        let text = "FROM a:1 AS s\nSHELL [\"bash\", \"-c\"]\nCMD a $B\nFROM s\nENTRYPOINT a\nFROM a:1\nENTRYPOINT a\nONBUILD CMD b\n\
+                    ONBUILD SHELL [\"bash\", \"-c\"]\nONBUILD CMD c\n";
         assert_eq!(lines("shell-form-cmd", text), [7, 8]);
     }
 

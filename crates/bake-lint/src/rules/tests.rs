@@ -27,8 +27,13 @@ fn the_list_is_the_directory() {
 fn every_example_shows_what_it_says() {
     for rule in RULES {
         // Their examples need options that other tests give.
-        let needs_options =
-            ["base-platform-mismatch", "copy-ignored", "dockerignore-missing", "image-untrusted-registry"];
+        let needs_options = [
+            "base-platform-mismatch",
+            "copy-ignored",
+            "dockerignore-missing",
+            "image-untrusted-registry",
+            "shellcheck",
+        ];
         let needs_schema = rule.id.starts_with("label-") && rule.id != "label-key-invalid";
         if !needs_schema && !needs_options.contains(&rule.id) {
             assert!(!lines(rule.id, rule.bad).is_empty(), "{}: the bad example is not flagged:\n{}", rule.id, rule.bad);

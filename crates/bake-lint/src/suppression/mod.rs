@@ -46,7 +46,7 @@ pub(crate) fn apply(context: &LintContext<'_>, findings: Vec<Finding>) -> Vec<Fi
                 continue;
             }
             for (place, name) in suppression.names.iter().enumerate() {
-                if finding.rule.is_meant_by(&name.text) {
+                if finding.is_meant_by(&name.text) {
                     hidden = true;
                     used.insert((index, place));
                 }

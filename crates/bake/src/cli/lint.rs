@@ -1,5 +1,6 @@
 //! `bake lint`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bake_dockerfile::Severity;
@@ -13,6 +14,7 @@ use clap::{Args, ValueEnum};
         bake lint\n  \
         bake lint --fix services/\n  \
         bake lint --format sarif --output findings.sarif .\n  \
+        bake lint --measure -- --target final .\n  \
         bake lint --explain unknown-instruction\n\n\
         Options can be set by variables: BAKE_LINT_FAIL_LEVEL=error is --fail-level=error. What is typed wins.\n\n\
         Exit codes: 0 nothing to complain about, 1 findings of the level given by `--fail-level`, 2 usage, or a file could not be read.")]
@@ -53,9 +55,21 @@ pub struct LintArguments {
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub ignore: Vec<String>,
 
+    /// Build, and judge also what the instructions weigh. Behind `--` stand arguments of `bake build`; without any, `.` is built.
+    #[arg(long, conflicts_with_all = ["fix", "unsafe_fixes", "diff", "explain", "context"])]
+    pub measure: bool,
+
+    /// Arguments of `bake build`, with the build context.
+    #[arg(last = true, value_name = "BUILD ARGUMENTS", requires = "measure")]
+    pub build: Vec<OsString>,
+
     /// Give rules another severity, such as `sudo=error`.
     #[arg(long, value_name = "RULE=LEVEL", value_delimiter = ',', value_parser = parse_change)]
     pub severity: Vec<SeverityChange>,
+
+    /// Also run `ShellCheck`, which has to be installed, on the shell text of every RUN.
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, require_equals = true, default_missing_value = "shellcheck")]
+    pub shellcheck: Option<PathBuf>,
 
     /// The set of rules and their severities.
     #[arg(long, value_name = "PROFILE")]

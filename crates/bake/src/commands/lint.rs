@@ -2,21 +2,24 @@
 
 mod build_context;
 mod explain;
+pub(crate) mod measure;
 mod new_files;
 mod parallel;
 mod report;
 mod rule_list;
+mod shellcheck;
 mod statistics;
 pub(super) mod surroundings;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use bake::cli::{FailLevel, LintArguments, LintFormat};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake_dockerfile::{Severity, SourceText};
-use bake_lint::{Finding, LintOptions, apply_fixes, lint};
+use bake_lint::{Finding, LintOptions, ShellChecker, apply_fixes, lint};
 
 use self::new_files::NewFileAt;
 use self::surroundings::Surroundings;
@@ -69,7 +72,13 @@ pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour
     let form = report::Form::new(arguments, &here, colour)?;
     let surroundings = Surroundings::new(arguments.context.as_deref(), root)?;
     let fixes = Fixes::of(arguments);
-    let (jobs, mut problems) = jobs(arguments, &typed, &mut finder)?;
+    let (mut jobs, mut problems) = jobs(arguments, &typed, &mut finder)?;
+    if let Some(program) = &arguments.shellcheck {
+        let checker: Arc<dyn ShellChecker> = Arc::new(shellcheck::ShellCheck::new(program)?);
+        for job in &mut jobs {
+            job.options.shell_checker = Some(Arc::clone(&checker));
+        }
+    }
     let mut checked = Vec::with_capacity(jobs.len());
     for outcome in parallel::map(jobs, |job| check(job, &surroundings, fixes)) {
         match outcome {
@@ -83,22 +92,34 @@ pub(crate) fn run(arguments: &LintArguments, root: Option<&Path>, colour: Colour
             .map(|file| difference::unified(file.source.name(), &file.before, file.source.text()))
             .collect();
         crate::print(&format!("{text}{}", new_files::shown(all_new_files(&checked))))?;
-    } else {
-        if fixes != Fixes::None {
-            for file in &checked {
-                dockerfile::write(&file.path, &file.before, file.source.text())?;
-            }
-            new_files::write(all_new_files(&checked))?;
+    } else if fixes != Fixes::None {
+        for file in &checked {
+            dockerfile::write(&file.path, &file.before, file.source.text())?;
         }
-        report::write(&checked, &form, fixes)?;
+        new_files::write(all_new_files(&checked))?;
     }
-    summarise(&checked, arguments.diff, fixes);
-    for problem in &problems {
+    conclude(&checked, &problems, arguments.diff, &form, fixes, colour)
+}
+
+/// Reports what was found and what could not be looked at, and says what follows from it.
+fn conclude(
+    checked: &[Checked],
+    problems: &[CommandError],
+    only_shown: bool,
+    form: &report::Form,
+    fixes: Fixes,
+    colour: Colour,
+) -> Result<ExitCode, CommandError> {
+    if !only_shown {
+        report::write(checked, form, fixes)?;
+    }
+    summarise(checked, only_shown, fixes);
+    for problem in problems {
         crate::fail(problem, colour);
     }
     let is_serious = |file: &Checked| {
         let too_bad = |finding: &Finding| file.fail_level.includes(finding.severity);
-        file.findings.iter().any(too_bad) || (arguments.diff && file.fixed > 0)
+        file.findings.iter().any(too_bad) || (only_shown && file.fixed > 0)
     };
     Ok(if !problems.is_empty() {
         ExitCode::from(bake::error::ErrorKind::Input.exit_code())
@@ -235,7 +256,7 @@ mod tests {
     fn arguments(typed: &[&str]) -> LintArguments {
         let typed = ["bake", "lint"].iter().chain(typed);
         match Arguments::try_parse_from(typed).unwrap().command {
-            Command::Lint(lint) => lint,
+            Command::Lint(lint) => *lint,
             other => panic!("parsed as {other:?}"),
         }
     }
