@@ -88,8 +88,12 @@ mod tests {
     #[test]
     fn variables_become_options_unless_typed() {
         let variables = [("BAKE_LINT_SELECT", "sudo,DL*"), ("BAKE_LINT_FAIL_LEVEL", "error"), ("BAKE_LINT_FIX", "1")];
-        let all = extended(&["--root", "lint", "lint", "--fail-level", "info", "--", "lint"], &variables).unwrap();
-        assert_eq!(all, ["--root", "lint", "lint", "--select=sudo,DL*", "--fail-level", "info", "--", "lint"]);
+        let all = extended(&["--root", "lint", "lint", "--fail-level", "info", "--measure", "--", "lint"], &variables)
+            .unwrap();
+        assert_eq!(
+            all,
+            ["--root", "lint", "lint", "--select=sudo,DL*", "--fail-level", "info", "--measure", "--", "lint"]
+        );
         assert_eq!(extended(&["lint"], &[]), None);
         assert_eq!(extended(&["images"], &variables), None);
     }

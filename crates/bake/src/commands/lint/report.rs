@@ -83,6 +83,8 @@ fn rendered(checked: &[Checked], form: &Form) -> String {
                     file.findings
                         .iter()
                         .map(|finding| render_diagnostic(file.source, &finding.diagnostic(), form.colour))
+                        // One that shows a fix ends without a line end.
+                        .map(|text| format!("{}\n", text.trim_end_matches('\n')))
                 })
                 .collect();
             rendered.join("\n")
