@@ -22,7 +22,7 @@ pub(super) fn take(findings: &mut Vec<Finding>, directory: &Path, include_unsafe
     findings.retain(|finding| {
         let fix = finding.fix.as_ref().filter(|fix| fix.edits.is_empty() && (fix.safe || include_unsafe));
         let Some(file) = fix.and_then(|fix| fix.new_file.as_ref()) else { return true };
-        let path = directory.join(&file.name);
+        let path = directory.strip_prefix(".").unwrap_or(directory).join(&file.name);
         if !files.iter().any(|other| other.path == path) {
             files.push(NewFileAt { path, text: file.text.clone() });
         }
