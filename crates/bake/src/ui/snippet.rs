@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn changes_of_long_lines_are_told_and_not_shown() {
         let text = format!("FROM scratch\nRUN echo {} && sudo make\n", "a".repeat(1000));
-        let start = text.find("sudo").unwrap();
+        let start = text.find("sudo").expect("the part is in the text");
         let mut finding = Diagnostic::warning(Code("sudo"), Span::new(start, start + 4), "no");
         let span = Span::new(start, start + 5);
         finding.fix = vec![Edit { span, replacement: String::new(), safe: true, title: "Remove `sudo`".to_owned() }];
