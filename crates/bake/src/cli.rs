@@ -27,6 +27,7 @@ mod pin;
 mod policy;
 mod run_network;
 mod sbom;
+mod shell;
 mod sign;
 mod store;
 mod supply_chain;
@@ -57,6 +58,7 @@ pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
 pub use sbom::{SbomArguments, SbomFormat};
+pub use shell::{CompletionArguments, ManArguments};
 pub use sign::{KeygenArguments, SignArguments, SignPlace, VerifyArguments};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use supply_chain::SupplyChainArguments;
@@ -190,6 +192,10 @@ pub enum Command {
     ///
     /// Ends with 0 when builds can run here, and with 1 when they cannot.
     Doctor(DoctorArguments),
+    /// Write completions for a shell.
+    Completion(CompletionArguments),
+    /// Write manual pages.
+    Man(ManArguments),
     /// Show the version of bake and of what it is made of.
     Version(VersionArguments),
 }

@@ -82,6 +82,10 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::sign::verify(verify, &arguments.global.insecure_registry, colour)
                 .map(|()| ExitCode::SUCCESS);
         }
+        Command::Completion(completion) => {
+            return commands::shell::completion(completion).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Man(man) => return commands::shell::man(man).map(|()| ExitCode::SUCCESS),
         Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
         Command::Login(login) => {
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
@@ -182,6 +186,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         | Command::Keygen(_)
         | Command::Sign(_)
         | Command::Verify(_)
+        | Command::Completion(_)
+        | Command::Man(_)
         | Command::Version(_)
         | Command::Doctor(_) => {}
     }
