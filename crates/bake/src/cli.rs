@@ -330,4 +330,20 @@ mod tests {
         let error = parse(&["build", "--platfrom", "x", "."]).unwrap_err().to_string();
         assert!(error.contains("--platform"), "{error}");
     }
+
+    /// Every command on the right of the tables can be typed.
+    #[test]
+    fn commands_of_the_page_for_newcomers_are_commands() {
+        let page = include_str!("../../../docs/coming-from.md");
+        let mut count = 0;
+        for line in page.lines().filter(|line| line.starts_with('|')) {
+            let ours = line.split(" | ").nth(1).unwrap_or_default();
+            for span in ours.split('`').skip(1).step_by(2).filter(|span| span.starts_with("bake ")) {
+                count += 1;
+                let parsed = Arguments::try_parse_from(span.split(' '));
+                assert!(parsed.is_ok(), "{span}: {}", parsed.unwrap_err());
+            }
+        }
+        assert!(count > 40, "{count}");
+    }
 }
