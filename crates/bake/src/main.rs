@@ -36,10 +36,13 @@ fn main() -> ExitCode {
     bake_sandbox::maybe_enter();
     install_panic_hook();
     let mut typed: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    match lint_settings::with_variables(&typed, settings::variable) {
-        Ok(Some(all)) => typed = all,
-        Ok(None) => {}
-        Err(error) => return fail(&error, settings::colour()),
+    // Which variables there could be is known only by building the table of all options.
+    if settings::any_variable(lint_settings::VARIABLE_PREFIX) {
+        match lint_settings::with_variables(&typed, settings::variable) {
+            Ok(Some(all)) => typed = all,
+            Ok(None) => {}
+            Err(error) => return fail(&error, settings::colour()),
+        }
     }
     let arguments = match Arguments::try_parse_from(typed) {
         Ok(arguments) => arguments,
