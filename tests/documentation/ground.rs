@@ -75,15 +75,14 @@ impl Base {
 }
 
 /// The ground of one page.
-pub(crate) struct Ground<'a> {
-    environment: &'a Environment,
+pub(crate) struct Ground {
     scratch: Scratch,
     registry: FakeRegistry,
 }
 
-impl<'a> Ground<'a> {
+impl Ground {
     /// Makes it.
-    pub(crate) fn new(environment: &'a Environment, base: &Base) -> Result<Self, String> {
+    pub(crate) fn new(environment: &Environment, base: &Base) -> Result<Self, String> {
         let scratch = environment.scratch()?;
         let (host, user, password) = LOGIN;
         let auth = Auth::BasicAt { host: host.to_owned(), user: user.to_owned(), password: password.to_owned() };
@@ -100,7 +99,7 @@ impl<'a> Ground<'a> {
         scratch.write("state/directory", scratch.at("project"))?;
         fs::create_dir(scratch.path().join("bin")).map_err(|error| error.to_string())?;
         symlink(&environment.bake, scratch.path().join("bin/bake")).map_err(|error| error.to_string())?;
-        Ok(Self { environment, scratch, registry })
+        Ok(Self { scratch, registry })
     }
 
     /// Writes a file that the page shows.
@@ -128,7 +127,10 @@ impl<'a> Ground<'a> {
         command
             .args(["--norc", "--noprofile", "-c", &wrapper])
             .env_clear()
-            .env("PATH", format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.scratch.at("bin")))
+            .env(
+                "PATH",
+                format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", self.scratch.at("bin")),
+            )
             .env("HOME", self.scratch.at("home"))
             .env("BAKE_ROOT", self.scratch.store())
             .env("BAKE_CONFIG", self.scratch.at("configuration.toml"))
@@ -138,11 +140,6 @@ impl<'a> Ground<'a> {
         let trace = self.scratch.read("state/trace").unwrap_or_default();
         let last = trace.lines().rfind(|line| !line.starts_with("code=") && *line != "set +x").unwrap_or_default();
         Ok(Ran { last: last.to_owned(), finished })
-    }
-
-    /// The program.
-    pub(crate) fn environment(&self) -> &Environment {
-        self.environment
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn blocks(text: &str) -> Result<Vec<Block>, String> {
             }
             let mut block = std::mem::take(&mut next);
             block.line = line_number;
-            block.language = language.split(' ').next().unwrap_or_default().to_owned();
+            language.split(' ').next().unwrap_or_default().clone_into(&mut block.language);
             block.text = body;
             block.file = named_file(last_words).filter(|_| !block.is_shell()).map(str::to_owned);
             check_directions(&block).map_err(|problem| format!("line {line_number}: {problem}"))?;
@@ -127,20 +127,6 @@ fn named_file(line: &str) -> Option<&str> {
     let plain = |character: char| character.is_ascii_alphanumeric() || "._-/".contains(character);
     let below = !name.starts_with('/') && !name.split('/').any(|part| part == ".." || part.is_empty());
     (below && name.chars().all(plain)).then_some(name)
-}
-
-/// The text of headings of level `level`, with their lines.
-pub(crate) fn headings(text: &str, level: usize) -> Vec<(usize, &str)> {
-    let marks = "#".repeat(level) + " ";
-    let mut in_block = false;
-    let mut found = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        in_block ^= line.trim_start().starts_with("```");
-        if let Some(heading) = line.strip_prefix(&marks).filter(|_| !in_block) {
-            found.push((index + 1, heading));
-        }
-    }
-    found
 }
 
 /// What stands between back quotes outside of blocks, with its line.

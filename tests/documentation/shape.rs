@@ -26,10 +26,7 @@ fn holds(line: &str, pieces: &[&str]) -> bool {
     if pieces.len() == 1 {
         return line == *first;
     }
-    let mut rest = match line.strip_prefix(first) {
-        Some(rest) => rest,
-        None => return false,
-    };
+    let Some(mut rest) = line.strip_prefix(first) else { return false };
     for piece in &pieces[1..pieces.len() - 1] {
         match rest.split_once(piece) {
             Some((_, after)) => rest = after,
