@@ -39,6 +39,8 @@ fn holds(line: &str, pieces: &[&str]) -> bool {
 /// A line without what differs from run to run: numbers, digests, how wide columns are.
 fn shape(line: &str) -> String {
     let mut words = Vec::new();
+    // Three full stops stand for anything; those of numbers do not count.
+    let line = line.replace("...", "\u{1}");
     for word in line.split_whitespace() {
         let mut out = String::new();
         for character in word.chars() {
@@ -46,13 +48,13 @@ fn shape(line: &str) -> String {
                 '0'..='9' if out.ends_with('N') => {}
                 '0'..='9' => out.push('N'),
                 // 1.5s and 2s have the same shape.
-                '.' if out.ends_with('N') && !word.contains("...") => {}
+                '.' if out.ends_with('N') => {}
                 _ => out.push(character),
             }
         }
         words.push(digest_shape(word).unwrap_or(out));
     }
-    words.join(" ")
+    words.join(" ").replace('\u{1}', "...")
 }
 
 /// The shape of a digest, or of the first part of one.
