@@ -45,10 +45,9 @@ fn shape(line: &str) -> String {
         let mut out = String::new();
         for character in word.chars() {
             match character {
-                '0'..='9' if out.ends_with('N') => {}
+                // 1.5s and 12s have the same shape.
+                '0'..='9' | '.' if out.ends_with('N') => {}
                 '0'..='9' => out.push('N'),
-                // 1.5s and 2s have the same shape.
-                '.' if out.ends_with('N') => {}
                 _ => out.push(character),
             }
         }
