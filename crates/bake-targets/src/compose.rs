@@ -202,10 +202,7 @@ fn cleaned(context: &str) -> String {
     }
     let rooted = if context.starts_with('/') { "/" } else { "" };
     let parts: Vec<&str> = context.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    match parts.is_empty() {
-        true if rooted.is_empty() => ".".to_owned(),
-        _ => format!("{rooted}{}", parts.join("/")),
-    }
+    if parts.is_empty() && rooted.is_empty() { ".".to_owned() } else { format!("{rooted}{}", parts.join("/")) }
 }
 
 fn scalar(value: &Json) -> Option<String> {
@@ -281,9 +278,10 @@ fn hosts(build: &Json) -> std::result::Result<BTreeMap<String, String>, String> 
     let pairs = pairs(build, "extra_hosts")?;
     pairs
         .into_iter()
-        .map(|(host, address)| match address {
-            Some(address) => Ok((host, address)),
-            None => {
+        .map(|(host, address)| {
+            if let Some(address) = address {
+                Ok((host, address))
+            } else {
                 let (host, address) =
                     host.split_once(':').ok_or_else(|| format!("`extra_hosts`: `{host}` has no address"))?;
                 Ok((host.to_owned(), address.to_owned()))

@@ -179,7 +179,7 @@ impl Definitions {
                 None => Err(self.no_variable(name)),
             };
         };
-        let declared = self.type_of(block)?;
+        let declared = Self::type_of(block)?;
         let given = self.given(name, declared.as_ref(), block)?;
         let default =
             default.map(|default| (evaluate(&default.expression, self.scope()), default)).map(|(value, default)| {
@@ -205,7 +205,7 @@ impl Definitions {
                         .at(&block.place)
                         .hint("declare what it is: `type = list(string)`"));
                 }
-                wanted.from_text(&text).map_err(|problem| {
+                wanted.read_text(&text).map_err(|problem| {
                     TargetError::new(format!("the value given for `{name}`: {problem}")).at(&block.place)
                 })
             }
@@ -221,7 +221,7 @@ impl Definitions {
         TargetError::new(format!("there is no variable `{name}`{near}"))
     }
 
-    fn type_of(&self, block: &Block) -> Result<Option<Type>> {
+    fn type_of(block: &Block) -> Result<Option<Type>> {
         let Some(attribute) = block.body.attribute("type") else { return Ok(None) };
         let wrong = |problem: String| TargetError::new(problem).at(&attribute.expression.place());
         match &*attribute.expression.expression {
@@ -279,9 +279,9 @@ impl Definitions {
             let message = format!("function `{name}` takes {at_least}{wanted} arguments, not {}", arguments.len());
             return Err(TargetError::new(message));
         }
-        let (named, more) = arguments.split_at(wanted);
+        let (first, more) = arguments.split_at(wanted);
         let mut names: BTreeMap<String, Value> =
-            function.parameters.iter().cloned().zip(named.iter().cloned()).collect();
+            function.parameters.iter().cloned().zip(first.iter().cloned()).collect();
         if let Some(variadic) = &function.variadic {
             names.insert(variadic.clone(), Value::Tuple(more.to_vec()));
         }
@@ -411,7 +411,7 @@ impl Definitions {
                 Value::Null => None,
                 other => Some(other.as_text().unwrap_or_else(|| other.to_json().to_string())),
             };
-            let type_name = self.type_of(block)?.map(|declared| declared.name());
+            let type_name = Self::type_of(block)?.map(|declared| declared.name());
             variables.push(Variable { name: name.clone(), type_name, value, description });
         }
         for block in self.variables.values() {

@@ -257,7 +257,7 @@ impl Evaluator<'_> {
         match name {
             "try" => {
                 let mut last = TargetError::new("`try` needs at least one argument").at(&self.place(call));
-                for argument in call.args.iter() {
+                for argument in &call.args {
                     match self.expression(argument, scope) {
                         Ok(value) => return Ok(value),
                         Err(error) => last = error,
@@ -357,9 +357,10 @@ impl Evaluator<'_> {
 
     fn attribute(&self, value: &Value, name: &Decorated<hcl_edit::Ident>) -> Result<Value> {
         match value.entries() {
-            Some(entries) => match entries.get(name.as_str()) {
-                Some(value) => Ok(value.clone()),
-                None => {
+            Some(entries) => {
+                if let Some(value) = entries.get(name.as_str()) {
+                    Ok(value.clone())
+                } else {
                     let near = bake_dockerfile::suggest::did_you_mean(
                         name.as_str(),
                         entries.keys().map(String::as_str),
@@ -367,7 +368,7 @@ impl Evaluator<'_> {
                     );
                     self.fail(name, format!("there is no attribute `{}`{near}", name.as_str()))
                 }
-            },
+            }
             None => self.fail(name, format!("a {} has no attributes such as `{}`", value.kind(), name.as_str())),
         }
     }
@@ -415,8 +416,8 @@ impl Evaluator<'_> {
         }
         let value = |mut values: Vec<Value>| match (expression.grouping, values.pop()) {
             (false, Some(value)) => value,
-            (_, last) => {
-                values.extend(last);
+            (_, rest) => {
+                values.extend(rest);
                 Value::Tuple(values)
             }
         };

@@ -165,47 +165,47 @@ impl Target {
 
     /// Takes over what `later` says: it replaces single values, tags, platforms, outputs and `cache-to`, and adds to everything else.
     pub(crate) fn merge(&mut self, later: &Self) {
-        fn replace<T: Clone>(into: &mut Option<T>, from: &Option<T>) {
-            if from.is_some() {
-                into.clone_from(from);
+        fn replace<T: Clone>(into: &mut Option<T>, from: Option<&T>) {
+            if let Some(from) = from {
+                *into = Some(from.clone());
             }
         }
-        fn append<T: Clone>(into: &mut Option<Vec<T>>, from: &Option<Vec<T>>) {
+        fn append<T: Clone>(into: &mut Option<Vec<T>>, from: Option<&Vec<T>>) {
             if let Some(from) = from {
                 into.get_or_insert_default().extend_from_slice(from);
             }
         }
-        fn join<E: Entry>(into: &mut Option<Vec<E>>, from: &Option<Vec<E>>) {
+        fn join<E: Entry>(into: &mut Option<Vec<E>>, from: Option<&Vec<E>>) {
             append(into, from);
             *into = into.take().map(deduplicate);
         }
         let extend = |into: &mut BTreeMap<String, String>, from: &BTreeMap<String, String>| into.extend(from.clone());
-        replace(&mut self.description, &later.description);
-        replace(&mut self.context, &later.context);
-        replace(&mut self.dockerfile, &later.dockerfile);
-        replace(&mut self.dockerfile_inline, &later.dockerfile_inline);
-        replace(&mut self.tags, &later.tags);
-        replace(&mut self.target, &later.target);
-        replace(&mut self.call, &later.call);
-        replace(&mut self.platforms, &later.platforms);
-        replace(&mut self.cache_to, &later.cache_to);
-        replace(&mut self.outputs, &later.outputs);
-        replace(&mut self.pull, &later.pull);
-        replace(&mut self.no_cache, &later.no_cache);
-        replace(&mut self.network, &later.network);
-        replace(&mut self.shm_size, &later.shm_size);
+        replace(&mut self.description, later.description.as_ref());
+        replace(&mut self.context, later.context.as_ref());
+        replace(&mut self.dockerfile, later.dockerfile.as_ref());
+        replace(&mut self.dockerfile_inline, later.dockerfile_inline.as_ref());
+        replace(&mut self.tags, later.tags.as_ref());
+        replace(&mut self.target, later.target.as_ref());
+        replace(&mut self.call, later.call.as_ref());
+        replace(&mut self.platforms, later.platforms.as_ref());
+        replace(&mut self.cache_to, later.cache_to.as_ref());
+        replace(&mut self.outputs, later.outputs.as_ref());
+        replace(&mut self.pull, later.pull.as_ref());
+        replace(&mut self.no_cache, later.no_cache.as_ref());
+        replace(&mut self.network, later.network.as_ref());
+        replace(&mut self.shm_size, later.shm_size.as_ref());
         extend(&mut self.args, &later.args);
         extend(&mut self.contexts, &later.contexts);
         extend(&mut self.labels, &later.labels);
         extend(&mut self.extra_hosts, &later.extra_hosts);
-        append(&mut self.annotations, &later.annotations);
-        append(&mut self.no_cache_filter, &later.no_cache_filter);
-        append(&mut self.ulimits, &later.ulimits);
-        append(&mut self.entitlements, &later.entitlements);
-        join(&mut self.attest, &later.attest);
-        join(&mut self.secrets, &later.secrets);
-        join(&mut self.ssh, &later.ssh);
-        join(&mut self.cache_from, &later.cache_from);
+        append(&mut self.annotations, later.annotations.as_ref());
+        append(&mut self.no_cache_filter, later.no_cache_filter.as_ref());
+        append(&mut self.ulimits, later.ulimits.as_ref());
+        append(&mut self.entitlements, later.entitlements.as_ref());
+        join(&mut self.attest, later.attest.as_ref());
+        join(&mut self.secrets, later.secrets.as_ref());
+        join(&mut self.ssh, later.ssh.as_ref());
+        join(&mut self.cache_from, later.cache_from.as_ref());
         self.inherits.extend_from_slice(&later.inherits);
     }
 

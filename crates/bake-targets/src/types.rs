@@ -198,7 +198,7 @@ impl Type {
 
     /// A value of this type of what an environment variable or `--var` says: one word, or elements separated by commas in the
     /// quoting of CSV.
-    pub(crate) fn from_text(&self, text: &str) -> Result<Value, String> {
+    pub(crate) fn read_text(&self, text: &str) -> Result<Value, String> {
         match self {
             Self::Any | Self::String => Ok(Value::String(text.to_owned())),
             Self::Bool => match text {
@@ -209,14 +209,14 @@ impl Type {
             Self::Number => {
                 Number::parse(text.trim()).map(Value::Number).ok_or_else(|| format!("`{text}` is not a number"))
             }
-            Self::List(of) => Ok(Value::List(of.from_fields(text)?)),
-            Self::Set(of) => Ok(Value::set(of.from_fields(text)?)),
+            Self::List(of) => Ok(Value::List(of.read_fields(text)?)),
+            Self::Set(of) => Ok(Value::set(of.read_fields(text)?)),
             Self::Tuple(types) => {
                 let fields = fields(text)?;
                 if fields.len() != types.len() {
                     return Err(format!("{} elements required, but there are {}", types.len(), fields.len()));
                 }
-                let convert = |(of, field): (&Self, &String)| of.from_text(field);
+                let convert = |(of, field): (&Self, &String)| of.read_text(field);
                 Ok(Value::Tuple(types.iter().zip(&fields).map(convert).collect::<Result<_, _>>()?))
             }
             Self::Map(_) | Self::Object(_) => Err(format!(
@@ -226,14 +226,14 @@ impl Type {
         }
     }
 
-    fn from_fields(&self, text: &str) -> Result<Vec<Value>, String> {
+    fn read_fields(&self, text: &str) -> Result<Vec<Value>, String> {
         if !self.is_primitive() && *self != Self::Any {
             return Err(format!(
                 "a list of {} can be given as JSON only, in the variable with `_JSON` after its name",
                 self.name()
             ));
         }
-        fields(text)?.iter().map(|field| self.from_text(field)).collect()
+        fields(text)?.iter().map(|field| self.read_text(field)).collect()
     }
 }
 
@@ -325,10 +325,10 @@ mod tests {
 
     #[test]
     fn variables_are_read_by_type() {
-        assert_eq!(parse("list(number)").unwrap().from_text("1,2").unwrap(), Value::List(vec![1.into(), 2.into()]));
-        assert_eq!(parse("list(string)").unwrap().from_text("").unwrap(), Value::List(Vec::new()));
-        assert_eq!(parse("bool").unwrap().from_text("T").unwrap(), true.into());
-        assert!(parse("map(string)").unwrap().from_text("a").unwrap_err().contains("_JSON"));
+        assert_eq!(parse("list(number)").unwrap().read_text("1,2").unwrap(), Value::List(vec![1.into(), 2.into()]));
+        assert_eq!(parse("list(string)").unwrap().read_text("").unwrap(), Value::List(Vec::new()));
+        assert_eq!(parse("bool").unwrap().read_text("T").unwrap(), true.into());
+        assert!(parse("map(string)").unwrap().read_text("a").unwrap_err().contains("_JSON"));
         assert_eq!(fields(r#"x,"y,z","a""b""#).unwrap(), ["x", "y,z", "a\"b"]);
         assert!(fields("\"a").is_err() && fields("\"a\"b").is_err());
     }

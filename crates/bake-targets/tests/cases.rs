@@ -32,7 +32,7 @@ impl Case {
                 "--pull" => case.overrides.push("*.pull=true".to_owned()),
                 other => match other.split_once('=') {
                     Some(("--sbom", value)) => {
-                        case.overrides.insert(0, format!("*.attest=type=sbom,disabled={}", value != "true"))
+                        case.overrides.insert(0, format!("*.attest=type=sbom,disabled={}", value != "true"));
                     }
                     Some(("--provenance", value)) => case.overrides.push(format!("*.attest=type=provenance,{value}")),
                     _ => case.targets.push(other.to_owned()),

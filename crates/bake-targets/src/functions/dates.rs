@@ -23,6 +23,10 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
 
+fn two_digits(number: usize) -> String {
+    format!("{number:02}")
+}
+
 /// A point in time with the offset that it was written with.
 struct Moment {
     seconds: i64,
@@ -89,21 +93,21 @@ impl Moment {
                 "YY" => text.push_str(&year[2..]),
                 "MMMM" => text.push_str(MONTHS[(month - 1).min(11)]),
                 "MMM" => text.push_str(&MONTHS[(month - 1).min(11)][..3]),
-                "MM" => text.push_str(&format!("{month:02}")),
+                "MM" => text.push_str(&two_digits(month)),
                 "M" => text.push_str(&month.to_string()),
-                "DD" => text.push_str(&format!("{day:02}")),
+                "DD" => text.push_str(&two_digits(day)),
                 "D" => text.push_str(&day.to_string()),
                 "EEEE" => text.push_str(weekday),
                 "EEE" => text.push_str(&weekday[..3]),
-                "hh" => text.push_str(&format!("{hour:02}")),
+                "hh" => text.push_str(&two_digits(hour)),
                 "h" => text.push_str(&hour.to_string()),
-                "HH" => text.push_str(&format!("{twelve:02}")),
+                "HH" => text.push_str(&two_digits(twelve)),
                 "H" => text.push_str(&twelve.to_string()),
                 "AA" => text.push_str(if hour < 12 { "AM" } else { "PM" }),
                 "aa" => text.push_str(if hour < 12 { "am" } else { "pm" }),
-                "mm" => text.push_str(&format!("{minute:02}")),
+                "mm" => text.push_str(&two_digits(minute)),
                 "m" => text.push_str(&minute.to_string()),
-                "ss" => text.push_str(&format!("{second:02}")),
+                "ss" => text.push_str(&two_digits(second)),
                 "s" => text.push_str(&second.to_string()),
                 "ZZZZZ" => text.push_str(&self.zone(":", "+00:00")),
                 "ZZZZ" => text.push_str(&self.zone("", "+0000")),
@@ -133,6 +137,7 @@ pub(super) fn format_timestamp(arguments: &Arguments<'_>) -> Outcome {
     Ok(moment.format(&layout)?.into())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the table's functions may fail")]
 pub(super) fn timestamp(arguments: &Arguments<'_>) -> Outcome {
     Ok(Timestamp::from_seconds(arguments.inputs.now).to_rfc3339().into())
 }

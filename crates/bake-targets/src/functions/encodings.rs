@@ -1,6 +1,7 @@
 //! Checksums, JSON, CSV, base64, percent-encoding, UUIDs.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,8 +17,12 @@ pub(super) fn not_offered(_: &Arguments<'_>) -> Outcome {
     Err("bake does not offer this function: give steps what is secret by `secret`".to_owned())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn checksum(arguments: &Arguments<'_>, algorithm: &'static Algorithm) -> Outcome {
@@ -49,6 +54,7 @@ pub(super) fn base64_decode(arguments: &Arguments<'_>) -> Outcome {
     String::from_utf8(bytes).map(Value::String).map_err(|_| "what is encoded is not text in UTF-8".to_owned())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the table's functions may fail")]
 pub(super) fn json_encode(arguments: &Arguments<'_>) -> Outcome {
     Ok(go_json(&arguments.value(0).to_json().to_string()).into())
 }
@@ -83,7 +89,10 @@ pub(super) fn url_encode(arguments: &Arguments<'_>) -> Outcome {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(char::from(byte)),
             b' ' => encoded.push('+'),
-            other => encoded.push_str(&format!("%{other:02X}")),
+            other => {
+                // Writing to a string cannot fail.
+                let _ = write!(encoded, "%{other:02X}");
+            }
         }
     }
     Ok(encoded.into())

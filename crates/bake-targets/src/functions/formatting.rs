@@ -1,5 +1,6 @@
 //! `format` and `formatlist`: the verbs of `printf` as HCL's ecosystem knows them.
 
+use super::encodings::hexadecimal;
 use super::{Arguments, Outcome};
 use crate::value::{Number, Value, go_json};
 
@@ -7,6 +8,7 @@ use crate::value::{Number, Value, go_json};
 const COLUMNS_MAX: usize = 10_000;
 
 /// `%[flags][width][.precision][[index]]verb`.
+#[expect(clippy::struct_excessive_bools, reason = "they are the flags of printf")]
 struct Verb {
     minus: bool,
     plus: bool,
@@ -95,7 +97,7 @@ impl Verb {
             'b' => self.signed(whole()?, |magnitude| format!("{magnitude:b}")),
             'o' => self.signed(whole()?, |magnitude| format!("{magnitude:o}")),
             'x' | 'X' if matches!(value, Value::String(_)) && value.as_number().is_none() => {
-                let digits: String = text()?.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let digits = hexadecimal(text()?.as_bytes());
                 if self.letter == 'X' { digits.to_uppercase() } else { digits }
             }
             'x' => self.signed(whole()?, |magnitude| format!("{magnitude:x}")),

@@ -58,9 +58,9 @@ impl Network {
         address.to_string().into()
     }
 
-    fn text(self) -> Result<Value, String> {
+    fn text(self) -> Value {
         let address = self.address(self.bits).as_text().unwrap_or_default();
-        Ok(format!("{address}/{}", self.prefix).into())
+        format!("{address}/{}", self.prefix).into()
     }
 }
 
@@ -94,7 +94,7 @@ pub(super) fn subnet(arguments: &Arguments<'_>) -> Outcome {
     let network = Network::parse(&arguments.text(0)?)?;
     let more = u32::try_from(arguments.whole(1)?).map_err(|_| "the number of bits is negative".to_owned())?;
     let number = u128::try_from(arguments.whole(2)?).map_err(|_| "the number of the network is negative".to_owned())?;
-    network.subnet(more.min(256), number)?.text()
+    Ok(network.subnet(more.min(256), number)?.text())
 }
 
 /// Networks one behind the other, each beginning where its size allows.
@@ -113,7 +113,7 @@ pub(super) fn subnets(arguments: &Arguments<'_>) -> Outcome {
         if start > network.last() || size - 1 > network.last() - start {
             return Err(format!("there is no room for another network of /{prefix}"));
         }
-        found.push(Network { bits: network.bits | start, prefix, width: network.width }.text()?);
+        found.push(Network { bits: network.bits | start, prefix, width: network.width }.text());
         next = start + size;
     }
     Ok(Value::List(found))
@@ -122,12 +122,11 @@ pub(super) fn subnets(arguments: &Arguments<'_>) -> Outcome {
 /// Whether a network holds an address or another network.
 pub(super) fn contains(arguments: &Arguments<'_>) -> Outcome {
     let (network, other) = (Network::parse(&arguments.text(0)?)?, arguments.text(1)?);
-    let (bits, prefix, width) = match address_bits(&other) {
-        Some((bits, width)) => (bits, width, width),
-        None => {
-            let other = Network::parse(&other)?;
-            (other.bits, other.prefix, other.width)
-        }
+    let (bits, prefix, width) = if let Some((bits, width)) = address_bits(&other) {
+        (bits, width, width)
+    } else {
+        let other = Network::parse(&other)?;
+        (other.bits, other.prefix, other.width)
     };
     if width != network.width {
         return Err("one is of IPv4, the other of IPv6".to_owned());

@@ -198,8 +198,8 @@ fn match_value(pattern: &Regex, captures: &regex::Captures<'_>) -> Value {
     }
     let names: Vec<Option<&str>> = pattern.capture_names().skip(1).collect();
     if names.iter().any(Option::is_some) {
-        let named = names.iter().enumerate().filter_map(|(index, name)| Some(((*name)?.to_owned(), group(index + 1))));
-        return Value::Object(named.collect::<BTreeMap<_, _>>());
+        let groups = names.iter().enumerate().filter_map(|(index, name)| Some(((*name)?.to_owned(), group(index + 1))));
+        return Value::Object(groups.collect::<BTreeMap<_, _>>());
     }
     Value::Tuple((1..pattern.captures_len()).map(group).collect())
 }
