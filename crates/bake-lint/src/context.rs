@@ -13,6 +13,7 @@ use crate::image::ImageName;
 use crate::options::LintOptions;
 use crate::run_script::{ShellState, run_script};
 use crate::shell::Script;
+use crate::surroundings::ImageFacts;
 
 /// Build arguments that are known in every `FROM` without a declaration.
 pub(crate) const PLATFORM_ARGS: [&str; 11] = [
@@ -45,8 +46,8 @@ pub(crate) struct LintContext<'a> {
     pub(crate) runs: Vec<RunFacts<'a>>,
     /// Every use of an image that is neither a stage nor `scratch`.
     pub(crate) images: Vec<ImageUse>,
-    /// What `ENV` and `ARG` set in each stage: instruction index and value as written, in order.
-    variables: HashMap<(usize, String), Vec<(usize, String)>>,
+    /// What `ENV` and `ARG` set in each stage, in order.
+    variables: HashMap<(usize, String), Vec<Setting>>,
     /// Changes of apt's configuration.
     pub(crate) apt_configurations: Vec<AptConfiguration>,
     /// Global arguments with their values as far as they have one.
@@ -95,6 +96,17 @@ pub(crate) enum Base {
     Image(ImageName),
     /// The name cannot be told, or is no image name with the arguments' defaults.
     Unknown(String),
+}
+
+/// A value that `ENV` or `ARG` gives a variable.
+#[derive(Debug)]
+struct Setting {
+    /// The index of the instruction.
+    index: usize,
+    /// The value as written.
+    written: String,
+    /// The value; `None` when it rests on a variable that is not known.
+    value: Option<String>,
 }
 
 /// A `RUN`.
@@ -268,8 +280,10 @@ impl<'a> LintContext<'a> {
                 _ => {}
             }
         }
-        for (stage, index, name, value) in settings {
-            self.variables.entry((stage, name)).or_default().push((index, value));
+        // In the order of the file, so that the values that others rest on are there.
+        for (stage, index, name, written) in settings {
+            let value = self.expanded(stage, index, &written);
+            self.variables.entry((stage, name)).or_default().push(Setting { index, written, value });
         }
     }
 
@@ -283,6 +297,13 @@ impl<'a> LintContext<'a> {
                     if let Some(stage) = located.stage.and_then(|index| self.stages.get(index)) {
                         shells.push(match &stage.base {
                             Base::Stage(base) => shells.get(*base).copied().unwrap_or_default(),
+                            Base::Image(image)
+                                if self.image_facts(image).is_some_and(|facts| !facts.shell.is_empty()) =>
+                            {
+                                self.image_facts(image)
+                                    .map(|facts| ShellState::from_words(&facts.shell))
+                                    .unwrap_or_default()
+                            }
                             Base::Image(image) if image.is_windows() => ShellState::Foreign,
                             // Only Dockerfiles for Windows have a reason to change the escape character.
                             _ if escape == '`' => ShellState::Foreign,
@@ -348,11 +369,15 @@ impl<'a> LintContext<'a> {
 
     /// A word of an instruction with the values that ARG and ENV gave before it; `None` when one is not known.
     pub(crate) fn expanded_word(&self, stage: usize, before: usize, word: &Word) -> Option<String> {
-        if !word.value.contains(['$', '"', '\'', self.dockerfile.directives.escape]) {
-            return Some(word.value.clone());
+        self.expanded(stage, before, &word.value)
+    }
+
+    fn expanded(&self, stage: usize, before: usize, text: &str) -> Option<String> {
+        if !text.contains(['$', '"', '\'', self.dockerfile.directives.escape]) {
+            return Some(text.to_owned());
         }
-        let lookup = |name: &str| self.environment_value(stage, before, name);
-        let expansion = self.expander().expand(&word.value, &lookup).ok()?;
+        let lookup = |name: &str| self.setting(stage, before, name)?.value.clone();
+        let expansion = self.expander().expand(text, &lookup).ok()?;
         expansion.undefined.is_empty().then_some(expansion.text)
     }
 
@@ -433,15 +458,31 @@ impl<'a> LintContext<'a> {
 
     /// The value of an environment variable or build argument just before instruction `before` of `stage`, as written.
     pub(crate) fn environment_value(&self, stage: usize, before: usize, name: &str) -> Option<String> {
+        self.setting(stage, before, name).map(|setting| setting.written.clone())
+    }
+
+    fn setting(&self, stage: usize, before: usize, name: &str) -> Option<&Setting> {
         self.ancestors(stage).find_map(|stage| {
             let settings = self.variables.get(&(stage, name.to_owned()))?;
-            settings.iter().rev().find(|(index, _)| *index < before).map(|(_, value)| value.clone())
+            settings.iter().rev().find(|setting| setting.index < before)
         })
+    }
+
+    /// What the caller knows of an image.
+    pub(crate) fn image_facts(&self, image: &ImageName) -> Option<&'a ImageFacts> {
+        self.options.images.get(&image.to_string())
     }
 
     /// The text of a range.
     pub(crate) fn source(&self, span: Span) -> &'a str {
         self.dockerfile.source.slice(span)
+    }
+}
+
+impl StageFacts<'_> {
+    /// Its `FROM`.
+    pub(crate) fn instruction<'a>(&self, context: &LintContext<'a>) -> Option<&'a Instruction> {
+        context.dockerfile.instructions.get(self.stage.from)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Applying fixes to the text.
 
-use crate::finding::{Finding, Fix};
+use std::collections::BTreeMap;
+
+use crate::finding::{Finding, Fix, NewFile};
 
 /// A text after fixes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Fixed {
     pub conflicts: usize,
     /// How many fixes were left out because they may change the image.
     pub withheld: usize,
+    /// The files to write at the root of the build context where there is none of that name, in order of their names.
+    pub new_files: Vec<NewFile>,
 }
 
 /// Applies the fixes of `findings` to `source`: all safe ones, and with `include_unsafe` those that may change the image. Fixes are
@@ -24,17 +28,22 @@ pub fn apply_fixes(source: &str, findings: &[Finding], include_unsafe: bool) -> 
     let withheld = offered - fixes.len();
     fixes.sort_by_key(|fix| fix.edits.iter().map(|edit| edit.span.start).min());
     let mut edits: Vec<(usize, usize, &str)> = Vec::new();
+    let mut new_files = BTreeMap::new();
     let (mut applied, mut conflicts) = (0, 0);
     for fix in fixes {
         let new: Vec<_> = fix.edits.iter().map(|e| (e.span.start, e.span.end, e.replacement.as_str())).collect();
         if new.iter().all(|edit| edits.contains(edit)) {
-            // Another finding asked for the very same change.
+            // Another finding asked for the very same change, or the text stays as it is.
             applied += 1;
         } else if new.iter().any(|edit| edits.iter().any(|other| overlaps(*edit, *other))) {
             conflicts += 1;
+            continue;
         } else {
             edits.extend(new);
             applied += 1;
+        }
+        if let Some(file) = &fix.new_file {
+            new_files.entry(file.name.as_str()).or_insert(file);
         }
     }
     edits.sort_by_key(|edit| (edit.0, edit.1));
@@ -46,7 +55,19 @@ pub fn apply_fixes(source: &str, findings: &[Finding], include_unsafe: bool) -> 
         position = end;
     }
     text.push_str(&source[position..]);
-    Fixed { text, applied, conflicts, withheld }
+    Fixed { text, applied, conflicts, withheld, new_files: new_files.into_values().cloned().collect() }
+}
+
+/// `source` after `edits`, which must not overlap.
+#[cfg(test)]
+pub(crate) fn replaced(source: &str, edits: &[crate::finding::TextEdit]) -> String {
+    let mut edits: Vec<_> = edits.iter().collect();
+    edits.sort_by_key(|edit| edit.span.start);
+    let mut text = source.to_owned();
+    for edit in edits.iter().rev() {
+        text.replace_range(edit.span.start..edit.span.end, &edit.replacement);
+    }
+    text
 }
 
 /// Whether all edits lie inside the text, on character boundaries, and apart from each other.
@@ -57,7 +78,7 @@ fn is_applicable(source: &str, fix: &Fix) -> bool {
             !overlaps((edit.span.start, edit.span.end, ""), (other.span.start, other.span.end, ""))
         })
     };
-    !fix.edits.is_empty()
+    (!fix.edits.is_empty() || fix.new_file.is_some())
         && fix.edits.iter().all(|edit| source.get(edit.span.start..edit.span.end).is_some())
         && (0..fix.edits.len()).all(apart)
 }
@@ -68,11 +89,12 @@ fn overlaps(a: (usize, usize, &str), b: (usize, usize, &str)) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
 mod tests {
     use bake_dockerfile::Span;
 
     use super::apply_fixes;
-    use crate::finding::{Finding, Fix, TextEdit};
+    use crate::finding::{Finding, Fix, NewFile, TextEdit};
 
     fn finding(safe: bool, edits: &[(usize, usize, &str)]) -> Finding {
         let edits = edits.iter().map(|(start, end, text)| TextEdit::replace(Span::new(*start, *end), *text)).collect();
@@ -103,5 +125,14 @@ mod tests {
     fn edits_outside_the_text_are_not_applied() {
         assert_eq!(apply_fixes("ä", &[finding(true, &[(1, 2, "X")])], true).text, "ä");
         assert_eq!(apply_fixes("a", &[finding(true, &[(1, 9, "X")])], true).text, "a");
+    }
+
+    #[test]
+    fn files_to_write_are_collected() {
+        let mut wanted = finding(true, &[]);
+        let new_file = Some(NewFile { name: ".dockerignore".to_owned(), text: ".git\n".to_owned() });
+        wanted.fix.as_mut().unwrap().new_file = new_file.clone();
+        let fixed = apply_fixes("abc", &[wanted.clone(), wanted], false);
+        assert_eq!((fixed.text.as_str(), fixed.applied, fixed.new_files), ("abc", 2, new_file.into_iter().collect()));
     }
 }

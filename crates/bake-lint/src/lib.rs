@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod apt_configuration;
+mod change;
 mod context;
 mod finding;
 mod fix;

@@ -75,6 +75,14 @@ pub(crate) fn run_script(
     }
 }
 
+/// The commands of a text for the default shell that stands at byte `start`, without continuations.
+pub(crate) fn text_script(text: &str, start: usize) -> Script {
+    let session = ShellState::Default.session(Span::new(start, start + text.len()));
+    let mut script = Script { sessions: session.into_iter().collect(), ..Script::default() };
+    read_into(&mut script, &at(text, start), 0);
+    script
+}
+
 /// `RUN <<EOF`: the body is the script.
 fn heredoc_script(source: &SourceText, heredoc: &Heredoc, shell: ShellState) -> Script {
     let session = match heredoc.body.strip_prefix("#!") {

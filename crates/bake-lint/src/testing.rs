@@ -2,12 +2,17 @@
 
 use bake_dockerfile::{SourceText, parse};
 
-use crate::{Finding, LintOptions, lint};
+use crate::{BuildContext, Finding, Found, IgnoreFile, LintOptions, UnwantedPath, lint};
 
 /// The findings of every rule, those that are off by default included.
 pub(crate) fn findings(text: &str) -> Vec<Finding> {
     let options = LintOptions { select: vec!["all".to_owned()], ..LintOptions::default() };
     lint(&parse(SourceText::new("Dockerfile", text)), &options)
+}
+
+/// The findings with these options.
+pub(crate) fn findings_with(text: &str, options: &LintOptions) -> Vec<Finding> {
+    lint(&parse(SourceText::new("Dockerfile", text)), options)
 }
 
 /// The lines on which `rule` reports something.
@@ -23,4 +28,58 @@ pub(crate) fn lines(rule: &str, text: &str) -> Vec<usize> {
 pub(crate) fn fixed(rule: &str, text: &str) -> String {
     let findings: Vec<Finding> = findings(text).into_iter().filter(|f| f.rule.id == rule).collect();
     crate::fix::apply_fixes(text, &findings, true).text
+}
+
+/// A build context of listed files.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedContext {
+    files: Vec<String>,
+    /// The patterns of its ignore file.
+    pub(crate) ignore_file: Option<Vec<String>>,
+    /// Path, bytes, whether secret.
+    pub(crate) unwanted: Vec<(&'static str, u64, bool)>,
+}
+
+impl ListedContext {
+    pub(crate) fn new(files: &[&str], ignored: &[&str]) -> Self {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        Self { files: owned(files), ignore_file: Some(owned(ignored)), unwanted: Vec::new() }
+    }
+
+    /// Options with this context.
+    pub(crate) fn options(&self) -> LintOptions {
+        LintOptions { context: Some(std::sync::Arc::new(self.clone())), ..LintOptions::default() }
+    }
+}
+
+impl BuildContext for ListedContext {
+    fn ignore_file(&self) -> Option<IgnoreFile> {
+        let patterns = self.ignore_file.as_ref()?;
+        Some(IgnoreFile { name: ".dockerignore".to_owned(), text: patterns.join("\n") })
+    }
+
+    fn find(&self, source: &str) -> Found {
+        let text = self.ignore_file.clone().unwrap_or_default().join("\n");
+        let pattern = bake_dockerfile::IgnoreFile::parse(text.as_bytes())
+            .ok()
+            .and_then(|patterns| patterns.deciding_pattern(source).map(ToString::to_string));
+        if let Some(pattern) = pattern {
+            return Found::Ignored { pattern };
+        }
+        let below = |file: &String| file == source || file.starts_with(&format!("{source}/"));
+        if self.files.iter().any(below) {
+            return Found::Present;
+        }
+        let near = bake_dockerfile::suggest(source, self.files.iter().map(String::as_str), true).map(str::to_owned);
+        Found::Missing { near }
+    }
+
+    fn unwanted(&self) -> Vec<UnwantedPath> {
+        let path_of = |(path, bytes, secret): &(&'static str, u64, bool)| UnwantedPath {
+            path: (*path).to_owned(),
+            bytes: *bytes,
+            secret: *secret,
+        };
+        self.unwanted.iter().map(path_of).collect()
+    }
 }

@@ -1,6 +1,11 @@
-//! What holds for any text: linting ends, every range lies in the text, and fixes give a text that can be linted again.
+//! What holds for any text: linting ends, every range lies in the text, and fixes give a text that can be linted again. And what holds
+//! for the Dockerfiles of the test data: their safe fixes come to an end and keep the stages.
 
-use bake_dockerfile::{SourceText, parse};
+#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+use std::path::{Path, PathBuf};
+
+use bake_dockerfile::{InstructionKind, SourceText, parse};
 use bake_lint::{ImageReference, LintOptions, apply_fixes, apply_pins, image_references, lint};
 use proptest::prelude::*;
 
@@ -158,4 +163,66 @@ proptest! {
             text = apply_fixes(&text, &findings, true).text;
         }
     }
+}
+
+/// The files below `directory` that are called `Dockerfile`, or end with `.Dockerfile`.
+fn dockerfiles(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_dir() {
+            dockerfiles(&path, found);
+        } else if name == "Dockerfile" || name.ends_with(".Dockerfile") {
+            found.push(path);
+        }
+    }
+}
+
+/// Names and bases of the stages.
+fn stages(text: &str) -> Vec<(Option<String>, String)> {
+    let dockerfile = parse(SourceText::new("Dockerfile", text));
+    let of = |stage: &bake_dockerfile::Stage| match &dockerfile.instructions[stage.from].kind {
+        InstructionKind::From(from) => {
+            (from.name.as_ref().map(|n| n.value.to_lowercase()), from.image.value.to_lowercase())
+        }
+        other => panic!("a stage begins with {other:?}"),
+    };
+    dockerfile.stages.iter().map(of).collect()
+}
+
+/// `text` after as many rounds of fixes as there are, at most `rounds`.
+fn all_fixed(text: &str, rounds: usize, include_unsafe: bool) -> (String, bool) {
+    let options = LintOptions { select: vec!["all".to_owned()], ..LintOptions::default() };
+    let mut text = text.to_owned();
+    for _ in 0..rounds {
+        let findings = lint(&parse(SourceText::new("Dockerfile", text.as_str())), &options);
+        let fixed = apply_fixes(&text, &findings, include_unsafe);
+        if fixed.applied == 0 || fixed.text == text {
+            return (text, true);
+        }
+        text = fixed.text;
+    }
+    (text, false)
+}
+
+#[test]
+fn fixes_of_real_files_come_to_an_end_and_keep_the_stages() {
+    let mut files = Vec::new();
+    dockerfiles(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata")), &mut files);
+    assert!(files.len() > 100, "only {} files", files.len());
+    let mut changed = 0;
+    for file in files {
+        let Ok(before) = std::fs::read_to_string(&file) else { continue };
+        let broken =
+            |text: &str| parse(SourceText::new("Dockerfile", text)).diagnostics.iter().filter(|d| d.is_error()).count();
+        let (safe, ended) = all_fixed(&before, 10, false);
+        assert!(ended, "{}: safe fixes go on", file.display());
+        assert!(broken(&safe) <= broken(&before), "{}:\n{safe}", file.display());
+        assert_eq!(stages(&safe), stages(&before), "{}:\n{safe}", file.display());
+        changed += usize::from(safe != before);
+        let (all, ended) = all_fixed(&before, 10, true);
+        assert!(ended, "{}: fixes go on", file.display());
+        assert!(broken(&all) <= broken(&before), "{}:\n{all}", file.display());
+    }
+    assert!(changed > 20, "only {changed} files had something to fix");
 }

@@ -28,6 +28,15 @@ struct JsonFix<'a> {
     title: &'a str,
     safe: bool,
     edits: Vec<JsonEdit<'a>>,
+    /// A file that is written at the root of the build context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_file: Option<JsonFile<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonFile<'a> {
+    name: &'a str,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
@@ -83,5 +92,6 @@ fn fix_of<'a>(source: &SourceText, fix: &'a Fix) -> JsonFix<'a> {
         }
     };
     let edits = fix.edits.iter().map(|edit| edit_of(edit.span, &edit.replacement)).collect();
-    JsonFix { title: &fix.title, safe: fix.safe, edits }
+    let new_file = fix.new_file.as_ref().map(|file| JsonFile { name: &file.name, text: &file.text });
+    JsonFix { title: &fix.title, safe: fix.safe, edits, new_file }
 }

@@ -63,7 +63,8 @@ fn result(source: &SourceText, finding: &Finding, rules: &[&Rule]) -> Value {
         });
         result["relatedLocations"] = related.collect();
     }
-    if let Some(fix) = &finding.fix {
+    // A fix that only writes another file cannot be told here: a change has to replace something.
+    if let Some(fix) = finding.fix.as_ref().filter(|fix| !fix.edits.is_empty()) {
         let replacements: Vec<Value> = fix
             .edits
             .iter()

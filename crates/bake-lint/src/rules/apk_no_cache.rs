@@ -23,7 +23,7 @@ const CACHE: &str = "/var/cache/apk";
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in context.runs.iter().filter(|run| !run.is_mounted(CACHE) && !run.is_mounted("/etc/apk/cache")) {
         for package in package_commands(&run.script) {
-            if package.manager != Manager::Apk || package.action != Action::Install || package.has_option(&["--no-cache"]) {
+            if package.manager != Manager::Apk || package.action != Action::Install || package.has_option(&["--no-cache", "--no-network"]) {
                 continue;
             }
             if run.script.commands.iter().skip(package.index + 1).any(|command| removes(command, CACHE)) {

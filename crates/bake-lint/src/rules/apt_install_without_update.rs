@@ -46,7 +46,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 let finding = report
                     .report(command.span, format!("`{} install` without package lists", package.manager.name()))
                     .help(format!("begin with `{} update &&`", package.manager.name()));
-                let depth_of_list = command.depth == 0 && command.piped_from.is_none() && command.span != run.instruction.span;
+                let depth_of_list = crate::change::is_of_main_list(command)
+                    && command.piped_from.is_none()
+                    && command.connector != crate::shell::Connector::Or
+                    && command.span != run.instruction.span;
                 if depth_of_list {
                     let edit = TextEdit::insert(command.span.start, format!("{} update && ", package.manager.name()));
                     finding.safe_fix("Fetch the lists first", vec![edit]);

@@ -23,7 +23,7 @@ pub(super) const RULE: Rule = Rule {
 const LISTS: &str = "/var/lib/apt/lists";
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
-    for run in &context.runs {
+    for (position, run) in context.runs.iter().enumerate() {
         let in_image = run.onbuild || run.stage.is_some_and(|stage| context.stages[stage].in_result);
         if !in_image || run.is_mounted(LISTS) {
             continue;
@@ -41,18 +41,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let finding = report
             .report(last.command.span, "Package lists stay in the layer")
             .help(format!("end this RUN with `&& rm -rf {LISTS}/*`, or give it `--mount=type=cache,target={LISTS}`"));
-        let ends_list = last.index + 1 == run.script.commands.len() && last.command.depth == 0 && last.command.session == 0;
-        let joined = update.index == last.index || run.script.commands[last.index].connector == crate::shell::Connector::And;
-        if ends_list && last.command.span != run.instruction.span && last.command.redirects.is_empty() {
-            let heredoc = run.script.sessions.first().is_some_and(|session| session.heredoc);
-            if heredoc {
-                let edit = TextEdit::insert(last.command.span.end, format!("\nrm -rf {LISTS}/*"));
-                finding.safe_fix("Remove the lists in the same layer", vec![edit]);
-            } else if joined {
-                let escape = context.dockerfile.directives.escape;
-                let edit = TextEdit::insert(last.command.span.end, format!(" {escape}\n && rm -rf {LISTS}/*"));
-                finding.safe_fix("Remove the lists in the same layer", vec![edit]);
-            }
+        // A RUN below that removes them wants to be joined, which cures both.
+        let removed_below = context.runs.get(position + 1).is_some_and(|next| {
+            context.are_adjacent(run, next) && next.script.commands.iter().any(|command| removes(command, LISTS))
+        });
+        if !removed_below && let Some(edit) = context.append_command(run, &format!("rm -rf {LISTS}/*")) {
+            finding.safe_fix("Remove the lists in the same layer", vec![edit]);
         }
     }
 }

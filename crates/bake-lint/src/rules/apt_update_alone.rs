@@ -40,7 +40,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 .report(update.command.span, format!("`{name} {}` in a layer of its own", update.verb.text))
                 .help("put the update and the install into one RUN, joined by `&&`");
             if let Some(next) = next_run(context, position)
-                && let Some(edits) = joined(context, run, next)
+                && let Some(edits) = context.join_runs(run, next)
             {
                 finding.safe_fix("Join with the RUN that follows", edits);
             }
@@ -51,19 +51,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 /// The `RUN` right after `position`, when nothing stands between the two and it installs.
 fn next_run<'c, 'a>(context: &'c LintContext<'a>, position: usize) -> Option<&'c RunFacts<'a>> {
     let (run, next) = (&context.runs[position], context.runs.get(position + 1)?);
-    let adjacent = next.index == run.index + 1 && next.stage == run.stage && !run.onbuild && !next.onbuild;
     let installs = package_commands(&next.script).first().is_some_and(|c| c.action == Action::Install);
-    (adjacent && installs && next.instruction.comments.is_empty()).then_some(next)
-}
-
-/// The edits that make one shell-form `RUN` of two without flags and heredocs.
-fn joined(context: &LintContext<'_>, run: &RunFacts<'_>, next: &RunFacts<'_>) -> Option<Vec<TextEdit>> {
-    let plain = |run: &RunFacts<'_>| run.instruction.flags.is_empty() && run.instruction.heredocs.is_empty();
-    let (Command::Shell(_), Command::Shell(second)) = (&run.run.command, &next.run.command) else { return None };
-    let escape = context.dockerfile.directives.escape;
-    (plain(run) && plain(next)).then(|| {
-        vec![TextEdit::replace(Span::new(run.instruction.span.end, second.span.start), format!(" {escape}\n && "))]
-    })
+    (installs && context.are_adjacent(run, next)).then_some(next)
 }
 
 #[cfg(test)]

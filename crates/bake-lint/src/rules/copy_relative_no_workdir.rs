@@ -23,7 +23,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         has_directory[index] = match &stage.base {
             Base::Stage(base) => has_directory[*base],
             Base::Scratch => false,
-            Base::Image(image) => !image.is_plain_distribution(),
+            Base::Image(image) => match context.image_facts(image) {
+                Some(facts) => !facts.working_directory.is_empty(),
+                None => !image.is_plain_distribution(),
+            },
             Base::Unknown(_) => true,
         };
         for located in context.stage_instructions(index).filter(|located| !located.onbuild) {

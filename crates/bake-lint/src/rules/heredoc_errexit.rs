@@ -30,7 +30,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             if let Some(heredoc) = heredoc
                 && !heredoc.body.starts_with("#!")
             {
-                finding.safe_fix("Add `set -e`", vec![TextEdit::insert(heredoc.span.start, "set -e\n")]);
+                finding.safe_fix("Add `set -e`", vec![TextEdit::insert(heredoc.span.start, format!("set -e{}", context.newline()))]);
             }
         }
     }

@@ -31,13 +31,24 @@ pub(super) fn report_superseded(context: &LintContext<'_>, report: &mut Reporter
                 later = Some(instruction);
                 continue;
             };
-            let rest = &context.dockerfile.source.text()[instruction.span.end..];
-            let line_end = rest.find('\n').map_or(rest.len(), |end| end + 1);
-            let line = Span::new(instruction.span.start, instruction.span.end + line_end);
-            report
-                .violation(superseded(&instruction.keyword.value, instruction.keyword.span))
-                .label(last.keyword.span, "this one counts")
-                .safe_fix("Delete it", vec![TextEdit::delete(line)]);
+            let finding = report.violation(superseded(&instruction.keyword.value, instruction.keyword.span));
+            finding.label(last.keyword.span, "this one counts");
+            if let Some(edit) = context.delete_instruction(instruction) {
+                finding.safe_fix("Delete it", vec![edit]);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::fixed;
+
+    #[test]
+    fn all_but_the_last_are_deleted() {
+        let text = "FROM a:1\r\n  CMD [\"a\", \\\r\n    \"b\"]\r\n# note\r\nCMD b\r\nCMD c";
+        assert_eq!(fixed("multiple-cmd", text), "FROM a:1\r\n# note\r\nCMD c");
+        let text = "FROM a:1\n# bake: ignore=shell-form-cmd\nCMD b\nCMD c\n";
+        assert_eq!(fixed("multiple-cmd", text), text, "the comment must not come to stand above another instruction");
     }
 }

@@ -46,9 +46,8 @@ pub(super) fn check_manager(
         let finding = report
             .report(last.command.span, format!("`{name}` leaves its cache in the layer"))
             .help(format!("give the RUN `--mount=type=cache,target={}`, or end it with `{clean}`", caches[0]));
-        let is_last = last.index + 1 == run.script.commands.len() && last.command.depth == 0 && last.command.session == 0;
-        if is_last && last.command.span != run.instruction.span && last.command.redirects.is_empty() && !run.script.sessions[0].heredoc {
-            finding.safe_fix(format!("Add `{clean}`"), vec![TextEdit::insert(last.command.span.end, format!(" && {clean}"))]);
+        if let Some(edit) = context.append_command(run, clean) {
+            finding.safe_fix(format!("Add `{clean}`"), vec![edit]);
         }
     }
 }

@@ -61,4 +61,14 @@ mod tests {
                     SHELL [\"sh\", \"-c\"]\nRUN a | b\nRUN echo x | b || true\nRUN <<E\nset -e\na | b\nE\nRUN [\"a\", \"|\", \"b\"]\n";
         assert_eq!(lines("pipefail-missing", text), [7, 12, 16]);
     }
+
+    #[test]
+    fn the_shell_of_a_known_base_counts() {
+        let shell = ["bash", "-o", "pipefail", "-c"].map(str::to_owned).to_vec();
+        let facts = crate::ImageFacts { shell, ..crate::ImageFacts::default() };
+        let images = std::collections::BTreeMap::from([("x:1".to_owned(), facts)]);
+        let options = crate::LintOptions { images, ..crate::LintOptions::default() };
+        let found = crate::testing::findings_with("FROM x:1\nRUN a | b\n", &options);
+        assert!(found.iter().all(|finding| finding.rule.id != "pipefail-missing"));
+    }
 }

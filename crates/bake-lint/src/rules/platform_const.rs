@@ -1,6 +1,6 @@
 //! `platform-const`
 
-use super::platform_redundant::platform_violation;
+use super::platform_redundant::{platform_violation, without_platform};
 use super::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
@@ -9,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     severity: Severity::Info,
     default: true,
     since: 2026,
-    fix: FixSafety::None,
+    fix: FixSafety::Unsafe,
     summary: "`FROM --platform` is a constant.",
     why: "The stage is then always of that platform, whatever `--platform` the build is asked for. A stage whose name says the \
           platform (`AS build-amd64`) is taken to mean it.",
@@ -21,7 +21,10 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for stage in &context.stages {
         if let Some(violation) = platform_violation(context, stage, "FromPlatformFlagConstDisallowed") {
-            report.violation(violation).help("leave the flag out, or use `$BUILDPLATFORM`");
+            let finding = report.violation(violation).help("leave the flag out, or use `$BUILDPLATFORM`");
+            if let Some(edit) = without_platform(context, stage) {
+                finding.unsafe_fix("Remove the flag", vec![edit]);
+            }
         }
     }
 }

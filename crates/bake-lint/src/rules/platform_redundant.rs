@@ -22,13 +22,17 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for stage in &context.stages {
         let Some(violation) = platform_violation(context, stage, "RedundantTargetPlatform") else { continue };
         let finding = report.violation(violation);
-        let flags = &context.dockerfile.instructions[stage.stage.from].flags;
-        if let Some(flag) = flags.iter().find(|flag| flag.name.value == "platform") {
-            // The blank before the flag goes with it.
-            let span = Span::new(flag.span.start.saturating_sub(1), flag.span.end);
-            finding.safe_fix("Remove the flag", vec![TextEdit::delete(span)]);
+        if let Some(edit) = without_platform(context, stage) {
+            finding.safe_fix("Remove the flag", vec![edit]);
         }
     }
+}
+
+/// Removes `--platform` from the `FROM` of a stage, with the blanks before it.
+pub(super) fn without_platform(context: &LintContext<'_>, stage: &StageFacts<'_>) -> Option<TextEdit> {
+    let flag = stage.instruction(context)?.flags.iter().find(|flag| flag.name.value == "platform")?;
+    let before = &context.dockerfile.source.text()[..flag.span.start];
+    Some(TextEdit::delete(Span::new(before.trim_end_matches([' ', '\t']).len(), flag.span.end)))
 }
 
 /// What the build check of this name finds in the `--platform` of a stage; shared by the two rules about it.

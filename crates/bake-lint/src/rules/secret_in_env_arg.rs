@@ -53,6 +53,16 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 }
 
 fn check_pair(key: &Word, value: Option<&Word>, instruction: &str, report: &mut Reporter<'_>) {
+    // Fingerprints of the keys that downloads are checked with: everybody may know them.
+    let is_fingerprint = |value: &Word| {
+        let mut words = value.value.trim_matches(['"', '\'']).split_whitespace().peekable();
+        let hexadecimal = |word: &str| matches!(word.len(), 16 | 32 | 40 | 64) && word.chars().all(|c| c.is_ascii_hexdigit());
+        words.peek().is_some() && words.all(hexadecimal)
+    };
+    let name = key.value.to_ascii_lowercase();
+    if ["gpg", "pgp", "fingerprint"].iter().any(|word| name.contains(word)) && value.is_some_and(is_fingerprint) {
+        return;
+    }
     let help = "use `RUN --mount=type=secret,id=...` where it is needed";
     if let Some(kind) = value.and_then(|value| token_kind(value.value.trim_matches(['"', '\'']))) {
         report
@@ -118,6 +128,13 @@ mod tests {
         for name in ["PASSWORD_FILE", "PUBLIC_KEY", "KEYBOARD", "MONKEY", "TOKEN_URL", "SECRET_NAME", "KEY_VERSION", "PWD", "AUTHOR"] {
             assert!(!is_secret_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn fingerprints_of_keys_are_public() {
+        let print = "A035C8C19219BA821ECEA86B64E628F8D684696D";
+        let text = format!("FROM a:1\nENV GPG_KEY {print}\nENV GPG_KEYS=\"{print} {print}\"\nENV API_KEY={print}\nENV GPG_KEY=x\n");
+        assert_eq!(crate::testing::lines("secret-in-env-arg", &text), [4, 5]);
     }
 
     #[test]

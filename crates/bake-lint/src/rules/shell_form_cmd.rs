@@ -1,6 +1,10 @@
 //! `shell-form-cmd`
 
 use super::prelude::*;
+use crate::change::{end_of, is_of_main_list};
+use crate::run_script::text_script;
+use crate::shell::ShellWord;
+use bake_dockerfile::instruction::Word;
 
 pub(super) const RULE: Rule = Rule {
     id: "shell-form-cmd",
@@ -25,22 +29,52 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         };
         let Some(stage) = located.stage else { continue };
         let shell_set = context.history(stage, located.index).any(|earlier| matches!(earlier.instruction.kind, InstructionKind::Shell(_)));
+        // After `exec` the program is the first process; what is meant as JSON and is not has a rule of its own.
+        let execs = word.value.trim_start().strip_prefix("exec").is_some_and(|rest| rest.starts_with([' ', '\t']));
         let Some(violation) = bake_checks::shell_form(located.instruction, shell_set) else { continue };
-        // What is meant as JSON and is not has a rule of its own.
-        if word.value.trim_start().starts_with('[') || word.value.trim().is_empty() {
+        if execs || word.value.trim_start().starts_with('[') || word.value.trim().is_empty() {
             continue;
         }
         let finding = report.violation(violation).help("use the JSON form, or begin with `exec`");
-        let words: Vec<&str> = word.value.split_whitespace().collect();
-        let plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || "_./:=@,+-".contains(c));
-        let builtin = ["cd", ".", "source", "exec", "export", "set", "exit", "if", "for", "while", "case", "eval", "trap", "wait"];
-        let program = words.first().copied().unwrap_or_default();
         let is_windows = context.root_image(stage).is_some_and(crate::image::ImageName::is_windows);
-        if words.iter().all(plain) && !program.contains('=') && !builtin.contains(&program) && !is_windows && context.source(word.span) == word.value {
-            let list = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-            finding.safe_fix("Use the JSON form", vec![TextEdit::replace(word.span, format!("[{list}]"))]);
+        if is_windows || context.source(word.span) != word.value {
+            continue;
+        }
+        let Some(command) = only_command(word) else { continue };
+        if let Some(list) = json_form(&command) {
+            finding.safe_fix("Use the JSON form", vec![TextEdit::replace(word.span, list)]);
+        } else {
+            finding.unsafe_fix("Let `exec` replace the shell", vec![TextEdit::insert(command.span.start, "exec ")]);
         }
     }
+}
+
+/// The command, when there is just one and it is a program that `exec` can run.
+fn only_command(word: &Word) -> Option<SimpleCommand> {
+    const BUILTINS: [&str; 16] = [
+        ".", "cd", "eval", "exec", "exit", "export", "read", "set", "source", "test", "trap", "umask", "unset", "wait", "[", "[[",
+    ];
+    let script = text_script(&word.value, word.span.start);
+    let only_one = script.commands.iter().filter(|command| command.session == 0).count() == 1 && script.pipes.is_empty();
+    let command = script.commands.into_iter().next().filter(|_| only_one && script.errors.is_empty())?;
+    // Text after the command would be `&`, a comment, or the end of a group.
+    let ends = end_of(&command) == Some(word.span.start + word.value.trim_end().len());
+    let suitable = is_of_main_list(&command)
+        && ends
+        && command.assignments.is_empty()
+        && command.program_index == 0
+        && command.words.first().is_some_and(|program| !BUILTINS.contains(&program.text.as_str()) && !program.text.starts_with('$'));
+    suitable.then_some(command)
+}
+
+/// The command as a JSON list, when the shell does nothing but split it into words.
+fn json_form(command: &SimpleCommand) -> Option<String> {
+    let literal = |word: &ShellWord| !word.expands && !word.text.contains(['*', '?', '[', ']', '{', '}', '~', '\\', '$', '`', '\n']);
+    if !command.redirects.is_empty() || !command.words.iter().all(literal) {
+        return None;
+    }
+    let words: Vec<String> = command.words.iter().filter_map(|word| serde_json::to_string(&word.text).ok()).collect();
+    Some(format!("[{}]", words.join(", ")))
 }
 
 #[cfg(test)]
@@ -58,5 +92,18 @@ mod tests {
         assert_eq!(fixed("shell-form-cmd", "FROM a:1\nCMD npm start\n"), "FROM a:1\nCMD [\"npm\", \"start\"]\n");
         let text = "FROM a:1\nCMD a && b $C\n";
         assert_eq!(fixed("shell-form-cmd", text), text);
+        for (command, expected) in [
+            ("node 'my app.js' --name=\"a\"", "[\"node\", \"my app.js\", \"--name=a\"]"),
+            ("node $FILE > /dev/null", "exec node $FILE > /dev/null"),
+            ("node *.js", "exec node *.js"),
+            ("cd /x", "cd /x"),
+            ("A=1 node", "A=1 node"),
+            ("node &", "node &"),
+            ("node # c", "node # c"),
+            ("a | b", "a | b"),
+            ("(a)", "(a)"),
+        ] {
+            assert_eq!(fixed("shell-form-cmd", &format!("FROM a:1\nCMD {command}\n")), format!("FROM a:1\nCMD {expected}\n"));
+        }
     }
 }

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::RULES;
+use bake_dockerfile::{InstructionKind, SourceText, parse};
+
 use crate::testing::{findings, lines};
+use crate::{Finding, RULES};
 
 #[test]
 fn the_list_is_the_directory() {
@@ -25,7 +27,9 @@ fn the_list_is_the_directory() {
 fn every_example_shows_what_it_says() {
     for rule in RULES {
         // Their examples need options or broken text that other tests give.
-        if rule.id != "image-untrusted-registry" {
+        let needs_options =
+            ["base-platform-mismatch", "copy-ignored", "dockerignore-missing", "image-untrusted-registry"];
+        if !needs_options.contains(&rule.id) {
             assert!(!lines(rule.id, rule.bad).is_empty(), "{}: the bad example is not flagged:\n{}", rule.id, rule.bad);
         }
         let good = lines(rule.id, rule.good);
@@ -58,4 +62,87 @@ fn fixes_remove_their_finding_and_keep_to_their_safety() {
             }
         }
     }
+}
+
+/// A file's stages: names, bases, and the kinds of their instructions.
+fn stages(text: &str) -> Vec<(Option<String>, String, Vec<String>)> {
+    let dockerfile = parse(SourceText::new("Dockerfile", text));
+    let of = |stage: &bake_dockerfile::Stage| {
+        let base = match &dockerfile.instructions[stage.from].kind {
+            InstructionKind::From(from) => from.image.value.to_lowercase(),
+            other => panic!("a stage begins with {other:?}"),
+        };
+        let kinds = dockerfile.stage_instructions(stage).iter().map(|i| i.keyword.value.to_uppercase()).collect();
+        (stage.name.as_ref().map(|name| name.value.to_lowercase()), base, kinds)
+    };
+    dockerfile.stages.iter().map(of).collect()
+}
+
+/// The findings that stop a build, by rule.
+fn errors(text: &str) -> Vec<&'static str> {
+    findings(text).iter().filter(|f| f.severity == bake_dockerfile::Severity::Error).map(|f| f.rule.id).collect()
+}
+
+/// `text` after the safe fixes of `rule`, as often as there are any.
+fn safely_fixed(rule: &str, text: &str) -> String {
+    let mut text = text.to_owned();
+    for _ in 0..10 {
+        let found: Vec<Finding> = findings(&text).into_iter().filter(|finding| finding.rule.id == rule).collect();
+        let fixed = crate::fix::apply_fixes(&text, &found, false);
+        if fixed.applied == 0 {
+            break;
+        }
+        text = fixed.text;
+    }
+    text
+}
+
+#[test]
+fn safe_fixes_leave_nothing_and_break_nothing() {
+    // What the fix of a rule is about: instructions that go, come, or become others.
+    let changes_kinds = [
+        "add-instead-of-copy",
+        "apt-update-alone",
+        "cd-instead-of-workdir",
+        "copy-chmod",
+        "cleanup-in-later-layer",
+        "maintainer",
+        "multiple-cmd",
+        "multiple-entrypoint",
+        "multiple-healthcheck",
+    ];
+    for rule in RULES.iter().filter(|rule| rule.fix == crate::FixSafety::Safe) {
+        // Its fix is a file beside the Dockerfile; it has tests of its own.
+        if rule.id == "dockerignore-missing" {
+            continue;
+        }
+        for line_end in ["\n", "\r\n"] {
+            let bad = rule.bad.replace('\n', line_end);
+            let text = safely_fixed(rule.id, &bad);
+            assert_ne!(text, bad, "{}: the bad example has no safe fix", rule.id);
+            assert!(lines(rule.id, &text).is_empty(), "{}: the fix leaves the finding:\n{text}", rule.id);
+            assert_eq!(safely_fixed(rule.id, &text), text, "{}: fixing again changes the text", rule.id);
+            let parsed = parse(SourceText::new("Dockerfile", text.as_str()));
+            assert!(!parsed.has_errors(), "{}: {:?}\n{text}", rule.id, parsed.diagnostics);
+            let (before, after) = (errors(&bad), errors(&text));
+            assert!(after.iter().all(|id| before.contains(id)), "{}: {before:?} became {after:?}\n{text}", rule.id);
+            if line_end == "\r\n" {
+                assert_eq!(text.matches('\n').count(), text.matches("\r\n").count(), "{}: {text:?}", rule.id);
+            }
+            let (before, after) = (stages(&bad), stages(&text));
+            let names = |stages: &[(Option<String>, String, Vec<String>)]| {
+                stages.iter().map(|(name, base, _)| (name.clone(), base.clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(names(&before), names(&after), "{}", rule.id);
+            if !changes_kinds.contains(&rule.id) {
+                assert_eq!(before, after, "{}", rule.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn more_than_half_of_the_rules_have_a_fix() {
+    let fixable = RULES.iter().filter(|rule| rule.fix != crate::FixSafety::None).count();
+    assert!(fixable * 2 > RULES.len(), "{fixable} of {}", RULES.len());
 }

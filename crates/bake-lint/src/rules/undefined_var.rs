@@ -1,6 +1,6 @@
 //! `undefined-var`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::prelude::*;
 use crate::context::{Located, PROXY_ARGS};
@@ -29,17 +29,20 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             Base::Stage(base) => with_triggers(context, base, by_stage[base].clone()),
             _ => BTreeSet::from(["PATH".to_owned()]),
         };
+        let facts = context.root_image(index).and_then(|image| context.image_facts(image));
+        defined.extend(facts.into_iter().flat_map(|facts| facts.environment.iter().cloned()));
         let known_base = match context.root_base(index) {
-            Some(Base::Image(image)) => image.is_plain_distribution(),
+            Some(Base::Image(image)) => facts.is_some() || image.is_plain_distribution(),
             Some(Base::Scratch) => true,
             _ => false,
         };
+        let mut asked = Asked { context, known_base, declarations: BTreeMap::new() };
         for located in context.stage_instructions(index).filter(|located| !located.onbuild) {
             match &located.instruction.kind {
-                InstructionKind::Arg(declarations) => {
-                    for declaration in declarations {
+                InstructionKind::Arg(arguments) => {
+                    for declaration in arguments {
                         if let Some(default) = &declaration.default {
-                            check_word(context, located, default, &defined, known_base, report);
+                            asked.word(located, default, &defined, report);
                         }
                         defined.insert(declaration.name.value.clone());
                     }
@@ -47,17 +50,17 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 // All values of a line see the variables as they are before it.
                 InstructionKind::Env(pairs) => {
                     for (_, value) in &pairs.pairs {
-                        check_word(context, located, value, &defined, known_base, report);
+                        asked.word(located, value, &defined, report);
                     }
                     defined.extend(pairs.pairs.iter().map(|(key, _)| key.value.clone()));
                 }
                 kind => {
                     for word in expanded_words(kind) {
-                        check_word(context, located, word, &defined, known_base, report);
+                        asked.word(located, word, &defined, report);
                     }
                     for heredoc in located.instruction.heredocs.iter().filter(|heredoc| heredoc.expand && is_file_content(kind)) {
                         let expand = |lookup: &Variables<'_>| context.expander().expand_heredoc(&heredoc.body, lookup);
-                        check_expansion(context, located, heredoc.span, &expand, &defined, known_base, report);
+                        asked.expansion(located, heredoc.span, &expand, &defined, report);
                     }
                 }
             }
@@ -124,58 +127,65 @@ fn expanded_words(kind: &InstructionKind) -> Vec<&Word> {
     }
 }
 
-fn check_word(
-    context: &LintContext<'_>,
-    located: Located<'_>,
-    word: &Word,
-    defined: &BTreeSet<String>,
-    known_base: bool,
-    report: &mut Reporter<'_>,
-) {
-    let expand = |lookup: &Variables<'_>| context.expander().expand(&word.value, lookup);
-    check_expansion(context, located, word.span, &expand, defined, known_base, report);
-}
-
 /// The values of variables by name.
 type Variables<'v> = dyn Fn(&str) -> Option<String> + 'v;
 
-/// Reports what `expand`, of the text at `span`, asks for in vain.
-fn check_expansion(
-    context: &LintContext<'_>,
-    located: Located<'_>,
-    span: Span,
-    expand: &dyn Fn(&Variables<'_>) -> Result<Expansion, ExpandError>,
-    defined: &BTreeSet<String>,
+/// What a stage's instructions are asked.
+struct Asked<'c, 'a> {
+    context: &'c LintContext<'a>,
+    /// Whether all variables of the base image are known.
     known_base: bool,
-    report: &mut Reporter<'_>,
-) {
+    /// Declarations of global arguments, each above the first use: one serves the whole stage.
+    declarations: BTreeMap<String, TextEdit>,
+}
+
+impl Asked<'_, '_> {
+    fn word(&mut self, located: Located<'_>, word: &Word, defined: &BTreeSet<String>, report: &mut Reporter<'_>) {
+        let expander = self.context.expander();
+        let expand = |lookup: &Variables<'_>| expander.expand(&word.value, lookup);
+        self.expansion(located, word.span, &expand, defined, report);
+    }
+
+    /// Reports what `expand`, of the text at `span`, asks for in vain.
+    fn expansion(
+        &mut self,
+        located: Located<'_>,
+        span: Span,
+        expand: &dyn Fn(&Variables<'_>) -> Result<Expansion, ExpandError>,
+        defined: &BTreeSet<String>,
+        report: &mut Reporter<'_>,
+    ) {
     let is_proxy = |name: &str| PROXY_ARGS.contains(&name.to_ascii_uppercase().as_str());
     let lookup = |name: &str| (defined.contains(name) || is_proxy(name)).then(|| "x".to_owned());
     let Ok(expansion) = expand(&lookup) else { return };
     for name in &expansion.undefined {
-        let is_global = context.global_args.contains_key(name);
+        let is_global = self.context.global_args.contains_key(name);
         let near = suggest(name, defined.iter().map(String::as_str), true);
         // Set by the runtime, by a shell or by nobody, never by an image. What is no name is an argument of a script in a heredoc.
         let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
         let never_in_images = matches!(name.as_str(), "HOME" | "USER" | "PWD" | "HOSTNAME") || !is_name;
-        if !(known_base || is_global || near.is_some() || never_in_images) {
+        if !(self.known_base || is_global || near.is_some() || never_in_images) {
             continue;
         }
-        let place = place_of(context.source(span), name).map(|at| {
+        let place = place_of(self.context.source(span), name).map(|at| {
             let start = span.start + at;
             Span::new(start, start + name.len())
         });
         let known = defined.iter().map(String::as_str);
         let finding = report.violation(bake_checks::undefined_variable(name, place.unwrap_or(span), known));
         if is_global {
-            finding.help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again")).safe_fix(
-                format!("Declare `ARG {name}` in the stage"),
-                vec![TextEdit::insert(located.instruction.span.start, format!("ARG {name}\n"))],
-            );
+            let declaration = self
+                .declarations
+                .entry(name.clone())
+                .or_insert_with(|| self.context.insert_above(located.instruction, &format!("ARG {name}")));
+            finding
+                .help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again"))
+                .safe_fix(format!("Declare `ARG {name}` in the stage"), vec![declaration.clone()]);
         } else if let (Some(near), Some(place)) = (near, place) {
             finding.unsafe_fix(format!("Use `{near}`"), vec![TextEdit::replace(place, near)]);
         }
     }
+}
 }
 
 /// Where in `text` the variable is first used: `$NAME` or `${NAME`.
@@ -201,6 +211,13 @@ mod tests {
     }
 
     #[test]
+    fn one_declaration_serves_a_stage_and_keeps_comments_in_place() {
+        let text = "ARG G=1\r\nFROM debian:12\r\n# about A\r\nENV A=$G\r\nENV B=$G\r\nFROM debian:12\r\nUSER $G\r\n";
+        let expected = "ARG G=1\r\nFROM debian:12\r\nARG G\r\n# about A\r\nENV A=$G\r\nENV B=$G\r\nFROM debian:12\r\nARG G\r\nUSER $G\r\n";
+        assert_eq!(fixed("undefined-var", text), expected);
+    }
+
+    #[test]
     fn files_in_heredocs_are_expanded_and_scripts_are_not() {
         let text = "FROM node:22\nCOPY <<EOF /start\n#!/bin/sh\nexec node \"$@\" $NODE_VERSION\nEOF\nCOPY <<'EOF' /start\nexec \"$@\"\nEOF\n\
                     RUN <<EOF\necho $1 $HOME\nEOF\n";
@@ -217,5 +234,15 @@ mod tests {
     fn globals_are_declared_again() {
         let text = "ARG G=1\nFROM debian:12\nENV A=$G\n";
         assert_eq!(fixed("undefined-var", text), "ARG G=1\nFROM debian:12\nARG G\nENV A=$G\n");
+    }
+
+    #[test]
+    fn a_known_base_brings_its_variables() {
+        let facts = crate::ImageFacts { environment: vec!["NODE_VERSION".to_owned()], ..crate::ImageFacts::default() };
+        let images = std::collections::BTreeMap::from([("node:22".to_owned(), facts)]);
+        let options = crate::LintOptions { images, ..crate::LintOptions::default() };
+        let found = crate::testing::findings_with("FROM node:22\nENV A=$NODE_VERSION B=$NOTHING\n", &options);
+        let messages: Vec<&str> = found.iter().filter(|f| f.rule.id == "undefined-var").map(|f| f.message.as_str()).collect();
+        assert_eq!(messages, ["Usage of undefined variable '$NOTHING'"]);
     }
 }

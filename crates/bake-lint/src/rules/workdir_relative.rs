@@ -1,6 +1,7 @@
 //! `workdir-relative`
 
 use super::prelude::*;
+use crate::context::join_path;
 
 pub(super) const RULE: Rule = Rule {
     id: "workdir-relative",
@@ -8,7 +9,7 @@ pub(super) const RULE: Rule = Rule {
     severity: Severity::Warning,
     default: true,
     since: 2026,
-    fix: FixSafety::None,
+    fix: FixSafety::Safe,
     summary: "A relative `WORKDIR` with no absolute one before it.",
     why: "It is relative to the base image's directory, which is nowhere to be seen and can change with the image.",
     bad: "FROM debian:12-slim\nWORKDIR app\nUSER 10001\n",
@@ -35,10 +36,28 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 && !path.is_empty()
                 && !is_absolute_on_windows(&path)
             {
-                let help = format!("make it absolute: `WORKDIR /{}`", path.trim_start_matches("./"));
-                report.violation(violation).help(help);
+                let base = base_directory(context, index);
+                let absolute = join_path(base.unwrap_or("/"), &path);
+                let finding = report.violation(violation);
+                finding.help(format!("make it absolute: `WORKDIR {absolute}`"));
+                if base.is_some() && context.source(word.span) == path {
+                    finding.safe_fix("Make it absolute", vec![TextEdit::replace(word.span, absolute)]);
+                }
             }
         }
+    }
+}
+
+/// The directory that the chain's base image sets, where it is known.
+fn base_directory<'a>(context: &LintContext<'a>, stage: usize) -> Option<&'a str> {
+    match context.root_base(stage)? {
+        Base::Scratch => Some("/"),
+        Base::Image(image) => match context.image_facts(image) {
+            Some(facts) if facts.working_directory.is_empty() => Some("/"),
+            Some(facts) => Some(&facts.working_directory),
+            None => image.is_plain_distribution().then_some("/"),
+        },
+        Base::Stage(_) | Base::Unknown(_) => None,
     }
 }
 
@@ -50,12 +69,27 @@ fn is_absolute_on_windows(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::lines;
+    use std::collections::BTreeMap;
+
+    use crate::testing::{findings_with, fixed, lines};
+    use crate::{ImageFacts, LintOptions};
+
+    #[test]
+    fn a_known_base_makes_it_absolute() {
+        assert_eq!(fixed("workdir-relative", "FROM alpine:3\nWORKDIR ./app\n"), "FROM alpine:3\nWORKDIR /app\n");
+        assert_eq!(fixed("workdir-relative", "FROM x:1\nWORKDIR app\n"), "FROM x:1\nWORKDIR app\n");
+        let facts = ImageFacts { working_directory: "/srv".to_owned(), ..ImageFacts::default() };
+        let options = LintOptions { images: BTreeMap::from([("x:1".to_owned(), facts)]), ..LintOptions::default() };
+        let found = findings_with("FROM x:1\nWORKDIR app\n", &options);
+        let fix = found.iter().find(|f| f.rule.id == "workdir-relative").and_then(|f| f.fix.as_ref());
+        assert_eq!(fix.map(|fix| fix.edits[0].replacement.as_str()), Some("/srv/app"));
+    }
 
     #[test]
     fn chains_and_variables_are_followed() {
         let text = "FROM a:1 AS b\nWORKDIR /x\nWORKDIR y\nFROM b\nWORKDIR z\nFROM a:1\nENV D=/d\nWORKDIR $D\nWORKDIR q\n\
-                    FROM a:1\nENV D=d\nWORKDIR $D/x\nFROM a:1\nWORKDIR $UNKNOWN\nWORKDIR C:/x\n";
+                    FROM a:1\nENV D=d\nWORKDIR $D/x\nFROM a:1\nWORKDIR $UNKNOWN\nWORKDIR C:/x\n\
+                    FROM a:1\nENV A=\"/q\" B=\"$X\"\nENV C=\"$A/r\"\nWORKDIR $C\nFROM a:1\nENV B=$X/y\nWORKDIR $B\n";
         assert_eq!(lines("workdir-relative", text), [12]);
         let text = "FROM a:1 AS b\nONBUILD WORKDIR /x\nFROM b\nWORKDIR y\n";
         assert_eq!(lines("workdir-relative", text), [0; 0]);

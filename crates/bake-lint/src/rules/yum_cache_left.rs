@@ -43,14 +43,11 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             }
             let name = package.manager.name();
             let finding = report.report(package.command.span, format!("`{name} {}` leaves its cache in the layer", package.verb.text));
-            let last = package.index + 1 == run.script.commands.len() && package.command.depth == 0 && package.command.session == 0;
-            if last && package.command.span != run.instruction.span && package.command.redirects.is_empty() {
-                let clean = if package.manager == Manager::Zypper { "zypper clean --all".to_owned() } else { format!("{name} clean all") };
-                let text = if run.script.sessions[0].heredoc { format!("\n{clean}") } else { format!(" && {clean}") };
-                finding.safe_fix(format!("Add `{clean}`"), vec![TextEdit::insert(package.command.span.end, text)]);
-            } else {
-                finding.help(format!("run `{name} clean all` at the end of this RUN"));
-            }
+            let clean = if package.manager == Manager::Zypper { "zypper clean --all".to_owned() } else { format!("{name} clean all") };
+            match context.append_command(run, &clean) {
+                Some(edit) => finding.safe_fix(format!("Add `{clean}`"), vec![edit]),
+                None => finding.help(format!("run `{clean}` at the end of this RUN")),
+            };
         }
     }
 }

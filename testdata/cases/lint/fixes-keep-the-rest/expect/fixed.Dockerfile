@@ -4,7 +4,7 @@ FROM debian:12   AS   base
 RUN apt-get update && \
     # and this one
     apt-get install -y curl \
- && rm -rf /var/lib/apt/lists/*
+    && rm -rf /var/lib/apt/lists/*
 EXPOSE 80/tcp	443
-WORKDIR app
+WORKDIR /app
 USER app
