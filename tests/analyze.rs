@@ -1,4 +1,4 @@
-//! `bake analyze` from the outside: what it says of images made for it.
+//! `bake analyze` and what builds say of their layers, from the outside, with images made for it.
 
 mod support;
 
@@ -13,6 +13,10 @@ const TESTS: &[Test] = &[
     ("limits_decide_the_exit_code", &[], limits),
     ("trees_show_what_was_asked_for", &[], trees),
     ("caches_and_setuid_files_are_listed", &["userns"], findings),
+    ("builds_tell_what_is_wasted", &["userns"], builds),
+    ("programs_are_told_what_is_wasted", &["userns"], programs),
+    ("the_linter_judges_what_a_build_measures", &["userns"], linter),
+    ("waste_of_base_images_and_of_linked_copies_is_told", &["userns"], bases),
 ];
 
 fn main() -> ExitCode {
@@ -193,4 +197,154 @@ fn findings(environment: &Environment) -> Outcome {
         .map(|file| json!([file["Mode"], file["Uid"]]))
         .collect();
     equal(&set_id, &vec![json!(["4755", 0])], "setuid")
+}
+
+fn built(environment: &Environment, scratch: &Scratch, arguments: &[&str]) -> Result<String, String> {
+    let mut command = environment.build(&scratch.store());
+    command.args(arguments).arg(scratch.at("context"));
+    succeed(&mut command).map(|finished| finished.stderr)
+}
+
+/// The lines that tell of layers.
+fn told(stderr: &str) -> Vec<&str> {
+    stderr.lines().filter(|line| line.starts_with("layers ") || line.starts_with("warning[layer")).collect()
+}
+
+fn builds(environment: &Environment) -> Outcome {
+    let scratch = wasteful(environment)?;
+    let expected = [
+        "layers BASE base image, 3.00MB COPY on line 2, 2.00MB COPY on line 3, 1.00MB COPY on line 4, 4.00MB COPY on line 5, \
+         2.00MB RUN on line 7",
+        "warning[layer-waste]: `rm` deletes 3.00MB (`/deleted`) that stay in the layer of line 2; delete them in the \
+         instruction that writes them, or write them in another stage and copy the result (Dockerfile:6)",
+        "warning[layer-chown-copy]: `chown` stores 2.00MB a second time (1 file), with another owner or mode; use \
+         `COPY --chown=...` where the files are stored first (Dockerfile:7)",
+        "warning[layer-waste]: `RUN` replaces 1.00MB (`/replaced`) that stay in the layer of line 4; write them once, \
+         or write them in another stage and copy the result (Dockerfile:8)",
+    ];
+    // The second build finds everything in the cache, measurements too; the third does not measure less for it.
+    for arguments in [&[] as &[&str], &[], &["--no-cache"]] {
+        let stderr = built(environment, &scratch, arguments)?;
+        let mut told: Vec<String> = told(&stderr).into_iter().map(str::to_owned).collect();
+        // How large the base is depends on this machine.
+        let line = told.first().ok_or_else(|| stderr.clone())?;
+        let (base, _) = line.trim_start_matches("layers ").split_once(' ').ok_or_else(|| stderr.clone())?;
+        told[0] = line.replace(base, "BASE");
+        equal(&told, &expected.map(str::to_owned).to_vec(), &format!("{arguments:?}"))?;
+    }
+    let suppressed = WASTEFUL.replace("RUN chown", "# bake: ignore=layer-chown-copy\nRUN chown");
+    scratch.write("context/Dockerfile", suppressed)?;
+    let stderr = built(environment, &scratch, &[])?;
+    check(!stderr.contains("layer-chown-copy") && stderr.contains("layer-waste"), || stderr.clone())?;
+
+    scratch.write("context/.bake-lint.toml", "ignore = [\"layer-waste\"]\n")?;
+    let stderr = built(environment, &scratch, &[])?;
+    check(told(&stderr).len() == 1, || stderr.clone())?;
+
+    let good = environment.scratch()?;
+    good.write("context/Dockerfile", "FROM busybox\nRUN echo a > /a\nRUN rm /a\n")?;
+    let stderr = built(environment, &good, &[])?;
+    equal(&told(&stderr), &Vec::new(), "a small build")
+}
+
+fn programs(environment: &Environment) -> Outcome {
+    let scratch = wasteful(environment)?;
+    let metadata = scratch.at("metadata.json");
+    let stderr = built(environment, &scratch, &["--progress", "quiet", "--metadata-file", &metadata])?;
+    equal(&stderr.as_str(), &"", "a quiet build")?;
+    let metadata: Value = serde_json::from_str(&scratch.read("metadata.json")?).map_err(|error| error.to_string())?;
+    let measured = &metadata["bake.measure"];
+    equal(&measured["wastedBytes"], &json!(6 * MB), "wasted bytes")?;
+    equal(&measured["baseMeasured"], &json!(true), "the base")?;
+    let layers = measured["layers"].as_array().cloned().unwrap_or_default();
+    let first = json!({ "line": 2, "instruction": "COPY", "addedBytes": 3 * MB, "hiddenBytes": 3 * MB });
+    equal(&layers.get(1), &Some(&first), "the first instruction")?;
+    let mut command = environment.build(&scratch.store());
+    let finished = succeed(command.args(["--progress", "rawjson"]).arg(scratch.at("context")))?;
+    let warnings: Vec<Value> = finished
+        .stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|status| status["warnings"].as_array().cloned())
+        .flatten()
+        .collect();
+    let lines: Vec<&Value> = warnings.iter().map(|warning| &warning["range"][0]["start"]["line"]).collect();
+    equal(&lines, &vec![&json!(6), &json!(7), &json!(8)], "the lines of warnings")
+}
+
+fn bases(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/file", vec![7; 2 * MB])?;
+    scratch.write("context/other", vec![8; 3 * MB])?;
+    let dockerfile = "FROM busybox AS first\n\
+        COPY --link file /linked\n\
+        COPY other /other\n\
+        FROM first\n\
+        RUN true && rm /linked\n\
+        RUN rm /bin/busybox\n";
+    scratch.write("context/Dockerfile", dockerfile)?;
+    let stderr = built(environment, &scratch, &[])?;
+    let told = told(&stderr);
+    check(
+        told.iter().any(|line| {
+            line.contains("`rm` deletes 2.00MB")
+                && line.contains("layer of line 2;")
+                && line.ends_with("(Dockerfile:5)")
+        }),
+        || stderr.clone(),
+    )?;
+    check(
+        told.iter().any(|line| line.contains("that stay in the base image;") && line.ends_with("(Dockerfile:6)")),
+        || stderr.clone(),
+    )
+}
+
+fn linter(environment: &Environment) -> Outcome {
+    let scratch = wasteful(environment)?;
+    let lint = |store: &str, arguments: &[&str], flags: &[&str]| {
+        let mut command = environment.command(&scratch.path().join(store));
+        command.args(["lint", "--measure"]).args(arguments).arg("--").args(environment.base_flags()).args(flags);
+        finish(command.arg(scratch.at("context")))
+    };
+    let file = &*scratch.at("context/Dockerfile");
+    // With everything in the cache, and in a store where nothing is.
+    for store in ["store", "other"] {
+        let finished = lint(store, &["--format", "json", file], &["--progress", "quiet"])?;
+        equal(&finished.code, &Some(1), "exit code")?;
+        let findings: Value = serde_json::from_str(&finished.text()).map_err(|error| error.to_string())?;
+        let told: Vec<Value> = findings
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|finding| finding["rule"].as_str().is_some_and(|rule| rule.starts_with("layer-")))
+            .map(|finding| json!([finding["rule"], finding["line"], finding["column"], finding["bytes"]]))
+            .collect();
+        let expected = vec![
+            json!(["layer-waste", 6, 5, 3 * MB]),
+            json!(["layer-chown-copy", 7, 5, 2 * MB]),
+            json!(["layer-waste", 8, 1, MB]),
+        ];
+        equal(&told, &expected, "findings")?;
+        let rows: Vec<Vec<&str>> = finished.stderr.lines().map(|line| line.split_whitespace().collect()).collect();
+        check(rows.contains(&vec!["2", "COPY", "3.00MB", "3.00MB"]), || finished.stderr.clone())?;
+        check(rows.contains(&vec!["5", "COPY", "4.00MB", "-"]), || finished.stderr.clone())?;
+    }
+    // Nothing was made but results: no image has a name.
+    let images = succeed(environment.command(&scratch.path().join("other")).args(["images", "-q"]))?.text();
+    equal(&images.as_str(), &"", "images")?;
+    let plain = finish(environment.command(&scratch.store()).args(["lint", "--format", "json", file]))?;
+    check(!plain.text().contains("layer-"), || plain.text())?;
+    let ignored = lint("store", &["--select", "layer-waste", "--ignore", "layer-waste", file], &[])?;
+    equal(&ignored.code, &Some(0), "exit code")?;
+    for (arguments, flags, words) in [
+        (&[file] as &[&str], &["--push"] as &[&str], "`--push` has no meaning"),
+        (&[file], &["--no-such-flag"], "arguments of `bake build`"),
+        (&[file, file], &[], "one Dockerfile"),
+        (&["-"], &[], "one Dockerfile"),
+        (&["--fix", file], &[], "cannot be used with"),
+    ] {
+        expect_failure(&lint("store", arguments, flags)?, 2, &[words])?;
+    }
+    scratch.write("context/Dockerfile", "FROM busybox\nRUN exit 3\n")?;
+    expect_failure(&lint("store", &[file], &[])?, 1, &["exit"])
 }

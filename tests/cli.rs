@@ -27,7 +27,10 @@ const TESTS: &[Test] = &[
     ("secrets_come_from_files_and_variables", &[], secrets),
     ("progress_can_be_told_apart", &[], progress),
     ("linting_needs_no_store", &[], lint),
+    ("linting_knows_images_of_the_store", &[], lint_with_store),
     ("formatting_says_what_it_changes", &[], formatting),
+    ("hooks_for_pre_commit_are_commands", &[], hooks),
+    ("pipelines_in_the_documentation_are_commands", &[], documented_commands),
     ("findings_of_checks_go_where_progress_goes", &[], findings),
     ("calls_answer_programs_in_json", &[], calls),
 ];
@@ -289,6 +292,27 @@ fn lint(environment: &Environment) -> Outcome {
     check(!scratch.store().exists(), || "linting made a store".into())
 }
 
+fn lint_with_store(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let base = "FROM scratch\nWORKDIR /srv\nENV APP_HOME=/srv\nSHELL [\"/bin/bash\", \"-o\", \"pipefail\", \"-c\"]\n\
+                HEALTHCHECK CMD [\"/x\"]\nUSER app\n";
+    scratch.write("context/Dockerfile", base)?;
+    scratch.write("Dockerfile", "FROM acme/app:1\nWORKDIR sub\nENV A=$APP_HOME B=$NOTHING\nRUN a | b\nEXPOSE 80\n")?;
+    let found = || -> Result<Vec<String>, String> {
+        let mut command = environment.command(&scratch.store());
+        let finished =
+            finish(command.args(["lint", "--select", "all", "--format", "json"]).current_dir(scratch.path()))?;
+        let findings: Vec<serde_json::Value> = serde_json::from_slice(&finished.stdout).map_err(|e| e.to_string())?;
+        Ok(findings.iter().filter_map(|finding| Some(finding["rule"].as_str()?.to_owned())).collect())
+    };
+    let unknown = ["healthcheck-missing", "image-digest-missing", "user-root", "workdir-relative", "pipefail-missing"];
+    equal(&found()?, &unknown.map(str::to_owned).to_vec(), "findings without the image")?;
+    succeed(build(environment, &scratch, "context").args(["--tag", "acme/app:1"]))?;
+    // What the base has is not missing; that all of its variables are known shows that one is not there.
+    let known = ["image-digest-missing", "workdir-relative", "undefined-var"];
+    equal(&found()?, &known.map(str::to_owned).to_vec(), "findings with the image")
+}
+
 fn formatting(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     scratch.write("Dockerfile", "from a\nRUN  b\n")?;
@@ -312,11 +336,62 @@ fn formatting(environment: &Environment) -> Outcome {
     let other = run(&["other.Dockerfile"], "")?.success()?;
     check(other.stderr.contains("another frontend"), || other.stderr.clone())?;
     equal(&scratch.read("other.Dockerfile")?.as_str(), &"# syntax=a/b\nfrom a\n", "a file for another frontend")?;
+    // Directories are searched, and one file that cannot be read does not keep the others from being laid out.
+    scratch.write("tree/a/Dockerfile", "from a\n")?;
+    scratch.write("tree/b/x.Dockerfile", "from a\n")?;
+    scratch.write("tree/vendor/Dockerfile", "from a\n")?;
+    scratch.write("tree/bake.toml", "[lint]\nexclude = [\"vendor/**\"]\n")?;
+    equal(&run(&["nowhere", "tree"], "")?.code, &Some(2), "exit code of a missing file among others")?;
+    equal(&scratch.read("tree/a/Dockerfile")?.as_str(), &"FROM a\n", "a file in a directory")?;
+    equal(&scratch.read("tree/b/x.Dockerfile")?.as_str(), &"FROM a\n", "a file of another name")?;
+    equal(&scratch.read("tree/vendor/Dockerfile")?.as_str(), &"from a\n", "a file that is excluded")?;
     let piped = run(&["-"], "from a")?.success()?;
     equal(&piped.stdout.as_slice(), &b"FROM a\n".as_slice(), "standard output")?;
     let named = run(&["--diff", "--stdin-filename", "x/Dockerfile", "-"], "from a\n")?;
     check(named.text().contains("+++ b/x/Dockerfile"), || named.text())?;
     equal(&run(&["nowhere"], "")?.code, &Some(2), "exit code of a missing file")
+}
+
+fn hooks(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.pre-commit-hooks.yaml");
+    let hooks = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let entries: Vec<&str> = hooks.lines().filter_map(|line| line.trim().strip_prefix("entry: ")).collect();
+    equal(&entries.len(), &hooks.matches("- id: ").count(), "entries")?;
+    for entry in entries {
+        scratch.write("good/Dockerfile", "FROM debian:12-slim\nUSER 10001\n")?;
+        scratch.write("bad/Dockerfile", "from debian:12-slim\nADD x.txt /\nUSER 10001\n")?;
+        let words: Vec<&str> = entry.split(' ').collect();
+        equal(&words.first(), &Some(&"bake"), "the program of a hook")?;
+        let mut command = environment.command(&scratch.store());
+        command.args(&words[1..]).args(["good/Dockerfile", "bad/Dockerfile"]).current_dir(scratch.path());
+        let finished = finish(&mut command)?;
+        let changed = scratch.read("bad/Dockerfile")? != "from debian:12-slim\nADD x.txt /\nUSER 10001\n";
+        // A hook complains by its exit code, or by changing a file.
+        check(finished.code == Some(1) || changed, || format!("{entry}: nothing happened"))?;
+        check(finished.code.is_some_and(|code| code < 2), || format!("{entry}: {}", finished.stderr))?;
+        equal(&scratch.read("good/Dockerfile")?.as_str(), &"FROM debian:12-slim\nUSER 10001\n", entry)?;
+    }
+    Ok(())
+}
+
+fn documented_commands(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("a/Dockerfile", "FROM debian:12-slim\nUSER 10001\n")?;
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ci-lint.md");
+    let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let lines = text.lines().map(|line| line.trim().trim_start_matches("- ").trim_start_matches("run: "));
+    let commands: Vec<&str> = lines.filter_map(|line| line.strip_prefix("bake ")).collect();
+    check(commands.len() >= 5, || format!("{commands:?}"))?;
+    for command in commands {
+        let mut started = environment.command(&scratch.store());
+        succeed(started.args(command.split(' ')).current_dir(scratch.path()))?;
+    }
+    for report in ["findings.sarif", "gl-code-quality-report.json"] {
+        let text = scratch.read(report)?;
+        serde_json::from_str::<serde_json::Value>(&text).map_err(|error| format!("{report}: {error}"))?;
+    }
+    Ok(())
 }
 
 fn findings(environment: &Environment) -> Outcome {

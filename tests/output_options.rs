@@ -299,7 +299,7 @@ fn metadata(environment: &Environment) -> Outcome {
     succeed(command.args(["--metadata-file", "metadata.json"]))?;
     let metadata = json(scratch.read("metadata.json")?.as_bytes())?;
     let keys: Vec<&str> = metadata.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-    equal(&keys, &vec!["buildx.build.provenance", "buildx.build.ref"], "keys")
+    equal(&keys, &vec!["bake.measure", "buildx.build.provenance", "buildx.build.ref"], "keys")
 }
 
 fn image_ids(environment: &Environment) -> Outcome {

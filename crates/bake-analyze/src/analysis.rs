@@ -1,5 +1,7 @@
 //! Applying layers one after the other, and keeping the books.
 
+use serde::{Deserialize, Serialize};
+
 use crate::WASTE_MAX;
 use crate::listing::{Entry, EntryKind, Listing};
 use crate::tree::{FileRecord, NODES_MAX, Occupant, OccupantKind, ROOT, Tree, VisibleFile};
@@ -44,7 +46,8 @@ pub struct Waste {
 }
 
 /// How a file was hidden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// It was deleted.
     Deleted,

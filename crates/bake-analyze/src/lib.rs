@@ -23,14 +23,18 @@
 
 mod analysis;
 mod byte_size;
+mod encoding;
 mod listing;
 mod package_cache;
+mod summary;
 mod tree;
 
 pub use analysis::{Analysis, AnalyzeError, Cause, LayerFigures, Overwrite, Waste, analyze};
 pub use byte_size::ByteSize;
+pub use encoding::{decode, encode};
 pub use listing::{Entry, EntryKind, Listing, ListingError, read_archive};
 pub use package_cache::{PackageCache, package_cache};
+pub use summary::{CacheSum, LayerSum, Summary, WasteSum};
 pub use tree::{NODES_MAX, VisibleFile};
 
 /// The most hidden files that are remembered one by one: about 500 MB of paths at the longest that Linux allows are refused, typical

@@ -105,3 +105,8 @@ pub fn base_platform(name: &str, found: &Platform, wanted: &Platform, span: Span
         format!("Base image {name} was pulled with platform \"{found}\", expected \"{wanted}\" for current build");
     Some(Violation::new(&INVALID_BASE_IMAGE_PLATFORM, span, message))
 }
+
+/// The same for platforms as text; `None` also where one is no platform.
+pub fn base_platform_named(name: &str, found: &str, wanted: &str, span: Span) -> Option<Violation> {
+    base_platform(name, &Platform::parse(found).ok()?, &Platform::parse(wanted).ok()?, span)
+}

@@ -23,7 +23,7 @@ use bake_dockerfile::Span;
 
 pub use description::{comment_words, definition_description};
 pub use expanded::Expanded;
-pub use from_lines::{base_platform, invalid_default_args, platform_flag, undeclared_args};
+pub use from_lines::{base_platform, base_platform_named, invalid_default_args, platform_flag, undeclared_args};
 pub use ignored::copy_ignored;
 pub use instructions::{
     HARMLESS_WORDS, SECRET_WORDS, counted_once, empty_continuation, legacy_key_value, maintainer, port,

@@ -163,6 +163,11 @@ fn known_flags(keyword: Keyword) -> &'static [(&'static str, FlagForm)] {
     }
 }
 
+/// The names of the flags that an instruction takes, without dashes; none for what is no instruction.
+pub fn flag_names(keyword: &str) -> impl Iterator<Item = &'static str> {
+    Keyword::parse(keyword).map_or(&[][..], known_flags).iter().map(|(name, _)| *name)
+}
+
 /// The flags of the syntax tree.
 pub(crate) fn tree_flags(line: &LogicalLine, flags: &[RawFlag]) -> Vec<Flag> {
     flags

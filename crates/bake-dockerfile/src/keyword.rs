@@ -45,6 +45,11 @@ const ALL: [(Keyword, &str); 18] = [
     (Keyword::Workdir, "WORKDIR"),
 ];
 
+/// The keywords of all instructions, in capitals, in alphabetical order.
+pub fn instruction_names() -> impl Iterator<Item = &'static str> {
+    Keyword::names()
+}
+
 impl Keyword {
     /// The keyword spelt `word` in any case.
     pub(crate) fn parse(word: &str) -> Option<Self> {

@@ -16,9 +16,10 @@ const STATE_BUILTINS: [&str; 18] = [
 ];
 
 impl<'a> LintContext<'a> {
-    /// How lines end in this file.
+    /// How lines end in this file, by its first one.
     pub(crate) fn newline(&self) -> &'static str {
-        if self.dockerfile.source.text().contains("\r\n") { "\r\n" } else { "\n" }
+        let first = self.dockerfile.source.text().split_inclusive('\n').next().unwrap_or_default();
+        if first.ends_with("\r\n") { "\r\n" } else { "\n" }
     }
 
     /// Deletes an instruction with its lines. `None` where it is part of another one (a trigger), shares its line, or has a comment
@@ -49,30 +50,28 @@ impl<'a> LintContext<'a> {
         TextEdit::insert(start, format!("{line}{}", self.newline()))
     }
 
-    /// Puts `line` below an instruction. `None` where a heredoc without an end would swallow it.
+    /// Puts `line` below an instruction. `None` where a heredoc without an end, or a continuation at the end of the
+    /// file, would swallow it.
     pub(crate) fn insert_below(&self, instruction: &Instruction, line: &str) -> Option<TextEdit> {
-        if self.dockerfile.diagnostics.iter().any(|diagnostic| diagnostic.code == code::HEREDOC) {
+        let open_heredoc = self.dockerfile.diagnostics.iter().any(|diagnostic| diagnostic.code == code::HEREDOC);
+        let continued = self.source(instruction.span).trim_end().ends_with(self.dockerfile.directives.escape);
+        if open_heredoc || continued {
             return None;
         }
-        let text = self.dockerfile.source.text();
-        let end = line_end(text, instruction.span.end);
-        if text[..end].ends_with('\n') {
-            Some(TextEdit::insert(end, format!("{line}{}", self.newline())))
-        } else {
-            Some(TextEdit::insert(end, format!("{}{line}", self.newline())))
-        }
+        let text = format!("{}{line}", self.newline());
+        Some(TextEdit::insert(instruction.span.end, text))
     }
 
     /// Lets `command` run when all of a `RUN` has succeeded. `None` unless the `RUN` is shell text, or one heredoc, that ends with a
     /// command of its main list.
     pub(crate) fn append_command(&self, run: &RunFacts<'_>, command: &str) -> Option<TextEdit> {
-        let last = run.script.commands.last()?;
+        let last = run.script.commands.last().filter(|_| run.script.errors.is_empty())?;
         if !is_of_main_list(last) || last.program() == "exit" || last.wrapper("exec").is_some() || last.words.is_empty()
         {
             return None;
         }
         let end = end_of(last)?;
-        let errexit = run.script.option_set_before(0, run.script.commands.len(), "errexit");
+        let errexit = run.script.has_errexit_before(0, run.script.commands.len());
         if run.script.sessions.first().is_some_and(|session| session.heredoc) {
             let [heredoc] = run.instruction.heredocs.as_slice() else { return None };
             let body = Span::new(end, heredoc.span.end);
@@ -154,7 +153,9 @@ impl<'a> LintContext<'a> {
         ends(first)?;
         ends(second)?;
         let gap = Span::new(first.instruction.span.end, second_word.span.start);
-        Some(vec![TextEdit::replace(gap, self.conjunction(first.instruction))])
+        let has_lines = self.source(first.instruction.span).contains('\n');
+        let manner = if has_lines { first.instruction } else { second.instruction };
+        Some(vec![TextEdit::replace(gap, self.conjunction(manner))])
     }
 
     /// Whether `second` comes right after `first`, with neither an instruction nor a comment between.
@@ -183,6 +184,7 @@ impl<'a> LintContext<'a> {
         let commands = &run.script.commands;
         let command = commands.get(index)?;
         let plain = matches!(run.run.command, Command::Shell(_)) && run.instruction.heredocs.is_empty();
+        let plain = plain && run.script.errors.is_empty();
         if !plain || !is_of_main_list(command) || !command.redirects.is_empty() || command.span == run.instruction.span
         {
             return None;
@@ -284,6 +286,7 @@ mod tests {
                 "FROM a\nRUN a \\\n    # why\n    && b\n\n  RUN c\n",
                 "FROM a\nRUN a \\\n    # why\n    && b \\\n    && c\n",
             ),
+            ("FROM a\nRUN a\nRUN b \\\n    && c\n", "FROM a\nRUN a \\\n    && b \\\n    && c\n"),
             ("FROM a\nRUN a || b\nRUN c | d && e\n", "FROM a\nRUN a || b \\\n && c | d && e\n"),
             (
                 "FROM a\nRUN --mount=type=cache,target=/x a\nRUN --mount=type=cache,target=/x b\n",

@@ -1,6 +1,6 @@
 //! What all rules want to know about a Dockerfile, worked out once: stages and their bases, images used, commands run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bake_checks::Expanded;
 use bake_dockerfile::instruction::{
@@ -13,6 +13,7 @@ use crate::image::ImageName;
 use crate::options::LintOptions;
 use crate::run_script::{ShellState, run_script};
 use crate::shell::Script;
+use crate::suppression::shell_hint;
 use crate::surroundings::ImageFacts;
 
 /// Build arguments that are known in every `FROM` without a declaration.
@@ -33,6 +34,9 @@ pub(crate) const PLATFORM_ARGS: [&str; 11] = [
 /// Build arguments that are known in every stage without a declaration (in both letter cases).
 pub(crate) const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
+/// Among how many stages before it a misspelt one is looked for: comparing takes time, and nobody has more to mistake.
+const NEAR_STAGES_MAX: usize = 100;
+
 /// The facts that rules are given.
 #[derive(Debug)]
 pub(crate) struct LintContext<'a> {
@@ -48,6 +52,8 @@ pub(crate) struct LintContext<'a> {
     pub(crate) images: Vec<ImageUse>,
     /// What `ENV` and `ARG` set in each stage, in order.
     variables: HashMap<(usize, String), Vec<Setting>>,
+    /// The index of the first `ARG` of each name in each stage, also of those without a value.
+    declared_args: HashMap<(usize, String), usize>,
     /// Changes of apt's configuration.
     pub(crate) apt_configurations: Vec<AptConfiguration>,
     /// Global arguments with their values as far as they have one.
@@ -79,6 +85,8 @@ pub(crate) struct StageFacts<'a> {
     pub(crate) root: usize,
     /// Names used in the image word that no global `ARG` declares.
     pub(crate) undeclared: Vec<String>,
+    /// The earlier stages of which the platform chooses one (`FROM build-$TARGETARCH`); the last of them stands for all in `base`.
+    pub(crate) chosen_by_platform: Vec<usize>,
     /// Whether its file system is part of the image that is built: the target stage and the stages it is built from.
     pub(crate) in_result: bool,
     /// Whether it is the stage that is built.
@@ -123,6 +131,8 @@ pub(crate) struct RunFacts<'a> {
 /// A use of an image from a registry.
 #[derive(Debug)]
 pub(crate) struct ImageUse {
+    /// Whether a stage was meant, and misspelt: `--from=biuld`.
+    pub(crate) is_misspelt_stage: bool,
     pub(crate) span: Span,
     pub(crate) name: ImageName,
 }
@@ -152,6 +162,7 @@ impl<'a> LintContext<'a> {
             runs: Vec::new(),
             images: Vec::new(),
             variables: HashMap::new(),
+            declared_args: HashMap::new(),
             apt_configurations: Vec::new(),
             global_args: BTreeMap::new(),
         };
@@ -185,6 +196,7 @@ impl<'a> LintContext<'a> {
 
     fn read_stages(&mut self) {
         let expander = self.expander();
+        let mut by_name: HashMap<String, usize> = HashMap::new();
         for stage in &self.dockerfile.stages {
             let Some(InstructionKind::From(from)) = self.dockerfile.instructions.get(stage.from).map(|i| &i.kind)
             else {
@@ -195,8 +207,8 @@ impl<'a> LintContext<'a> {
                 Err(_) => (String::new(), Vec::new()),
             };
             let undeclared = undefined.into_iter().filter(|name| !self.global_args.contains_key(name)).collect();
-            let earlier =
-                self.stages.iter().rposition(|s: &StageFacts<'_>| s.name.as_deref() == Some(&text.to_lowercase()));
+            let chosen_by_platform = self.stages_by_platform(&from.image);
+            let earlier = by_name.get(&text.to_lowercase()).or(chosen_by_platform.last()).copied();
             let image = ImageName::parse(&text);
             let base = match earlier {
                 Some(earlier) => Base::Stage(earlier),
@@ -205,6 +217,7 @@ impl<'a> LintContext<'a> {
                 None => Base::Unknown(text),
             };
             let name = from.name.as_ref().map(|name| name.value.to_lowercase());
+            by_name.extend(name.iter().map(|name| (name.clone(), self.stages.len())));
             let root = match base {
                 Base::Stage(base) => self.stages[base].root,
                 _ => self.stages.len(),
@@ -216,6 +229,7 @@ impl<'a> LintContext<'a> {
                 base,
                 root,
                 undeclared,
+                chosen_by_platform,
                 in_result: false,
                 is_target: false,
             });
@@ -233,6 +247,23 @@ impl<'a> LintContext<'a> {
                 self.stages[stage].in_result = true;
             }
         }
+    }
+
+    /// The stages read so far that a word of a FROM line may mean, depending on the platform.
+    fn stages_by_platform(&self, word: &Word) -> Vec<usize> {
+        if !word.value.contains('$') {
+            return Vec::new();
+        }
+        let value = |name: &str| match self.global_args.get(name) {
+            Some(value) => value.clone(),
+            None => PLATFORM_ARGS.contains(&name).then(|| "*".to_owned()),
+        };
+        let Ok(pattern) = self.expander().expand(&word.value, &value) else { return Vec::new() };
+        let pattern = pattern.text.to_lowercase();
+        let Some((begin, rest)) = pattern.split_once('*') else { return Vec::new() };
+        let end = rest.rsplit('*').next().unwrap_or_default();
+        let fits = |name: &String| name.strip_prefix(begin).is_some_and(|rest| rest.ends_with(end));
+        (0..self.stages.len()).filter(|index| self.stages[*index].name.as_ref().is_some_and(fits)).collect()
     }
 
     fn locate_instructions(&mut self) {
@@ -256,6 +287,7 @@ impl<'a> LintContext<'a> {
 
     fn read_variables(&mut self) {
         let mut settings = Vec::new();
+        let mut declared = HashMap::new();
         for located in self.instructions.iter().filter(|located| !located.onbuild) {
             let Some(stage) = located.stage else { continue };
             match &located.instruction.kind {
@@ -270,6 +302,7 @@ impl<'a> LintContext<'a> {
                 InstructionKind::Arg(declarations) => {
                     for declaration in declarations {
                         let name = &declaration.name.value;
+                        declared.entry((stage, name.clone())).or_insert(located.index);
                         let given = self.options.build_args.get(name).cloned();
                         let default = declaration.default.as_ref().map(|default| default.value.clone());
                         if let Some(value) = given.or(default).or_else(|| self.global_value(name)) {
@@ -280,6 +313,7 @@ impl<'a> LintContext<'a> {
                 _ => {}
             }
         }
+        self.declared_args = declared;
         // In the order of the file, so that the values that others rest on are there.
         for (stage, index, name, written) in settings {
             let value = self.expanded(stage, index, &written);
@@ -291,9 +325,12 @@ impl<'a> LintContext<'a> {
         let escape = self.dockerfile.directives.escape;
         let mut shells: Vec<ShellState> = Vec::with_capacity(self.stages.len());
         let mut runs = Vec::new();
+        // A comment that names the shell holds to the end of the stage, unless `SHELL` or the base image tell better.
+        let mut hinted = false;
         for located in &self.instructions {
             match &located.instruction.kind {
                 InstructionKind::From(_) if !located.onbuild => {
+                    hinted = false;
                     if let Some(stage) = located.stage.and_then(|index| self.stages.get(index)) {
                         shells.push(match &stage.base {
                             Base::Stage(base) => shells.get(*base).copied().unwrap_or_default(),
@@ -314,9 +351,17 @@ impl<'a> LintContext<'a> {
                 InstructionKind::Shell(words) if !located.onbuild => {
                     if let Some(shell) = shells.last_mut() {
                         *shell = ShellState::from_words(words);
+                        hinted = false;
                     }
                 }
                 InstructionKind::Run(run) => {
+                    let comments = located.instruction.comments.iter().map(|span| self.dockerfile.source.slice(*span));
+                    if let (Some(hint), Some(shell)) = (comments.rev().find_map(shell_hint), shells.last_mut())
+                        && (hinted || *shell == ShellState::Default)
+                    {
+                        *shell = ShellState::from_words(&[hint.to_owned()]);
+                        hinted = true;
+                    }
                     let shell = shells.last().copied().unwrap_or_default();
                     let script = run_script(&self.dockerfile.source, escape, located.instruction, run, shell);
                     runs.push(RunFacts {
@@ -340,7 +385,7 @@ impl<'a> LintContext<'a> {
             if let Base::Image(name) = &stage.base
                 && stage.undeclared.is_empty()
             {
-                images.push(ImageUse { span: stage.from.image.span, name: name.clone() });
+                images.push(ImageUse { is_misspelt_stage: false, span: stage.from.image.span, name: name.clone() });
             }
         }
         for located in &self.instructions {
@@ -349,7 +394,8 @@ impl<'a> LintContext<'a> {
                 let name = ImageName::parse(&word.value);
                 let usable = name.is_plausible() && !word.value.contains('$') && word.value != "scratch";
                 if usable && self.resolve_from(stage, &word.value) == FromReference::Image {
-                    images.push(ImageUse { span: word.span, name });
+                    let is_misspelt_stage = self.near_stage(stage, &word.value).is_some();
+                    images.push(ImageUse { is_misspelt_stage, span: word.span, name });
                 }
             }
         }
@@ -409,6 +455,16 @@ impl<'a> LintContext<'a> {
         }
     }
 
+    /// The name of a stage before `stage` that is meant by `name`, which is none: `--from=biuld`. What can only be an image is taken for
+    /// one.
+    pub(crate) fn near_stage(&self, stage: usize, name: &str) -> Option<&str> {
+        if name.contains(['/', ':', '@', '$', '.']) || name == "scratch" {
+            return None;
+        }
+        let names = self.stages[..stage].iter().rev().filter_map(|stage| stage.name.as_deref()).take(NEAR_STAGES_MAX);
+        bake_dockerfile::suggest::suggest(name, names, false)
+    }
+
     /// `stage` and the stages that it is built from, the nearest first.
     pub(crate) fn ancestors(&self, stage: usize) -> impl Iterator<Item = usize> + '_ {
         std::iter::successors(Some(stage), |stage| match self.stages.get(*stage).map(|facts| &facts.base) {
@@ -440,16 +496,27 @@ impl<'a> LintContext<'a> {
     /// The instructions that shape the file system or configuration of `stage` before instruction `before`, in order, its bases'
     /// included. `before` must be an instruction of `stage`.
     pub(crate) fn history(&self, stage: usize, before: usize) -> impl DoubleEndedIterator<Item = Located<'a>> + '_ {
+        // Who reads backwards must not pass over all that follows, for each instruction of a long stage again.
+        let limit = self.instructions.partition_point(|located| located.index < before);
         self.chain(stage)
             .into_iter()
-            .flat_map(|stage| self.stage_instructions(stage))
-            .filter(move |located| located.index < before && !located.onbuild)
+            .flat_map(move |stage| self.stage_instructions_until(stage, limit))
+            .filter(|located| !located.onbuild)
     }
 
     /// The instructions of `stage` after its `FROM`, triggers after their `ONBUILD`.
     pub(crate) fn stage_instructions(&self, stage: usize) -> impl DoubleEndedIterator<Item = Located<'a>> + '_ {
-        let start = self.instructions.partition_point(|located| located.stage < Some(stage));
-        let end = self.instructions.partition_point(|located| located.stage <= Some(stage));
+        self.stage_instructions_until(stage, self.instructions.len())
+    }
+
+    /// Those among the first `limit` of all instructions.
+    fn stage_instructions_until(
+        &self,
+        stage: usize,
+        limit: usize,
+    ) -> impl DoubleEndedIterator<Item = Located<'a>> + use<'_, 'a> {
+        let start = self.instructions.partition_point(|located| located.stage < Some(stage)).min(limit);
+        let end = self.instructions.partition_point(|located| located.stage <= Some(stage)).min(limit);
         self.instructions[start..end]
             .iter()
             .copied()
@@ -465,6 +532,62 @@ impl<'a> LintContext<'a> {
         self.ancestors(stage).find_map(|stage| {
             let settings = self.variables.get(&(stage, name.to_owned()))?;
             settings.iter().rev().find(|setting| setting.index < before)
+        })
+    }
+
+    /// Whether an `ARG` of `stage` or of the stages it is built from declares `name` before instruction `before`.
+    pub(crate) fn is_declared_arg(&self, stage: usize, before: usize, name: &str) -> bool {
+        let declared =
+            |stage: usize| self.declared_args.get(&(stage, name.to_owned())).is_some_and(|index| *index < before);
+        self.ancestors(stage).any(declared)
+    }
+
+    /// The names that `ENV` and `ARG` set before instruction `before`, in `stage` and the stages it is built from.
+    pub(crate) fn declared_names(&self, stage: usize, before: usize) -> BTreeSet<&str> {
+        let chain = self.chain(stage);
+        let arguments = self.declared_args.iter().filter(|((of, _), index)| chain.contains(of) && **index < before);
+        let settings = self.variables.iter().filter(|((of, _), settings)| {
+            chain.contains(of) && settings.first().is_some_and(|setting| setting.index < before)
+        });
+        arguments.map(|((_, name), _)| name.as_str()).chain(settings.map(|((_, name), _)| name.as_str())).collect()
+    }
+
+    /// Whether `run` is performed as root, as far as the file tells.
+    pub(crate) fn is_root(&self, run: &RunFacts<'_>) -> bool {
+        run.stage.is_some_and(|stage| {
+            let user = self.history(stage, run.index).rev().find_map(|located| match &located.instruction.kind {
+                InstructionKind::User(user) => Some(user.value.as_str()),
+                _ => None,
+            });
+            user.is_none_or(|user| matches!(user.split(':').next(), Some("root" | "0")))
+        })
+    }
+
+    /// The working directory that the base image of the chain of `stage` sets, where it is known.
+    pub(crate) fn base_directory(&self, stage: usize) -> Option<&str> {
+        match self.root_base(stage)? {
+            Base::Scratch => Some("/"),
+            Base::Image(image) => match self.image_facts(image) {
+                Some(facts) if facts.working_directory.is_empty() => Some("/"),
+                Some(facts) => Some(facts.working_directory.as_str()),
+                None => image.is_plain_distribution().then_some("/"),
+            },
+            Base::Stage(_) | Base::Unknown(_) => None,
+        }
+    }
+
+    /// The working directory just before instruction `before` of `stage`, where it is known.
+    pub(crate) fn working_directory(&self, stage: usize, before: usize) -> Option<String> {
+        let base = self.base_directory(stage);
+        self.history(stage, before).fold(base.map(str::to_owned), |directory, located| {
+            match &located.instruction.kind {
+                InstructionKind::Workdir(word) => {
+                    let path = self.expanded_word(located.stage?, located.index, word)?;
+                    let anchor = if path.starts_with('/') { "/" } else { directory.as_deref()? };
+                    Some(join_path(anchor, &path))
+                }
+                _ => directory,
+            }
         })
     }
 

@@ -9,6 +9,8 @@ use crate::rule::Rule;
 pub struct Finding {
     /// The rule.
     pub rule: &'static Rule,
+    /// The number of another program's check, such as `SC2086`, for what that program said.
+    pub code: Option<String>,
     /// How serious it is, overrides applied.
     pub severity: Severity,
     /// What is wrong, one sentence without a final period.
@@ -21,6 +23,8 @@ pub struct Finding {
     pub help: Option<String>,
     /// How to change the text.
     pub fix: Option<Fix>,
+    /// The bytes of the image that it is about, where a build measured them.
+    pub bytes: Option<u64>,
 }
 
 /// A change of the text that removes a finding.
@@ -73,6 +77,17 @@ impl Finding {
                 .collect();
         }
         diagnostic
+    }
+
+    /// Whether `pattern` means it by its rule or by its code.
+    pub(crate) fn is_meant_by(&self, pattern: &str) -> bool {
+        self.rule.is_meant_by(pattern) || self.has_code(pattern)
+    }
+
+    /// Whether `pattern`, a code or one with `*`, means its code.
+    pub(crate) fn has_code(&self, pattern: &str) -> bool {
+        let pattern = pattern.strip_prefix("shellcheck/").unwrap_or(pattern).to_ascii_uppercase();
+        self.code.as_ref().is_some_and(|code| crate::wildcard::matches(&pattern, code))
     }
 
     /// Adds another place that explains it.
@@ -144,12 +159,14 @@ impl<'r> Reporter<'r> {
         let index = self.findings.len();
         self.findings.push(Finding {
             rule: self.rule,
+            code: None,
             severity: self.rule.severity,
             message: message.into(),
             span,
             labels: Vec::new(),
             help: None,
             fix: None,
+            bytes: None,
         });
         &mut self.findings[index]
     }

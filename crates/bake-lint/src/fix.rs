@@ -9,7 +9,7 @@ use crate::finding::{Finding, Fix, NewFile};
 pub struct Fixed {
     /// The new text.
     pub text: String,
-    /// How many fixes were applied.
+    /// How many fixes changed the text.
     pub applied: usize,
     /// How many fixes had to wait because they touch what another one changed: lint the new text again to apply them.
     pub conflicts: usize,
@@ -32,8 +32,10 @@ pub fn apply_fixes(source: &str, findings: &[Finding], include_unsafe: bool) -> 
     let (mut applied, mut conflicts) = (0, 0);
     for fix in fixes {
         let new: Vec<_> = fix.edits.iter().map(|e| (e.span.start, e.span.end, e.replacement.as_str())).collect();
-        if new.iter().all(|edit| edits.contains(edit)) {
-            // Another finding asked for the very same change, or the text stays as it is.
+        if new.is_empty() {
+            // It is all about another file.
+        } else if new.iter().all(|edit| edits.contains(edit)) {
+            // Another finding asked for the very same change.
             applied += 1;
         } else if new.iter().any(|edit| edits.iter().any(|other| overlaps(*edit, *other))) {
             conflicts += 1;
@@ -133,6 +135,6 @@ mod tests {
         let new_file = Some(NewFile { name: ".dockerignore".to_owned(), text: ".git\n".to_owned() });
         wanted.fix.as_mut().unwrap().new_file = new_file.clone();
         let fixed = apply_fixes("abc", &[wanted.clone(), wanted], false);
-        assert_eq!((fixed.text.as_str(), fixed.applied, fixed.new_files), ("abc", 2, new_file.into_iter().collect()));
+        assert_eq!((fixed.text.as_str(), fixed.applied, fixed.new_files), ("abc", 0, new_file.into_iter().collect()));
     }
 }

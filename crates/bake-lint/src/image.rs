@@ -77,9 +77,38 @@ impl ImageName {
         )
     }
 
-    /// Whether `sh` in the image is known to be dash.
+    /// Whether `sh` in the image is known to be dash: Debian, Ubuntu, official images whose tag says that they are built on those, and
+    /// those that are built on Debian unless their tag says otherwise.
     pub(crate) fn shell_is_dash(&self) -> bool {
+        const ON_DEBIAN: [&str; 15] = [
+            "buildpack-deps",
+            "elixir",
+            "erlang",
+            "gcc",
+            "golang",
+            "httpd",
+            "nginx",
+            "node",
+            "perl",
+            "php",
+            "postgres",
+            "python",
+            "redis",
+            "ruby",
+            "rust",
+        ];
+        const ELSEWHERE: [&str; 4] = ["alpine", "windows", "nanoserver", "ubi"];
+        const RELEASES: [&str; 7] = ["bookworm", "bullseye", "trixie", "buster", "noble", "jammy", "focal"];
+        let tag = self.tag.as_deref().unwrap_or_default();
+        let official = !self.familiar().contains('/');
         matches!(self.familiar(), "debian" | "ubuntu")
+            || (official && RELEASES.iter().any(|release| tag.contains(release)))
+            || (ON_DEBIAN.contains(&self.familiar()) && !ELSEWHERE.iter().any(|other| tag.contains(other)))
+    }
+
+    /// Whether `sh` in the image is known to be that of busybox.
+    pub(crate) fn shell_is_busybox(&self) -> bool {
+        matches!(self.familiar(), "alpine" | "busybox") || self.tag.as_ref().is_some_and(|tag| tag.contains("alpine"))
     }
 
     /// Whether the image is known to run as a user other than root.
@@ -135,6 +164,19 @@ mod tests {
             assert!(!ImageName::parse(text).is_plausible(), "{text}");
         }
         assert!(ImageName::parse("a/b:c").is_plausible());
+    }
+
+    #[test]
+    fn the_shell_is_told_by_what_the_image_is_built_on() {
+        for text in ["debian", "ubuntu:24.04", "python:3.13-slim", "node", "docker.io/library/ruby:3", "maven:3-jammy"]
+        {
+            assert!(ImageName::parse(text).shell_is_dash(), "{text}");
+        }
+        for text in
+            ["python:3-alpine", "me/python:3", "golang:1-nanoserver", "fedora:42", "mariadb:11-ubi", "me/x:bookworm"]
+        {
+            assert!(!ImageName::parse(text).shell_is_dash(), "{text}");
+        }
     }
 
     #[test]

@@ -18,27 +18,42 @@ mod context;
 mod finding;
 mod fix;
 mod image;
+mod label_schema;
+mod labels;
+mod measured;
+mod measurements;
+mod names;
 mod options;
 mod packages;
 mod pin;
+mod profile;
 pub mod report;
 mod rule;
 mod rules;
 mod run_script;
+mod secrets;
 mod shell;
+mod shellcheck;
 mod suppression;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+mod variables;
+mod wildcard;
 
-use bake_dockerfile::Dockerfile;
+use bake_dockerfile::{Dockerfile, Severity};
 
 pub use finding::{Finding, Fix, NewFile, TextEdit};
 pub use fix::{Fixed, apply_fixes};
+pub use label_schema::{LabelKind, LabelSchema};
+pub use measurements::{MeasuredCache, MeasuredWaste, Measurements, PackageCache};
+pub use names::{NameMeaning, meaning};
 pub use options::{DEFAULT_TODAY, Date, LintOptions};
 pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_references};
+pub use profile::Profile;
 pub use rule::{FixSafety, Rule};
 pub use rules::RULES;
+pub use shellcheck::{ShellChecker, ShellRemark, ShellScript};
 pub use surroundings::{BuildContext, Found, IgnoreFile, ImageFacts, UnwantedPath};
 
 use context::LintContext;
@@ -47,20 +62,50 @@ use finding::Reporter;
 /// The findings of all enabled rules, comments that hide some of them obeyed, in source order. The parser's own diagnostics are among
 /// them, under the rules `parse-error`, `unknown-instruction` and so on, so the caller need not report those again.
 pub fn lint(dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
+    lint_by(|_| true, dockerfile, options)
+}
+
+/// The same for the rules about [`LintOptions::measurements`] alone: what a build says at its end.
+pub fn lint_measured(dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
+    lint_by(Rule::is_measured, dockerfile, options)
+}
+
+fn lint_by(wanted: impl Fn(&Rule) -> bool, dockerfile: &Dockerfile, options: &LintOptions) -> Vec<Finding> {
     let context = LintContext::new(dockerfile, options);
     let mut findings = Vec::new();
-    for rule in RULES.iter().filter(|rule| options.is_enabled(rule)) {
+    for rule in RULES.iter().filter(|rule| wanted(rule) && options.is_enabled(rule)) {
         (rule.check)(&context, &mut Reporter::new(rule, &mut findings));
     }
-    let unused = rule_named("unused-suppression").filter(|rule| options.is_enabled(rule));
-    let mut findings = suppression::apply(&context, findings, unused, |rule| options.is_enabled(rule));
+    drop_repeated(&context, &mut findings);
+    let mut findings = if options.obey_suppressions { suppression::apply(&context, findings) } else { findings };
+    // Judging comments is for those who read all findings.
+    findings.retain(|finding| wanted(finding.rule));
+    let checks_are_errors = dockerfile.directives.check.as_ref().is_some_and(|check| check.value.error);
     for finding in &mut findings {
-        if let Some(severity) = options.severity(finding.rule) {
+        let by_directive = (checks_are_errors && finding.rule.is_build_check()).then_some(Severity::Error);
+        let by_caller = options.chosen_severity(finding.rule);
+        if let Some(severity) = by_caller.or(by_directive).or_else(|| options.profile.severity(finding.rule)) {
             finding.severity = severity;
         }
     }
     findings.sort_by_key(|finding| (finding.span.start, finding.rule.id));
     findings
+}
+
+/// Removes remarks of other programs that are to be ignored by their code, or that a rule has made in the same line.
+fn drop_repeated(context: &LintContext<'_>, findings: &mut Vec<Finding>) {
+    if findings.iter().all(|finding| finding.code.is_none()) {
+        return;
+    }
+    let line = |finding: &Finding| context.dockerfile.source.position(finding.span.start).line;
+    let own: Vec<(&Rule, usize)> =
+        findings.iter().filter(|finding| finding.code.is_none()).map(|finding| (finding.rule, line(finding))).collect();
+    findings.retain(|finding| {
+        let Some(code) = &finding.code else { return true };
+        let place = line(finding);
+        let repeated = own.iter().any(|(rule, line)| *line == place && rule.is_named(code));
+        !repeated && !context.options.ignore.iter().any(|name| finding.has_code(name))
+    });
 }
 
 /// The rule with this id or alias; of several with the same alias the first.

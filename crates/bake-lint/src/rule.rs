@@ -42,8 +42,21 @@ pub enum FixSafety {
 }
 
 impl Rule {
+    /// Whether it judges what a build measured; without [`crate::Measurements`] it does not run.
+    pub fn is_measured(&self) -> bool {
+        ["layer-cache-left", "layer-chown-copy", "layer-waste"].contains(&self.id)
+    }
+
     /// Whether `name` means this rule: its id or an alias, letter case ignored.
     pub fn is_named(&self, name: &str) -> bool {
         self.id.eq_ignore_ascii_case(name) || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it is one of BuildKit's build checks, which have names such as `StageNameCasing`.
+    pub(crate) fn is_build_check(&self) -> bool {
+        let is_check = |alias: &&str| {
+            alias.starts_with(|c: char| c.is_ascii_uppercase()) && alias.contains(|c: char| c.is_ascii_lowercase())
+        };
+        self.aliases.iter().any(|alias| is_check(alias) && alias.bytes().all(|byte| byte.is_ascii_alphabetic()))
     }
 }

@@ -3,9 +3,11 @@
 use bake_dockerfile::instruction::{Command, Heredoc, Instruction, RunInstruction};
 use bake_dockerfile::{SourceText, Span};
 
+use crate::context::RunFacts;
 use crate::shell::{
-    Characters, Connector, Dialect, Script, Session, ShellInput, ShellProgram, ShellWord, SimpleCommand, all_at, at,
-    join_continuations, program_index, read_into, shell_program,
+    Characters, Connector, Dialect, Origin, Script, Session, ShellInput, ShellProgram, ShellWord, SimpleCommand,
+    all_at, at, holds_expansion, join_continuations, json_strings, program_index, read_expansions_into, read_into,
+    shell_program,
 };
 
 /// The shell that runs shell-form instructions.
@@ -36,7 +38,7 @@ impl ShellState {
             Self::Posix(shell) => (shell.dialect, shell.pipefail, shell.errexit),
             Self::Foreign => return None,
         };
-        Some(Session { dialect, pipefail, errexit, span, heredoc: false, bashisms: Vec::new() })
+        Some(Session { pipefail, errexit, ..Session::new(dialect, span) })
     }
 }
 
@@ -49,7 +51,7 @@ pub(crate) fn run_script(
     shell: ShellState,
 ) -> Script {
     match &run.command {
-        Command::Exec(words) => exec_script(words, instruction.span),
+        Command::Exec(words) => exec_script(source, escape, words, instruction),
         Command::Shell(word) => {
             let Some(session) = shell.session(instruction.span) else { return Script::default() };
             let input = join_continuations(source.slice(word.span), word.span.start, escape);
@@ -64,10 +66,14 @@ pub(crate) fn run_script(
                     .command
                     .and_then(|index| script.commands.get(index))
                     .and_then(Session::reading_standard_input);
+                let body = heredoc_body(source, heredoc);
                 if let Some(session) = session {
-                    script.sessions.push(Session { span: heredoc.word.span, ..session });
+                    let origin = Origin::of_heredoc(heredoc.expand && holds_expansion(&body));
+                    script.sessions.push(Session { span: heredoc.word.span, origin, ..session });
                     let index = script.sessions.len() - 1;
-                    read_into(&mut script, &heredoc_body(source, heredoc), index);
+                    read_into(&mut script, &body, index);
+                } else if heredoc.expand {
+                    read_expansions_into(&mut script, &body, 0);
                 }
             }
             script
@@ -104,18 +110,13 @@ fn heredoc_script(source: &SourceText, heredoc: &Heredoc, shell: ShellState) -> 
 }
 
 /// `RUN ["program", "argument"]`: one command, and what it hands to a shell.
-fn exec_script(words: &[String], span: Span) -> Script {
-    let session = Session {
-        dialect: Dialect::Posix,
-        pipefail: false,
-        errexit: false,
-        span,
-        heredoc: false,
-        bashisms: Vec::new(),
-    };
+fn exec_script(source: &SourceText, escape: char, words: &[String], instruction: &Instruction) -> Script {
+    let span = instruction.span;
+    let session = Session { origin: Origin::Quoted, ..Session::new(Dialect::Posix, span) };
     let mut script = Script { sessions: vec![session], ..Script::default() };
-    let finished: Vec<ShellWord> =
-        words.iter().map(|text| ShellWord { text: text.clone(), span, expands: false }).collect();
+    // A fix for shell text would be wrong between JSON strings: the words have the whole instruction as their place, which rules take
+    // as "cannot be edited". What is handed to a shell is shell text.
+    let finished: Vec<ShellWord> = words.iter().map(|text| ShellWord::literal(text, span)).collect();
     let Some((program, arguments)) = words.split_first() else { return script };
     script.commands.push(SimpleCommand {
         session: 0,
@@ -127,15 +128,67 @@ fn exec_script(words: &[String], span: Span) -> Script {
         connector: Connector::Start,
         depth: 0,
         piped_from: None,
+        previous: None,
+        followed_by: None,
+        in_condition: false,
+        negated: false,
     });
     if let Some(shell) = shell_program(program, arguments.iter().map(String::as_str))
-        && let ShellInput::Argument(index) = shell.input
-        && let (Some(text), Some(session)) = (arguments.get(index), ShellState::Posix(shell).session(span))
+        && let Some(session) = ShellState::Posix(shell).session(span)
+        && let Some(characters) = shell_string(source, escape, words, instruction)
     {
-        script.sessions.push(session);
-        read_into(&mut script, &all_at(text, span), 1);
+        script.sessions.push(Session { origin: Origin::Quoted, ..session });
+        read_into(&mut script, &characters, 1);
     }
     script
+}
+
+/// The texts that the shells of `run` read, with their languages: what stands in the instruction with the heredocs it asks for, and each
+/// heredoc or JSON string that is a script itself.
+pub(crate) fn script_texts(source: &SourceText, escape: char, run: &RunFacts<'_>) -> Vec<(Dialect, Characters)> {
+    let Some(main) = run.script.sessions.first() else { return Vec::new() };
+    let text = match &run.run.command {
+        Command::Shell(text) => text,
+        Command::Exec(words) => {
+            let inner = run.script.sessions.get(1).map(|session| session.dialect);
+            return inner
+                .and_then(|dialect| Some((dialect, shell_string(source, escape, words, run.instruction)?)))
+                .into_iter()
+                .collect();
+        }
+    };
+    let mut texts = Vec::new();
+    let heredocs = &run.instruction.heredocs;
+    if let ([heredoc], true) = (heredocs.as_slice(), main.heredoc) {
+        return vec![(main.dialect, heredoc_body(source, heredoc))];
+    }
+    let mut characters = join_continuations(source.slice(text.span), text.span.start, escape);
+    for heredoc in heredocs {
+        if characters.last().is_none_or(|last| last.value != '\n') {
+            characters.extend(all_at("\n", Span::new(text.span.end, text.span.end)));
+        }
+        characters.extend(at(source.slice(heredoc.span), heredoc.span.start));
+        let reader = run.script.sessions.iter().find(|session| session.heredoc && session.span == heredoc.word.span);
+        if let Some(reader) = reader.filter(|reader| !reader.is_expanded_outside()) {
+            texts.push((reader.dialect, heredoc_body(source, heredoc)));
+        }
+    }
+    texts.insert(0, (main.dialect, characters));
+    texts
+}
+
+/// The string that `["sh", "-c", "string"]` hands to its shell.
+fn shell_string(source: &SourceText, escape: char, words: &[String], instruction: &Instruction) -> Option<Characters> {
+    let (program, arguments) = words.split_first()?;
+    let ShellInput::Argument(index) = shell_program(program, arguments.iter().map(String::as_str))?.input else {
+        return None;
+    };
+    let inner = arguments.get(index)?;
+    let after_keyword = instruction.keyword.span.end;
+    let text = source.slice(Span::new(after_keyword, instruction.span.end.max(after_keyword)));
+    let places = json_strings(&join_continuations(text, after_keyword, escape), words);
+    let characters = places.and_then(|mut places| places.drain(index + 1..).next());
+    Some(characters.unwrap_or_else(|| all_at(inner, instruction.span)))
 }
 
 /// The lines of a heredoc's body with their places, without the closing line.

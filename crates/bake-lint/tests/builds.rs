@@ -3,12 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use bake_dockerfile::instruction::InstructionKind;
 use bake_dockerfile::{Dockerfile, SourceText, Span};
 use bake_frontend::{CHECKS, MetaError, MetaResolver, NamedContext, PlanOptions, ResolvedImage};
-use bake_lint::{LintOptions, lint};
+use bake_lint::{ImageFacts, LintOptions, lint, rule_named};
 use bake_oci::{Digest, ImageConfig, Platform, Reference};
 use bake_testkit::fake_resolver::FakeResolver;
 
@@ -52,7 +53,6 @@ const DIFFERENCES: &[(&str, usize, &str, Door, &str)] = &[
     ("plan/entrypoint-and-command-forms", 9, "JSONArgsRecommended", Door::Build, "broken JSON has a rule of its own"),
     ("plan/expose-host-ports", 4, "UndefinedVar", Door::Lint, "BuildKit does not look at EXPOSE"),
     ("plan/mount-type-variable", 6, "UndefinedVar", Door::Build, DEFAULT),
-    ("plan/triggers-of-every-kind", 10, "JSONArgsRecommended", Door::Lint, "a trigger is judged where it is written"),
     ("plan/triggers-of-every-kind", 19, "WorkdirRelativePath", Door::Build, "a trigger is judged where it is written"),
 ];
 
@@ -98,14 +98,43 @@ fn by_build(dockerfile: &Dockerfile) -> Violations {
     checked.warnings.iter().map(|found| (line_of_instruction(dockerfile, found.span), found.code.0)).collect()
 }
 
+/// What a build would know of the images that FROM names, for the linter.
+fn image_facts(dockerfile: &Dockerfile) -> BTreeMap<String, ImageFacts> {
+    let platform = Platform::new("linux", "amd64", None);
+    let names = dockerfile.stages.iter().filter_map(|stage| match &dockerfile.instructions[stage.from].kind {
+        InstructionKind::From(from) if !from.image.value.contains('$') => Some(from.image.value.clone()),
+        _ => None,
+    });
+    let facts = names.filter_map(|name| {
+        let image = EveryImage::default().resolve_image(&Reference::parse(&name).ok()?, &platform).ok()?;
+        let variables = image.config.config.env.iter().filter_map(|pair| pair.split('=').next().map(str::to_owned));
+        let facts = ImageFacts {
+            user: image.config.config.user.clone(),
+            shell: image.config.config.shell.clone(),
+            environment: variables.collect(),
+            working_directory: image.config.config.working_dir.clone(),
+            has_healthcheck: false,
+            platform: platform.to_string(),
+        };
+        Some((name, facts))
+    });
+    facts.collect()
+}
+
 fn by_lint(dockerfile: &Dockerfile) -> Violations {
-    let options = LintOptions { select: vec!["all".into()], ..LintOptions::default() };
+    let options = LintOptions { select: vec!["all".into()], images: image_facts(dockerfile), ..LintOptions::default() };
     let check = |rule: &bake_lint::Rule| CHECKS.iter().map(|check| check.name).find(|name| rule.is_named(name));
     let findings = lint(dockerfile, &options);
     findings
         .iter()
         .filter_map(|found| Some((line_of_instruction(dockerfile, found.span), check(found.rule)?)))
         .collect()
+}
+
+#[test]
+fn every_check_is_a_rule() {
+    let without: Vec<&str> = CHECKS.iter().map(|check| check.name).filter(|name| rule_named(name).is_none()).collect();
+    assert!(without.is_empty(), "no rule has the alias {without:?}");
 }
 
 #[test]
@@ -135,4 +164,50 @@ fn builds_and_the_linter_find_the_same() {
     let never = CHECKS.iter().map(|check| check.name).filter(|name| !compared.contains(name));
     let never: Vec<&str> = never.filter(|name| !surroundings.contains(name)).collect();
     assert!(never.is_empty(), "no case shows that both find {never:?}");
+}
+
+/// What containers of the image begin with, as far as no safe fix may change it. (CMD in JSON form begins the same program without a
+/// shell, and MAINTAINER becomes a label.)
+fn settings(text: &str) -> Option<String> {
+    let dockerfile = bake_dockerfile::parse(SourceText::new("Dockerfile", text));
+    let options = PlanOptions::for_platform(Platform::new("linux", "amd64", None));
+    if dockerfile.has_errors() {
+        return None;
+    }
+    let plan = bake_frontend::plan(&dockerfile, &options, &EveryImage::default()).ok()?;
+    let config = &plan.images.first()?.config.config;
+    Some(format!(
+        "env {:?}\nuser {}\ndirectory {}\nports {:?}\nvolumes {:?}\nshell {:?}\nhealthcheck {:?}\ntriggers {}",
+        config.env,
+        config.user,
+        config.working_dir,
+        config.exposed_ports,
+        config.volumes,
+        config.shell,
+        config.healthcheck,
+        config.on_build.len(),
+    ))
+}
+
+#[test]
+fn safe_fixes_keep_the_settings_of_the_image() {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases");
+    let files = std::fs::read_dir(own).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == "Dockerfile"));
+    let mut texts: Vec<(String, String)> =
+        files.map(|path| (path.display().to_string(), std::fs::read_to_string(&path).unwrap())).collect();
+    let cases = bake_testkit::case::discover(Path::new(CASES)).unwrap();
+    texts.extend(cases.iter().map(|case| (case.name.clone(), case.dockerfile().unwrap())));
+    // That one gives a variable the value that it was meant to have.
+    let ignore = vec!["undefined-var".to_owned()];
+    let options = LintOptions { select: vec!["all".into()], ignore, ..LintOptions::default() };
+    let mut compared = 0;
+    for (name, before) in texts {
+        let findings = lint(&bake_dockerfile::parse(SourceText::new("Dockerfile", before.as_str())), &options);
+        let fixed = bake_lint::apply_fixes(&before, &findings, false);
+        let Some(expected) = settings(&before).filter(|_| fixed.text != before) else { continue };
+        compared += 1;
+        assert_eq!(settings(&fixed.text), Some(expected), "{name}:\n{}", fixed.text);
+    }
+    assert!(compared > 50, "only {compared} files had something to fix");
 }

@@ -10,7 +10,7 @@ use bake_lint::{ImageReference, LintOptions, apply_fixes, apply_pins, image_refe
 use proptest::prelude::*;
 
 /// Pieces that make rules and the shell reader look closer.
-const PIECES: [&str; 56] = [
+const PIECES: [&str; 72] = [
     "FROM debian\n",
     "FROM debian:latest AS Build\n",
     "from scratch as x\n",
@@ -29,6 +29,22 @@ const PIECES: [&str; 56] = [
     "COPY --from=Build . .\n",
     "COPY <<A <<B /x/\n",
     "ADD x /tmp/x.tar\n",
+    "COPY x.tar /tmp/\n",
+    "RUN tar xf /tmp/x.tar -C /x",
+    "COPY a /a\nRUN chmod +x /a",
+    "COPY a b c\n",
+    "COPY . .\n",
+    "RUN npm ci",
+    "RUN apt-get update\n",
+    "RUN apt-get install -y b \\\n a",
+    "RUN rm -rf /var/lib/apt/lists/*\n",
+    "STOPSIGNAL int\n",
+    "CMD b\n",
+    "ENTRYPOINT c $D\n",
+    "ARG D=1\n",
+    "FROM --platform=$TARGETPLATFORM c AS c\n",
+    "# comment\n",
+    " > x",
     "CMD ['a', \"b\",]\n",
     "CMD npm start\n",
     "ENTRYPOINT [\"a\"]\n",
@@ -163,6 +179,20 @@ proptest! {
             text = apply_fixes(&text, &findings, true).text;
         }
     }
+
+    #[test]
+    fn safe_fixes_break_no_text(pieces in prop::collection::vec(0..PIECES.len(), 0..30)) {
+        let mut text: String = pieces.iter().map(|piece| PIECES[*piece]).collect();
+        let options = LintOptions { select: vec!["all".to_owned()], ..LintOptions::default() };
+        let errors = |text: &str| parse(SourceText::new("Dockerfile", text)).diagnostics.iter().filter(|d| d.is_error()).count();
+        for _ in 0..4 {
+            let findings = lint(&parse(SourceText::new("Dockerfile", text.as_str())), &options);
+            let fixed = apply_fixes(&text, &findings, false);
+            prop_assert!(errors(&fixed.text) <= errors(&text), "{:?} became {:?}", text, fixed.text);
+            prop_assert_eq!(stages(&fixed.text).len(), stages(&text).len(), "{:?} became {:?}", text, fixed.text);
+            text = fixed.text;
+        }
+    }
 }
 
 /// The files below `directory` that are called `Dockerfile`, or end with `.Dockerfile`.
@@ -209,6 +239,7 @@ fn all_fixed(text: &str, rounds: usize, include_unsafe: bool) -> (String, bool) 
 fn fixes_of_real_files_come_to_an_end_and_keep_the_stages() {
     let mut files = Vec::new();
     dockerfiles(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata")), &mut files);
+    dockerfiles(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases")), &mut files);
     assert!(files.len() > 100, "only {} files", files.len());
     let mut changed = 0;
     for file in files {

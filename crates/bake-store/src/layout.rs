@@ -11,6 +11,7 @@
 //!   snapshots/ID/fs            a committed layer directory
 //!   snapshots/ID/record.json   what the index knows of it, so that the index can be rebuilt
 //!   snapshots/ID/contents      hashes of its files, for layers of large copies
+//!   snapshots/ID/listing       its names with sizes and owners, once somebody measured it
 //!   snapshots/ID/synced        exists once the layer directory is known to be on the disk
 //!   active/RANDOM/{fs,work,lock}  a layer directory being made; `lock` is held by its maker
 //!   failed/ID/{fs,lock,kept.json}  the root of a failed step

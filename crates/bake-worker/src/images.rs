@@ -540,6 +540,14 @@ impl Images {
         path
     }
 
+    /// The directories of those of `layers` that are unpacked, base first. Nothing is fetched.
+    ///
+    /// # Errors
+    /// If the store cannot be asked.
+    pub fn present(&self, layers: &[Arc<Layer>]) -> Result<Vec<Option<PathBuf>>, ImageError> {
+        layers.iter().enumerate().map(|(index, layer)| self.directory_of(layers, index, layer)).collect()
+    }
+
     /// Whether all layers are unpacked.
     pub(crate) fn are_here(&self, layers: &[Arc<Layer>]) -> Result<bool, ImageError> {
         for (index, layer) in layers.iter().enumerate() {

@@ -22,6 +22,7 @@ pub(crate) mod call;
 mod export;
 pub(crate) mod failure;
 pub(crate) mod journal;
+pub(crate) mod measure;
 mod packages;
 pub(crate) mod plan;
 mod read;
@@ -46,6 +47,8 @@ use bake_oci::{DefinitionDigest, Timestamp};
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
 
+pub(crate) use self::read::ignore_patterns;
+
 use self::journal::{BuildResult, Journal};
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;
@@ -54,6 +57,8 @@ use crate::signals;
 use crate::wiring::{Host, Resolver, store_failed};
 
 use self::verify::{Purpose, Settled};
+
+use self::measure::{Effort, MeasuredBuild, Measuring};
 
 use self::export::{BuildFacts, Exported, ExportedImage, Exporting};
 
@@ -172,10 +177,25 @@ fn build_for(
     };
     let failed = match carried_out {
         Ok((solved, exported)) => {
-            if !purpose.is_sample() {
-                let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
-                let facts = BuildFacts { number, source, findings, attestations };
-                export::write_results(exported.image.as_ref(), request, &facts)?;
+            let measuring = Measuring { plan: &plan, solved: &solved, dockerfile: &dockerfile, images: &images, host };
+            match purpose {
+                Purpose::Sample(_) => {}
+                Purpose::Measurement(measurement) => {
+                    let measured = measuring.try_measure(Effort::Full(&progress))?;
+                    let source = dockerfile.source.clone();
+                    // Nobody else sets it.
+                    let _ = measurement.set(measured.map(|measured| MeasuredBuild { measured, source }));
+                }
+                Purpose::Outputs | Purpose::Comparison(_) => {
+                    let measured = measuring.measure(Effort::Little);
+                    if let Some(measured) = &measured {
+                        measured.tell(&dockerfile, request, &progress);
+                    }
+                    let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
+                    let measurement = measured.map(|measured| measured.metadata(&dockerfile));
+                    let facts = BuildFacts { number, source, findings, attestations, measurement };
+                    export::write_results(exported.image.as_ref(), request, &facts)?;
+                }
             }
             imported.tell_of_mounts(&progress);
             empty_trash(host);
@@ -293,7 +313,7 @@ impl Build<'_> {
         let (dockerfile, started) = (self.dockerfile, self.started);
         let facts = attest::Facts { request, plan, worker, store: &host.store, dockerfile, started, epoch };
         let search = packages::Search { plan, assembled, solved: &solved, worker, images, host, progress };
-        let wants_packages = request.attest.sbom.is_some() && !purpose.is_sample();
+        let wants_packages = request.attest.sbom.is_some() && purpose.has_outputs();
         let lists = if wants_packages { search.lists()? } else { Vec::new() };
         let attestations = &attest::Attestations::new(&facts, assembled, lists);
         let exporting = Exporting { assembled, attestations, request, host, images, progress, cancelled, epoch };

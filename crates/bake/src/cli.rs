@@ -22,6 +22,7 @@ mod limits;
 mod lint;
 mod lock;
 mod login;
+mod lsp;
 mod pin;
 mod policy;
 mod run_network;
@@ -48,9 +49,10 @@ pub use image::{
 };
 pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
-pub use lint::{LintArguments, LintFormat};
+pub use lint::{FailLevel, LintArguments, LintFormat, LintProfile, RequiredLabel, SeverityChange, parse_severity};
 pub use lock::{LockArguments, LockMode};
 pub use login::{LoginArguments, LogoutArguments};
+pub use lsp::LspArguments;
 pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
@@ -116,9 +118,11 @@ pub enum Command {
     #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
     /// Check Dockerfiles for mistakes.
-    Lint(LintArguments),
+    Lint(Box<LintArguments>),
     /// Lay out Dockerfiles in one way, without changing what they build.
     Fmt(FormatArguments),
+    /// Serve an editor: findings, fixes, completions and more while you type.
+    Lsp(LspArguments),
     /// Write the digests of images into Dockerfiles.
     Pin(PinArguments),
     /// List images.

@@ -75,15 +75,10 @@ impl Configuration {
     }
 
     fn read_file(path: &Path, presence: Presence) -> Result<Self, CommandError> {
-        let failed = |problem: String| {
-            CommandError::usage(format!("cannot use the configuration `{}`: {problem}", path.display()))
-        };
+        let failed = |problem: String| Problem::new(problem).into_error(path);
         let mut text = String::new();
         match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text)) {
-            Ok(_) => Self::parse(&text).map_err(|problem| match problem.hint {
-                Some(hint) => failed(problem.text).hint(hint),
-                None => failed(problem.text),
-            }),
+            Ok(_) => Self::parse(&text).map_err(|problem| problem.into_error(path)),
             Err(error) if presence == Presence::Optional && error.kind() == ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(failed(error.to_string())),
         }
@@ -164,6 +159,19 @@ pub(crate) struct Problem {
 impl Problem {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), hint: None }
+    }
+
+    pub(crate) fn with_hint(text: impl Into<String>, hint: Option<String>) -> Self {
+        Self { text: text.into(), hint }
+    }
+
+    /// The error of a command that could not use the configuration at `path`.
+    pub(crate) fn into_error(self, path: &Path) -> CommandError {
+        let error = CommandError::usage(format!("cannot use the configuration `{}`: {}", path.display(), self.text));
+        match self.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
     }
 
     pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Self {

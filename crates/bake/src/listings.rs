@@ -6,15 +6,32 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bake::error::{CommandError, ErrorKind};
-use bake_analyze::{Entry, EntryKind, Listing, Overwrite, read_archive};
+use bake_analyze::{Entry, EntryKind, Listing, Overwrite, decode, encode, read_archive};
 use bake_oci::{Digest, ExpansionLimits, LayerReader, decompress};
 use bake_snapshot::{LayerEntryKind, LayerFormat, MergedView, SnapshotError, UNPACK_ENTRIES_MAX, list_layer};
-use bake_store::Store;
+use bake_store::{Store, listing_beside, write_listing_beside};
 
 use crate::wiring::store_failed;
 
-/// The listing of a committed layer directory. No file of it is read.
+/// The listing of a published layer directory. It is walked once, and the listing kept beside it.
 pub(crate) fn of_directory(layer: &Path, format: LayerFormat) -> Result<Listing, SnapshotError> {
+    match listing_beside(layer) {
+        Ok(kept) => {
+            if let Some(listing) = kept.and_then(|bytes| decode(&bytes)) {
+                return Ok(listing);
+            }
+        }
+        Err(error) => tracing::debug!(%error, "the listing of a layer cannot be read"),
+    }
+    let listing = walk(layer, format)?;
+    if let Err(error) = write_listing_beside(layer, &encode(&listing)) {
+        tracing::debug!(%error, "the listing of a layer is not kept");
+    }
+    Ok(listing)
+}
+
+/// The listing of a layer directory. No file of it is read.
+fn walk(layer: &Path, format: LayerFormat) -> Result<Listing, SnapshotError> {
     let mut listing = Listing::new();
     list_layer(layer, format, UNPACK_ENTRIES_MAX, &mut |entry| {
         let kind = match entry.kind {

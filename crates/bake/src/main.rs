@@ -7,6 +7,7 @@ mod configuration;
 mod console;
 mod files;
 mod limits;
+mod lint_settings;
 mod listings;
 mod lock;
 mod password;
@@ -34,7 +35,13 @@ fn main() -> ExitCode {
     // First of all: this process may be the child that becomes a step.
     bake_sandbox::maybe_enter();
     install_panic_hook();
-    let arguments = match Arguments::try_parse() {
+    let mut typed: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    match lint_settings::with_variables(&typed, settings::variable) {
+        Ok(Some(all)) => typed = all,
+        Ok(None) => {}
+        Err(error) => return fail(&error, settings::colour()),
+    }
+    let arguments = match Arguments::try_parse_from(typed) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors, and clap knows where each belongs.
@@ -48,18 +55,24 @@ fn main() -> ExitCode {
     let colour = settings::colour();
     match run(&arguments, colour) {
         Ok(code) => code,
-        Err(error) => {
-            let _ = std::io::stderr().write_all(error.render(colour).as_bytes());
-            error.exit_code()
-        }
+        Err(error) => fail(&error, colour),
     }
+}
+
+/// Writes an error, and tells the exit code.
+fn fail(error: &CommandError, colour: bake::ui::colour::Colour) -> ExitCode {
+    let _ = std::io::stderr().write_all(error.render(colour).as_bytes());
+    error.exit_code()
 }
 
 fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCode, CommandError> {
     // What needs no store starts nothing else.
     match &arguments.command {
-        Command::Lint(lint) => return commands::lint::run(lint, colour),
-        Command::Fmt(fmt) => return commands::fmt::run(fmt),
+        Command::Lint(lint) if !lint.measure => {
+            return commands::lint::run(lint, arguments.global.root.as_deref(), colour);
+        }
+        Command::Fmt(fmt) => return commands::fmt::run(fmt, colour),
+        Command::Lsp(lsp) => return commands::lsp::run(lsp, arguments.global.root.as_deref()),
         Command::Pin(pin) => return commands::pin::run(pin, &arguments.global.insecure_registry, colour),
         Command::Keygen(keygen) => return commands::sign::keygen(keygen).map(|()| ExitCode::SUCCESS),
         Command::Sign(sign) => {
@@ -112,6 +125,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 commands::collect::after_build(budget, &host, quiet);
             }
         }
+        Command::Lint(lint) if lint.measure => return commands::lint::measure::run(lint, host, colour),
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
         Command::History(history) => commands::history::run(history, &host)?,
@@ -161,6 +175,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         Command::Fsck(fsck) => return commands::fsck::run(fsck, &host, colour),
         Command::Lint(_)
         | Command::Fmt(_)
+        | Command::Lsp(_)
         | Command::Pin(_)
         | Command::Login(_)
         | Command::Logout(_)

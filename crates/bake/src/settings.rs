@@ -169,6 +169,17 @@ pub(crate) enum DockerfileSpec {
     Http(HttpSource),
 }
 
+impl BuildRequest {
+    /// Where on this machine the Dockerfile lies; `None` for one that comes from elsewhere.
+    pub(crate) fn dockerfile_path(&self) -> Option<PathBuf> {
+        match (&self.dockerfile, &self.context) {
+            (DockerfileSpec::Path(path), _) => Some(path.clone()),
+            (DockerfileSpec::Default, ContextSpec::Directory(context)) => Some(context.join("Dockerfile")),
+            _ => None,
+        }
+    }
+}
+
 /// What a `--build-context` names.
 #[derive(Debug, Clone)]
 pub(crate) enum NamedSource {

@@ -8,5 +8,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<(), String> {
     let mut arguments = vec!["test", "--package", "bake", "--test", "cases", "--"];
     arguments.extend(filter);
     workspace::cargo(&arguments, &[("BAKE_BLESS", "1")])?;
+    // The linter's own cases, `crates/bake-lint/tests/cases`, take no time: they are all written.
+    workspace::cargo(&["test", "--package", "bake-lint", "--test", "cases"], &[("BAKE_BLESS", "1")])?;
     docs::run(false)
 }

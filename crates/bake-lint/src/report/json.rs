@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::FileFindings;
+use super::issue::{places, url};
 use crate::finding::{Finding, Fix};
 use bake_dockerfile::{SourceText, Span};
 
@@ -10,6 +11,9 @@ use bake_dockerfile::{SourceText, Span};
 struct JsonFinding<'a> {
     rule: &'static str,
     aliases: &'static [&'static str],
+    /// The number of another program's check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
     file: &'a str,
     line: usize,
     column: usize,
@@ -17,10 +21,15 @@ struct JsonFinding<'a> {
     end_column: usize,
     severity: String,
     message: &'a str,
+    /// The page of the rule.
+    url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Null where there is none.
     fix: Option<JsonFix<'a>>,
+    /// Bytes of the image, where a build measured them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -62,10 +71,11 @@ pub fn json(files: &[FileFindings<'_>]) -> String {
 }
 
 fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'a> {
-    let (start, end) = (source.position(finding.span.start), source.position(finding.span.end));
+    let (start, end) = places(source, finding.span);
     JsonFinding {
         rule: finding.rule.id,
         aliases: finding.rule.aliases,
+        code: finding.code.as_deref(),
         file: source.name(),
         line: start.line,
         column: start.column,
@@ -73,14 +83,16 @@ fn finding_of<'a>(source: &'a SourceText, finding: &'a Finding) -> JsonFinding<'
         end_column: end.column,
         severity: finding.severity.to_string(),
         message: &finding.message,
+        url: url(finding.rule),
         help: finding.help.as_deref(),
         fix: finding.fix.as_ref().map(|fix| fix_of(source, fix)),
+        bytes: finding.bytes,
     }
 }
 
 fn fix_of<'a>(source: &SourceText, fix: &'a Fix) -> JsonFix<'a> {
     let edit_of = |span: Span, replacement: &'a str| {
-        let (start, end) = (source.position(span.start), source.position(span.end));
+        let (start, end) = places(source, span);
         JsonEdit {
             line: start.line,
             column: start.column,

@@ -4,6 +4,7 @@ use bake_dockerfile::{Severity, SourceText, Span};
 use serde_json::{Value, json};
 
 use super::FileFindings;
+use super::issue::{issue, path, places, url};
 use crate::finding::Finding;
 use crate::rule::Rule;
 
@@ -24,6 +25,7 @@ pub fn sarif(files: &[FileFindings<'_>], version: &str) -> String {
         "runs": [{
             "tool": { "driver": {
                 "name": "bake",
+                "informationUri": env!("CARGO_PKG_REPOSITORY"),
                 "semanticVersion": version,
                 "rules": rules.iter().map(|rule| rule_description(rule)).collect::<Vec<_>>(),
             }},
@@ -39,6 +41,8 @@ fn rule_description(rule: &Rule) -> Value {
         "id": rule.id,
         "shortDescription": { "text": rule.summary },
         "fullDescription": { "text": rule.why },
+        "helpUri": url(rule),
+        "help": { "text": format!("{}\n\nInstead of\n\n{}\nwrite\n\n{}", rule.why, rule.bad, rule.good) },
         "defaultConfiguration": { "level": level(rule.severity) },
         "properties": { "aliases": rule.aliases },
     })
@@ -48,7 +52,7 @@ fn result(source: &SourceText, finding: &Finding, rules: &[&Rule]) -> Value {
     let mut result = json!({
         "ruleId": finding.rule.id,
         "level": level(finding.severity),
-        "message": { "text": message(finding) },
+        "message": { "text": issue(source, finding).message() },
         "locations": [location(source, finding.span)],
     });
     if let Some(index) = rules.iter().position(|rule| rule.id == finding.rule.id) {
@@ -72,42 +76,35 @@ fn result(source: &SourceText, finding: &Finding, rules: &[&Rule]) -> Value {
             .collect();
         result["fixes"] = json!([{
             "description": { "text": fix.title },
-            "artifactChanges": [{ "artifactLocation": { "uri": uri(source.name()) }, "replacements": replacements }],
+            "artifactChanges": [{ "artifactLocation": { "uri": uri(path(source.name())) }, "replacements": replacements }],
             "properties": { "safe": fix.safe },
         }]);
     }
     result
 }
 
-fn message(finding: &Finding) -> String {
-    match &finding.help {
-        Some(help) => format!("{}; {help}", finding.message),
-        None => finding.message.clone(),
-    }
-}
-
 fn location(source: &SourceText, span: Span) -> Value {
     json!({ "physicalLocation": {
-        "artifactLocation": { "uri": uri(source.name()) },
+        "artifactLocation": { "uri": uri(path(source.name())) },
         "region": region(source, span),
     }})
 }
 
 fn region(source: &SourceText, span: Span) -> Value {
-    let (start, end) = (source.position(span.start), source.position(span.end));
+    let (start, end) = places(source, span);
     json!({ "startLine": start.line, "startColumn": start.column, "endLine": end.line, "endColumn": end.column })
 }
 
 /// A path as a URI reference (RFC 3986): what is not allowed in one is percent-encoded.
 fn uri(path: &str) -> String {
-    path.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b'+' | b'@' | b',' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
+    let scheme = if path.starts_with('/') { "file://" } else { "" };
+    let encoded = path.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b'+' | b'@' | b',' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    });
+    std::iter::once(scheme.to_owned()).chain(encoded).collect()
 }
 
 fn level(severity: Severity) -> &'static str {

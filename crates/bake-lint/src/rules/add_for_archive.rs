@@ -71,7 +71,9 @@ fn check_run(
             if let Some(edits) = with_add(context, run, *copied, &unpacking, &here) {
                 finding.unsafe_fix("Use ADD", edits);
             }
-        } else if let Some(url) = command.piped_from.and_then(|from| run.script.commands.get(from)).and_then(fetched) {
+        } else if unpacking.plain
+            && let Some(url) = command.piped_from.and_then(|from| run.script.commands.get(from)).and_then(fetched)
+        {
             let message = format!("`{}` is unpacked before anything could check it", url.text);
             report.report(command.span, message).help("use `ADD --unpack=true --checksum=sha256:... URL DIRECTORY/`");
         }
@@ -190,6 +192,7 @@ mod tests {
     fn archives_are_followed_to_where_they_are_unpacked() {
         let text = "FROM a:1\nWORKDIR /w\nCOPY a.tgz b.tar.xz x.zip ./\nRUN cd /tmp && tar xzf /w/a.tgz\nRUN tar --extract --file=z -f b.tar.xz\n\
                     RUN unzip x.zip\nRUN tar czf a.tgz dir\nRUN curl -fsSL https://e.com/$V.tgz | tar -xz -C /opt\nRUN cat x | tar x\n\
+                    RUN curl -fsSL https://e.com/a.tgz | tar -xz -C /usr/local/bin tool\n\
                     FROM a:1 AS b\nCOPY --from=0 /w/a.tgz /\nRUN tar xf /a.tgz\n";
         assert_eq!(lines("add-for-archive", text), [4, 5, 8]);
     }

@@ -30,11 +30,25 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if !needs_add {
             let keyword = &located.instruction.keyword;
             let copy = if keyword.value == "add" { "copy" } else { "COPY" };
-            report
-                .report(keyword.span, "ADD of local files")
-                .safe_fix("Use COPY", vec![TextEdit::replace(keyword.span, copy)]);
+            let edits = vec![TextEdit::replace(keyword.span, copy)];
+            let finding = report.report(keyword.span, "ADD of local files");
+            if add.sources.iter().any(may_hide_archive) {
+                finding.unsafe_fix("Use COPY", edits);
+            } else {
+                finding.safe_fix("Use COPY", edits);
+            }
         }
     }
+}
+
+/// Whether the name leaves open what the file is: `ADD` looks into files, and unpacks an archive of any name.
+fn may_hide_archive(source: &CopySource) -> bool {
+    let CopySource::Path(word) = source else { return false };
+    let name = word.value.trim_matches(['"', '\'']).to_ascii_lowercase();
+    let hidden =
+        [".bin", ".img", ".image", ".dat", ".data", ".pkg", ".bundle", ".layer", ".rootfs", ".backup", ".bak", ".dump"];
+    hidden.iter().any(|extension| name.ends_with(extension))
+        || name.rsplit('/').next().is_some_and(|name| name.contains("rootfs"))
 }
 
 /// Whether a source is fetched: an address or a git reference.
@@ -46,21 +60,30 @@ pub(super) fn is_remote(source: &str) -> bool {
 /// Whether the name is that of an archive that `ADD` unpacks, or may match one.
 fn is_archive(source: &str) -> bool {
     let name = source.trim_matches(['"', '\'']).to_ascii_lowercase();
-    [".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.z", ".gz", ".bz2", ".xz"]
-        .iter()
-        .any(|extension| name.ends_with(extension) || name.ends_with(&format!("{extension}*")))
+    [
+        ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.z",
+        ".gz", ".bz2", ".xz",
+    ]
+    .iter()
+    .any(|extension| name.ends_with(extension) || name.ends_with(&format!("{extension}*")))
         || name.contains(".tar.")
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{fixed, lines};
+    use crate::testing::{findings, fixed, lines};
 
     #[test]
     fn what_only_add_can_do_is_left() {
         let text = "FROM a:1\nADD a b /x/\nADD git@github.com:a/b.git /x\nADD x.tar.xz /\nADD --unpack=true x /\nADD $X /\nADD <<E /x\ny\nE\n\
                     ADD https://a/b#c /x\nONBUILD ADD a /b\nADD --checksum=sha256:aa https://a/b /x\n";
         assert_eq!(lines("add-instead-of-copy", text), [2, 7, 11]);
+        let safe = |source: &str| {
+            let found = findings(&format!("FROM a:1\nADD {source} /\n"));
+            let fix = found.iter().find(|f| f.rule.id == "add-instead-of-copy").and_then(|f| f.fix.clone());
+            fix.is_some_and(|fix| fix.safe)
+        };
+        assert!(safe("app") && safe("a.txt b/") && !safe("data.bin") && !safe("rootfs"));
         assert_eq!(fixed("add-instead-of-copy", "FROM a:1\nADD a /b\n"), "FROM a:1\nCOPY a /b\n");
     }
 }

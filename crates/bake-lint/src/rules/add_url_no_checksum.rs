@@ -28,7 +28,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         });
         let Some(word) = remote.filter(|_| add.checksum.is_none()) else { continue };
         // A git reference with a full commit fixes the content by itself.
-        let pinned = word.value.split(['#', '=', ':']).any(|part| part.len() == 40 && part.chars().all(|c| c.is_ascii_hexdigit()));
+        let pinned = word
+            .value
+            .split(['#', '=', ':'])
+            .any(|part| part.len() == 40 && part.chars().all(|c| c.is_ascii_hexdigit()));
         if !pinned {
             report.report(word.span, "A file is fetched without a checksum").help("add `--checksum=sha256:...`");
         }

@@ -24,9 +24,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
         for package in package_commands(&run.script).iter().filter(|package| package.manager == Manager::Apt) {
             let verb = package.verb.text.as_str();
-            let finding = report.report(package.command.span, "`apt` is not meant for scripts").help("use `apt-get`, or `apt-cache` for questions");
+            let finding = report
+                .report(package.command.span, "`apt` is not meant for scripts")
+                .help("use `apt-get`, or `apt-cache` for questions");
             let program = &package.command.words[package.command.program_index];
-            if program.span != run.instruction.span && context.source(program.span).ends_with("apt") && SHARED.contains(&verb) {
+            if program.span != run.instruction.span
+                && context.source(program.span).ends_with("apt")
+                && SHARED.contains(&verb)
+            {
                 let mut edits = vec![TextEdit::insert(program.span.end, "-get")];
                 if verb == "full-upgrade" {
                     edits.push(TextEdit::replace(package.verb.span, "dist-upgrade"));

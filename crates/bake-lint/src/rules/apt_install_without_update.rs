@@ -32,7 +32,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             if runs_unknown_script(command) || run.is_mounted("/var/lib/apt/lists") {
                 updated[stage] = true;
             }
-            let Some(package) = packages.iter().find(|package| package.index == index && package.manager.is_apt()) else {
+            let Some(package) = packages.iter().find(|package| package.index == index && package.manager.is_apt())
+            else {
                 continue;
             };
             updated[stage] |= package.action == Action::Update;

@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn the_removal_is_appended() {
         let text = "FROM debian:12\nRUN apt-get update && apt-get install -y x\n";
-        let expected = "FROM debian:12\nRUN apt-get update && apt-get install -y x \\\n && rm -rf /var/lib/apt/lists/*\n";
+        let expected =
+            "FROM debian:12\nRUN apt-get update && apt-get install -y x \\\n && rm -rf /var/lib/apt/lists/*\n";
         assert_eq!(fixed("apt-lists-left", text), expected);
     }
 }

@@ -25,7 +25,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         }
         for package in package_commands(&run.script) {
             // What a package needs to be built is wanted for a moment, with all that helps.
-            let installs = package.manager.is_apt() && package.action == Action::Install && package.verb.text != "build-dep";
+            let installs =
+                package.manager.is_apt() && package.action == Action::Install && package.verb.text != "build-dep";
             let says = package.has_option(&["--no-install-recommends", "--install-recommends", "--without-recommends"])
                 || (package.manager == Manager::Aptitude && package.has_letter('R'))
                 || package.configures("apt::install-recommends", &["0", "false", "no"]);

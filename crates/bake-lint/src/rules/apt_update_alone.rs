@@ -24,7 +24,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for (position, run) in context.runs.iter().enumerate() {
         let commands = package_commands(&run.script);
         let installs = commands.iter().any(|c| {
-            matches!(c.action, Action::Install | Action::Upgrade) || (c.manager.is_apt() && ["source", "download", "satisfy"].contains(&c.verb.text.as_str()))
+            matches!(c.action, Action::Install | Action::Upgrade)
+                || (c.manager.is_apt() && ["source", "download", "satisfy"].contains(&c.verb.text.as_str()))
         });
         if installs || run.script.commands.iter().any(runs_unknown_script) {
             continue;

@@ -1,6 +1,7 @@
 //! `base-platform-mismatch`
 
 use super::prelude::*;
+use bake_checks::base_platform_named;
 
 pub(super) const RULE: Rule = Rule {
     id: "base-platform-mismatch",
@@ -32,21 +33,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 .map(|expansion| expansion.text),
             None => given("TARGETPLATFORM"),
         };
-        let Some(wanted) = wanted.filter(|wanted| wanted.contains('/')) else { continue };
-        if !same_platform(&wanted, &facts.platform) {
-            let span = stage.from.platform.as_ref().map_or(stage.from.image.span, |word| word.span);
-            report.report(span, format!("`{image}` is for {}, the stage for {wanted}", facts.platform));
+        let Some(wanted) = wanted else { continue };
+        let span = stage.from.platform.as_ref().map_or(stage.from.image.span, |word| word.span);
+        if let Some(violation) = base_platform_named(&image.to_string(), &facts.platform, &wanted, span) {
+            report.violation(violation);
         }
     }
-}
-
-/// Whether operating system and architecture are the same; variants run each other's programs often enough.
-fn same_platform(one: &str, other: &str) -> bool {
-    let parts = |platform: &str| {
-        let lower = platform.to_ascii_lowercase().replace("x86_64", "amd64").replace("aarch64", "arm64");
-        lower.split('/').take(2).map(str::to_owned).collect::<Vec<_>>()
-    };
-    parts(one) == parts(other)
 }
 
 #[cfg(test)]

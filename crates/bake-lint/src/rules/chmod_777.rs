@@ -21,21 +21,28 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         for command in run.script.commands.iter().filter(|command| command.program() == "chmod") {
             let Some(mode) = command.operands().next() else { continue };
             // With the sticky bit (1777) nobody removes the files of others: that is how `/tmp` is.
-            let open = matches!(mode.text.as_str(), "777" | "0777" | "666" | "0666" | "a+rwx" | "ugo+rwx" | "a=rwx" | "o+w" | "a+w");
+            let open = matches!(
+                mode.text.as_str(),
+                "777" | "0777" | "666" | "0666" | "a+rwx" | "ugo+rwx" | "a=rwx" | "o+w" | "a+w"
+            );
             // What `mktemp` made is gone at the end.
             let temporary = |word: &crate::shell::ShellWord| {
                 let name = word.text.trim_start_matches(['$', '{']).trim_end_matches('}');
                 let mut assigned = run.script.commands.iter().flat_map(|command| &command.assignments);
-                word.expands && assigned.any(|assignment| assignment.name == name && assignment.value.contains("mktemp"))
+                word.expands
+                    && assigned.any(|assignment| assignment.name == name && assignment.value.contains("mktemp"))
             };
             if open && !command.operands().skip(1).all(temporary) {
-                report.report(mode.span, format!("Mode `{}` lets everyone write", mode.text)).help("give the files to the user that needs them");
+                report
+                    .report(mode.span, format!("Mode `{}` lets everyone write", mode.text))
+                    .help("give the files to the user that needs them");
             }
         }
     }
     for located in &context.instructions {
         if let InstructionKind::Copy(copy) | InstructionKind::Add(copy) = &located.instruction.kind
-            && let Some(mode) = copy.chmod.as_ref().filter(|mode| matches!(mode.value.as_str(), "777" | "0777" | "666" | "0666"))
+            && let Some(mode) =
+                copy.chmod.as_ref().filter(|mode| matches!(mode.value.as_str(), "777" | "0777" | "666" | "0666"))
         {
             report.report(mode.span, format!("Mode `{}` lets everyone write", mode.value));
         }

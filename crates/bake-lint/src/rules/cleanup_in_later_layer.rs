@@ -227,6 +227,31 @@ fn downloads(command: &SimpleCommand) -> impl Iterator<Item = &str> {
         .chain(redirected)
         .filter(|word| !word.expands && word.text != "-" && !word.text.starts_with("/dev/"))
         .map(|word| word.text.as_str())
+        .chain(named_by_address(command))
+}
+
+/// The files in the working directory that are called like the last part of the address they are downloaded from.
+fn named_by_address(command: &SimpleCommand) -> impl Iterator<Item = &str> {
+    let letters = |letter: char| {
+        command
+            .arguments()
+            .iter()
+            .any(|word| word.text.strip_prefix('-').is_some_and(|rest| !rest.starts_with('-') && rest.contains(letter)))
+    };
+    let by_address = match command.program() {
+        "curl" => letters('O') || command.has_argument(&["--remote-name", "--remote-name-all"]),
+        "wget" => {
+            let says = ["--output-document", "--directory-prefix", "--input-file"];
+            let says = |text: &str| says.iter().any(|option| text.starts_with(option));
+            !letters('O') && !letters('P') && !letters('i') && !command.arguments().iter().any(|word| says(&word.text))
+        }
+        _ => false,
+    };
+    let addresses = command.operands().filter(move |word| by_address && !word.expands && word.text.contains("://"));
+    addresses.filter_map(|word| {
+        let (_, path) = word.text.split_once("://")?.1.split_once('/')?;
+        path.split(['?', '#']).next()?.rsplit('/').next().filter(|name| !name.is_empty())
+    })
 }
 
 #[cfg(test)]
@@ -238,6 +263,13 @@ mod tests {
         let text = "FROM debian:12\nWORKDIR /w\nCOPY big.tar .\nRUN tar xf big.tar && rm big.tar\nRUN curl -fsSLo /t.tgz x && rm /t.tgz\n\
                     RUN curl -o t.zip x\nRUN unzip t.zip && rm -f t.zip\nRUN rm -rf /etc/motd\nCOPY app /opt/app\nRUN rm -rf /opt/app\n";
         assert_eq!(lines("cleanup-in-later-layer", text), [4, 7, 10]);
+    }
+
+    #[test]
+    fn downloads_are_called_like_their_address() {
+        let text = "FROM debian:12\nWORKDIR /w\nRUN wget -q https://e.com/d/a.tar?x=1\nRUN curl -LO https://e.com/b.tgz\nRUN rm a.tar\nRUN rm /w/b.tgz\n\
+                    RUN wget -qO- https://e.com/c.tar | tar x && curl https://e.com/d.tar > /dev/null\nRUN rm c.tar d.tar\n";
+        assert_eq!(lines("cleanup-in-later-layer", text), [5, 6]);
     }
 
     #[test]

@@ -30,11 +30,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     copied_all.get_or_insert((located, copy));
                 }
                 InstructionKind::Run(_) => {
-                    let Ok(position) = context.runs.binary_search_by_key(&located.index, |run| run.index) else { continue };
+                    let Ok(position) = context.runs.binary_search_by_key(&located.index, |run| run.index) else {
+                        continue;
+                    };
                     for command in &context.runs[position].script.commands {
                         // With a cache mount a build tool finds its downloads again.
                         let mounted = context.runs[position].has_mount_named("");
-                        let found = installs(command).or_else(|| if mounted { None } else { downloads_and_builds(command) });
+                        let found =
+                            installs(command).or_else(|| if mounted { None } else { downloads_and_builds(command) });
                         let Some((tool, files)) = found else { continue };
                         let Some(copied) = copied_all.filter(|_| !installed.contains(&tool)) else {
                             installed.push(tool);
@@ -48,7 +51,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                             .label(copy_located.instruction.span, "everything is copied here")
                             .help(format!("copy {files} and install before copying the rest"));
                         if copy_located.index + 1 == located.index
-                            && let Some(edits) = moved_up(context, copy_located.instruction, copy, &context.runs[position])
+                            && let Some(edits) =
+                                moved_up(context, copy_located.instruction, copy, &context.runs[position])
                         {
                             finding.unsafe_fix(format!("Copy {files} and install first"), edits);
                         }
@@ -94,7 +98,8 @@ fn declaring_files(command: &SimpleCommand) -> Option<String> {
         "poetry install" => "pyproject.toml poetry.lock*",
         "uv sync" => "pyproject.toml uv.lock*",
         "pip install -r" => {
-            let mut words = command.arguments().windows(2).filter(|pair| matches!(pair[0].text.as_str(), "-r" | "--requirement"));
+            let mut words =
+                command.arguments().windows(2).filter(|pair| matches!(pair[0].text.as_str(), "-r" | "--requirement"));
             let (Some(pair), None) = (words.next(), words.next()) else { return None };
             let file = &pair[1].text;
             let relative = file.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
@@ -170,9 +175,12 @@ mod tests {
         let expected = "FROM node:22\nWORKDIR /x\nCOPY package*.json ./\n# install\nRUN --mount=type=cache,target=/y \\\n  npm ci\n# all\nCOPY . .\nRUN make\n";
         assert_eq!(fixed("copy-all-then-install", text), expected);
         let text = "FROM python:3\r\nCOPY . /app/\r\nRUN pip install -r requirements.txt\r\n";
-        let expected = "FROM python:3\r\nCOPY requirements.txt /app/\r\nRUN pip install -r requirements.txt\r\nCOPY . /app/\r\n";
+        let expected =
+            "FROM python:3\r\nCOPY requirements.txt /app/\r\nRUN pip install -r requirements.txt\r\nCOPY . /app/\r\n";
         assert_eq!(fixed("copy-all-then-install", text), expected);
-        for text in ["RUN npm ci && npm test\n", "RUN pip install -r $F\n", "RUN cargo fetch\n", "RUN true\nRUN npm ci\n"] {
+        for text in
+            ["RUN npm ci && npm test\n", "RUN pip install -r $F\n", "RUN cargo fetch\n", "RUN true\nRUN npm ci\n"]
+        {
             let text = format!("FROM a:1\nCOPY . .\n{text}");
             assert_eq!(fixed("copy-all-then-install", &text), text);
         }

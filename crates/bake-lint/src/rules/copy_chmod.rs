@@ -2,6 +2,7 @@
 
 use super::prelude::*;
 use crate::change::add_flag;
+use crate::context::join_path;
 use bake_dockerfile::instruction::{CopyInstruction, CopySource};
 
 pub(super) const RULE: Rule = Rule {
@@ -21,28 +22,36 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in context.runs.iter().filter(|run| !run.onbuild && run.index > 0) {
         let previous = &context.dockerfile.instructions[run.index - 1];
-        let (InstructionKind::Copy(copy), Some(_)) = (&previous.kind, run.stage) else { continue };
-        let destination = copy.destination.value.trim_end_matches('/');
-        let into_directory = copy.destination.value.ends_with('/');
-        let copied = |path: &str| {
-            path.trim_end_matches('/') == destination
-                || (into_directory
-                    && copy.sources.iter().any(|source| match source {
-                        CopySource::Path(word) => {
-                            let name = word.value.rsplit('/').next().unwrap_or_default();
-                            path.strip_prefix(destination).is_some_and(|rest| rest.trim_start_matches('/') == name)
-                        }
-                        CopySource::Heredoc(_) => false,
-                    }))
-        };
+        let (InstructionKind::Copy(copy), Some(stage)) = (&previous.kind, run.stage) else { continue };
         let Some(command) = run.script.commands.first() else { continue };
         let (flag, given) = match command.program() {
             "chmod" => ("--chmod", copy.chmod.is_some()),
             "chown" => ("--chown", copy.chown.is_some()),
             _ => continue,
         };
+        let written = copy.destination.value.as_str();
+        // The two stand in the same directory, known or not.
+        let directory = context.working_directory(stage, run.index).unwrap_or_else(|| "/?".to_owned());
+        let destination = join_path(&directory, written);
+        let into_directory = written.ends_with('/') || matches!(written, "." | "..") || written.ends_with("/.");
+        let copied = |path: &str| {
+            let path = join_path(&directory, path);
+            path == destination
+                || (into_directory
+                    && copy.sources.iter().any(|source| match source {
+                        CopySource::Path(word) => {
+                            let name = word.value.rsplit('/').next().unwrap_or_default();
+                            !matches!(name, "" | "." | "..") && path == join_path(&destination, name)
+                        }
+                        CopySource::Heredoc(_) => false,
+                    }))
+        };
         let mut operands = command.operands().skip(1);
-        if !given && destination.starts_with('/') && destination.len() > 1 && operands.any(|word| copied(&word.text)) {
+        if !given
+            && !written.contains('$')
+            && destination != "/"
+            && operands.any(|word| !word.expands && copied(&word.text))
+        {
             let finding = report.report(
                 command.span,
                 format!("`{}` of what was just copied stores the files twice", command.program()),
@@ -112,6 +121,8 @@ mod tests {
                 "COPY --chmod=0700 --from=x a.sh /b/\nRUN /b/a.sh\n",
             ),
             ("COPY a.sh /a\r\nRUN chown app:app /a \\\r\n    && b\r\n", "COPY --chown=app:app a.sh /a\r\nRUN b\r\n"),
+            ("WORKDIR /w\nCOPY . .\nRUN chown -R 1:1 /w\n", "WORKDIR /w\nCOPY --chown=1:1 . .\n"),
+            ("COPY a.sh ./\nRUN chmod +x a.sh\n", "COPY --chmod=755 a.sh ./\n"),
             ("COPY . /app\nRUN chown -R 1:1 /app\nRUN x\n", "COPY --chown=1:1 . /app\nRUN x\n"),
             ("COPY <<E /a\nx\nE\nRUN chmod 755 /a\n", "COPY --chmod=755 <<E /a\nx\nE\n"),
         ] {

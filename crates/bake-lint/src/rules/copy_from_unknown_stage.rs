@@ -30,11 +30,13 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 }
                 FromReference::OutOfRange => {
                     let count = context.stages.len();
-                    report.report(word.span, format!("There is no stage number {}, stages are numbered 0 to {}", word.value, count - 1));
+                    report.report(
+                        word.span,
+                        format!("There is no stage number {}, stages are numbered 0 to {}", word.value, count - 1),
+                    );
                 }
-                FromReference::Image if !word.value.contains(['/', ':', '@', '$', '.']) && word.value != "scratch" => {
-                    let names = context.stages[..stage].iter().filter_map(|s| s.name.as_deref());
-                    let Some(near) = suggest(&word.value, names, false) else { continue };
+                FromReference::Image => {
+                    let Some(near) = context.near_stage(stage, &word.value) else { continue };
                     report
                         .report(word.span, format!("There is no stage `{}` (did you mean {near}?)", word.value))
                         .help("as it stands the name is taken for an image")

@@ -66,7 +66,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let packages = package_commands(&run.script);
         let marks = run.script.commands.iter().any(|command| command.program() == "apt-mark");
         for package in &packages {
-            let installs = package.action == Action::Install && (package.manager.is_apt() || package.manager.is_rpm() || package.manager == Manager::Apk);
+            let installs = package.action == Action::Install
+                && (package.manager.is_apt() || package.manager.is_rpm() || package.manager == Manager::Apk);
             if !installs {
                 continue;
             }
@@ -113,6 +114,9 @@ mod tests {
         ] {
             assert_eq!(lines("dev-tools-in-final", &format!("FROM a:1\nRUN {command}\n")), [0; 0], "{command}");
         }
-        assert_eq!(lines("dev-tools-in-final", "FROM a:1\nRUN apt-get install -y git=1:2\nRUN apt-get purge git\n"), [2]);
+        assert_eq!(
+            lines("dev-tools-in-final", "FROM a:1\nRUN apt-get install -y git=1:2\nRUN apt-get purge git\n"),
+            [2]
+        );
     }
 }

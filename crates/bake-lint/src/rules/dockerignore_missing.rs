@@ -35,7 +35,9 @@ const SHOWN_MAX: usize = 4;
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let everything = context.instructions.iter().find_map(|located| match &located.instruction.kind {
-        InstructionKind::Copy(copy) | InstructionKind::Add(copy) if copies_everything(copy) && !located.onbuild => {
+        InstructionKind::Copy(copy) | InstructionKind::Add(copy)
+            if copies_everything(copy) && copy.excludes.is_empty() && !located.onbuild =>
+        {
             copy.sources.iter().find_map(|source| match source {
                 CopySource::Path(word) => Some(word.span),
                 CopySource::Heredoc(_) => None,

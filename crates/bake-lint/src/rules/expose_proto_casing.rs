@@ -40,7 +40,9 @@ pub(super) fn port_violations<'a>(
     located: Located<'a>,
     check: &'static str,
 ) -> Vec<(&'a Word, Violation)> {
-    let (InstructionKind::Expose(words), Some(stage)) = (&located.instruction.kind, located.stage) else { return Vec::new() };
+    let (InstructionKind::Expose(words), Some(stage)) = (&located.instruction.kind, located.stage) else {
+        return Vec::new();
+    };
     let of_word = |word: &'a Word| {
         let ports = context.expanded_word(stage, located.index, word).unwrap_or_default();
         let found: Vec<Violation> = ports.split_whitespace().flat_map(|text| port(text, word.span)).collect();

@@ -1,8 +1,8 @@
 //! `from-arg-undefined`
 
 use super::prelude::*;
-use bake_checks::undeclared_args;
 use crate::context::PLATFORM_ARGS;
+use bake_checks::undeclared_args;
 
 pub(super) const RULE: Rule = Rule {
     id: "from-arg-undefined",

@@ -18,11 +18,17 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     let Some(target) = context.stages.iter().position(|stage| stage.is_target) else { return };
-    let has = |wanted: fn(&InstructionKind) -> bool| context.history(target, usize::MAX).any(|located| wanted(&located.instruction.kind));
-    let inherited = context.root_image(target).and_then(|image| context.image_facts(image)).is_some_and(|facts| facts.has_healthcheck);
+    let has = |wanted: fn(&InstructionKind) -> bool| {
+        context.history(target, usize::MAX).any(|located| wanted(&located.instruction.kind))
+    };
+    let inherited = context
+        .root_image(target)
+        .and_then(|image| context.image_facts(image))
+        .is_some_and(|facts| facts.has_healthcheck);
     if !inherited
         && has(|kind| matches!(kind, InstructionKind::Expose(_)))
-        && !has(|kind| matches!(kind, InstructionKind::Healthcheck(_))) {
+        && !has(|kind| matches!(kind, InstructionKind::Healthcheck(_)))
+    {
         report.report(context.stages[target].from.image.span, "The image serves a port and has no HEALTHCHECK");
     }
 }

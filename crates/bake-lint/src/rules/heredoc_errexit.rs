@@ -30,7 +30,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             if let Some(heredoc) = heredoc
                 && !heredoc.body.starts_with("#!")
             {
-                finding.safe_fix("Add `set -e`", vec![TextEdit::insert(heredoc.span.start, format!("set -e{}", context.newline()))]);
+                finding.safe_fix(
+                    "Add `set -e`",
+                    vec![TextEdit::insert(heredoc.span.start, format!("set -e{}", context.newline()))],
+                );
             }
         }
     }
@@ -41,7 +44,7 @@ fn ignores_failures(script: &Script, session: usize) -> bool {
     let mut can_fail = false;
     for (index, command) in script.commands.iter().enumerate().filter(|(_, command)| command.session == session) {
         let sequential = matches!(command.connector, Connector::Then);
-        if can_fail && sequential && command.depth == 0 && !script.option_set_before(session, index, "errexit") {
+        if can_fail && sequential && command.depth == 0 && !script.has_errexit_before(session, index) {
             return true;
         }
         can_fail |= !matches!(command.program(), "set" | "echo" | "printf" | "export" | "" | ":" | "true");

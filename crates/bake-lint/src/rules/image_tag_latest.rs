@@ -20,7 +20,8 @@ pub(super) const RULE: Rule = Rule {
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for image in &context.images {
         if image.name.tag.as_deref() == Some("latest") && image.name.digest.is_none() {
-            let finding = report.report(image.span, format!("Image `{}` is used by the tag `latest`", image.name.repository));
+            let finding =
+                report.report(image.span, format!("Image `{}` is used by the tag `latest`", image.name.repository));
             finding.help("name the release that was tested, and its digest to fix the bytes: `NAME:1.2@sha256:...`");
         }
     }

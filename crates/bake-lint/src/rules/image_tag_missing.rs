@@ -19,7 +19,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for image in &context.images {
-        if image.name.tag.is_none() && image.name.digest.is_none() {
+        if image.name.tag.is_none() && image.name.digest.is_none() && !image.is_misspelt_stage {
             let finding = report.report(image.span, format!("Image `{}` has no tag", image.name.repository));
             finding.help(format!("name the release that was tested: `{}:TAG`", image.name.repository));
         }

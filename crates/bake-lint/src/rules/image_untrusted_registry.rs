@@ -1,6 +1,7 @@
 //! `image-untrusted-registry`
 
 use super::prelude::*;
+use crate::wildcard::matches;
 
 pub(super) const RULE: Rule = Rule {
     id: "image-untrusted-registry",
@@ -29,36 +30,5 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let finding = report.report(image.span, format!("Registry of `{name}` is not trusted"));
             finding.help(format!("trusted are: {}", trusted.join(", ")));
         }
-    }
-}
-
-/// Whether `pattern`, in which `*` stands for any text, matches all of `text`.
-fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn wildcards_match() {
-        assert!(matches("ghcr.io", "ghcr.io") && matches("*.acme.com", "r.acme.com") && matches("ghcr.io/acme/*", "ghcr.io/acme/x"));
-        assert!(!matches("ghcr.io", "ghcr.io.evil") && !matches("*.acme.com", "acme.com.evil"));
     }
 }

@@ -34,7 +34,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let Some(word) = word else { continue };
         let volume = matches!(located.instruction.kind, InstructionKind::Volume(_));
         let is_entry = matches!(located.instruction.kind, InstructionKind::Cmd(_) | InstructionKind::Entrypoint(_));
-        if let Some(elements) = broken_list(&word.value, is_entry).or_else(|| volume.then_some(None).filter(|_| word.value.starts_with("['"))) {
+        if let Some(elements) = broken_list(&word.value, is_entry)
+            .or_else(|| volume.then_some(None).filter(|_| word.value.starts_with("['")))
+        {
             let finding = report.report(word.span, "This is not valid JSON, so it is taken as shell form");
             finding.help("use double quotes, and no comma at the end");
             if let Some(elements) = elements
@@ -71,17 +73,23 @@ fn broken_list(text: &str, bare: bool) -> Option<Option<Vec<String>>> {
     let mut elements = Vec::with_capacity(parts.len());
     let mut plain = true;
     for part in parts {
-        let quoted = ["\"\"", "''", "\u{201c}\u{201d}", "\u{2018}\u{2019}", "\u{201d}\u{201d}"].iter().find_map(|quotes| {
-            let mut quotes = quotes.chars();
-            let element = part.strip_prefix(quotes.next()?)?.strip_suffix(quotes.next()?)?;
-            (!element.contains(['"', '\''])).then_some(element)
-        });
+        let quoted =
+            ["\"\"", "''", "\u{201c}\u{201d}", "\u{2018}\u{2019}", "\u{201d}\u{201d}"].iter().find_map(|quotes| {
+                let mut quotes = quotes.chars();
+                let element = part.strip_prefix(quotes.next()?)?.strip_suffix(quotes.next()?)?;
+                (!element.contains(['"', '\''])).then_some(element)
+            });
         match quoted {
             Some(element) => {
                 plain &= !element.contains('\\');
                 elements.push(element.to_owned());
             }
-            None if bare && closed && !part.is_empty() && !inside.starts_with([' ', '[']) && !part.contains(['"', '\'', ' ']) => {
+            None if bare
+                && closed
+                && !part.is_empty()
+                && !inside.starts_with([' ', '['])
+                && !part.contains(['"', '\'', ' ']) =>
+            {
                 elements.push(part.to_owned());
             }
             None => return None,

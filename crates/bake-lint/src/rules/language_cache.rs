@@ -10,9 +10,10 @@ pub(super) const RULE: Rule = Rule {
     default: true,
     since: 2026,
     fix: FixSafety::Unsafe,
-    summary: "`pnpm`, `bun`, `composer`, `gem`, `cargo` or `go` leaves its downloads in a layer of the image.",
+    summary: "`composer`, `gem`, `cargo` or `go` leaves its downloads in a layer of the image.",
     why: "What was downloaded to be installed or compiled stays beside what came of it. A cache mount avoids that and makes the next \
-          build faster. Stages that are only copied from do not count. pip, npm and yarn have rules of their own.",
+          build faster. Stages that are only copied from do not count. pip, npm and yarn have rules of their own; pnpm, bun and \
+          uv install hard links to their cache, which take no room of their own.",
     bad: "FROM php:8.4-cli\nRUN composer install --no-dev\nUSER 10001\n",
     good: "FROM php:8.4-cli\nRUN --mount=type=cache,target=/root/.composer/cache composer install --no-dev\nUSER 10001\n",
     check,
@@ -35,25 +36,8 @@ struct Tool {
     safe: bool,
 }
 
-const TOOLS: [Tool; 6] = [
-    Tool {
-        program: "pnpm",
-        verbs: &["install", "i", "add"],
-        caches: &["/root/.local/share/pnpm/store", "/pnpm/store", "/root/.cache/pnpm"],
-        clean: "pnpm store prune",
-        clean_verbs: &["store"],
-        options: &["--store-dir"],
-        safe: true,
-    },
-    Tool {
-        program: "bun",
-        verbs: &["install", "i", "add"],
-        caches: &["/root/.bun/install/cache"],
-        clean: "bun pm cache rm",
-        clean_verbs: &["pm"],
-        options: &["--no-cache", "--cache-dir"],
-        safe: true,
-    },
+/// `pnpm`, `bun` and `uv` are not among them: what they install are hard links to their cache, which costs nothing.
+const TOOLS: [Tool; 4] = [
     Tool {
         program: "composer",
         verbs: &["install", "update", "require", "create-project"],
@@ -159,8 +143,7 @@ mod tests {
     #[test]
     fn what_is_emptied_or_mounted_is_fine() {
         for command in [
-            "pnpm install && pnpm store prune",
-            "bun install --no-cache",
+            "pnpm install && bun install && uv sync",
             "composer install && composer clear-cache",
             "gem install x && rm -rf \"$GEM_HOME\"/cache",
             "cargo install x && rm -rf $CARGO_HOME/registry",

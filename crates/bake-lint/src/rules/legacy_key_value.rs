@@ -23,7 +23,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let [(key, value)] = pairs.pairs.as_slice() else { continue };
         let finding = report.violation(violation);
         let gap = Span::new(key.span.end, value.span.start);
-        let as_written = context.source(value.span) == value.value && context.source(gap).trim().is_empty() && !context.source(gap).contains('\n');
+        let as_written = context.source(value.span) == value.value
+            && context.source(gap).trim().is_empty()
+            && !context.source(gap).contains('\n');
         let one_word = !value.value.contains([' ', '\t']);
         if as_written && one_word && !value.value.is_empty() {
             finding.safe_fix("Use `=`", vec![TextEdit::replace(gap, "=")]);

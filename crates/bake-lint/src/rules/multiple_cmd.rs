@@ -25,7 +25,11 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 pub(super) fn report_superseded(context: &LintContext<'_>, report: &mut Reporter<'_>, kind: &str) {
     for stage in 0..context.stages.len() {
         let mut later: Option<&Instruction> = None;
-        for located in context.stage_instructions(stage).rev().filter(|l| !l.onbuild && counted_once(&l.instruction.kind) == Some(kind)) {
+        for located in context
+            .stage_instructions(stage)
+            .rev()
+            .filter(|l| !l.onbuild && counted_once(&l.instruction.kind) == Some(kind))
+        {
             let instruction = located.instruction;
             let Some(last) = later else {
                 later = Some(instruction);

@@ -1,7 +1,8 @@
 //! `npm-cache`
 
 use super::prelude::*;
-use crate::packages::removes;
+use crate::packages::{PackageCommand, removes};
+use bake_dockerfile::instruction::CopySource;
 
 pub(super) const RULE: Rule = Rule {
     id: "npm-cache",
@@ -37,6 +38,9 @@ pub(super) fn check_manager(
         let packages = package_commands(&run.script);
         let of_manager = || packages.iter().filter(|package| package.manager == manager);
         let Some(last) = of_manager().rfind(|package| package.action == Action::Install) else { continue };
+        if manager == Manager::Yarn && runs_from_cache(context, run, last) {
+            continue;
+        }
         let cleaned = of_manager().any(|package| package.index > last.index && package.action == Action::Clean)
             || run.script.commands.iter().skip(last.index + 1).any(|c| caches.iter().any(|cache| removes(c, cache)))
             || last.option_value(&["--cache", "--cache-folder"]).is_some_and(|folder| folder.starts_with("/tmp"));
@@ -50,4 +54,18 @@ pub(super) fn check_manager(
             finding.safe_fix(format!("Add `{clean}`"), vec![edit]);
         }
     }
+}
+
+/// Whether yarn is a version (2 and later) that may run packages out of its cache, which is then no waste and must not be emptied.
+fn runs_from_cache(context: &LintContext<'_>, run: &RunFacts<'_>, install: &PackageCommand<'_>) -> bool {
+    let is_sign = |path: &str| path.split('/').any(|part| matches!(part, ".yarn" | ".yarnrc.yml" | ".pnp.cjs"));
+    let copies_sign = |instruction: &Instruction| match &instruction.kind {
+        InstructionKind::Copy(copy) => copy.sources.iter().any(|source| match source {
+            CopySource::Path(word) => is_sign(&word.value),
+            CopySource::Heredoc(_) => false,
+        }),
+        _ => false,
+    };
+    let copied_before = |stage| context.history(stage, run.index).any(|located| copies_sign(located.instruction));
+    install.has_option(&["--immutable", "--immutable-cache", "--check-cache"]) || run.stage.is_some_and(copied_before)
 }

@@ -18,13 +18,7 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// Codes that have a rule of their own.
-const OTHERS: [Code; 5] = [
-    code::UNKNOWN_INSTRUCTION,
-    code::ONBUILD,
-    code::ORDER,
-    code::EMPTY_CONTINUATION,
-    code::JSON,
-];
+const OTHERS: [Code; 5] = [code::UNKNOWN_INSTRUCTION, code::ONBUILD, code::ORDER, code::EMPTY_CONTINUATION, code::JSON];
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for diagnostic in context.dockerfile.diagnostics.iter().filter(|diagnostic| !OTHERS.contains(&diagnostic.code)) {

@@ -27,19 +27,24 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         }
         let commands = &run.script.commands;
         for package in package_commands(&run.script) {
-            if package.manager != Manager::Pip || package.action != Action::Install || package.has_option(&["--no-cache-dir"]) {
+            if package.manager != Manager::Pip
+                || package.action != Action::Install
+                || package.has_option(&["--no-cache-dir"])
+            {
                 continue;
             }
             let assigned = |command: &SimpleCommand| command.assignments.iter().any(|a| a.name == "PIP_NO_CACHE_DIR");
             let exported = |command: &SimpleCommand| {
-                command.program() == "export" && command.arguments().iter().any(|word| word.text.starts_with("PIP_NO_CACHE_DIR="))
+                command.program() == "export"
+                    && command.arguments().iter().any(|word| word.text.starts_with("PIP_NO_CACHE_DIR="))
             };
             let by_command = assigned(package.command)
                 || package.command.words.iter().any(|word| word.text.starts_with("PIP_NO_CACHE_DIR="))
                 || commands.iter().take(package.index).any(exported);
             // Any value switches the cache off, `0` and `off` included: pip keeps that for compatibility.
-            let by_environment =
-                run.stage.is_some_and(|stage| context.environment_value(stage, run.index, "PIP_NO_CACHE_DIR").is_some());
+            let by_environment = run
+                .stage
+                .is_some_and(|stage| context.environment_value(stage, run.index, "PIP_NO_CACHE_DIR").is_some());
             let cleaned = commands.iter().skip(package.index + 1).any(|command| removes(command, CACHE))
                 || package_commands(&run.script).iter().any(|later| {
                     later.index > package.index && later.manager == Manager::Pip && later.action == Action::Clean
@@ -49,7 +54,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             }
             let finding = report.report(package.command.span, "`pip install` without `--no-cache-dir`");
             if package.verb.span != run.instruction.span {
-                finding.safe_fix("Add `--no-cache-dir`", vec![TextEdit::insert(package.verb.span.end, " --no-cache-dir")]);
+                finding
+                    .safe_fix("Add `--no-cache-dir`", vec![TextEdit::insert(package.verb.span.end, " --no-cache-dir")]);
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::packages::PackageCommand;
 
 pub(super) const RULE: Rule = Rule {
     id: "pkg-version-unpinned",
-    aliases: &["DL3008", "DL3013", "DL3016", "DL3018", "DL3028", "DL3033", "DL3037", "DL3041"],
+    aliases: &["DL3008", "DL3013", "DL3016", "DL3018", "DL3028", "DL3033", "DL3037", "DL3041", "DL3062"],
     severity: Severity::Info,
     default: false,
     since: 2026,
@@ -26,21 +26,47 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 report.report(package.command.span, message);
             }
         }
+        for command in &run.script.commands {
+            if let Some(module) = unpinned_module(command) {
+                report.report(command.span, format!("`{module}` is installed by go without a version"));
+            }
+        }
     }
+}
+
+/// What `go install` or `go get` fetches in whatever version is the latest.
+fn unpinned_module(command: &SimpleCommand) -> Option<&str> {
+    let mut operands = command.operands();
+    let verb = operands.next()?;
+    if command.program() != "go" || !matches!(verb.text.as_str(), "install" | "get") {
+        return None;
+    }
+    let is_latest = |text: &&str| match text.split_once('@') {
+        Some((_, version)) => version == "latest",
+        // Without a version `go install` builds what is there, and `go get` takes the latest.
+        None => verb.text == "get" && !text.starts_with(['.', '/']) && text.contains('.'),
+    };
+    operands.map(|word| word.text.as_str()).find(is_latest)
 }
 
 /// The first operand that names a package without a version.
 fn unpinned<'s>(package: &PackageCommand<'s>) -> Option<&'s str> {
-    let is_file = |text: &str| text.contains('/') || [".deb", ".rpm", ".apk", ".whl", ".gem", ".tgz", ".tar.gz"].iter().any(|e| text.ends_with(e));
+    let is_file = |text: &str| {
+        text.contains('/')
+            || [".deb", ".rpm", ".apk", ".whl", ".gem", ".tgz", ".tar.gz"].iter().any(|e| text.ends_with(e))
+    };
     let pinned: fn(&str) -> bool = match package.manager {
         Manager::AptGet | Manager::Apt | Manager::Aptitude => |text| text.contains('='),
         Manager::Apk => |text| text.contains(['=', '<', '>', '~']),
         Manager::Yum | Manager::Dnf | Manager::Tdnf | Manager::Microdnf => {
             // `make-4.3`: a dash before a digit.
-            |text| text.starts_with('@') || text.split('-').skip(1).any(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+            |text| {
+                text.starts_with('@')
+                    || text.split('-').skip(1).any(|part| part.starts_with(|c: char| c.is_ascii_digit()))
+            }
         }
         Manager::Zypper => |text| text.contains(['=', '<', '>']),
-        Manager::Pip => |text| text.contains("==") || text.contains('@') || text.contains("~=") || text == ".",
+        Manager::Pip => |text| text.contains(['=', '<', '>', '~', '@']) || text == ".",
         Manager::Npm | Manager::Yarn => |text| text.get(1..).is_some_and(|rest| rest.contains('@')),
         Manager::Gem => |text| text.contains(':'),
     };

@@ -54,9 +54,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             let inside = path.ends_with(".aws/credentials") || path.ends_with(".docker/config.json");
             let public = name.contains("public") || name.contains(".pub");
             if (NAMES.contains(&name.as_str()) || keystore || private_pem || inside) && !public {
-                report
-                    .report(word.span, format!("`{path}` holds secrets, and stays in the image"))
-                    .help("use `RUN --mount=type=secret,id=...` where it is needed, and keep it out by `.dockerignore`");
+                report.report(word.span, format!("`{path}` holds secrets, and stays in the image")).help(
+                    "use `RUN --mount=type=secret,id=...` where it is needed, and keep it out by `.dockerignore`",
+                );
             }
         }
     }

@@ -23,12 +23,20 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for located in &context.instructions {
-        let (InstructionKind::Cmd(Command::Shell(word)) | InstructionKind::Entrypoint(Command::Shell(word))) = &located.instruction.kind
+        let (InstructionKind::Cmd(Command::Shell(word)) | InstructionKind::Entrypoint(Command::Shell(word))) =
+            &located.instruction.kind
         else {
             continue;
         };
         let Some(stage) = located.stage else { continue };
-        let shell_set = context.history(stage, located.index).any(|earlier| matches!(earlier.instruction.kind, InstructionKind::Shell(_)));
+        let is_shell = |kind: &InstructionKind| matches!(kind, InstructionKind::Shell(_));
+        let shell_set = context.history(stage, located.index).any(|earlier| is_shell(&earlier.instruction.kind))
+            // Triggers run one after another.
+            || (located.onbuild
+                && context.stage_instructions(stage).any(|earlier| {
+                    earlier.onbuild && earlier.index < located.index && is_shell(&earlier.instruction.kind)
+                }))
+            || context.root_image(stage).and_then(|image| context.image_facts(image)).is_some_and(|facts| !facts.shell.is_empty());
         // After `exec` the program is the first process; what is meant as JSON and is not has a rule of its own.
         let execs = word.value.trim_start().strip_prefix("exec").is_some_and(|rest| rest.starts_with([' ', '\t']));
         let Some(violation) = bake_checks::shell_form(located.instruction, shell_set) else { continue };
@@ -52,10 +60,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 /// The command, when there is just one and it is a program that `exec` can run.
 fn only_command(word: &Word) -> Option<SimpleCommand> {
     const BUILTINS: [&str; 16] = [
-        ".", "cd", "eval", "exec", "exit", "export", "read", "set", "source", "test", "trap", "umask", "unset", "wait", "[", "[[",
+        ".", "cd", "eval", "exec", "exit", "export", "read", "set", "source", "test", "trap", "umask", "unset", "wait",
+        "[", "[[",
     ];
     let script = text_script(&word.value, word.span.start);
-    let only_one = script.commands.iter().filter(|command| command.session == 0).count() == 1 && script.pipes.is_empty();
+    let only_one =
+        script.commands.iter().filter(|command| command.session == 0).count() == 1 && script.pipes.is_empty();
     let command = script.commands.into_iter().next().filter(|_| only_one && script.errors.is_empty())?;
     // Text after the command would be `&`, a comment, or the end of a group.
     let ends = end_of(&command) == Some(word.span.start + word.value.trim_end().len());
@@ -63,13 +73,18 @@ fn only_command(word: &Word) -> Option<SimpleCommand> {
         && ends
         && command.assignments.is_empty()
         && command.program_index == 0
-        && command.words.first().is_some_and(|program| !BUILTINS.contains(&program.text.as_str()) && !program.text.starts_with('$'));
+        && command
+            .words
+            .first()
+            .is_some_and(|program| !BUILTINS.contains(&program.text.as_str()) && !program.text.starts_with('$'));
     suitable.then_some(command)
 }
 
 /// The command as a JSON list, when the shell does nothing but split it into words.
 fn json_form(command: &SimpleCommand) -> Option<String> {
-    let literal = |word: &ShellWord| !word.expands && !word.text.contains(['*', '?', '[', ']', '{', '}', '~', '\\', '$', '`', '\n']);
+    let literal = |word: &ShellWord| {
+        !word.expands && !word.text.contains(['*', '?', '[', ']', '{', '}', '~', '\\', '$', '`', '\n'])
+    };
     if !command.redirects.is_empty() || !command.words.iter().all(literal) {
         return None;
     }
@@ -83,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_shell_makes_it_deliberate() {
-        let text = "FROM a:1 AS s\nSHELL [\"bash\", \"-c\"]\nCMD a $B\nFROM s\nENTRYPOINT a\nFROM a:1\nENTRYPOINT a\nONBUILD CMD b\n";
+        let text = "FROM a:1 AS s\nSHELL [\"bash\", \"-c\"]\nCMD a $B\nFROM s\nENTRYPOINT a\nFROM a:1\nENTRYPOINT a\nONBUILD CMD b\n\
+                    ONBUILD SHELL [\"bash\", \"-c\"]\nONBUILD CMD c\n";
         assert_eq!(lines("shell-form-cmd", text), [7, 8]);
     }
 
@@ -103,7 +119,10 @@ mod tests {
             ("a | b", "a | b"),
             ("(a)", "(a)"),
         ] {
-            assert_eq!(fixed("shell-form-cmd", &format!("FROM a:1\nCMD {command}\n")), format!("FROM a:1\nCMD {expected}\n"));
+            assert_eq!(
+                fixed("shell-form-cmd", &format!("FROM a:1\nCMD {command}\n")),
+                format!("FROM a:1\nCMD {expected}\n")
+            );
         }
     }
 }

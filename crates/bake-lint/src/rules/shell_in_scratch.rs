@@ -18,13 +18,17 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for run in &context.runs {
-        let Some(stage) = run.stage.filter(|_| !run.onbuild && matches!(run.run.command, Command::Shell(_))) else { continue };
+        let Some(stage) = run.stage.filter(|_| !run.onbuild && matches!(run.run.command, Command::Shell(_))) else {
+            continue;
+        };
         let filled = context
             .history(stage, run.index)
             .any(|located| matches!(located.instruction.kind, InstructionKind::Copy(_) | InstructionKind::Add(_)));
         let mounted = run.run.mounts.iter().any(|mount| mount.from.is_some());
         if context.root_base(stage) == Some(&Base::Scratch) && !filled && !mounted {
-            report.report(run.instruction.keyword.span, "There is no shell in `scratch` to run this").help("copy something that holds one first");
+            report
+                .report(run.instruction.keyword.span, "There is no shell in `scratch` to run this")
+                .help("copy something that holds one first");
         }
     }
 }

@@ -18,13 +18,23 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     for stage in &context.stages {
+        let word = &stage.from.image;
+        if matches!(stage.base, Base::Stage(_)) && word.value != word.value.to_lowercase() && !word.value.contains('$')
+        {
+            report
+                .report(word.span, format!("FROM finds the stage '{}' in lowercase only", word.value))
+                .severity(Severity::Error)
+                .safe_fix("Use lower case", vec![TextEdit::replace(word.span, word.value.to_lowercase())]);
+        }
         let Some(violation) = bake_checks::stage_name_casing(stage.from) else { continue };
         let (Some(name), Some(written)) = (&stage.name, &stage.from.name) else { continue };
         let references = context.instructions.iter().flat_map(|located| from_words(located.instruction));
         let mut edits = vec![TextEdit::replace(written.span, name.clone())];
         edits.extend(
             references
-                .filter(|word| word.value.to_lowercase() == *name && word.value != *name && context.source(word.span) == word.value)
+                .filter(|word| {
+                    word.value.to_lowercase() == *name && word.value != *name && context.source(word.span) == word.value
+                })
                 .map(|word| TextEdit::replace(word.span, name.clone())),
         );
         report.violation(violation).safe_fix("Use lower case", edits);
@@ -33,7 +43,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::fixed;
+    use crate::testing::{fixed, lines};
+
+    #[test]
+    fn from_knows_names_in_lower_case_only() {
+        let text = "FROM a:1 AS build\nFROM Build\nFROM build\nCOPY --from=Build /a /a\n";
+        assert_eq!(lines("stage-name-casing", text), [2]);
+        assert_eq!(fixed("stage-name-casing", text), text.replace("FROM Build", "FROM build"));
+    }
 
     #[test]
     fn references_follow() {

@@ -1,5 +1,7 @@
 //! `stage-unused`
 
+use std::collections::BTreeSet;
+
 use super::prelude::*;
 use crate::change::{last_instruction, line_end, line_start};
 use crate::context::FromReference;
@@ -28,32 +30,43 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         if let Base::Stage(base) = context.stages[index].base {
             waiting.push(base);
         }
+        waiting.extend(&context.stages[index].chosen_by_platform);
         let words = context.stage_instructions(index).flat_map(|located| from_words(located.instruction));
         waiting.extend(words.filter_map(|word| match context.resolve_from(index, &word.value) {
             FromReference::Stage(stage) => Some(stage),
             _ => None,
         }));
     }
+    let words: Vec<String> = context
+        .instructions
+        .iter()
+        .flat_map(|located| from_words(located.instruction))
+        .map(|word| word.value.to_lowercase())
+        .collect();
+    // Where a `--from` counts stages, their numbers would change.
+    let counted = words.iter().any(|word| word.contains('$') || word.bytes().all(|byte| byte.is_ascii_digit()));
+    let named: BTreeSet<&str> = words.iter().map(String::as_str).collect();
+    let built_on: BTreeSet<usize> = context
+        .stages
+        .iter()
+        .filter_map(|stage| match stage.base {
+            Base::Stage(base) => Some(base),
+            _ => None,
+        })
+        .collect();
     for (index, stage) in context.stages.iter().enumerate().filter(|(index, _)| !needed[*index]) {
-        let name = stage.name.as_deref().unwrap_or("without a name");
-        let finding = report.report(stage.from.image.span, format!("Stage `{name}` is not needed by what is built"));
-        if let Some(edit) = without_stage(context, index) {
+        let name = stage.name.as_deref();
+        let shown = name.unwrap_or("without a name");
+        let finding = report.report(stage.from.image.span, format!("Stage `{shown}` is not needed by what is built"));
+        let wanted = counted || built_on.contains(&index) || name.is_some_and(|name| named.contains(name));
+        if let Some(edit) = without_stage(context, index).filter(|_| !wanted) {
             finding.unsafe_fix("Delete the stage", vec![edit]);
         }
     }
 }
 
-/// Deletes a stage that no other one names. `None` also where a `--from` counts stages, since their numbers would change.
+/// Deletes a stage with the comments above it.
 fn without_stage(context: &LintContext<'_>, index: usize) -> Option<TextEdit> {
-    let built_on = context.stages.iter().any(|stage| stage.base == Base::Stage(index));
-    let words = || context.instructions.iter().flat_map(|located| from_words(located.instruction));
-    let named =
-        || words().any(|word| context.stages[index].name.as_deref() == Some(word.value.to_lowercase().as_str()));
-    let counted =
-        || words().any(|word| word.value.contains('$') || word.value.bytes().all(|byte| byte.is_ascii_digit()));
-    if built_on || named() || counted() {
-        return None;
-    }
     let text = context.dockerfile.source.text();
     let start = |stage: usize| {
         let from = context.stages.get(stage)?.instruction(context)?;
@@ -67,7 +80,15 @@ fn without_stage(context: &LintContext<'_>, index: usize) -> Option<TextEdit> {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::fixed;
+    use crate::testing::{fixed, lines};
+
+    #[test]
+    fn the_platform_may_choose() {
+        let text = "FROM a:1 AS x\nFROM x AS build-amd64\nFROM a:1 AS build-arm64\nFROM a:1 AS tools\n\
+                    FROM build-${TARGETARCH} AS build\nFROM a:1\nCOPY --from=build /a /a\n";
+        assert_eq!(lines("stage-unused", text), [4]);
+        assert_eq!(lines("image-tag-missing", text), [0; 0]);
+    }
 
     #[test]
     fn only_stages_that_nobody_names_are_deleted() {

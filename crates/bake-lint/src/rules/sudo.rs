@@ -25,16 +25,12 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 (command.program() == "sudo").then_some(first)
             });
             let Some(word) = word else { continue };
-            let finding = report.report(word.span, "`sudo` in a RUN").help("set `USER root` before the step and the user again after it");
+            let finding = report
+                .report(word.span, "`sudo` in a RUN")
+                .help("set `USER root` before the step and the user again after it");
             let position = command.words.iter().position(|other| std::ptr::eq(other, word)).unwrap_or_default();
             let follower = command.words.get(position + 1);
-            let is_root = run.stage.is_some_and(|stage| {
-                let user = context.history(stage, run.index).rev().find_map(|located| match &located.instruction.kind {
-                    InstructionKind::User(user) => Some(user.value.clone()),
-                    _ => None,
-                });
-                user.is_none_or(|user| matches!(user.split(':').next(), Some("root" | "0")))
-            });
+            let is_root = context.is_root(run);
             if let Some(next) = follower
                 && is_root
                 && word.span != run.instruction.span

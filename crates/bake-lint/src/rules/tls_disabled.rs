@@ -4,7 +4,18 @@ use super::prelude::*;
 
 pub(super) const RULE: Rule = Rule {
     id: "tls-disabled",
-    aliases: &["CKV2_DOCKER_2", "CKV2_DOCKER_3", "CKV2_DOCKER_4", "CKV2_DOCKER_5", "CKV2_DOCKER_6", "CKV2_DOCKER_12"],
+    aliases: &[
+        "CKV2_DOCKER_2",
+        "CKV2_DOCKER_3",
+        "CKV2_DOCKER_4",
+        "CKV2_DOCKER_5",
+        "CKV2_DOCKER_6",
+        "CKV2_DOCKER_12",
+        "CKV2_DOCKER_13",
+        "CKV2_DOCKER_14",
+        "CKV2_DOCKER_15",
+        "CKV2_DOCKER_16",
+    ],
     severity: Severity::Error,
     default: true,
     since: 2026,
@@ -17,7 +28,12 @@ pub(super) const RULE: Rule = Rule {
 };
 
 /// Environment variables that switch the check off, with the values that do.
-const VARIABLES: [(&str, &[&str]); 5] = [
+const VARIABLES: [(&str, &[&str]); 10] = [
+    ("GOINSECURE", &["*"]),
+    ("PERL_LWP_SSL_VERIFY_HOSTNAME", &["0"]),
+    ("YARN_ENABLE_STRICT_SSL", &["false", "0"]),
+    ("YARN_STRICT_SSL", &["false"]),
+    ("CONDA_SSL_VERIFY", &["false"]),
     ("NODE_TLS_REJECT_UNAUTHORIZED", &["0"]),
     ("GIT_SSL_NO_VERIFY", &["1", "true", "yes"]),
     ("PYTHONHTTPSVERIFY", &["0"]),
@@ -32,7 +48,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             .help("install the certificate authority that is missing instead");
     };
     let disables = |name: &str, value: &str| {
-        VARIABLES.iter().any(|(variable, values)| *variable == name && values.contains(&value.trim_matches(['"', '\''])))
+        let value = value.trim_matches(['"', '\'']);
+        // pip takes the names of hosts that it does not check.
+        (name == "PIP_TRUSTED_HOST" && !value.is_empty())
+            || VARIABLES.iter().any(|(variable, values)| *variable == name && values.contains(&value))
     };
     for located in &context.instructions {
         if let InstructionKind::Env(pairs) = &located.instruction.kind {
@@ -51,20 +70,47 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 let text = word.text.as_str();
                 match command.program() {
                     "curl" => {
-                        text == "--insecure" || (text.starts_with('-') && !text.starts_with("--") && short_options(text, "odHuXATFebcEmrtCKPQUwxyYz").contains('k'))
+                        text == "--insecure"
+                            || (text.starts_with('-')
+                                && !text.starts_with("--")
+                                && short_options(text, "odHuXATFebcEmrtCKPQUwxyYz").contains('k'))
                     }
-                    "wget" => text == "--no-check-certificate",
+                    "wget" | "apk" => text == "--no-check-certificate",
+                    "apt-get" | "apt" => {
+                        let text = text.to_ascii_lowercase();
+                        text.contains("verify-peer=false")
+                            || text.contains("verify-peer=0")
+                            || text.contains("verify-host=false")
+                    }
+                    "npm" | "pnpm" | "yarn" => matches!(text, "--strict-ssl=false" | "--no-strict-ssl"),
+                    "helm" | "kubectl" | "skopeo" => matches!(
+                        text,
+                        "--insecure-skip-tls-verify"
+                            | "--insecure-skip-tls-verify=true"
+                            | "--tls-verify=false"
+                            | "--src-tls-verify=false"
+                    ),
+                    "aws" => text == "--no-verify-ssl",
                     "export" => text.split_once('=').is_some_and(|(name, value)| disables(name, value)),
                     "git" => text == "http.sslVerify=false",
-                    "yum" | "dnf" | "tdnf" | "microdnf" => text.to_ascii_lowercase().ends_with("sslverify=0") || text.ends_with("sslverify=false"),
-                    program if program.starts_with("pip") || program.starts_with("python") => text.starts_with("--trusted-host"),
+                    "yum" | "dnf" | "tdnf" | "microdnf" => {
+                        text.to_ascii_lowercase().ends_with("sslverify=0") || text.ends_with("sslverify=false")
+                    }
+                    program if program.starts_with("pip") || program.starts_with("python") => {
+                        text.starts_with("--trusted-host")
+                    }
                     _ => false,
                 }
             });
             let strict = arguments.windows(2).find(|pair| {
                 matches!(
                     (command.program(), pair[0].text.as_str(), pair[1].text.as_str()),
-                    ("npm" | "yarn" | "pnpm", "strict-ssl", "false") | ("git", "http.sslVerify", "false" | "0")
+                    ("npm" | "yarn" | "pnpm", "strict-ssl", "false")
+                        | ("conda", "ssl_verify", "false" | "no")
+                        | ("composer", "disable-tls", "true" | "1")
+                        | ("bundle", "ssl_verify_mode", "0")
+                        | ("pip" | "pip3", "global.trusted-host" | "install.trusted-host", _)
+                        | ("git", "http.sslVerify", "false" | "0")
                 )
             });
             if let Some(word) = switch.or_else(|| strict.map(|pair| &pair[0])) {
@@ -89,5 +135,8 @@ mod tests {
         let text = "FROM a:1\nRUN curl -fsSLk x\nRUN curl -Hkey x\nRUN wget --no-check-certificate x\nENV NODE_TLS_REJECT_UNAUTHORIZED=0\n\
                     RUN npm config set strict-ssl false\nRUN pip install --trusted-host x y\nRUN echo -k\nRUN GIT_SSL_NO_VERIFY=1 git clone x\n";
         assert_eq!(lines("tls-disabled", text), [2, 4, 5, 6, 7, 9]);
+        let more = "FROM a:1\nENV PIP_TRUSTED_HOST=x\nRUN apt-get -o Acquire::https::Verify-Peer=false update\nRUN conda config --set ssl_verify false\n\
+                    RUN npm ci --strict-ssl=false\nRUN helm pull --insecure-skip-tls-verify x\nRUN yarn config set strict-ssl true\nENV GOINSECURE=\n";
+        assert_eq!(lines("tls-disabled", more), [2, 3, 4, 5, 6]);
     }
 }

@@ -58,7 +58,9 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     for word in expanded_words(kind) {
                         asked.word(located, word, &defined, report);
                     }
-                    for heredoc in located.instruction.heredocs.iter().filter(|heredoc| heredoc.expand && is_file_content(kind)) {
+                    for heredoc in
+                        located.instruction.heredocs.iter().filter(|heredoc| heredoc.expand && is_file_content(kind))
+                    {
                         let expand = |lookup: &Variables<'_>| context.expander().expand_heredoc(&heredoc.body, lookup);
                         asked.expansion(located, heredoc.span, &expand, &defined, report);
                     }
@@ -127,6 +129,12 @@ fn expanded_words(kind: &InstructionKind) -> Vec<&Word> {
     }
 }
 
+/// Among how many names a misspelt one is looked for: comparing takes time, and files that define more were written by programs.
+const NEAR_NAMES_MAX: usize = 300;
+
+/// Names of so many characters and less are never taken for misspelt.
+const SHORT_NAME_CHARACTERS: usize = 3;
+
 /// The values of variables by name.
 type Variables<'v> = dyn Fn(&str) -> Option<String> + 'v;
 
@@ -155,37 +163,39 @@ impl Asked<'_, '_> {
         defined: &BTreeSet<String>,
         report: &mut Reporter<'_>,
     ) {
-    let is_proxy = |name: &str| PROXY_ARGS.contains(&name.to_ascii_uppercase().as_str());
-    let lookup = |name: &str| (defined.contains(name) || is_proxy(name)).then(|| "x".to_owned());
-    let Ok(expansion) = expand(&lookup) else { return };
-    for name in &expansion.undefined {
-        let is_global = self.context.global_args.contains_key(name);
-        let near = suggest(name, defined.iter().map(String::as_str), true);
-        // Set by the runtime, by a shell or by nobody, never by an image. What is no name is an argument of a script in a heredoc.
-        let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
-        let never_in_images = matches!(name.as_str(), "HOME" | "USER" | "PWD" | "HOSTNAME") || !is_name;
-        if !(self.known_base || is_global || near.is_some() || never_in_images) {
-            continue;
-        }
-        let place = place_of(self.context.source(span), name).map(|at| {
-            let start = span.start + at;
-            Span::new(start, start + name.len())
-        });
-        let known = defined.iter().map(String::as_str);
-        let finding = report.violation(bake_checks::undefined_variable(name, place.unwrap_or(span), known));
-        if is_global {
-            let declaration = self
-                .declarations
-                .entry(name.clone())
-                .or_insert_with(|| self.context.insert_above(located.instruction, &format!("ARG {name}")));
-            finding
-                .help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again"))
-                .safe_fix(format!("Declare `ARG {name}` in the stage"), vec![declaration.clone()]);
-        } else if let (Some(near), Some(place)) = (near, place) {
-            finding.unsafe_fix(format!("Use `{near}`"), vec![TextEdit::replace(place, near)]);
+        let is_proxy = |name: &str| PROXY_ARGS.contains(&name.to_ascii_uppercase().as_str());
+        let lookup = |name: &str| (defined.contains(name) || is_proxy(name)).then(|| "x".to_owned());
+        let Ok(expansion) = expand(&lookup) else { return };
+        for name in &expansion.undefined {
+            let is_global = self.context.global_args.contains_key(name);
+            // Any two short names are near each other.
+            let is_long = name.chars().nth(SHORT_NAME_CHARACTERS).is_some();
+            let known = || defined.iter().map(String::as_str).take(NEAR_NAMES_MAX);
+            let near = suggest(name, known(), true).filter(|_| is_long);
+            // Set by the runtime, by a shell or by nobody, never by an image. What is no name is an argument of a script in a heredoc.
+            let is_name = name.starts_with(|c: char| c.is_alphabetic() || c == '_');
+            let never_in_images = matches!(name.as_str(), "HOME" | "USER" | "PWD" | "HOSTNAME") || !is_name;
+            if !(self.known_base || is_global || near.is_some() || never_in_images) {
+                continue;
+            }
+            let place = place_of(self.context.source(span), name).map(|at| {
+                let start = span.start + at;
+                Span::new(start, start + name.len())
+            });
+            let finding = report.violation(bake_checks::undefined_variable(name, place.unwrap_or(span), known()));
+            if is_global {
+                let declaration = self
+                    .declarations
+                    .entry(name.clone())
+                    .or_insert_with(|| self.context.insert_above(located.instruction, &format!("ARG {name}")));
+                finding
+                    .help(format!("a global ARG is not visible in a stage: declare `ARG {name}` there again"))
+                    .safe_fix(format!("Declare `ARG {name}` in the stage"), vec![declaration.clone()]);
+            } else if let (Some(near), Some(place)) = (near, place) {
+                finding.unsafe_fix(format!("Use `{near}`"), vec![TextEdit::replace(place, near)]);
+            }
         }
     }
-}
 }
 
 /// Where in `text` the variable is first used: `$NAME` or `${NAME`.
@@ -242,7 +252,8 @@ mod tests {
         let images = std::collections::BTreeMap::from([("node:22".to_owned(), facts)]);
         let options = crate::LintOptions { images, ..crate::LintOptions::default() };
         let found = crate::testing::findings_with("FROM node:22\nENV A=$NODE_VERSION B=$NOTHING\n", &options);
-        let messages: Vec<&str> = found.iter().filter(|f| f.rule.id == "undefined-var").map(|f| f.message.as_str()).collect();
+        let messages: Vec<&str> =
+            found.iter().filter(|f| f.rule.id == "undefined-var").map(|f| f.message.as_str()).collect();
         assert_eq!(messages, ["Usage of undefined variable '$NOTHING'"]);
     }
 }

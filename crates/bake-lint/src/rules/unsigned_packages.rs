@@ -24,12 +24,64 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 "apt-get" | "apt" | "aptitude" => &["--allow-unauthenticated", "--force-yes"],
                 "yum" | "dnf" | "tdnf" | "microdnf" => &["--nogpgcheck", "--no-gpgchecks", "--setopt=gpgcheck=0"],
                 "zypper" => &["--no-gpg-checks", "--allow-unsigned-rpm"],
-                "rpm" => &["--nosignature", "--nogpg"],
+                "rpm" => &["--nosignature", "--nogpg", "--nodigest"],
+                "yum-config-manager" | "dnf5" => &[],
+                "gem" => &["NoSecurity"],
+                // A line for apt's list of sources.
+                "echo" | "printf" | "add-apt-repository" => {
+                    let trusted = command.arguments().iter().find(|word| {
+                        word.text.contains("trusted=yes") && word.text.contains("://") && !word.text.contains("file://")
+                    });
+                    if let Some(word) = trusted {
+                        report
+                            .report(word.span, "`trusted=yes` skips the check of signatures")
+                            .help("use `signed-by=` with the key of the repository");
+                    }
+                    continue;
+                }
                 _ => continue,
             };
-            if let Some(word) = command.arguments().iter().find(|word| options.contains(&word.text.as_str())) {
+            let is_setting = |text: &str| {
+                let text = text.to_ascii_lowercase();
+                let apt = text.contains("allowunauthenticated") || text.contains("allowinsecurerepositories");
+                (apt && !["=0", "=false", "=no"].iter().any(|off| text.ends_with(off)))
+                    || text.ends_with("gpgcheck=0")
+                    || text.ends_with("gpgcheck=false")
+                    || text.ends_with("gpgcheck=no")
+            };
+            if let Some(word) =
+                command.arguments().iter().find(|word| options.contains(&word.text.as_str()) || is_setting(&word.text))
+            {
                 report.report(word.span, format!("`{}` skips the check of signatures", word.text));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::check_bodies;
+
+    #[test]
+    fn every_manager_has_its_option() {
+        check_bodies(
+            "unsigned-packages",
+            &[
+                "apt-get install --allow-unauthenticated x",
+                "apt-get -o APT::Get::AllowUnauthenticated=true install x",
+                "yum install --nogpgcheck x",
+                "dnf install --setopt=*.gpgcheck=0 x",
+                "rpm -i --nosignature x.rpm",
+                "echo 'deb [trusted=yes] https://x ./' > /etc/apt/sources.list.d/x.list",
+            ],
+            &[
+                "apt-get install x",
+                "echo 'deb [trusted=yes] file:///x ./' > /y",
+                "apt-get -o APT::Get::AllowUnauthenticated=false install x",
+                "echo --nogpgcheck",
+                "echo 'deb [signed-by=/x] https://x ./' > /y",
+                "dnf install x",
+            ],
+        );
     }
 }

@@ -8,9 +8,10 @@ pub(super) const RULE: Rule = Rule {
     severity: Severity::Warning,
     default: true,
     since: 2026,
-    fix: FixSafety::None,
+    fix: FixSafety::Safe,
     summary: "A `# bake: ignore=` comment hides nothing, or names a rule that does not exist.",
-    why: "It would hide a finding that comes back later. Comments for other linters are not judged: what they hide is not known here.",
+    why: "It would hide a finding that comes back later. Comments for other linters have a rule of their own, \
+          `unused-foreign-suppression`.",
     bad: "FROM debian:12-slim\n# bake: ignore=sudo\nRUN true\nUSER 10001\n",
     good: "FROM debian:12-slim\n# bake: ignore=sudo reason=\"needed by the installer\"\nRUN sudo true\nUSER 10001\n",
     check,

@@ -26,13 +26,16 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
     });
     let finding = if let Some((located, word)) = last {
         let stage = located.stage.unwrap_or(target);
-        let lookup = |name: &str| context.environment_value(stage, located.index, name);
-        let Ok(expansion) = context.expander().expand(&word.value, &lookup) else { return };
-        if !expansion.undefined.is_empty() || !is_root(&expansion.text) {
+        if !context.expanded_word(stage, located.index, word).is_some_and(|user| is_root(&user)) {
             return;
         }
         report.report(word.span, "Containers of the image run as root")
     } else {
+        // A base for other images that sets their user.
+        let is_user = |kind: &InstructionKind| matches!(kind, InstructionKind::User(_));
+        if context.stage_instructions(target).any(|located| located.onbuild && is_user(&located.instruction.kind)) {
+            return;
+        }
         let span = context.stages[target].from.image.span;
         match root_by_base(context, target) {
             Some(Severity::Warning) => report.report(span, "No USER is set: containers of the image run as root"),
@@ -144,6 +147,8 @@ mod tests {
             ("FROM debian:12\nUSER 1\nRUN x\nUSER 0:0\n", vec![4]),
             ("FROM debian:12 AS b\nUSER 1\nFROM b\nRUN x\n", vec![]),
             ("FROM debian:12\nARG U=root\nUSER $U\n", vec![3]),
+            ("FROM debian:12\nENV U=\"root\"\nUSER $U\n", vec![3]),
+            ("FROM debian:12\nONBUILD USER 1\n", vec![]),
             ("FROM debian:12\nARG U\nUSER ${U}\n", vec![]),
             ("FROM scratch\n", vec![1]),
             ("FROM debian:12\nONBUILD USER root\nUSER app\n", vec![]),

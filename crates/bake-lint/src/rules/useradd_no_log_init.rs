@@ -28,12 +28,14 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 let option = pair[0].text.as_str();
                 option == "--uid" || (option.starts_with('-') && !option.starts_with("--") && option.ends_with('u'))
             });
-            let large = numbers.any(|pair| pair[1].text.parse::<u64>().is_ok_and(|number| number > HARMLESS_NUMBER_MAX));
+            let large =
+                numbers.any(|pair| pair[1].text.parse::<u64>().is_ok_and(|number| number > HARMLESS_NUMBER_MAX));
             let short = |word: &str| word.starts_with('-') && !word.starts_with("--") && word.contains('l');
             let quiet = arguments.iter().any(|word| word.text == "--no-log-init" || short(&word.text));
             if large && !quiet {
                 let program = &command.words[command.program_index];
-                let finding = report.report(command.span, "`useradd` with a large number and without `-l` makes huge files");
+                let finding =
+                    report.report(command.span, "`useradd` with a large number and without `-l` makes huge files");
                 if program.span != run.instruction.span {
                     finding.safe_fix("Add `-l`", vec![TextEdit::insert(program.span.end, " -l")]);
                 }

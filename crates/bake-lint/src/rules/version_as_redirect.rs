@@ -39,7 +39,10 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     continue;
                 }
                 report
-                    .report(whole, format!("`{}{}` is a redirect to a file, not a version", redirect.operator, target.text))
+                    .report(
+                        whole,
+                        format!("`{}{}` is a redirect to a file, not a version", redirect.operator, target.text),
+                    )
                     .help("put the name with its version into quotes")
                     .safe_fix("Quote it", vec![TextEdit::insert(whole.start, "'"), TextEdit::insert(whole.end, "'")]);
             }

@@ -36,7 +36,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 && !path.is_empty()
                 && !is_absolute_on_windows(&path)
             {
-                let base = base_directory(context, index);
+                let base = context.base_directory(index);
                 let absolute = join_path(base.unwrap_or("/"), &path);
                 let finding = report.violation(violation);
                 finding.help(format!("make it absolute: `WORKDIR {absolute}`"));
@@ -45,19 +45,6 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                 }
             }
         }
-    }
-}
-
-/// The directory that the chain's base image sets, where it is known.
-fn base_directory<'a>(context: &LintContext<'a>, stage: usize) -> Option<&'a str> {
-    match context.root_base(stage)? {
-        Base::Scratch => Some("/"),
-        Base::Image(image) => match context.image_facts(image) {
-            Some(facts) if facts.working_directory.is_empty() => Some("/"),
-            Some(facts) => Some(&facts.working_directory),
-            None => image.is_plain_distribution().then_some("/"),
-        },
-        Base::Stage(_) | Base::Unknown(_) => None,
     }
 }
 

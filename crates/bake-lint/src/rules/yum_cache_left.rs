@@ -22,7 +22,8 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let packages = package_commands(&run.script);
         let fills = |action| matches!(action, Action::Install | Action::Upgrade);
         for (position, package) in packages.iter().enumerate() {
-            if !package.manager.is_rpm() || !fills(package.action) || package.has_option(&["--downloadonly", "--help"]) {
+            if !package.manager.is_rpm() || !fills(package.action) || package.has_option(&["--downloadonly", "--help"])
+            {
                 continue;
             }
             let caches: &[&str] = match package.manager {
@@ -35,15 +36,25 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
             // Reported once, on the last command that fills the cache.
             let again = later.iter().any(|other| other.manager == package.manager && fills(other.action));
             let cleaned = later.iter().any(|other| other.manager.is_rpm() && other.action == Action::Clean)
-                || run.script.commands.iter().skip(package.index + 1).any(|c| caches.iter().any(|cache| removes(c, cache)))
+                || run
+                    .script
+                    .commands
+                    .iter()
+                    .skip(package.index + 1)
+                    .any(|c| caches.iter().any(|cache| removes(c, cache)))
                 || caches.iter().any(|cache| run.is_mounted(cache))
                 || package.has_option(&["--no-cache"]);
             if again || cleaned {
                 continue;
             }
             let name = package.manager.name();
-            let finding = report.report(package.command.span, format!("`{name} {}` leaves its cache in the layer", package.verb.text));
-            let clean = if package.manager == Manager::Zypper { "zypper clean --all".to_owned() } else { format!("{name} clean all") };
+            let finding = report
+                .report(package.command.span, format!("`{name} {}` leaves its cache in the layer", package.verb.text));
+            let clean = if package.manager == Manager::Zypper {
+                "zypper clean --all".to_owned()
+            } else {
+                format!("{name} clean all")
+            };
             match context.append_command(run, &clean) {
                 Some(edit) => finding.safe_fix(format!("Add `{clean}`"), vec![edit]),
                 None => finding.help(format!("run `{clean}` at the end of this RUN")),

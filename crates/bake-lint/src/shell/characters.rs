@@ -52,3 +52,75 @@ pub(crate) fn join_continuations(text: &str, start: usize, escape: char) -> Char
     }
     joined
 }
+
+/// The strings of the first JSON list in `text`, each character with its place, when they are `expected`; `None` otherwise.
+pub(crate) fn json_strings(text: &[Character], expected: &[String]) -> Option<Vec<Characters>> {
+    let begin = text.iter().position(|character| character.value == '[')?;
+    let mut rest = text.get(begin + 1..)?.iter();
+    let mut strings = Vec::with_capacity(expected.len());
+    for wanted in expected {
+        rest.by_ref().find(|character| character.value == '"')?;
+        let mut string = Characters::new();
+        loop {
+            let character = rest.next()?;
+            match character.value {
+                '"' => break,
+                '\\' => string.push(json_escape(*character, &mut rest)?),
+                _ => string.push(*character),
+            }
+        }
+        if !string.iter().map(|character| character.value).eq(wanted.chars()) {
+            return None;
+        }
+        strings.push(string);
+    }
+    Some(strings)
+}
+
+/// What a backslash in a JSON string and the characters after it stand for.
+fn json_escape<'t>(backslash: Character, rest: &mut impl Iterator<Item = &'t Character>) -> Option<Character> {
+    let letter = rest.next()?;
+    let mut end = letter.end;
+    let mut unit = || {
+        let mut value = 0;
+        for _ in 0..4 {
+            let digit = rest.next()?;
+            value = value * 16 + digit.value.to_digit(16)?;
+            end = digit.end;
+        }
+        Some(value)
+    };
+    let value = match letter.value {
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        'u' => {
+            let first = unit()?;
+            // Characters beyond the first 65,536 are written as two units, and are not worth a place: the caller falls back.
+            char::from_u32(first)?
+        }
+        other => other,
+    };
+    Some(Character { value, offset: backslash.offset, end })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod tests {
+    use super::{at, json_strings};
+
+    #[test]
+    fn json_strings_have_places() {
+        let text = r#" --network=none ["sh", "-c", "a \"b\" \u00e9 && c"]"#;
+        let words = ["sh", "-c", "a \"b\" é && c"].map(str::to_owned);
+        let strings = json_strings(&at(text, 0), &words).unwrap();
+        let last = strings[2].last().unwrap();
+        assert_eq!(&text[last.offset..last.end], "c");
+        let quote = strings[2][2];
+        assert_eq!(&text[quote.offset..quote.end], "\\\"");
+        assert!(json_strings(&at(text, 0), &["other".to_owned()]).is_none());
+        assert!(json_strings(&at("[\"a", 0), &["a".to_owned()]).is_none());
+    }
+}

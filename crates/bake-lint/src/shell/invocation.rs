@@ -136,9 +136,13 @@ pub(crate) fn program_index(words: &[ShellWord]) -> usize {
     0
 }
 
-/// Whether `text` is `NAME=...`.
+/// Whether `text` is `NAME=...` or `NAME[index]=...`.
 pub(crate) fn is_assignment(text: &str) -> bool {
-    text.split_once('=').is_some_and(|(name, _)| is_name(name.trim_end_matches('+')))
+    text.split_once('=').is_some_and(|(name, _)| {
+        let name = name.trim_end_matches('+');
+        let name = name.split_once('[').filter(|(_, index)| index.ends_with(']')).map_or(name, |(name, _)| name);
+        is_name(name)
+    })
 }
 
 /// Whether `text` is a shell variable name.

@@ -7,12 +7,14 @@
 mod characters;
 mod invocation;
 mod reader;
+mod word;
 
 use bake_dockerfile::Span;
 
-pub(crate) use characters::{Characters, all_at, at, join_continuations};
-pub(crate) use invocation::{ShellInput, ShellProgram, program_index, shell_program};
-pub(crate) use reader::read_into;
+pub(crate) use characters::{Characters, all_at, at, join_continuations, json_strings};
+pub(crate) use invocation::{ShellInput, ShellProgram, is_name, program_index, shell_program};
+pub(crate) use reader::{holds_expansion, read_expansions_into, read_into};
+pub(crate) use word::{PartKind, Quoting, ShellWord, WordPart, parameter_name};
 
 /// What one `RUN` executes: commands in the order of their evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub(crate) struct Script {
     pub(crate) commands: Vec<SimpleCommand>,
     /// Every `|`.
     pub(crate) pipes: Vec<Pipe>,
+    /// Every use of a variable, in quotes, heredocs and arithmetic too.
+    pub(crate) parameters: Vec<ParameterUse>,
+    /// Every `for` and `select`.
+    pub(crate) loops: Vec<Loop>,
     /// The shells involved: the main one first, then one for each `sh -c` or `sh <<EOF`.
     pub(crate) sessions: Vec<Session>,
     /// What could not be read.
@@ -40,8 +46,39 @@ pub(crate) struct Session {
     pub(crate) span: Span,
     /// Whether its commands are the body of a heredoc.
     pub(crate) heredoc: bool,
+    /// What became of its text on the way from the Dockerfile.
+    pub(crate) origin: Origin,
     /// Constructs met that a POSIX shell does not know.
     pub(crate) bashisms: Vec<(Span, &'static str)>,
+    /// What its `set` commands changed, in order.
+    pub(crate) changes: Vec<OptionChange>,
+}
+
+/// How the text that a shell reads stands in the Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// As the shell gets it, so that quotes can be added.
+    Verbatim,
+    /// In JSON or in quotes of another shell.
+    Quoted,
+    /// Another shell expanded `$x` in it before, as in `sh -c "echo $x"`.
+    Expanded,
+}
+
+impl Origin {
+    /// That of the body of a heredoc which a shell reads.
+    pub(crate) fn of_heredoc(is_expanded: bool) -> Self {
+        if is_expanded { Self::Expanded } else { Self::Verbatim }
+    }
+}
+
+/// The state of a shell's options after a `set`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OptionChange {
+    /// The index of the `set` command.
+    command: usize,
+    errexit: bool,
+    pipefail: bool,
 }
 
 /// The language of a shell.
@@ -91,6 +128,14 @@ pub(crate) struct SimpleCommand {
     pub(crate) depth: usize,
     /// The command whose output it reads.
     pub(crate) piped_from: Option<usize>,
+    /// The simple command before its connector; `None` where a compound command or nothing stands there.
+    pub(crate) previous: Option<usize>,
+    /// How what follows in the same list is joined to it; `None` for the last of its list.
+    pub(crate) followed_by: Option<Connector>,
+    /// Whether it decides an `if`, `while` or `until`.
+    pub(crate) in_condition: bool,
+    /// Whether `!` stands before it.
+    pub(crate) negated: bool,
 }
 
 /// `NAME=value`.
@@ -100,17 +145,34 @@ pub(crate) struct Assignment {
     pub(crate) name: String,
     /// The value with quotes removed.
     pub(crate) value: String,
+    /// All of it.
+    pub(crate) word: ShellWord,
 }
 
-/// A word with its quotes removed; expansions stay as written.
+/// A use of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ShellWord {
-    /// The text.
-    pub(crate) text: String,
-    /// Where it stands.
+pub(crate) struct ParameterUse {
+    /// Its name: `x`, `1`, `@`, ...
+    pub(crate) name: String,
+    /// What `${name...}` does with it: the first character after the name, `:` left out.
+    pub(crate) operator: Option<char>,
+    /// Where.
     pub(crate) span: Span,
-    /// Whether it holds `$x`, `$(...)` or the like, so that the text is not what the program gets.
-    pub(crate) expands: bool,
+    /// Index into [`Script::sessions`].
+    pub(crate) session: usize,
+    /// How many commands had been read when it was met.
+    pub(crate) position: usize,
+}
+
+/// The head of a `for` or `select`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Loop {
+    /// The variable; empty for `for ((...))`.
+    pub(crate) variable: String,
+    /// What it goes through.
+    pub(crate) words: Vec<ShellWord>,
+    /// Index into [`Script::sessions`].
+    pub(crate) session: usize,
 }
 
 /// A redirect.
@@ -118,8 +180,12 @@ pub(crate) struct ShellWord {
 pub(crate) struct Redirect {
     /// `>`, `>>`, `<`, `<<`, `<<<`, ...
     pub(crate) operator: String,
+    /// The number before the operator.
+    pub(crate) descriptor: Option<u32>,
     /// The target, or the name of the heredoc.
     pub(crate) target: ShellWord,
+    /// All of it.
+    pub(crate) span: Span,
 }
 
 /// A `|` or `|&`.
@@ -142,6 +208,40 @@ pub(crate) struct ShellError {
     pub(crate) span: Span,
     /// What.
     pub(crate) message: String,
+}
+
+impl Session {
+    /// A shell without options whose commands stand in the Dockerfile as they are.
+    pub(crate) fn new(dialect: Dialect, span: Span) -> Self {
+        Self {
+            dialect,
+            pipefail: false,
+            errexit: false,
+            span,
+            heredoc: false,
+            origin: Origin::Verbatim,
+            bashisms: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    /// Whether another shell expanded its text before.
+    pub(crate) fn is_expanded_outside(&self) -> bool {
+        self.origin == Origin::Expanded
+    }
+
+    /// Whether quotes can be added to its text.
+    pub(crate) fn is_verbatim(&self) -> bool {
+        self.origin == Origin::Verbatim
+    }
+
+    /// Follows `set` command number `index`.
+    fn change_options(&mut self, index: usize, command: &SimpleCommand) {
+        let now = self.changes.last().map_or((self.errexit, self.pipefail), |last| (last.errexit, last.pipefail));
+        let set = |name: &str, before: bool| invocation::set_option(command.arguments(), name).unwrap_or(before);
+        let change = OptionChange { command: index, errexit: set("errexit", now.0), pipefail: set("pipefail", now.1) };
+        self.changes.push(change);
+    }
 }
 
 impl SimpleCommand {
@@ -172,19 +272,21 @@ impl SimpleCommand {
 }
 
 impl Script {
-    /// Whether option `name` of `set` (`pipefail`, `errexit`) is on in `session` just before command number `position`.
-    pub(crate) fn option_set_before(&self, session: usize, position: usize, name: &str) -> bool {
-        let Some(facts) = self.sessions.get(session) else { return false };
-        let initially = match name {
-            "pipefail" => facts.pipefail,
-            "errexit" => facts.errexit,
-            _ => false,
-        };
-        self.commands
-            .iter()
-            .take(position)
-            .filter(|c| c.session == session && c.program() == "set")
-            .fold(initially, |state, command| invocation::set_option(command.arguments(), name).unwrap_or(state))
+    /// Whether `set -e` is on in `session` just before command number `position`.
+    pub(crate) fn has_errexit_before(&self, session: usize, position: usize) -> bool {
+        self.options_before(session, position).0
+    }
+
+    /// Whether `set -o pipefail` is on in `session` just before command number `position`.
+    pub(crate) fn has_pipefail_before(&self, session: usize, position: usize) -> bool {
+        self.options_before(session, position).1
+    }
+
+    fn options_before(&self, session: usize, position: usize) -> (bool, bool) {
+        let Some(session) = self.sessions.get(session) else { return (false, false) };
+        let count = session.changes.partition_point(|change| change.command < position);
+        let last = count.checked_sub(1).and_then(|index| session.changes.get(index));
+        last.map_or((session.errexit, session.pipefail), |change| (change.errexit, change.pipefail))
     }
 }
 

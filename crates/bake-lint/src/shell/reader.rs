@@ -1,14 +1,19 @@
 //! The reader itself: one pass over the characters, emitting commands as they end.
 //!
-//! Compound commands are not built into a tree; a stack of their opening words gives the depth and finds what is not closed.
+//! Compound commands are not built into a tree; a stack of their opening words gives the depth, and finds what is not closed or has no
+//! condition or body.
 
+mod command;
+mod compound;
+mod heredoc;
 mod words;
+
+pub(crate) use heredoc::holds_expansion;
 
 use bake_dockerfile::Span;
 
 use super::characters::Character;
-use super::invocation::{ShellInput, is_assignment, program_index, shell_program};
-use super::{Assignment, Connector, Dialect, Pipe, Redirect, Script, Session, ShellError, ShellWord, SimpleCommand};
+use super::{Connector, PartKind, Pipe, Quoting, Script, ShellError, ShellWord, WordPart};
 
 /// How deeply substitutions, subshells and `sh -c` may nest before the reader looks no further: deeper text is hostile or generated,
 /// and the bound keeps the recursion inside any thread's stack.
@@ -24,9 +29,14 @@ pub(crate) struct OutsideHeredoc {
 /// Reads `input` as commands of `session` (which must exist) and appends them to `script`. Returns the heredocs whose bodies are
 /// elsewhere, in order.
 pub(crate) fn read_into(script: &mut Script, input: &[Character], session: usize) -> Vec<OutsideHeredoc> {
-    let mut reader = Reader { script, input, position: 0, session, nesting: 0, pending: Vec::new() };
+    let mut reader = Reader::new(script, input, session);
     reader.list(Until::End, 0);
     reader.pending.iter().map(|heredoc| OutsideHeredoc { command: heredoc.command }).collect()
+}
+
+/// Reads the expansions of a heredoc's body that is data for a command, and the commands in them.
+pub(crate) fn read_expansions_into(script: &mut Script, input: &[Character], session: usize) {
+    Reader::new(script, input, session).expansions_of_text();
 }
 
 /// What ends a list besides the end of the text.
@@ -39,6 +49,7 @@ enum Until {
 
 struct PendingHeredoc {
     delimiter: String,
+    quoted: bool,
     strip_tabs: bool,
     command: Option<usize>,
 }
@@ -49,7 +60,73 @@ struct Reader<'a> {
     position: usize,
     session: usize,
     nesting: usize,
+    /// How many conditions of `if`, `while` and `until` enclose the present place.
+    conditions: usize,
     pending: Vec<PendingHeredoc>,
+}
+
+/// What stands to the left of the next operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Simple(usize),
+    Compound,
+    /// The head of a loop, up to its `do`.
+    LoopHead,
+}
+
+impl Left {
+    fn command(self) -> Option<usize> {
+        match self {
+            Self::Simple(command) => Some(command),
+            _ => None,
+        }
+    }
+}
+
+/// A compound command that is not closed yet.
+struct Opener {
+    word: &'static str,
+    start: usize,
+    section: Section,
+}
+
+/// Where in a compound command the reader is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Section {
+    Condition,
+    Body,
+    Else,
+}
+
+/// A list of commands while it is read.
+struct List {
+    connector: Connector,
+    /// The text of the operator that waits for its right side, with its place.
+    operator: Option<(&'static str, usize)>,
+    negated: bool,
+    left: Left,
+    /// The simple command before the connector.
+    before: Option<usize>,
+    openers: Vec<Opener>,
+    /// Whether a command was read since the last word that begins a section.
+    filled: bool,
+    depth: usize,
+}
+
+impl List {
+    fn depth(&self) -> usize {
+        self.depth + self.openers.len()
+    }
+
+    /// A word that begins a section (`then`, `{`, ...): a command follows.
+    fn begin_section(&mut self) {
+        self.connector = Connector::Start;
+        self.operator = None;
+        self.left = Left::Nothing;
+        self.before = None;
+        self.filled = false;
+    }
 }
 
 /// A word while it is read: quotes removed, every character with its place.
@@ -60,6 +137,10 @@ struct RawWord {
     end: usize,
     expands: bool,
     quoted: bool,
+    /// How what is read now is quoted.
+    quoting: Quoting,
+    /// Parts that are complete: kind, quoting, and the number of characters up to their end.
+    parts: Vec<(PartKind, Quoting, usize)>,
 }
 
 impl RawWord {
@@ -67,12 +148,46 @@ impl RawWord {
         self.characters.iter().map(|character| character.value).collect()
     }
 
-    fn finish(&self) -> ShellWord {
-        ShellWord { text: self.text(), span: Span::new(self.start, self.end), expands: self.expands }
+    /// Ends the plain text read so far, because what follows is quoted in another way or an expansion.
+    fn end_literal(&mut self) {
+        self.end_part(PartKind::Literal, self.quoting);
+    }
+
+    fn end_part(&mut self, kind: PartKind, quoting: Quoting) {
+        if self.characters.len() > self.parts.last().map_or(0, |(_, _, end)| *end) {
+            self.parts.push((kind, quoting, self.characters.len()));
+        }
+    }
+
+    /// The word as rules get it.
+    fn finish(&mut self) -> ShellWord {
+        self.end_literal();
+        let span = Span::new(self.start, self.end);
+        let plain = matches!(self.parts.as_slice(), [] | [(PartKind::Literal, Quoting::None, _)]);
+        if plain {
+            return ShellWord { text: self.text(), span, expands: self.expands, parts: Vec::new() };
+        }
+        let mut text = String::with_capacity(self.characters.len());
+        let mut parts = Vec::with_capacity(self.parts.len());
+        let mut from = 0;
+        for (kind, quoting, end) in &self.parts {
+            let characters = self.characters.get(from..*end).unwrap_or_default();
+            let begin = text.len();
+            text.extend(characters.iter().map(|character| character.value));
+            let place = characters.first().map_or(self.start, |character| character.offset);
+            let place = Span::new(place, characters.last().map_or(place, |character| character.end));
+            parts.push(WordPart { kind: *kind, quoting: *quoting, text: begin..text.len(), span: place });
+            from = *end;
+        }
+        ShellWord { text, span, expands: self.expands, parts }
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(script: &'a mut Script, input: &'a [Character], session: usize) -> Self {
+        Self { script, input, position: 0, session, nesting: 0, conditions: 0, pending: Vec::new() }
+    }
+
     fn peek(&self, ahead: usize) -> Option<char> {
         self.input.get(self.position + ahead).map(|character| character.value)
     }
@@ -118,255 +233,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a list of commands up to what `until` says.
-    fn list(&mut self, until: Until, depth: usize) {
-        let mut connector = Connector::Start;
-        let mut openers: Vec<(&'static str, usize)> = Vec::new();
-        // What stands to the left of the next operator: nothing, a simple command with its index, or a compound command.
-        let mut left: Option<Option<usize>> = None;
-        // The simple command before the last `|`.
-        let mut source = None;
-        loop {
-            self.skip_blanks();
-            let Some(next) = self.peek(0) else { break };
-            let start = self.offset();
-            match next {
-                '\n' => {
-                    self.position += 1;
-                    self.heredoc_bodies();
-                    if left.take().is_some() {
-                        connector = Connector::Then;
-                    }
-                }
-                ';' if matches!(self.peek(1), Some(';' | '&')) => {
-                    self.position += if self.starts_with(";;&") { 3 } else { 2 };
-                    if until == Until::CaseItem {
-                        break;
-                    }
-                    self.error(start, "`;;` outside of `case`");
-                    left = None;
-                }
-                ';' => {
-                    self.position += 1;
-                    left = None;
-                    connector = Connector::Then;
-                }
-                '&' if self.peek(1) == Some('&') => {
-                    self.position += 2;
-                    left = None;
-                    connector = Connector::And;
-                }
-                '&' if self.peek(1) != Some('>') => {
-                    self.position += 1;
-                    left = None;
-                    connector = Connector::Background;
-                }
-                '|' if self.peek(1) == Some('|') => {
-                    self.position += 2;
-                    left = None;
-                    connector = Connector::Or;
-                }
-                '|' => {
-                    self.position += if self.peek(1) == Some('&') { 2 } else { 1 };
-                    let span = Span::new(start, self.end_offset());
-                    let position = self.script.commands.len();
-                    source = left.take().flatten();
-                    self.script.pipes.push(Pipe { span, left: source, position, session: self.session });
-                    connector = Connector::Pipe;
-                }
-                ')' => {
-                    self.position += 1;
-                    if until == Until::Parenthesis {
-                        break;
-                    }
-                    self.error(start, "`)` without `(`");
-                }
-                '(' => {
-                    self.position += 1;
-                    if self.peek(0) == Some('(') {
-                        self.skip_arithmetic();
-                    } else {
-                        self.nested(|reader, _| reader.list(Until::Parenthesis, depth + openers.len() + 1));
-                    }
-                    self.redirects_of_compound();
-                    left = Some(None);
-                    connector = Connector::Then;
-                }
-                _ => {
-                    let before = self.position;
-                    let piped_from = source.filter(|_| connector == Connector::Pipe);
-                    match self.reserved_word() {
-                        Some("esac") if until == Until::CaseItem && openers.is_empty() => {
-                            self.position = before;
-                            return;
-                        }
-                        Some(word @ ("if" | "while" | "until" | "{")) => {
-                            openers.push((word, start));
-                            connector = Connector::Start;
-                            left = None;
-                        }
-                        Some(word @ ("for" | "select")) => {
-                            openers.push((word, start));
-                            self.for_header();
-                            connector = Connector::Start;
-                            left = None;
-                        }
-                        Some("case") => {
-                            self.case(start, depth + openers.len() + 1);
-                            left = Some(None);
-                            connector = Connector::Then;
-                        }
-                        Some("function") => {
-                            self.bashism(start, "`function`");
-                            self.skip_blanks();
-                            let _name = self.word();
-                            self.skip_blanks();
-                            if self.starts_with("()") {
-                                self.position += 2;
-                            }
-                        }
-                        Some(word @ ("fi" | "done" | "}" | "esac")) => {
-                            let opened: &[&str] = match word {
-                                "fi" => &["if"],
-                                "done" => &["while", "until", "for", "select"],
-                                "}" => &["{"],
-                                _ => &[],
-                            };
-                            if openers.last().is_some_and(|(opener, _)| opened.contains(opener)) {
-                                openers.pop();
-                            } else {
-                                self.error(start, format!("`{word}` closes nothing that is open"));
-                            }
-                            self.redirects_of_compound();
-                            left = Some(None);
-                            connector = Connector::Then;
-                        }
-                        Some("!") => {}
-                        Some(_) => {
-                            // `then`, `do`, `else`, `elif`: a command follows.
-                            connector = Connector::Start;
-                            left = None;
-                        }
-                        None => {
-                            left = Some(self.command(connector, depth + openers.len(), piped_from));
-                            connector = Connector::Then;
-                        }
-                    }
-                    if self.position == before {
-                        // Nothing was understood: step over the character, so that reading always ends.
-                        self.position += 1;
-                    }
-                }
-            }
-        }
-        for (opener, start) in openers {
-            self.error(start, format!("`{opener}` is not closed"));
-        }
-    }
-
-    /// Runs `read` one nesting level deeper, or skips the rest of the text when the level is too deep.
-    fn nested(&mut self, read: impl FnOnce(&mut Self, usize)) {
-        if self.nesting >= NESTING_MAX {
-            let start = self.offset();
-            self.position = self.input.len();
-            self.error(start, format!("nested more than {NESTING_MAX} deep"));
-            return;
-        }
-        self.nesting += 1;
-        let level = self.nesting;
-        read(self, level);
-        self.nesting -= 1;
-    }
-
-    /// Consumes a reserved word at the place of a command.
-    fn reserved_word(&mut self) -> Option<&'static str> {
-        const WORDS: [&str; 17] = [
-            "if", "then", "elif", "else", "fi", "for", "select", "while", "until", "do", "done", "case", "esac",
-            "function", "{", "}", "!",
-        ];
-        let found = WORDS.into_iter().find(|word| {
-            self.starts_with(word)
-                && self
-                    .peek(word.len())
-                    .is_none_or(|c| c.is_whitespace() || matches!(c, ';' | '&' | '|' | '(' | ')' | '<' | '>'))
-        })?;
-        self.position += found.len();
-        Some(found)
-    }
-
-    /// The part of `for name in words` before the `;` or line end.
-    fn for_header(&mut self) {
-        self.skip_blanks();
-        if self.starts_with("((") {
-            self.position += 1;
-            self.skip_arithmetic();
-            return;
-        }
-        while self.peek(0).is_some_and(|c| !matches!(c, '\n' | ';' | '&' | '|' | '(' | ')')) {
-            if self.word().is_none() {
-                self.position += 1;
-            }
-            self.skip_blanks();
-        }
-    }
-
-    /// From the second `(` of `((` to `))`.
-    fn skip_arithmetic(&mut self) {
-        let start = self.offset();
-        let mut open = 1_usize;
-        while let Some(next) = self.peek(0) {
-            self.position += 1;
-            match next {
-                '(' => open += 1,
-                ')' => open -= 1,
-                _ => {}
-            }
-            if open == 0 {
-                return;
-            }
-        }
-        self.error(start, "`((` is not closed");
-    }
-
-    fn case(&mut self, start: usize, depth: usize) {
-        self.skip_blanks();
-        let _subject = self.word();
-        self.skip_lines();
-        if self.starts_with("in") {
-            self.position += 2;
-        }
-        loop {
-            self.skip_lines();
-            if self.peek(0).is_none() {
-                self.error(start, "`case` is not closed");
-                return;
-            }
-            if self.reserved_word() == Some("esac") {
-                self.redirects_of_compound();
-                return;
-            }
-            while self.peek(0).is_some_and(|c| c != ')') {
-                let before = self.position;
-                if matches!(self.peek(0), Some('(' | '|' | ' ' | '\t' | '\n' | ';' | '&' | '<' | '>'))
-                    || self.word().is_none()
-                {
-                    self.position = before + 1;
-                }
-            }
-            if self.peek(0).is_some() {
-                self.position += 1;
-            }
-            let mut level_reached = true;
-            self.nested(|reader, _| {
-                level_reached = false;
-                reader.list(Until::CaseItem, depth);
-            });
-            if level_reached {
-                return;
-            }
-        }
-    }
-
+    /// Blanks and line ends.
     fn skip_lines(&mut self) {
         loop {
             self.skip_blanks();
@@ -378,216 +245,182 @@ impl Reader<'_> {
         }
     }
 
-    /// Redirects after `done`, `}`, `)`: they belong to no simple command.
-    fn redirects_of_compound(&mut self) {
-        self.skip_blanks();
-        let mut heredocs = Vec::new();
-        while self.redirect(&mut heredocs).is_some() {
-            self.skip_blanks();
+    /// Runs `read` one nesting level deeper, or skips the rest of the text when the level is too deep.
+    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.nesting >= NESTING_MAX {
+            let start = self.offset();
+            self.position = self.input.len();
+            self.error(start, format!("nested more than {NESTING_MAX} deep"));
+            return None;
         }
-        self.pending.append(&mut heredocs);
+        self.nesting += 1;
+        let result = read(self);
+        self.nesting -= 1;
+        Some(result)
     }
 
-    /// A simple command. Returns its index, `None` when it was a function's head or nothing.
-    fn command(&mut self, connector: Connector, depth: usize, piped_from: Option<usize>) -> Option<usize> {
-        let mut words: Vec<RawWord> = Vec::new();
-        let mut assignments = Vec::new();
-        let mut redirects = Vec::new();
-        let mut heredocs = Vec::new();
-        let start = self.offset();
-        let mut end = start;
+    /// Reads a list of commands up to what `until` says; whether there was any.
+    fn list(&mut self, until: Until, depth: usize) -> bool {
+        let begin = self.offset();
+        let conditions = self.conditions;
+        let mut list = List {
+            connector: Connector::Start,
+            operator: None,
+            negated: false,
+            left: Left::Nothing,
+            before: None,
+            openers: Vec::new(),
+            filled: false,
+            depth,
+        };
+        let mut closed = until == Until::End;
         loop {
             self.skip_blanks();
-            let in_test = words.first().is_some_and(|word| !word.quoted && word.text() == "[[");
             let Some(next) = self.peek(0) else { break };
-            if in_test {
-                let Some(word) = self.test_word() else { break };
-                end = word.end;
-                let closes = !word.quoted && word.text() == "]]";
-                words.push(word);
-                if closes {
-                    break;
-                }
-                continue;
-            }
-            if let Some(redirect) = self.redirect(&mut heredocs) {
-                end = self.end_offset();
-                redirects.push(redirect);
-                continue;
-            }
-            if matches!(next, '\n' | ';' | '&' | '|' | ')') {
-                break;
-            }
-            if next == '(' {
-                if words.len() == 1 && self.peek(1) == Some(')') {
-                    // The head of a function: its body is read as commands that follow.
-                    self.position += 2;
-                    self.skip_lines();
-                    return None;
-                }
-                break;
-            }
-            let Some(word) = self.word() else { break };
-            end = word.end;
-            let text = word.text();
-            if words.is_empty() && is_assignment(&text) {
-                let (name, value) = text.split_once('=').unwrap_or((&text, ""));
-                assignments.push(Assignment { name: name.trim_end_matches('+').to_owned(), value: value.to_owned() });
-            } else {
-                words.push(word);
-            }
-        }
-        if words.is_empty() && assignments.is_empty() && redirects.is_empty() {
-            return None;
-        }
-        if let Some(first) = words.first() {
-            let (text, place) = (first.text(), first.start);
-            match text.as_str() {
-                "[[" => self.bashism(place, "`[[`"),
-                "source" => self.bashism(place, "`source`"),
-                "pushd" | "popd" => self.bashism(place, "`pushd` and `popd`"),
-                _ => {}
-            }
-        }
-        let index = self.script.commands.len();
-        let finished: Vec<ShellWord> = words.iter().map(RawWord::finish).collect();
-        let command = SimpleCommand {
-            session: self.session,
-            assignments,
-            program_index: program_index(&finished),
-            words: finished,
-            redirects,
-            span: Span::new(start, end),
-            connector,
-            depth,
-            piped_from,
-        };
-        self.script.commands.push(command);
-        self.pending.extend(heredocs.into_iter().map(|heredoc| PendingHeredoc { command: Some(index), ..heredoc }));
-        self.inner_commands(index, &words);
-        Some(index)
-    }
-
-    /// Reads the commands that a command was given as text: `sh -c '...'`, `su -c '...'`, `eval '...'`.
-    fn inner_commands(&mut self, index: usize, words: &[RawWord]) {
-        let Some(command) = self.script.commands.get(index) else { return };
-        let first_argument = command.program_index + 1;
-        let arguments = command.arguments();
-        let texts = arguments.iter().map(|word| word.text.as_str());
-        let program = command.words.get(command.program_index).map_or("", |word| word.text.as_str());
-        let span = command.span;
-        if let Some(shell) = shell_program(program, texts) {
-            if let ShellInput::Argument(argument) = shell.input
-                && let Some(word) = words.get(first_argument + argument)
-            {
-                let session = Session::nested(shell.dialect, shell.pipefail, shell.errexit, span, false);
-                self.read_nested(session, &word.characters);
-            }
-        } else if matches!(command.program(), "su" | "runuser") {
-            let option = arguments.iter().position(|word| word.text == "-c" || word.text == "--command");
-            if let Some(word) = option.and_then(|option| words.get(first_argument + option + 1)) {
-                let session = Session::nested(Dialect::Posix, false, false, span, false);
-                self.read_nested(session, &word.characters);
-            }
-        } else if command.program() == "eval"
-            && let Some(word) = words.get(first_argument)
-        {
-            let (session, characters) = (self.session, word.characters.clone());
-            self.read_in_session(session, &characters);
-        }
-    }
-
-    fn read_nested(&mut self, session: Session, characters: &[Character]) {
-        self.script.sessions.push(session);
-        let session = self.script.sessions.len() - 1;
-        self.read_in_session(session, characters);
-    }
-
-    fn read_in_session(&mut self, session: usize, characters: &[Character]) {
-        if self.nesting >= NESTING_MAX {
-            return;
-        }
-        let nesting = self.nesting + 1;
-        let mut inner =
-            Reader { script: self.script, input: characters, position: 0, session, nesting, pending: Vec::new() };
-        inner.list(Until::End, 0);
-    }
-
-    /// A redirect at the present place. Heredocs are added to `heredocs`.
-    fn redirect(&mut self, heredocs: &mut Vec<PendingHeredoc>) -> Option<Redirect> {
-        const OPERATORS: [&str; 12] = ["&>>", "&>", "<<<", "<<-", "<<", "<&", "<>", "<", ">>", ">&", ">|", ">"];
-        let digits =
-            self.input[self.position.min(self.input.len())..].iter().take_while(|c| c.value.is_ascii_digit()).count();
-        let start = self.offset();
-        let before = self.position;
-        self.position += digits;
-        let operator = OPERATORS.into_iter().find(|operator| self.starts_with(operator));
-        // `<(` and `>(` are substitutions, not redirects.
-        let Some(operator) = operator.filter(|o| !(matches!(*o, "<" | ">") && self.peek(1) == Some('('))) else {
-            self.position = before;
-            return None;
-        };
-        if digits > 0 && operator.starts_with('&') {
-            self.position = before;
-            return None;
-        }
-        self.position += operator.len();
-        if operator == "<<<" {
-            self.bashism(start, "`<<<`");
-        } else if operator.starts_with("&>") {
-            self.bashism(start, "`&>`");
-        }
-        self.skip_blanks();
-        let target = self.word().unwrap_or_default().finish();
-        if matches!(operator, "<<" | "<<-") {
-            let strip_tabs = operator == "<<-";
-            heredocs.push(PendingHeredoc { delimiter: target.text.clone(), strip_tabs, command: None });
-        }
-        Some(Redirect { operator: operator.to_owned(), target })
-    }
-
-    /// After a line end: the bodies of the heredocs that began on the line.
-    fn heredoc_bodies(&mut self) {
-        for heredoc in std::mem::take(&mut self.pending) {
-            let body_start = self.position;
-            let mut body_end = self.input.len();
-            while self.position < self.input.len() {
-                let line_start = self.position;
-                while self.peek(0).is_some_and(|c| c != '\n') {
+            let start = self.offset();
+            match next {
+                '\n' => {
                     self.position += 1;
+                    self.heredoc_bodies();
+                    if list.left != Left::Nothing {
+                        list.before = list.left.command();
+                        list.left = Left::Nothing;
+                        list.connector = Connector::Then;
+                    }
                 }
-                let line: String = self.input[line_start..self.position].iter().map(|c| c.value).collect();
-                self.position = (self.position + 1).min(self.input.len());
-                let line = if heredoc.strip_tabs { line.trim_start_matches('\t') } else { line.as_str() };
-                if line == heredoc.delimiter {
-                    body_end = line_start;
-                    break;
+                ';' | '|' => {
+                    if self.operator(&mut list, until) {
+                        closed = true;
+                        break;
+                    }
+                }
+                '&' if self.peek(1) != Some('>') => {
+                    self.operator(&mut list, until);
+                }
+                ')' => {
+                    self.position += 1;
+                    if until == Until::Parenthesis {
+                        closed = true;
+                        break;
+                    }
+                    self.error(start, "`)` without `(`");
+                }
+                '(' => {
+                    self.begin_command(&mut list, start);
+                    self.parenthesis(list.depth());
+                    self.end_compound(&mut list);
+                }
+                _ => {
+                    let before = self.position;
+                    match self.reserved_word() {
+                        Some("esac") if until == Until::CaseItem && list.openers.is_empty() => {
+                            self.position = before;
+                            closed = true;
+                            break;
+                        }
+                        Some(word) => self.compound_word(word, start, &mut list),
+                        None => self.simple_command(&mut list, start),
+                    }
+                    if self.position == before {
+                        // Nothing was understood: step over the character, so that reading always ends.
+                        self.position += 1;
+                    }
                 }
             }
-            let input = self.input;
-            self.heredoc_for_shell(heredoc.command, &input[body_start.min(body_end)..body_end]);
+        }
+        self.check_operator(&list);
+        for opener in &list.openers {
+            self.error(opener.start, format!("`{}` is not closed", opener.word));
+        }
+        if !closed && until == Until::Parenthesis {
+            self.error(begin, "`(` is not closed");
+        }
+        self.conditions = conditions;
+        list.filled
+    }
+
+    /// An operator between commands. Whether it ends the list.
+    fn operator(&mut self, list: &mut List, until: Until) -> bool {
+        let start = self.offset();
+        let next = [self.peek(0), self.peek(1), self.peek(2)].map(|c| c.unwrap_or(' '));
+        let (text, connector) = match next {
+            [';', ';', '&'] => (";;&", Connector::Then),
+            [';', ';', _] => (";;", Connector::Then),
+            [';', '&', _] => (";&", Connector::Then),
+            [';', ..] => (";", Connector::Then),
+            ['&', '&', _] => ("&&", Connector::And),
+            ['&', ..] => ("&", Connector::Background),
+            ['|', '|', _] => ("||", Connector::Or),
+            ['|', '&', _] => ("|&", Connector::Pipe),
+            _ => ("|", Connector::Pipe),
+        };
+        self.position += text.len();
+        if matches!(text, ";;" | ";&" | ";;&") {
+            if until == Until::CaseItem && list.openers.is_empty() {
+                return true;
+            }
+            self.error(start, format!("`{text}` outside of `case`"));
+            list.left = Left::Nothing;
+            return false;
+        }
+        if list.left == Left::Nothing {
+            self.error(start, format!("nothing stands before `{text}`"));
+        }
+        if text == "|&" {
+            self.bashism(start, "`|&`");
+        }
+        list.before = list.left.command();
+        if connector == Connector::Pipe {
+            let span = Span::new(start, self.end_offset());
+            let position = self.script.commands.len();
+            self.script.pipes.push(Pipe { span, left: list.before, position, session: self.session });
+        }
+        if let Some(command) = list.before.and_then(|index| self.script.commands.get_mut(index)) {
+            command.followed_by = Some(connector);
+        }
+        list.left = Left::Nothing;
+        list.connector = connector;
+        list.operator = matches!(text, "&&" | "||" | "|" | "|&").then_some((text, start));
+        false
+    }
+
+    /// Something begins that is a command.
+    fn begin_command(&mut self, list: &mut List, start: usize) {
+        if list.left != Left::Nothing {
+            self.error(start, "`;` or a line end is missing before this");
+        }
+        if list.connector == Connector::Then
+            && let Some(command) = list.before.and_then(|index| self.script.commands.get_mut(index))
+        {
+            command.followed_by = Some(Connector::Then);
+        }
+        list.operator = None;
+        list.filled = true;
+    }
+
+    /// A compound command has ended: redirects, and the next operator.
+    fn end_compound(&mut self, list: &mut List) {
+        self.redirects_of_compound();
+        list.left = Left::Compound;
+        list.connector = Connector::Then;
+        list.negated = false;
+        list.operator = None;
+        list.filled = true;
+    }
+
+    /// An operator that has nothing on its right.
+    fn check_operator(&mut self, list: &List) {
+        if let Some((text, start)) = list.operator {
+            let span = Span::new(start, start + text.len());
+            self.script.errors.push(ShellError { span, message: format!("nothing stands after `{text}`") });
         }
     }
 
-    /// Reads a heredoc's body when the command that gets it is a shell reading its standard input.
-    fn heredoc_for_shell(&mut self, command: Option<usize>, body: &[Character]) {
-        let Some(command) = command.and_then(|index| self.script.commands.get(index)) else { return };
-        if let Some(session) = Session::reading_standard_input(command) {
-            self.read_nested(session, body);
-        }
-    }
-}
-
-impl Session {
-    fn nested(dialect: Dialect, pipefail: bool, errexit: bool, span: Span, heredoc: bool) -> Self {
-        Self { dialect, pipefail, errexit, span, heredoc, bashisms: Vec::new() }
-    }
-
-    /// The session of a shell command that reads its commands from standard input.
-    pub(crate) fn reading_standard_input(command: &SimpleCommand) -> Option<Self> {
-        let program = command.words.get(command.program_index)?;
-        let shell = shell_program(&program.text, command.arguments().iter().map(|word| word.text.as_str()))?;
-        (shell.input == ShellInput::Standard)
-            .then(|| Self::nested(shell.dialect, shell.pipefail, shell.errexit, command.span, true))
+    fn simple_command(&mut self, list: &mut List, start: usize) {
+        self.begin_command(list, start);
+        // After the head of a function its body follows without an operator.
+        list.left = self.command(list).map_or(Left::Nothing, Left::Simple);
+        list.connector = Connector::Then;
+        list.negated = false;
     }
 }

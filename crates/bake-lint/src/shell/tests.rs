@@ -1,19 +1,18 @@
 //! What the reader makes of shell text.
 
+mod corpus;
+
 use bake_dockerfile::Span;
 
 use super::{Dialect, Script, Session, characters, read_into};
 
-fn read(text: &str) -> Script {
+pub(super) fn read(text: &str) -> Script {
+    read_as(Dialect::Posix, text)
+}
+
+pub(super) fn read_as(dialect: Dialect, text: &str) -> Script {
     let mut script = Script::default();
-    script.sessions.push(Session {
-        dialect: Dialect::Posix,
-        pipefail: false,
-        errexit: false,
-        span: Span::new(0, text.len()),
-        heredoc: false,
-        bashisms: Vec::new(),
-    });
+    script.sessions.push(Session::new(dialect, Span::new(0, text.len())));
     let input = characters::join_continuations(text, 0, '\\');
     read_into(&mut script, &input, 0);
     script
@@ -119,9 +118,9 @@ fn wrappers_are_looked_through() {
 #[test]
 fn options_of_set_are_followed() {
     let script = read("set -euo pipefail; a | b; set +o pipefail; c | d");
-    assert!(script.option_set_before(0, script.pipes[0].position, "pipefail"));
-    assert!(!script.option_set_before(0, script.pipes[1].position, "pipefail"));
-    assert!(script.option_set_before(0, 1, "errexit"));
+    assert!(script.has_pipefail_before(0, script.pipes[0].position));
+    assert!(!script.has_pipefail_before(0, script.pipes[1].position));
+    assert!(script.has_errexit_before(0, 1) && !script.has_errexit_before(0, 0));
 }
 
 #[test]

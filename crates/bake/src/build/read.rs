@@ -313,7 +313,7 @@ fn source(name: &str, bytes: Vec<u8>) -> Result<SourceText, CommandError> {
 }
 
 /// `NAME.dockerignore` beside the Dockerfile, else `.dockerignore` of the context.
-fn ignore_patterns(dockerfile: Option<&Path>, directory: &Path) -> Result<IgnorePatterns, CommandError> {
+pub(crate) fn ignore_patterns(dockerfile: Option<&Path>, directory: &Path) -> Result<IgnorePatterns, CommandError> {
     let specific = dockerfile.map(|path| {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".dockerignore");

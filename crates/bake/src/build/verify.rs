@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::build_for;
 use super::export::{self, Exporting};
+use super::measure::MeasuredBuild;
 use crate::settings::BuildRequest;
 use crate::wiring::Host;
 
@@ -32,6 +33,8 @@ pub(super) enum Purpose<'a> {
     Outputs,
     /// To be compared with a second build: nothing is written.
     Sample(&'a OnceLock<Vec<ExportImage>>),
+    /// To be measured: nothing is written.
+    Measurement(&'a OnceLock<Option<MeasuredBuild>>),
     /// For its outputs, if it makes the same images.
     Comparison(&'a [ExportImage]),
 }
@@ -44,14 +47,15 @@ pub(super) enum Settled {
 }
 
 impl Purpose<'_> {
-    pub(super) fn is_sample(self) -> bool {
-        matches!(self, Self::Sample(_))
+    pub(super) fn has_outputs(self) -> bool {
+        !matches!(self, Self::Sample(_) | Self::Measurement(_))
     }
 
     /// Does what the purpose asks for between steps and outputs.
     pub(super) fn settle(self, exporting: &Exporting<'_>) -> Result<Settled, CommandError> {
         match self {
             Self::Outputs => Ok(Settled::ToBeWritten),
+            Self::Measurement(_) => Ok(Settled::Done),
             Self::Sample(sample) => {
                 // Nobody else sets it, and a build that begins again has the same images.
                 let _ = sample.set(exporting.images_of_first_output()?);

@@ -8,12 +8,12 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
         bake fmt\n  \
-        bake fmt --check services/*/Dockerfile\n  \
+        bake fmt --check services/\n  \
         bake fmt - < Dockerfile\n\n\
         Exit codes: 0 done, 1 with `--check` or `--diff` when something would change, 2 a file could not be read.")]
 pub struct FormatArguments {
-    /// The Dockerfiles; `-` for standard input. Without any, `Dockerfile` in the current directory.
-    #[arg(value_name = "FILE")]
+    /// The Dockerfiles; directories are searched, `-` is standard input. Without any, `Dockerfile` in the current directory.
+    #[arg(value_name = "PATH")]
     pub files: Vec<PathBuf>,
 
     /// Change nothing; list the files that would change.

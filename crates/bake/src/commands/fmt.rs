@@ -1,15 +1,18 @@
 //! `bake fmt`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bake::cli::FormatArguments;
 use bake::error::CommandError;
+use bake::ui::colour::Colour;
 use bake_dockerfile::SourceText;
 use bake_format::FormatError;
 
+use super::dockerfile_search::search;
 use super::transfer::say;
 use super::{difference, dockerfile};
+use crate::lint_settings::SettingsFinder;
 
 /// A file with its text as it is and as it should be.
 struct Formatted {
@@ -20,20 +23,20 @@ struct Formatted {
     after: String,
 }
 
-pub(crate) fn run(arguments: &FormatArguments) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(arguments: &FormatArguments, colour: Colour) -> Result<ExitCode, CommandError> {
+    let mut finder = SettingsFinder::new(None, false)?;
+    let found = search(&arguments.files)?;
+    let mut problems = found.problems;
     let mut files = Vec::new();
-    for path in dockerfile::paths(&arguments.files)? {
-        files.push(format(path, arguments)?);
-    }
-    if !arguments.check && !arguments.diff {
-        for file in &files {
-            dockerfile::write(&file.path, &file.before, &file.after)?;
+    for target in found.targets {
+        // What is not to be checked when it is only found is not to be changed either.
+        if target.found && is_excluded(&mut finder, &target.path)? {
+            continue;
         }
-        let changed = files.iter().filter(|file| file.before != file.after);
-        for file in changed.filter(|file| !dockerfile::is_stdin(&file.path)) {
-            say(&format!("formatted `{}`", file.name));
+        match format(target.path, arguments) {
+            Ok(file) => files.push(file),
+            Err(problem) => problems.push(problem),
         }
-        return Ok(ExitCode::SUCCESS);
     }
     let changes: Vec<&Formatted> = files.iter().filter(|file| file.before != file.after).collect();
     if arguments.diff {
@@ -41,12 +44,36 @@ pub(crate) fn run(arguments: &FormatArguments) -> Result<ExitCode, CommandError>
             changes.iter().map(|file| difference::unified(&file.name, &file.before, &file.after)).collect();
         crate::print(&text)?;
     }
+    let is_dry = arguments.check || arguments.diff;
     if arguments.check {
         for file in &changes {
             say(&format!("`{}` would be formatted", file.name));
         }
     }
-    Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if !is_dry {
+        for file in &files {
+            dockerfile::write(&file.path, &file.before, &file.after)?;
+        }
+        for file in changes.iter().filter(|file| !dockerfile::is_stdin(&file.path)) {
+            say(&format!("formatted `{}`", file.name));
+        }
+    }
+    // The worst of what went wrong decides.
+    let codes = problems.iter().map(|problem| {
+        crate::fail(problem, colour);
+        problem.kind().exit_code()
+    });
+    Ok(match codes.max() {
+        Some(code) => ExitCode::from(code),
+        None if is_dry && !changes.is_empty() => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
+}
+
+/// Whether the settings of `bake lint` leave a file out of what a search finds.
+fn is_excluded(finder: &mut SettingsFinder, path: &Path) -> Result<bool, CommandError> {
+    let settings = finder.for_directory(path.parent().unwrap_or(path))?;
+    Ok(settings.excludes(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned())))
 }
 
 fn format(path: PathBuf, arguments: &FormatArguments) -> Result<Formatted, CommandError> {

@@ -200,12 +200,20 @@ impl Progress {
 
     /// Shows what the build checks found, each once. Programs get everything that is known of a finding.
     pub fn findings(&self, source: &SourceText, findings: &[Diagnostic]) {
+        self.findings_of(&format!("[internal] load build definition from {}", source.name()), source, findings);
+    }
+
+    /// Shows what was found by measuring the image, in the same way.
+    pub fn measured(&self, source: &SourceText, findings: &[Diagnostic]) {
+        self.findings_of("[internal] measure layers", source, findings);
+    }
+
+    fn findings_of(&self, activity: &str, source: &SourceText, findings: &[Diagnostic]) {
         match self.kind {
             _ if findings.is_empty() => {}
             DisplayKind::Quiet => {}
             DisplayKind::RawJson => {
-                let label = format!("[internal] load build definition from {}", source.name());
-                let label = StepLabel { stage: String::new(), number: None, text: label, internal: true };
+                let label = StepLabel { text: activity.to_owned(), internal: true, ..StepLabel::default() };
                 let activity = self.begin(label);
                 let shown = Findings { step: activity.id(), source: source.clone(), list: findings.to_vec() };
                 let _ = self.sender.send(Message::Findings(Box::new(shown)));

@@ -12,6 +12,9 @@ use super::sanitize::{sanitize, sanitize_line};
 /// The most lines of a failed instruction that are shown; a long heredoc is elided in the middle.
 const MARKED_LINES_MAX: usize = 20;
 
+/// Lines that the renderer is given before and after what it marks; it shows one or two of them.
+const WINDOW_LINES: usize = 3;
+
 /// The most characters shown of a line of source next to a failed step.
 const LINE_CHARACTERS_MAX: usize = 200;
 
@@ -22,12 +25,13 @@ pub fn render_diagnostic(source: &SourceText, diagnostic: &Diagnostic, colour: C
     let title = level(diagnostic.severity).primary_title(sanitize_line(&diagnostic.message)).id(diagnostic.code.0);
     let mut group = Group::with_title(title);
     if !text.is_empty() {
-        let primary: Annotation<'_> = AnnotationKind::Primary.span(inside(text, diagnostic.span));
-        let others = diagnostic
-            .labels
-            .iter()
-            .map(|(span, label)| AnnotationKind::Context.span(inside(text, *span)).label(sanitize_line(label)));
-        group = group.element(Snippet::source(text).path(name.clone()).annotation(primary).annotations(others));
+        let labels = diagnostic.labels.iter().map(|(span, _)| inside(text, *span));
+        let window = Window::around(source, std::iter::once(inside(text, diagnostic.span)).chain(labels));
+        let primary: Annotation<'_> = AnnotationKind::Primary.span(window.shift(inside(text, diagnostic.span)));
+        let others = diagnostic.labels.iter().map(|(span, label)| {
+            AnnotationKind::Context.span(window.shift(inside(text, *span))).label(sanitize_line(label))
+        });
+        group = group.element(window.snippet().path(name.clone()).annotation(primary).annotations(others));
     }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(sanitize(help).into_owned()));
@@ -41,7 +45,9 @@ pub fn render_diagnostic(source: &SourceText, diagnostic: &Diagnostic, colour: C
         && let Some(first) = diagnostic.fix.first()
     {
         let title = Level::HELP.secondary_title(sanitize_line(&first.title));
-        report.push(Group::with_title(title).element(Snippet::source(text).path(name).patches(patches)));
+        let window = Window::around(source, patches.iter().map(|(range, _)| range.clone()));
+        let patches = patches.into_iter().map(|(range, replacement)| Patch::new(window.shift(range), replacement));
+        report.push(Group::with_title(title).element(window.snippet().path(name).patches(patches)));
     }
     let renderer = match colour {
         Colour::Plain => Renderer::plain(),
@@ -63,6 +69,36 @@ pub fn render_diagnostics<'a>(
     rendered.join("\n")
 }
 
+/// The lines that a finding is shown with. The renderer reads all that it is given; with the whole file for each finding, many findings
+/// in a long file would take time in proportion to its square.
+struct Window<'a> {
+    text: &'a str,
+    start: usize,
+    first_line: usize,
+}
+
+impl<'a> Window<'a> {
+    /// The lines of all ranges, and some around them.
+    fn around(source: &'a SourceText, ranges: impl Iterator<Item = Range<usize>>) -> Self {
+        let text = source.text();
+        let (start, end) =
+            ranges.fold((text.len(), 0), |(start, end), range| (start.min(range.start), end.max(range.end)));
+        let before =
+            text[..start.min(end)].rmatch_indices('\n').nth(WINDOW_LINES).map_or(0, |(newline, _)| newline + 1);
+        let after =
+            text[end..].match_indices('\n').nth(WINDOW_LINES).map_or(text.len(), |(newline, _)| end + newline + 1);
+        Self { text: &text[before..after], start: before, first_line: source.position(before).line }
+    }
+
+    fn shift(&self, range: Range<usize>) -> Range<usize> {
+        range.start - self.start..range.end - self.start
+    }
+
+    fn snippet<T: Clone>(&self) -> Snippet<'a, T> {
+        Snippet::source(self.text).line_start(self.first_line)
+    }
+}
+
 fn level(severity: Severity) -> Level<'static> {
     match severity {
         Severity::Error => Level::ERROR,
@@ -80,15 +116,14 @@ fn inside(text: &str, span: Span) -> Range<usize> {
 }
 
 /// The edits of a fix in order; none if there are none, or they overlap and so cannot be shown together.
-fn patches<'a>(text: &str, fix: &'a [Edit]) -> Option<Vec<Patch<'a>>> {
+fn patches<'a>(text: &str, fix: &'a [Edit]) -> Option<Vec<(Range<usize>, &'a str)>> {
     let mut edits: Vec<(Range<usize>, &str)> =
         fix.iter().map(|edit| (inside(text, edit.span), &*edit.replacement)).collect();
     edits.sort_by_key(|(range, _)| (range.start, range.end));
     let apart = edits.windows(2).all(|pair| pair[0].0.end <= pair[1].0.start);
     // The renderer keeps control characters of replacements, so a fix that has some is not shown.
     let clean = edits.iter().all(|(_, text)| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r')));
-    (apart && clean && !edits.is_empty())
-        .then(|| edits.into_iter().map(|(range, replacement)| Patch::new(range, replacement)).collect())
+    (apart && clean && !edits.is_empty()).then_some(edits)
 }
 
 /// What is known about a failed step.

@@ -32,7 +32,7 @@ const RESTRICTED: [(&str, &[&str], &str); 5] = [
     (concat!("env::", "var_os("), &["bake"], "settings are read in bake/src/settings.rs and passed in"),
     (
         concat!("Command", "::new("),
-        &["bake-exporter", "bake-registry", "bake-sandbox", "bake-testkit", "bake-worker", "xtask"],
+        &["bake", "bake-exporter", "bake-registry", "bake-sandbox", "bake-testkit", "bake-worker", "xtask"],
         "steps run in bake-sandbox; programs of the host are started by the crate whose job they do",
     ),
     (concat!("process::", "exit("), &["bake"], "return an error: the command line decides the exit code"),

@@ -21,6 +21,8 @@ pub(in crate::build) struct BuildFacts<'a> {
     pub(in crate::build) findings: &'a [Diagnostic],
     /// What is said of the images, by key.
     pub(in crate::build) attestations: &'a BTreeMap<String, Value>,
+    /// What the image weighs.
+    pub(in crate::build) measurement: Option<Value>,
 }
 
 /// Removes the file with the image ID of an earlier build, which nobody must take for that of this one if it fails.
@@ -48,6 +50,9 @@ pub(in crate::build) fn write_results(
         metadata.insert("buildx.build.ref".into(), format!("bake/bake/{number}").into());
     }
     metadata.extend(facts.attestations.clone());
+    if let Some(measurement) = &facts.measurement {
+        metadata.insert("bake.measure".into(), measurement.clone());
+    }
     if request.metadata_warnings {
         let warnings = bake::ui::checks::warnings_json(facts.source, facts.findings);
         metadata.insert("buildx.build.warnings".into(), warnings);

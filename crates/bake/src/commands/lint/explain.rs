@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use bake::error::CommandError;
-use bake_lint::{FixSafety, RULES, rule_named};
+use bake_lint::{FixSafety, NameMeaning, rule_named};
+
+use crate::lint_settings::near_rule;
 
 /// The documentation of a rule, as `--explain` writes it.
 pub(super) fn explain(name: &str) -> Result<String, CommandError> {
@@ -30,11 +32,14 @@ pub(super) fn explain(name: &str) -> Result<String, CommandError> {
 }
 
 /// An error for a name that no rule has.
-pub(super) fn unknown_rule(name: &str) -> CommandError {
+fn unknown_rule(name: &str) -> CommandError {
     let error = CommandError::usage(format!("there is no rule `{name}`"));
-    let names = RULES.iter().flat_map(|rule| std::iter::once(rule.id).chain(rule.aliases.iter().copied()));
-    match bake_dockerfile::suggest(name, names, false) {
-        Some(near) => error.hint(format!("did you mean `{near}`?")),
+    let hint = match bake_lint::meaning(name) {
+        NameMeaning::Foreign(reason) => Some(reason.to_owned()),
+        _ => near_rule(name),
+    };
+    match hint {
+        Some(hint) => error.hint(hint),
         None => error,
     }
 }
@@ -42,6 +47,8 @@ pub(super) fn unknown_rule(name: &str) -> CommandError {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed test should panic")]
 mod tests {
+    use bake_lint::RULES;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,56 @@
+//! What a build measured of an image, for the rules that only bytes can answer.
+
+use bake_analyze::Cause;
+pub use bake_analyze::PackageCache;
+
+/// The bytes of the image that was built from a Dockerfile, by instruction. Instructions are given by their index in
+/// [`bake_dockerfile::Dockerfile::instructions`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Measurements {
+    /// The bytes of all layers, those of the base image included.
+    pub image_bytes: u64,
+    /// What instructions hide of what others wrote.
+    pub waste: Vec<MeasuredWaste>,
+    /// The package caches that instructions left.
+    pub caches: Vec<MeasuredCache>,
+}
+
+/// Bytes that are in the image's layers, but not in the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasuredWaste {
+    /// The instruction whose layer holds them; `None` for the base image.
+    pub written_by: Option<usize>,
+    /// The instruction that hides them.
+    pub hidden_by: usize,
+    /// How.
+    pub cause: Cause,
+    /// The bytes.
+    pub bytes: u64,
+    /// How many files.
+    pub files: u64,
+    /// The path of the largest.
+    pub largest: String,
+}
+
+/// A cache that a package manager left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasuredCache {
+    /// The instruction whose layer holds it.
+    pub instruction: usize,
+    /// Whose it is.
+    pub cache: &'static PackageCache,
+    /// The directory.
+    pub directory: String,
+    /// The bytes.
+    pub bytes: u64,
+}
+
+impl Measurements {
+    /// The fewest bytes that are worth a word: everybody pulls them faster than they read about them.
+    pub const NOTABLE_BYTES_MIN: u64 = 1_000_000;
+
+    /// Whether so many bytes are worth a word: at least [`Self::NOTABLE_BYTES_MIN`], and a hundredth of the image.
+    pub fn is_notable(&self, bytes: u64) -> bool {
+        bytes >= Self::NOTABLE_BYTES_MIN && bytes >= self.image_bytes / 100
+    }
+}

@@ -1,0 +1,17 @@
+ARG BASE=debian
+ARG TAG
+ARG FULL=debian:12-slim
+ARG REPO=registry.example.com:5000
+ARG DIGEST=@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+ARG LATEST=latest
+FROM $BASE AS a
+FROM ${BASE}:${TAG} AS b
+FROM $FULL AS c
+FROM ${TAG:+debian:}node:22 AS d
+FROM ${REPO}/app AS e
+FROM debian${DIGEST} AS f
+FROM node:22${TAG:+-$LATEST} AS g
+FROM node:$LATEST AS h
+FROM debian:${VERISON} AS i
+FROM a AS j
+FROM ${STAGE:-c}

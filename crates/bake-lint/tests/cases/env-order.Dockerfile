@@ -1,0 +1,12 @@
+FROM debian:12-slim
+ENV A=1
+ENV B=$A C=${D:-x} PATH=$PATH:/opt/bin
+ENV E="$A $B" F='$A' G=\$A H=$HOME
+ARG ONE=1 TWO=$ONE
+ARG THREE
+LABEL a=$THREE b=$FOUR
+WORKDIR /srv/$A
+USER $U
+EXPOSE $P/tcp
+COPY a$B ./
+VOLUME $V
