@@ -11,6 +11,8 @@ use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure,
 const TESTS: &[Test] = &[
     ("help_and_version_go_to_standard_output", &[], help_and_version),
     ("mistakes_on_the_command_line_are_code_2", &[], usage),
+    ("shells_get_completions_that_they_can_read", &["bash"], completions),
+    ("every_command_has_a_manual_page", &[], manual_pages),
     ("the_digest_is_all_of_standard_output", &[], digest),
     ("results_are_written_to_files", &[], result_files),
     ("build_arguments_that_the_build_itself_obeys", &[], own_arguments),
@@ -78,6 +80,38 @@ fn usage(environment: &Environment) -> Outcome {
         check(finished.stdout.is_empty(), || format!("{arguments:?} wrote to standard output: {}", finished.text()))?;
     }
     Ok(())
+}
+
+fn completions(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let script = |shell: &str| finish(environment.command(&scratch.store()).args(["completion", shell]));
+    scratch.write("completion.bash", script("bash")?.success()?.stdout)?;
+    // What bash would offer after `bake li` and `bake build --no-cache-f`.
+    let ask = "source completion.bash; offer() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); \
+               _bake bake \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD - 1]}\"; echo \"${COMPREPLY[@]}\"; }; \
+               offer bake lin; offer bake build --no-cache-f";
+    let offered = succeed(Command::new("bash").args(["-c", ask]).current_dir(scratch.path()))?;
+    equal(&offered.text().as_str(), &"lint\n--no-cache-filter", "what bash offers")?;
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        let text = script(shell)?.success()?.text();
+        check(text.contains("no-cache-filter"), || format!("{shell} does not know `--no-cache-filter`"))?;
+    }
+    expect_failure(&script("csh")?, 2, &["csh", "zsh"])
+}
+
+fn manual_pages(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    succeed(environment.command(&scratch.store()).args(["man", &scratch.at("man/man1")]))?;
+    let help = succeed(environment.command(&scratch.store()).arg("--help"))?.text();
+    let (_, commands) = help.split_once("Commands:\n").ok_or("the help lists no commands")?;
+    let (commands, _) = commands.split_once("\n\n").ok_or("the list of commands has no end")?;
+    let names =
+        commands.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    for name in names.chain(["imagetools-create"]) {
+        let page = scratch.read(&format!("man/man1/bake-{name}.1"))?;
+        check(page.contains(".TH BAKE") && page.contains(".SH SYNOPSIS"), || format!("the page of {name}: {page}"))?;
+    }
+    check(!scratch.store().exists(), || "a store was made for nothing".into())
 }
 
 fn is_digest(text: &str) -> bool {

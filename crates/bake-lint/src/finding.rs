@@ -132,6 +132,11 @@ impl TextEdit {
         Self::replace(Span::new(offset, offset), text)
     }
 
+    /// Puts `span` into double quotes.
+    pub(crate) fn in_quotes(span: Span) -> Vec<Self> {
+        vec![Self::insert(span.start, "\""), Self::insert(span.end, "\"")]
+    }
+
     /// Deletes `span`.
     pub(crate) fn delete(span: Span) -> Self {
         Self::replace(span, "")

@@ -27,6 +27,7 @@ mod pin;
 mod policy;
 mod run_network;
 mod sbom;
+mod shell;
 mod sign;
 mod store;
 mod supply_chain;
@@ -57,6 +58,7 @@ pub use pin::PinArguments;
 pub use policy::{PolicyArguments, PolicyFile};
 pub use run_network::RunNetworkArguments;
 pub use sbom::{SbomArguments, SbomFormat};
+pub use shell::{CompletionArguments, ManArguments};
 pub use sign::{KeygenArguments, SignArguments, SignPlace, VerifyArguments};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use supply_chain::SupplyChainArguments;
@@ -190,6 +192,10 @@ pub enum Command {
     ///
     /// Ends with 0 when builds can run here, and with 1 when they cannot.
     Doctor(DoctorArguments),
+    /// Write completions for a shell.
+    Completion(CompletionArguments),
+    /// Write manual pages.
+    Man(ManArguments),
     /// Show the version of bake and of what it is made of.
     Version(VersionArguments),
 }
@@ -323,5 +329,21 @@ mod tests {
     fn a_misspelt_flag_gets_a_suggestion() {
         let error = parse(&["build", "--platfrom", "x", "."]).unwrap_err().to_string();
         assert!(error.contains("--platform"), "{error}");
+    }
+
+    /// Every command on the right of the tables can be typed.
+    #[test]
+    fn commands_of_the_page_for_newcomers_are_commands() {
+        let page = include_str!("../../../docs/coming-from.md");
+        let mut count = 0;
+        for line in page.lines().filter(|line| line.starts_with('|')) {
+            let ours = line.split(" | ").nth(1).unwrap_or_default();
+            for span in ours.split('`').skip(1).step_by(2).filter(|span| span.starts_with("bake ")) {
+                count += 1;
+                let parsed = Arguments::try_parse_from(span.split(' '));
+                assert!(parsed.is_ok(), "{span}: {}", parsed.unwrap_err());
+            }
+        }
+        assert!(count > 40, "{count}");
     }
 }

@@ -47,6 +47,7 @@ mod run_environment;
 mod run_mounts;
 pub(crate) mod save;
 pub(crate) mod sbom;
+pub(crate) mod shell;
 pub(crate) mod sign;
 pub(crate) mod tag;
 pub(crate) mod version;

@@ -41,7 +41,7 @@ use bake_dockerfile::Severity;
 use bake_lint::{LabelSchema, LintOptions, NameMeaning, Profile, RULES};
 use globset::{GlobBuilder, GlobMatcher};
 
-pub(crate) use environment::with_variables;
+pub(crate) use environment::{VARIABLE_PREFIX, with_variables};
 pub(crate) use finder::SettingsFinder;
 
 /// The rule that suppressions without a reason break, and the one that no suppression obeys.

@@ -36,10 +36,13 @@ fn main() -> ExitCode {
     bake_sandbox::maybe_enter();
     install_panic_hook();
     let mut typed: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    match lint_settings::with_variables(&typed, settings::variable) {
-        Ok(Some(all)) => typed = all,
-        Ok(None) => {}
-        Err(error) => return fail(&error, settings::colour()),
+    // Which variables there could be is known only by building the table of all options.
+    if settings::any_variable(lint_settings::VARIABLE_PREFIX) {
+        match lint_settings::with_variables(&typed, settings::variable) {
+            Ok(Some(all)) => typed = all,
+            Ok(None) => {}
+            Err(error) => return fail(&error, settings::colour()),
+        }
     }
     let arguments = match Arguments::try_parse_from(typed) {
         Ok(arguments) => arguments,
@@ -82,6 +85,10 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::sign::verify(verify, &arguments.global.insecure_registry, colour)
                 .map(|()| ExitCode::SUCCESS);
         }
+        Command::Completion(completion) => {
+            return commands::shell::completion(completion).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Man(man) => return commands::shell::man(man).map(|()| ExitCode::SUCCESS),
         Command::Version(version) => return commands::version::run(version).map(|()| ExitCode::SUCCESS),
         Command::Login(login) => {
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
@@ -182,6 +189,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         | Command::Keygen(_)
         | Command::Sign(_)
         | Command::Verify(_)
+        | Command::Completion(_)
+        | Command::Man(_)
         | Command::Version(_)
         | Command::Doctor(_) => {}
     }

@@ -36,6 +36,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether the environment has a variable whose name begins like this.
+pub(crate) fn any_variable(prefix: &str) -> bool {
+    std::env::vars_os().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+}
+
 /// The password of a key; unlike other variables, it may be empty.
 pub(crate) fn key_password() -> Option<Vec<u8>> {
     std::env::var_os("COSIGN_PASSWORD").map(std::os::unix::ffi::OsStringExt::into_vec)

@@ -23,8 +23,13 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
         let [first, second] = pair else { continue };
         let in_result = second.stage.is_some_and(|stage| context.stages[stage].in_result);
         let single = first.script.commands.len() <= 1 && second.script.commands.len() <= 1;
-        // Rules of their own say more about lists fetched in a layer of their own, and about cleaning in a later one.
-        let others = package_commands(&first.script).iter().any(|package| package.action == Action::Update)
+        let only_cd =
+            |run: &RunFacts<'_>| matches!(run.script.commands.as_slice(), [command] if command.program() == "cd");
+        // Rules of their own say more about lists fetched in a layer of their own, about cleaning in a later one, and about `cd` alone,
+        // which is to become WORKDIR.
+        let others = only_cd(first)
+            || only_cd(second)
+            || package_commands(&first.script).iter().any(|package| package.action == Action::Update)
             || package_commands(&second.script).iter().any(|package| package.action == Action::Clean)
             || second.script.commands.iter().any(|command| !removed_paths(command).is_empty());
         if in_result
@@ -53,6 +58,7 @@ mod tests {
     fn what_is_grouped_on_purpose_is_left() {
         let text = "FROM a:1 AS b\nRUN a\nRUN b\nFROM a:1\nRUN a\nRUN b\n# why\nRUN c\nRUN d && e\nRUN f\nRUN --network=none g\nCOPY x /y\nRUN h\n";
         assert_eq!(lines("consecutive-run", text), [6]);
+        assert!(lines("consecutive-run", "FROM a:1\nRUN a\nRUN cd /x\nRUN b\n").is_empty());
         assert_eq!(fixed("consecutive-run", "FROM a:1\nRUN a\nRUN b\n"), "FROM a:1\nRUN a \\\n && b\n");
     }
 }

@@ -36,9 +36,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     }
                     let finding = report.report(part.span, format!("`{text}` without quotes splits its members again"));
                     if session.is_verbatim() && context.source(part.span) == text && word.parts.len() == 1 {
-                        let edits =
-                            vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
-                        finding.unsafe_fix("Put it in quotes", edits);
+                        finding.unsafe_fix("Put it in quotes", TextEdit::in_quotes(part.span));
                     }
                 }
             }

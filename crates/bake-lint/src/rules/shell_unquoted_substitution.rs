@@ -46,9 +46,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                     let finding =
                         report.report(part.span, "What this prints is split at blanks: put it in double quotes");
                     if session.is_verbatim() && part.kind == PartKind::Command {
-                        let edits =
-                            vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
-                        finding.unsafe_fix("Put it in quotes", edits);
+                        finding.unsafe_fix("Put it in quotes", TextEdit::in_quotes(part.span));
                     }
                 }
             }

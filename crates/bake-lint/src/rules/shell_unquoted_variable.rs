@@ -65,9 +65,7 @@ fn check(context: &LintContext<'_>, report: &mut Reporter<'_>) {
                         finding.severity(Severity::Warning);
                     }
                     if session.is_verbatim() && context.source(part.span) == word.text_of(part) {
-                        let edits =
-                            vec![TextEdit::insert(part.span.start, "\""), TextEdit::insert(part.span.end, "\"")];
-                        finding.unsafe_fix("Put it in quotes", edits);
+                        finding.unsafe_fix("Put it in quotes", TextEdit::in_quotes(part.span));
                     }
                 }
             }

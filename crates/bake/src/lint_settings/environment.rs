@@ -9,6 +9,9 @@ use bake::error::CommandError;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _};
 
+/// How the variables begin.
+pub(crate) const VARIABLE_PREFIX: &str = "BAKE_LINT_";
+
 /// What a variable must not do: change files, or ask for something else than checking them.
 const TYPED_ONLY: [&str; 8] =
     ["diff", "explain", "fix", "help", "list-rules", "statistics", "stdin-filename", "unsafe-fixes"];
@@ -35,7 +38,7 @@ pub(crate) fn with_variables(
         .get_arguments()
         .filter_map(|argument| {
             let option = argument.get_long().filter(|option| !TYPED_ONLY.contains(option))?;
-            let value = variable(&format!("BAKE_LINT_{}", option.replace('-', "_").to_uppercase()))?;
+            let value = variable(&format!("{VARIABLE_PREFIX}{}", option.replace('-', "_").to_uppercase()))?;
             Some((argument, option, value))
         })
         .collect();
@@ -58,7 +61,9 @@ pub(crate) fn with_variables(
             added.push(format!("--{option}").into());
         } else if !NO.contains(&value.to_lowercase().as_str()) {
             let name = option.replace('-', "_").to_uppercase();
-            return Err(CommandError::usage(format!("`BAKE_LINT_{name}` is `{value}`: expected `true` or `false`")));
+            return Err(CommandError::usage(format!(
+                "`{VARIABLE_PREFIX}{name}` is `{value}`: expected `true` or `false`"
+            )));
         }
     }
     let mut all = typed.to_vec();

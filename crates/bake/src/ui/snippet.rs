@@ -39,9 +39,16 @@ pub fn render_diagnostic(source: &SourceText, diagnostic: &Diagnostic, colour: C
     if let Some(url) = &diagnostic.url {
         group = group.element(Level::NOTE.message(format!("see {}", sanitize_line(url))));
     }
+    let patches = if text.is_empty() { None } else { patches(text, &diagnostic.fix) };
+    let (long, patches) = match patches {
+        Some(patches) if is_long(text, &patches) => (true, None),
+        patches => (false, patches),
+    };
+    if long && let Some(first) = diagnostic.fix.first() {
+        group = group.element(Level::HELP.message(sanitize_line(&first.title)));
+    }
     let mut report = vec![group];
-    if !text.is_empty()
-        && let Some(patches) = patches(text, &diagnostic.fix)
+    if let Some(patches) = patches
         && let Some(first) = diagnostic.fix.first()
     {
         let title = Level::HELP.secondary_title(sanitize_line(&first.title));
@@ -68,6 +75,9 @@ pub fn render_diagnostics<'a>(
         diagnostics.into_iter().map(|diagnostic| render_diagnostic(source, diagnostic, colour)).collect();
     rendered.join("\n")
 }
+
+/// The longest line whose change is shown.
+const PATCH_LINE_BYTES_MAX: usize = 400;
 
 /// The lines that a finding is shown with. The renderer reads all that it is given; with the whole file for each finding, many findings
 /// in a long file would take time in proportion to its square.
@@ -124,6 +134,15 @@ fn patches<'a>(text: &str, fix: &'a [Edit]) -> Option<Vec<(Range<usize>, &'a str
     // The renderer keeps control characters of replacements, so a fix that has some is not shown.
     let clean = edits.iter().all(|(_, text)| !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\t' | '\r')));
     (apart && clean && !edits.is_empty()).then_some(edits)
+}
+
+/// Whether a line that is changed is longer than anybody reads; the renderer cuts lines of findings, but not those of changes.
+fn is_long(text: &str, patches: &[(Range<usize>, &str)]) -> bool {
+    patches.iter().any(|(range, _)| {
+        let start = text[..range.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = text[range.end..].find('\n').map_or(text.len(), |newline| range.end + newline);
+        text[start..end].split('\n').any(|line| line.len() > PATCH_LINE_BYTES_MAX)
+    })
 }
 
 /// What is known about a failed step.
@@ -269,6 +288,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn changes_of_long_lines_are_told_and_not_shown() {
+        let text = format!("FROM scratch\nRUN echo {} && sudo make\n", "a".repeat(1000));
+        let start = text.find("sudo").expect("the part is in the text");
+        let mut finding = Diagnostic::warning(Code("sudo"), Span::new(start, start + 4), "no");
+        let span = Span::new(start, start + 5);
+        finding.fix = vec![Edit { span, replacement: String::new(), safe: true, title: "Remove `sudo`".to_owned() }];
+        let shown = render_diagnostic(&SourceText::new("Dockerfile", text), &finding, Colour::Plain);
+        assert!(shown.contains("= help: Remove `sudo`") && shown.len() < 800, "{shown}");
     }
 
     #[test]

@@ -104,6 +104,8 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("base64", &["bake", "bake-attest", "bake-cache", "bake-oci", "bake-registry", "bake-testkit", "bake-worker"]),
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
+    ("clap_complete", &["bake"]),
+    ("clap_mangen", &["bake"]),
     ("flate2", &["bake-oci", "bake-sbom", "bake-worker"]),
     ("globset", &["bake"]),
     ("http-body-util", &["bake-testkit"]),
