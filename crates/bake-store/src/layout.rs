@@ -294,7 +294,8 @@ fn create(root: &Path, ownership: Ownership) -> Result<String, StoreError> {
         let name = entry.at("list", root)?.file_name().to_string_lossy().into_owned();
         // The leftovers of an interrupted creation may be completed; anything else is somebody's directory.
         if !DIRECTORIES.contains(&name.as_str()) && name != "format" && name != "reserve" {
-            return Err(StoreError::NotAStore { path: root.to_path_buf(), found: name });
+            // Another process may have made the store since the caller looked, and be at work in it already.
+            return read_format(root)?.ok_or_else(|| StoreError::NotAStore { path: root.to_path_buf(), found: name });
         }
     }
     create_directories(root)?;
@@ -423,6 +424,15 @@ mod tests {
         assert!(matches!(error, StoreError::NotAStore { found, .. } if found == "thesis.tex"));
         assert_eq!(fs::read_dir(&home).unwrap().count(), 1);
         assert!(Store::open(&home.join("thesis.tex"), OPTIONS).is_err());
+    }
+
+    #[test]
+    fn a_store_that_another_process_made_meanwhile_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("store");
+        drop(Store::open(&root, OPTIONS).unwrap());
+        fs::write(root.join("index.sqlite-journal"), "").unwrap();
+        assert_eq!(create(&root, Ownership::Recorded).unwrap(), format_text(OPTIONS.ownership));
     }
 
     #[test]
