@@ -36,7 +36,7 @@ fn holds(line: &str, pieces: &[&str]) -> bool {
     rest.ends_with(last)
 }
 
-/// A line without what differs from run to run: numbers, digests, how wide columns are.
+/// A line without what differs from run to run: numbers, digests, times, how wide columns are.
 fn shape(line: &str) -> String {
     let mut words = Vec::new();
     // Three full stops stand for anything; those of numbers do not count.
@@ -53,7 +53,8 @@ fn shape(line: &str) -> String {
         }
         words.push(digest_shape(word).unwrap_or(out));
     }
-    words.join(" ").replace('\u{1}', "...")
+    // How long ago something was depends on how busy the machine is.
+    words.join(" ").replace('\u{1}', "...").replace("just now", "N s ago").replace("N min ago", "N s ago")
 }
 
 /// The shape of a digest, or of the first part of one.
