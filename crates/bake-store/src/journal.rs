@@ -40,6 +40,12 @@ impl Store {
             connection.prepare_cached("DELETE FROM build WHERE number <= ?1")?.execute([number - BUILDS_MAX])?;
             Ok(number)
         })
+        // Numbers are not given twice while their build is known, so there is one at most.
+        .inspect(|number| {
+            if let Err(error) = self.remove_build_log(number - BUILDS_MAX) {
+                tracing::debug!(%error, "could not remove the output of a build that is forgotten");
+            }
+        })
     }
 
     /// The builds that are still known, the newest first.
