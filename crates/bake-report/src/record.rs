@@ -300,7 +300,6 @@ pub struct LogRecord {
     pub cut_bytes: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
@@ -333,10 +332,7 @@ mod tests {
             ..StepRecord::default()
         };
         let text = serde_json::to_string(&step).unwrap();
-        assert_eq!(
-            text,
-            r#"{"number":3,"name":"[1/2] RUN a","outcome":"cached","began_us":10,"ended_us":12}"#
-        );
+        assert_eq!(text, r#"{"number":3,"name":"[1/2] RUN a","outcome":"cached","began_us":10,"ended_us":12}"#);
         assert_eq!(serde_json::from_str::<StepRecord>(&text).unwrap(), step);
     }
 }

@@ -234,3 +234,107 @@ fn line(message: &str) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use bake_oci::DefinitionDigest;
+    use bake_solver::{MemoryOf, StepInfo, Stream};
+
+    use super::*;
+
+    fn at(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    fn planned(id: u32, inputs: &[u32], kind: Option<StepKind>) -> Planned {
+        let step = kind.map(|kind| StepRecord { name: format!("step {id}"), kind, ..StepRecord::default() });
+        Planned { id: VertexId(id), inputs: inputs.iter().map(|id| VertexId(*id)).collect(), step }
+    }
+
+    fn activity(recorder: &Recorder, id: u32, internal: bool, began: u64, ended: u64) {
+        let step = VertexId(id);
+        let label = StepLabel { text: format!("activity {id}"), internal, ..StepLabel::default() };
+        let announced = StepInfo { id: step, definition: DefinitionDigest::of(b"a"), inputs: Vec::new(), label };
+        recorder.note(at(began), &BuildEvent::Planned { steps: vec![announced] });
+        recorder.note(at(began), &BuildEvent::Started { step });
+        recorder.note(at(ended), &BuildEvent::Finished { step, outcome: Outcome::Ran, elapsed: at(ended - began) });
+    }
+
+    fn log(step: VertexId, text: &str) -> BuildEvent {
+        BuildEvent::Log { step, stream: Stream::Stdout, bytes: text.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn events_become_a_record() {
+        let recorder = Recorder::default();
+        let (source, merge, run, unreached) = (VertexId(0), VertexId(1), VertexId(2), VertexId(3));
+        activity(&recorder, u32::MAX, true, 0, 0);
+        activity(&recorder, u32::MAX - 1, true, 0, 3);
+        recorder.note(at(5), &BuildEvent::Started { step: source });
+        for current in [10, 70, 30] {
+            let id = "pull sha256:1".to_owned();
+            recorder.note(at(6), &BuildEvent::Transfer { step: source, id, current, total: Some(70) });
+        }
+        recorder.note(at(9), &BuildEvent::Finished { step: source, outcome: Outcome::Ran, elapsed: at(4) });
+        recorder.note(at(10), &BuildEvent::Started { step: run });
+        recorder.note(at(11), &log(run, "from an attempt that began again\n"));
+        recorder.note(at(12), &BuildEvent::Started { step: run });
+        recorder.note(at(13), &log(run, "out\n"));
+        let usage = StepUsage {
+            processor: at(7),
+            memory_peak_bytes: 4096,
+            memory_of: MemoryOf::LargestProcess,
+            disk_read_bytes: 0,
+            disk_written_bytes: 512,
+            written_bytes: None,
+        };
+        recorder.note(at(20), &BuildEvent::Used { step: run, usage });
+        let message = "exit code: 1\nsecond line".to_owned();
+        recorder.note(at(21), &BuildEvent::Failed { step: run, message, elapsed: at(9) });
+
+        let graph = [
+            planned(source.0, &[], Some(StepKind::Source)),
+            planned(merge.0, &[source.0], None),
+            planned(run.0, &[merge.0], Some(StepKind::Instruction)),
+            planned(unreached.0, &[run.0, merge.0], Some(StepKind::Instruction)),
+            planned(4, &[], Some(StepKind::Source)),
+        ];
+        let recorded = recorder.record(&graph, &|id| Some(id.0 as usize).filter(|number| *number < 3));
+        let steps: Vec<&StepRecord> = recorded.steps.iter().map(|(_, step)| step).collect();
+        let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["step 0", "step 2", "step 3", "[internal] activity 4294967294"],
+            "sources that were not asked and work that took no time are left out"
+        );
+        assert_eq!((steps[0].transferred_bytes, steps[0].outcome), (70, StepOutcome::Ran));
+        assert_eq!((steps[1].inputs.as_slice(), steps[2].inputs.as_slice()), (&[0][..], &[0, 1][..]));
+        assert_eq!((steps[1].began_us, steps[1].ended_us, steps[1].elapsed_ms), (12_000, 21_000, 9));
+        assert_eq!((steps[1].outcome, steps[1].error.as_deref()), (StepOutcome::Failed, Some("exit code: 1…")));
+        assert_eq!(steps[1].usage.as_ref().unwrap().disk_written_bytes, 512);
+        assert_eq!((steps[2].outcome, steps[2].number), (StepOutcome::NotReached, None));
+        assert_eq!(steps[3].kind, StepKind::Activity);
+        let text = crate::log::unpack(steps[1].log.unwrap(), &recorded.logs).unwrap();
+        assert_eq!(text, b"out\n");
+    }
+
+    #[test]
+    fn what_steps_say_is_bounded() {
+        let recorder = Recorder::default();
+        let step = VertexId(0);
+        recorder.note(at(0), &BuildEvent::Started { step });
+        for _ in 0..100 {
+            recorder.note(at(1), &BuildEvent::Notice { step, message: "x".repeat(5000) });
+        }
+        // Of a step that is broken off, what it wrote so far is there.
+        recorder.note(at(1), &log(step, "half"));
+        let recorded = recorder.record(&[planned(0, &[], Some(StepKind::Instruction))], &|_| None);
+        let (_, record) = &recorded.steps[0];
+        assert_eq!(record.notices.len(), NOTICES_MAX);
+        assert!(record.notices.iter().all(|notice| notice.chars().count() == LINE_CHARS_MAX + 1));
+        assert_eq!(crate::log::unpack(record.log.unwrap(), &recorded.logs).unwrap(), b"half");
+        assert_eq!((record.outcome, record.ended_us), (StepOutcome::NotReached, 0));
+    }
+}

@@ -276,12 +276,13 @@ impl Store {
         let _alone = GcLock::exclusive(layout)?;
         let mut other = vec![Extent::Entry(layout.root().to_path_buf())];
         let mut leftover = Vec::new();
-        let mut holders: Vec<PathBuf> = ["snapshots", "cache-mounts", "file-hashes", "blobs", build_logs::DIRECTORY, kept::DIRECTORY]
-            .iter()
-            .map(|name| layout.directory(name))
-            .filter(|directory| directory.exists())
-            .chain(ALGORITHMS.iter().map(|algorithm| layout.blobs(*algorithm)))
-            .collect();
+        let mut holders: Vec<PathBuf> =
+            ["snapshots", "cache-mounts", "file-hashes", "blobs", build_logs::DIRECTORY, kept::DIRECTORY]
+                .iter()
+                .map(|name| layout.directory(name))
+                .filter(|directory| directory.exists())
+                .chain(ALGORITHMS.iter().map(|algorithm| layout.blobs(*algorithm)))
+                .collect();
         for path in list(layout.root())? {
             if !holders.contains(&path) && !["trash", "active", "ingest"].iter().any(|name| path.ends_with(name)) {
                 other.push(Extent::Tree(path));

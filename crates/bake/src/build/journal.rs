@@ -28,7 +28,7 @@ pub(super) struct Journal<'a> {
     started: Timestamp,
     recorder: Arc<Recorder>,
     planned: OnceLock<PlannedBuild>,
-    written: OnceLock<Written>,
+    written: OnceLock<()>,
 }
 
 /// What is known once a build is planned.
@@ -38,12 +38,6 @@ struct PlannedBuild {
     findings: Vec<FindingRecord>,
     dockerfile: String,
     platforms: Vec<String>,
-}
-
-/// What was written down.
-#[derive(Debug)]
-struct Written {
-    number: Option<i64>,
 }
 
 /// What came of a build.
@@ -165,7 +159,8 @@ impl<'a> Journal<'a> {
         let record = BuildRecord {
             name: name_of(self.request),
             elapsed_ms: u64::try_from(progress.elapsed().as_millis()).unwrap_or(u64::MAX),
-            started_unix_ms: self.started.seconds.saturating_mul(1000) + i64::from(self.started.nanoseconds / 1_000_000),
+            started_unix_ms: self.started.seconds.saturating_mul(1000)
+                + i64::from(self.started.nanoseconds / 1_000_000),
             request: RequestRecord {
                 context: context(&self.request.context),
                 dockerfile: planned.map_or_else(|| dockerfile(self.request), |planned| planned.dockerfile.clone()),
@@ -179,7 +174,7 @@ impl<'a> Journal<'a> {
         };
         let number = self.keep(&record, &recorded.logs);
         // A build ends once.
-        let _ = self.written.set(Written { number });
+        let _ = self.written.set(());
         number
     }
 
@@ -188,7 +183,8 @@ impl<'a> Journal<'a> {
         let number = serde_json::to_vec(record)
             .map_err(|error| error.to_string())
             .and_then(|document| store.add_to_journal(&document).map_err(|error| bake::error::chain_text(&error)));
-        let number = number.inspect_err(|error| tracing::debug!(%error, "could not write the journal of the build")).ok()?;
+        let number =
+            number.inspect_err(|error| tracing::debug!(%error, "could not write the journal of the build")).ok()?;
         if !logs.is_empty()
             && let Err(error) = store.keep_build_log(number, logs)
         {
