@@ -301,8 +301,8 @@ mod tests {
             planned(unreached.0, &[run.0, merge.0], Some(StepKind::Instruction)),
             planned(4, &[], Some(StepKind::Source)),
         ];
-        let recorded = recorder.record(&graph, &|id| Some(id.0 as usize).filter(|number| *number < 3));
-        let steps: Vec<&StepRecord> = recorded.steps.iter().map(|(_, step)| step).collect();
+        let found = recorder.record(&graph, &|id| Some(id.0 as usize).filter(|number| *number < 3));
+        let steps: Vec<&StepRecord> = found.steps.iter().map(|(_, step)| step).collect();
         let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(
             names,
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(steps[1].usage.as_ref().unwrap().disk_written_bytes, 512);
         assert_eq!((steps[2].outcome, steps[2].number), (StepOutcome::NotReached, None));
         assert_eq!(steps[3].kind, StepKind::Activity);
-        let text = crate::log::unpack(steps[1].log.unwrap(), &recorded.logs).unwrap();
+        let text = crate::log::unpack(steps[1].log.unwrap(), &found.logs).unwrap();
         assert_eq!(text, b"out\n");
     }
 
@@ -330,11 +330,11 @@ mod tests {
         }
         // Of a step that is broken off, what it wrote so far is there.
         recorder.note(at(1), &log(step, "half"));
-        let recorded = recorder.record(&[planned(0, &[], Some(StepKind::Instruction))], &|_| None);
-        let (_, record) = &recorded.steps[0];
+        let found = recorder.record(&[planned(0, &[], Some(StepKind::Instruction))], &|_| None);
+        let (_, record) = &found.steps[0];
         assert_eq!(record.notices.len(), NOTICES_MAX);
         assert!(record.notices.iter().all(|notice| notice.chars().count() == LINE_CHARS_MAX + 1));
-        assert_eq!(crate::log::unpack(record.log.unwrap(), &recorded.logs).unwrap(), b"half");
+        assert_eq!(crate::log::unpack(record.log.unwrap(), &found.logs).unwrap(), b"half");
         assert_eq!((record.outcome, record.ended_us), (StepOutcome::NotReached, 0));
     }
 }
