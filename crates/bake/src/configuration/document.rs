@@ -88,6 +88,12 @@ impl Document<'_> {
             let path = [name.as_str()];
             let section = Section::ALL.into_iter().find(|section| section.name() == name);
             match (section, value) {
+                (Some(section), Value::Table(_))
+                    if matches!(self.owner, Owner::Project(_)) && Section::OF_MACHINE.contains(&section) =>
+                {
+                    let problem = format!("`[{name}]` is about the machine: a project's file cannot set it");
+                    return Err(self.at(Problem::with_hint(problem, Some(OF_MACHINE_HINT.to_owned())), places, &path));
+                }
                 (Some(section), Value::Table(table)) if wanted.contains(&section) => match section {
                     Section::Registry => self.registries(table, places)?,
                     _ => self.section(section, "", table, places, &[name])?,
@@ -228,14 +234,17 @@ impl Document<'_> {
     }
 }
 
+/// Where what is about the machine is said.
+const OF_MACHINE_HINT: &str = "put it into a file that `bake config files` calls that of the machine or user";
+
 /// Where what a project may not say is said.
 fn belongs(key: &Key) -> String {
     match &key.variable {
         Some(variable) if key.section == Section::Build => format!(
-            "it is for whoever builds: type `--{}`, set `{variable}`, or put it into a file that `bake config files` calls yours",
+            "it is for whoever builds: type `--{}`, set `{variable}`, or put it into a file that `bake config files` calls that of the user",
             key.name
         ),
-        _ => "it is about the machine: put it into a file that `bake config files` calls yours".to_owned(),
+        _ => OF_MACHINE_HINT.to_owned(),
     }
 }
 

@@ -143,7 +143,7 @@ pub(crate) fn keys(sections: &[Section]) -> Vec<Key> {
     for section in sections {
         match section {
             Section::Top | Section::Network => {
-                keys.extend(machine_keys().into_iter().filter(|key| key.section == *section))
+                keys.extend(machine_keys().into_iter().filter(|key| key.section == *section));
             }
             Section::Gc => keys.extend(gc_keys()),
             Section::Registry => keys.extend(section::keys()),
