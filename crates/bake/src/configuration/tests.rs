@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use bake_store::Space;
@@ -28,7 +29,7 @@ fn defaults_hold_for_what_is_not_said() {
     assert_eq!(parse("").unwrap(), Configuration::default());
     assert_eq!(parse("[gc]\nenabled = false").unwrap().budget(), None);
     let text = "[gc]\nmax-used-space = \"20GB\"\nkeep-duration = \"48h\"\nreserved-space = \"5%\"";
-    let budget = parse(text).unwrap().budget().cloned().unwrap();
+    let budget = parse(text).unwrap().budget().copied().unwrap();
     assert_eq!(budget.max_used, Some(Space::Bytes(20 << 30)));
     assert_eq!(budget.min_free, Budget::default().min_free);
     assert_eq!(budget.reserved, Some(Space::Percent(5)));
@@ -39,10 +40,10 @@ fn defaults_hold_for_what_is_not_said() {
 fn the_defaults_of_the_table_are_those_of_the_program() {
     let mut text = String::new();
     for section in [Section::Gc, Section::Network] {
-        text.push_str(&format!("[{}]\n", section.name()));
+        writeln!(text, "[{}]", section.name()).unwrap();
         for key in keys(&[section]) {
             if let Some(default) = key.default {
-                text.push_str(&format!("{} = {default}\n", key.name));
+                writeln!(text, "{} = {default}", key.name).unwrap();
             }
         }
     }
