@@ -31,10 +31,18 @@ pub struct ConfigArguments {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Show one value. Ends with 1 where it has none.
+    #[command(after_help = "Examples:\n  \
+            bake config get build.platform\n  \
+            bake config get gc\n  \
+            bake config get --format json registry")]
     Get(ConfigGetArguments),
     /// Show which files are looked for, and which are there.
+    #[command(after_help = "Examples:\n  bake config files\n  bake config files --directory services/web")]
     Files(ConfigShowArguments),
     /// Write the JSON schema of the files.
+    #[command(after_help = "Examples:\n  \
+            bake config schema > config.schema.json\n  \
+            bake config schema --project > bake.schema.json")]
     Schema(ConfigSchemaArguments),
 }
 
