@@ -67,6 +67,10 @@ pub(crate) fn project(environment: &Environment) -> Outcome {
     scratch.write("repository/service/bake.toml", "[build]\nbuild-arg = { A = \"nearer\" }\n")?;
     let mut below = build(environment, &scratch);
     said(below.current_dir(scratch.path().join("repository/service")), &["service nearer"])?;
+    // What a linter measures is what a build makes.
+    let mut measure = environment.command(&scratch.store());
+    measure.args(["lint", "--measure", "--no-fail", "Dockerfile", "--"]).args(environment.base_flags()).arg(".");
+    said(measure.current_dir(scratch.path().join("repository/service")), &["ADDED"])?;
     // A Dockerfile elsewhere, relative to the file that names it.
     scratch.write("repository/docker/app.dockerfile", "FROM busybox\nRUN echo elsewhere\n")?;
     scratch.write("repository/bake.toml", "[build]\nfile = \"docker/app.dockerfile\"\n")?;
