@@ -231,12 +231,13 @@ impl Problem {
         CommandError::usage(error).hints(self.hint)
     }
 
-    pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Self {
+    /// That `what` of this name does not exist, `place` being where it was looked for, such as ` in section ...`.
+    pub(crate) fn unknown(what: &str, name: &str, place: &str, known: &[&str]) -> Self {
         let hint = match bake_dockerfile::suggest(name, known.iter().copied(), true) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it may hold {}", known.join(", ")),
         };
-        Self::with_hint(format!("there is no {what} `{name}`"), Some(hint))
+        Self::with_hint(format!("there is no {what} `{name}`{place}"), Some(hint))
     }
 }
 

@@ -122,7 +122,7 @@ impl Document<'_> {
                 Section::ALL.iter().map(|section| section.name()).filter(|name| !name.is_empty()).collect();
             let names = [names, known.iter().map(|key| key.name.as_str()).collect()].concat();
             let what = if value.is_table() { "section" } else { "key" };
-            return Err(self.at(Problem::unknown(what, name, &names), places, &[name]));
+            return Err(self.at(Problem::unknown(what, name, "", &names), places, &[name]));
         }
         // Where only projects' sections are read, it is a project's file that has no business with this.
         if wanted.contains(&Section::Top) || matches!(self.owner, Owner::Project(_)) {
@@ -163,11 +163,11 @@ impl Document<'_> {
             let Some(key) = self.keys.iter().find(|key| key.section == section && key.name == *name).cloned() else {
                 let known: Vec<&str> =
                     self.keys.iter().filter(|key| key.section == section).map(|key| key.name.as_str()).collect();
-                let of = match section {
-                    Section::Registry => format!("key in section `registry.\"{host}\"`"),
-                    _ => format!("key in section `{}`", section.name()),
+                let place = match section {
+                    Section::Registry => format!(" in section `registry.\"{host}\"`"),
+                    _ => format!(" in section `{}`", section.name()),
                 };
-                return Err(self.at(Problem::unknown(&of, name, &known), places, &path));
+                return Err(self.at(Problem::unknown("key", name, &place, &known), places, &path));
             };
             self.value(&key, host, value, places, &path)?;
         }

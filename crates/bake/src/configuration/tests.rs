@@ -54,7 +54,7 @@ fn the_defaults_of_the_table_are_those_of_the_program() {
 #[test]
 fn mistakes_are_told_with_their_place() {
     for (text, problem, hint, place) in [
-        ("[gc]\nmax-used-spce = \"1\"", "there is no key in section `gc` `max-used-spce`", "`max-used-space`", (2, 1)),
+        ("[gc]\nmax-used-spce = \"1\"", "there is no key `max-used-spce` in section `gc`", "`max-used-space`", (2, 1)),
         ("[garbage]", "there is no section `garbage`", "gc", (1, 2)),
         ("polcy = \"/a\"", "there is no key `polcy`", "`policy`", (1, 1)),
         ("[gc]\n  enabled = 1", "`gc.enabled`: expected `true` or `false`", "", (2, 3)),
@@ -62,10 +62,10 @@ fn mistakes_are_told_with_their_place() {
         ("[gc]\nmin-free-space = \"101%\"", "`gc.min-free-space`: expected a share", "", (2, 1)),
         ("\n[gc\n", "", "", (2, 4)),
         ("[network]\npasta = \"pasta\"", "`network.pasta`: expected an absolute path", "", (2, 1)),
-        ("[network]\nisolated = true", "there is no key in section `network` `isolated`", "require-isolation", (2, 1)),
+        ("[network]\nisolated = true", "there is no key `isolated` in section `network`", "require-isolation", (2, 1)),
         ("gc = 1", "`gc` is a section", "", (1, 1)),
         ("policy = \"policy.toml\"", "`policy`: expected an absolute path", "", (1, 1)),
-        ("[build]\nplatfrom = \"x\"", "there is no key in section `build` `platfrom`", "`platform`", (2, 1)),
+        ("[build]\nplatfrom = \"x\"", "there is no key `platfrom` in section `build`", "`platform`", (2, 1)),
         ("[build]\nbuild-arg = [\"A=1\"]", "`build.build-arg`: expected a section of names", "", (2, 1)),
         ("[build.label]\nx = []", "`build.label.x`: expected a text", "", (2, 1)),
         ("[build]\nprogress = \"plian\"", "`build.progress`: expected one of auto, tty, plain", "", (2, 1)),

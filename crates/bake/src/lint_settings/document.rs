@@ -155,7 +155,7 @@ pub(super) fn parse(text: &str, name: &str, directory: &Path) -> Result<LintSett
     let owner = Owner::Project(Project { directory: directory.to_owned(), root: directory.to_owned() });
     let values = if table.contains_key(Section::Lint.name()) {
         if let Some(other) = table.keys().find(|name| *name != Section::Lint.name()) {
-            return Err(Problem::unknown("section", other, &[Section::Lint.name()]));
+            return Err(Problem::unknown("section", other, "", &[Section::Lint.name()]));
         }
         document::read(text, name, directory, &owner, &[Section::Lint])?
     } else {

@@ -69,7 +69,7 @@ fn sections_are_told_from_keys() {
 #[test]
 fn mistakes_are_told_with_a_cure() {
     for (text, problem, cure) in [
-        ("ingore = []", "there is no key in section `lint` `ingore`", "did you mean `ignore`?"),
+        ("ingore = []", "there is no key `ingore` in section `lint`", "did you mean `ignore`?"),
         ("ignore = [\"sudoo\"]", "there is no rule `sudoo`", "did you mean `sudo`?"),
         ("select = [\"SC9999\"]", "there is no rule `SC9999`", "--shellcheck"),
         ("[severity]\nsudoo = \"error\"", "there is no rule `sudoo`", "sudo"),
@@ -80,7 +80,7 @@ fn mistakes_are_told_with_a_cure() {
         ("exclude = [\"a[\"]", "`a[` is not a pattern", ""),
         ("[label-schema]\nx = \"number\"", "`lint.label-schema.x`: expected one of text", ""),
         ("[per-file-ignores]\nx = \"sudo\"", "`lint.per-file-ignores.x`: expected a list", ""),
-        ("[lnit]\nignore = []", "there is no key in section `lint` `lnit`", ""),
+        ("[lnit]\nignore = []", "there is no key `lnit` in section `lint`", ""),
         ("[lint]\n[gc]", "there is no section `gc`", ""),
         ("lint = 1", "`lint` is a section", ""),
         ("edition = 1999", "`lint.edition`: expected a year", ""),
