@@ -42,7 +42,7 @@ use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
 use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, SourceText, Span};
 use bake_frontend::{Plan, PlanOptions};
-use bake_graph::VertexId;
+use bake_graph::{StepLabel, VertexId};
 use bake_oci::{DefinitionDigest, Timestamp};
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
@@ -81,8 +81,11 @@ fn build_for(
     colour: Colour,
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
-    let progress = Progress::to_stderr(request.display, colour)
+    let progress = Progress::with_options(request.display, colour, crate::settings::display_options())
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
+    for problem in crate::settings::palette_problems() {
+        progress.print(format!("{} `BUILDKIT_COLORS`: {}", colour.warning("warning:"), sanitize_line(&problem)));
+    }
     let started = Timestamp::now();
     export::forget_results(request);
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -111,10 +114,16 @@ fn build_for(
     report_problems(&dockerfile, &progress)?;
 
     let resolver = resolver(request, host, &images, &input)?;
+    // A server that takes its time is seen to.
+    let resolving = progress.begin(internal("resolving base images"));
     let plan = match bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver) {
         Ok(plan) => plan,
-        Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
+        Err(diagnostics) => {
+            resolving.done();
+            return Err(problems(&dockerfile, &diagnostics, colour));
+        }
     };
+    resolving.done();
     progress.findings(&dockerfile.source, &plan.warnings);
     resolver.tell_of_lock(&progress);
     warn_unmatched_filters(request, &dockerfile, &progress);
@@ -330,6 +339,11 @@ impl Build<'_> {
         export.mounts(plan, &solved)?;
         Ok((solved, outcome))
     }
+}
+
+/// The name of work that nobody wants to see unless it takes long.
+fn internal(text: &str) -> StepLabel {
+    StepLabel { text: text.to_owned(), internal: true, ..StepLabel::default() }
 }
 
 /// The vertices whose results are wanted: those of the images, and those whose packages are to be listed with them.

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode, ProgressMode};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
-use bake::ui::progress::DisplayKind;
+use bake::ui::palette::Palette;
+use bake::ui::progress::{DisplayKind, DisplayOptions};
 use bake_cache::{ExportSpec as CacheExportSpec, ImportSpec, Place};
 use bake_dockerfile::{CheckOptions, parse_boolean};
 use bake_exporter::ExportSpec;
@@ -113,8 +114,39 @@ pub(crate) fn colour() -> Colour {
     {
         Colour::Plain
     } else {
-        Colour::Coloured
+        palette().map_or(Colour::Coloured, |(palette, _)| Colour::Chosen(palette))
     }
+}
+
+/// The colours of `BUILDKIT_COLORS`, and what is wrong with them.
+fn palette() -> Option<(Palette, Vec<String>)> {
+    variable("BUILDKIT_COLORS").filter(|value| !value.is_empty()).map(|value| Palette::parse(&value))
+}
+
+/// What is wrong with `BUILDKIT_COLORS`, to be warned of; nothing where nobody wants colours.
+pub(crate) fn palette_problems() -> Vec<String> {
+    if variable("NO_COLOR").is_some() {
+        Vec::new()
+    } else {
+        palette().map(|(_, problems)| problems).unwrap_or_default()
+    }
+}
+
+/// What the environment says about the display.
+pub(crate) fn display_options() -> DisplayOptions {
+    // As in BuildKit, what is no positive number says nothing.
+    let lines = variable("BUILDKIT_TTY_LOG_LINES").and_then(|lines| lines.parse().ok()).filter(|lines| *lines > 0);
+    let usual = DisplayOptions::default();
+    DisplayOptions { log_lines: lines.unwrap_or(usual.log_lines) }
+}
+
+/// A display that redraws, if it was asked for, or why there is none.
+fn terminal() -> Result<DisplayKind, CommandError> {
+    if std::io::stderr().is_terminal() {
+        return Ok(DisplayKind::Terminal);
+    }
+    Err(CommandError::usage("progress cannot be shown as `tty`: standard error is no terminal")
+        .hint("`--progress=auto` redraws on terminals and writes lines elsewhere"))
 }
 
 /// How progress is shown.
@@ -125,13 +157,13 @@ fn display(arguments: &BuildArguments) -> Result<DisplayKind, CommandError> {
     }
     match arguments.progress {
         Some(ProgressMode::Auto) => Ok(automatic()),
-        Some(ProgressMode::Tty) => Ok(DisplayKind::Terminal),
+        Some(ProgressMode::Tty) => terminal(),
         Some(ProgressMode::Plain) => Ok(DisplayKind::Plain),
         Some(ProgressMode::Quiet | ProgressMode::None) => Ok(DisplayKind::Quiet),
         Some(ProgressMode::RawJson) => Ok(DisplayKind::RawJson),
         None => match variable("BUILDKIT_PROGRESS").as_deref() {
             None | Some("auto") => Ok(automatic()),
-            Some("tty") => Ok(DisplayKind::Terminal),
+            Some("tty") => terminal(),
             Some("plain") => Ok(DisplayKind::Plain),
             Some("quiet" | "none") => Ok(DisplayKind::Quiet),
             Some("rawjson") => Ok(DisplayKind::RawJson),

@@ -2,19 +2,24 @@
 
 pub mod checks;
 pub mod colour;
+mod folding;
 mod lines;
 mod location;
 pub mod measure;
 mod numbers;
 pub mod outline;
+pub mod palette;
 mod plain;
 pub mod progress;
 mod rawjson;
 pub mod report;
+mod rows;
 pub mod sanitize;
+mod screen;
 pub mod snippet;
 mod step;
 mod tail;
 pub mod terminal;
 mod tty;
 pub mod why;
+mod width;

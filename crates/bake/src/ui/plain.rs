@@ -288,10 +288,10 @@ fn transfer_line(id: &str, transfer: &mut TransferState, now: Duration) -> Optio
     }
     let due = match transfer.shown {
         None => now.saturating_sub(transfer.started) >= TRANSFER_SHOWN_AFTER,
-        Some(shown) => now.saturating_sub(shown) >= TRANSFER_SHOWN_EVERY,
+        Some((shown, _)) => now.saturating_sub(shown) >= TRANSFER_SHOWN_EVERY,
     };
     due.then(|| {
-        transfer.shown = Some(now);
+        transfer.shown = Some((now, transfer.current));
         transfer_text(id, transfer, now, "")
     })
 }

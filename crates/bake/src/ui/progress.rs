@@ -15,7 +15,6 @@ use bake_dockerfile::{Diagnostic, SourceText};
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::DefinitionDigest;
 use bake_solver::{BuildEvent, EventSink, Outcome, StepInfo};
-use indicatif::ProgressDrawTarget;
 
 use super::checks::finding_lines;
 use super::colour::Colour;
@@ -23,8 +22,9 @@ use super::numbers::Numbers;
 use super::plain::{self, Plain};
 use super::rawjson::RawJson;
 use super::report::{Summary, summary_lines};
+use super::screen::Size;
 use super::tail::Tails;
-use super::tty::{self, Size, Terminal};
+use super::tty::{self, Terminal};
 
 /// How many events may wait for the display. Enough for any burst, and a bound on the memory that a step can fill by
 /// writing faster than the terminal reads: when it is reached, steps wait, as they would if they wrote there themselves.
@@ -32,9 +32,6 @@ const EVENTS_WAITING_MAX: usize = 1024;
 
 /// How often the thread behind a display that shows nothing by itself looks up: never, in practice.
 const IDLE_INTERVAL: Duration = Duration::from_hours(1);
-
-/// How many times per second the terminal is redrawn at most.
-const REDRAWS_PER_SECOND: u8 = 15;
 
 /// Ways to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +53,19 @@ impl DisplayKind {
             Some(term) if is_terminal && !term.is_empty() && term != "dumb" => Self::Terminal,
             _ => Self::Plain,
         }
+    }
+}
+
+/// What people choose of a display, beside its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DisplayOptions {
+    /// The most lines of output shown below a running step on a terminal.
+    pub log_lines: usize,
+}
+
+impl Default for DisplayOptions {
+    fn default() -> Self {
+        Self { log_lines: tty::LOG_LINES }
     }
 }
 
@@ -124,13 +134,19 @@ impl Progress {
     /// # Errors
     /// If no thread can be started.
     pub fn to_stderr(kind: DisplayKind, colour: Colour) -> io::Result<Self> {
+        Self::with_options(kind, colour, DisplayOptions::default())
+    }
+
+    /// The same, in the way that people have chosen.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn with_options(kind: DisplayKind, colour: Colour, options: DisplayOptions) -> io::Result<Self> {
         let clock = Clock::system();
         if kind == DisplayKind::Terminal && io::stderr().is_terminal() {
-            let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
-            let terminal = Terminal::new(target, colour, Box::new(stderr_size), clock.began);
-            if !terminal.is_hidden() {
-                return Self::start(kind, colour, clock, Numbers::default(), Display::Terminal(Box::new(terminal)));
-            }
+            let (writer, size) = (Box::new(io::stderr()), Box::new(stderr_size));
+            let terminal = Terminal::new(writer, size, colour, options.log_lines, clock.began);
+            return Self::start(kind, colour, clock, Numbers::default(), Display::Terminal(Box::new(terminal)));
         }
         let kind = if kind == DisplayKind::Terminal { DisplayKind::Plain } else { kind };
         Self::to_writer(kind, colour, clock, Box::new(io::stderr()))
@@ -356,7 +372,10 @@ impl Display {
     fn event(&mut self, at: Duration, event: &BuildEvent) -> io::Result<()> {
         match self {
             Self::Plain(plain) => plain.event(at, event),
-            Self::Terminal(terminal) => terminal.event(at, event),
+            Self::Terminal(terminal) => {
+                terminal.event(at, event);
+                Ok(())
+            }
             Self::RawJson(raw) => raw.event(at, event),
             Self::Quiet => Ok(()),
         }
@@ -373,7 +392,10 @@ impl Display {
     fn print(&mut self, text: &str) -> io::Result<()> {
         match self {
             Self::Plain(plain) => plain.print(text),
-            Self::Terminal(terminal) => terminal.print(text),
+            Self::Terminal(terminal) => {
+                terminal.print(text);
+                Ok(())
+            }
             Self::RawJson(_) | Self::Quiet => Ok(()),
         }
     }

@@ -58,7 +58,7 @@ pub fn render_diagnostic(source: &SourceText, diagnostic: &Diagnostic, colour: C
     }
     let renderer = match colour {
         Colour::Plain => Renderer::plain(),
-        Colour::Coloured => Renderer::styled(),
+        Colour::Coloured | Colour::Chosen(_) => Renderer::styled(),
     };
     let mut text = renderer.render(&report);
     text.push('\n');

@@ -295,116 +295,128 @@ fn automatic_needs_a_terminal_that_can_redraw() {
     }
 }
 
-/// A terminal that remembers the lines written to it, without redrawing.
-#[derive(Debug, Clone, Default)]
-struct Paper(Arc<Mutex<String>>);
-
-impl indicatif::TermLike for Paper {
-    fn width(&self) -> u16 {
-        60
-    }
-    fn height(&self) -> u16 {
-        12
-    }
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)?;
-        self.write_str("\n")
-    }
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.0.lock().unwrap().push_str(text);
-        Ok(())
-    }
-    fn clear_line(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
+/// Draws on a stage of 12 rows and 60 columns.
+fn terminal(stage: &Stage) -> Terminal {
+    let size = || Size { rows: 12, columns: 60 };
+    Terminal::new(Box::new(stage.clone()), Box::new(size), Colour::Plain, tty::LOG_LINES, SystemTime::UNIX_EPOCH)
 }
 
-impl Paper {
-    /// What was written since the last call.
+impl Stage {
+    /// What was written since the last call, without what moves the cursor.
     fn take(&self) -> String {
-        std::mem::take(&mut *self.0.lock().unwrap())
+        let text = String::from_utf8(std::mem::take(&mut *self.written.lock().unwrap())).unwrap();
+        text.lines().map(|line| crate::ui::sanitize::strip_escapes(line).into_owned() + "\n").collect()
     }
 }
 
 #[test]
 fn terminal_folds_finished_steps_and_draws_running_ones() {
-    let paper = Paper::default();
-    let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
-    let mut terminal =
-        Terminal::new(target, Colour::Plain, Box::new(|| Size { rows: 12, columns: 60 }), SystemTime::UNIX_EPOCH);
-    terminal.event(at(0), &planned()).unwrap();
-    terminal.event(at(0), &started(1)).unwrap();
-    terminal.event(at(0), &finished(1, Outcome::Cached, 0)).unwrap();
-    assert!(paper.take().contains("  CACHED [1/3] FROM alpine"));
-    terminal.event(at(0), &started(2)).unwrap();
-    terminal.event(at(100), &log(2, "cc \u{1b}[1mmain.c\u{1b}[0m\nlinking\r50%")).unwrap();
-    terminal.event(at(100), &transfer(2, 1_000_000, Some(2_000_000))).unwrap();
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(1));
+    terminal.event(at(0), &finished(1, Outcome::Cached, 0));
+    terminal.event(at(0), &started(2));
+    terminal.event(at(100), &log(2, "cc \u{1b}[1mmain.c\u{1b}[0m\nlinking\r50%"));
+    terminal.event(at(100), &transfer(2, 1_000_000, Some(2_000_000)));
     terminal.tick(at(1100)).unwrap();
-    let drawn = paper.take();
-    for line in ["    1.1s [2/3] RUN make all", "| cc main.c", "| 50%", "| pull sha256:12 1.00MB / 2.00MB 1.00MB/s"] {
-        assert!(drawn.contains(line), "{line} is missing:\n{drawn}");
-    }
-    terminal.event(at(1200), &failed(2, "exit code 3")).unwrap();
-    assert!(paper.take().contains("   ERROR [2/3] RUN make all"));
-    terminal.tick(at(1300)).unwrap();
-    terminal.print("warning: x\n").unwrap();
+    assert_eq!(
+        stage.take(),
+        "  CACHED [1/3] FROM alpine\n    1.1s [2/3] RUN make all\n         pull 12       1.00MB / 2.00MB    1.00MB/s  1s left\n\
+         \x20        | cc main.c\n         | 50%\nbuilding 1.1s: 1 of 2 steps done (1 cached), 1 running\n\n"
+    );
+    terminal.event(at(1200), &failed(2, "exit code 3"));
+    terminal.print("warning: x\n");
     terminal.finish(&["built".to_owned()]).unwrap();
-    let end = paper.take();
-    assert!(end.contains("warning: x") && end.contains("built"), "{end}");
-    // Whatever is still on the screen must not be the failed step's own line.
-    assert!(!end.contains("1.1s"), "{end}");
+    assert_eq!(stage.take(), "   ERROR [2/3] RUN make all 0.3s\nwarning: x\nbuilt\n\n");
+}
+
+#[test]
+fn terminal_tells_what_was_given_up_from_what_failed() {
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(2));
+    terminal.event(at(300), &failed(2, &bake_solver::StepError::cancelled().message));
+    terminal.finish(&[]).unwrap();
+    assert_eq!(stage.take(), "CANCELED [2/3] RUN make all 0.3s\n\n");
 }
 
 #[test]
 fn terminal_says_why_behind_the_step() {
-    let paper = Paper::default();
-    let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
-    let size = || Size { rows: 12, columns: 60 };
-    let mut terminal = Terminal::new(target, Colour::Plain, Box::new(size), SystemTime::UNIX_EPOCH);
-    terminal.event(at(0), &planned()).unwrap();
-    terminal.event(at(0), &started(2)).unwrap();
-    terminal.event(at(0), &explained(2)).unwrap();
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(2));
+    terminal.event(at(0), &explained(2));
     terminal.tick(at(1100)).unwrap();
-    assert!(paper.take().contains("| why: package.json changed (record from"));
-    terminal.event(at(1200), &finished(2, Outcome::Ran, 1200)).unwrap();
-    assert!(paper.take().contains("    1.2s [2/3] RUN make all - package.json changed (record from"));
+    let drawn = stage.take();
+    assert!(drawn.contains("\n         why: package.json changed (record from just now)\n"), "{drawn}");
+    terminal.event(at(1200), &finished(2, Outcome::Ran, 1200));
+    terminal.finish(&[]).unwrap();
+    let settled = stage.take();
+    assert!(
+        settled.contains("    1.2s [2/3] RUN make all - package.json changed (record from just now)\n"),
+        "{settled}"
+    );
 }
 
 #[test]
-fn terminal_never_draws_more_lines_than_fit() {
-    for rows in [1, 2, 5, 24, 200] {
-        for columns in [1, 10, 39, 80] {
-            let target = ProgressDrawTarget::term_like(Box::new(Paper::default()));
+fn terminal_shows_the_end_of_a_flood() {
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(2));
+    terminal.event(at(0), &log(2, "unfinished"));
+    let flood: String = (0..5000).map(|number| format!("line {number}\n")).collect();
+    terminal.event(at(0), &log(2, &format!("{flood}and then")));
+    terminal.tick(at(100)).unwrap();
+    let drawn = stage.take();
+    assert!(drawn.contains("| line 4998\n         | line 4999\n         | and then\n"), "{drawn}");
+    assert!(!drawn.contains("unfinished") && drawn.matches("| ").count() == tty::LOG_LINES, "{drawn}");
+}
+
+#[test]
+fn terminal_divides_its_room_among_steps() {
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    let steps: Vec<StepInfo> = (1..=3).map(|id| step(id, "RUN x", false)).collect();
+    terminal.event(at(0), &BuildEvent::Planned { steps });
+    for id in 1..=3 {
+        terminal.event(at(0), &started(id));
+        terminal.event(at(0), &log(id, "one\ntwo\nthree\nfour\n"));
+    }
+    terminal.tick(at(0)).unwrap();
+    let row = |id| format!("    0.0s [{id}/3] RUN x\n         | three\n         | four\n");
+    assert_eq!(stage.take(), format!("{}{}{}building 0.0s: 0 of 3 steps done, 3 running\n\n", row(1), row(2), row(3)));
+}
+
+#[test]
+fn terminal_never_draws_more_than_fits() {
+    for rows in [1, 2, 5, 7, 24, 200] {
+        for columns in [1, 5, 10, 30, 39, 80, 200] {
+            let stage = Stage::default();
             let mut terminal = Terminal::new(
-                target,
-                Colour::Coloured,
+                Box::new(stage.clone()),
                 Box::new(move || Size { rows, columns }),
+                Colour::Coloured,
+                tty::LOG_LINES,
                 SystemTime::UNIX_EPOCH,
             );
-            let steps: Vec<StepInfo> = (0..40).map(|id| step(id, "RUN x", false)).collect();
-            terminal.event(at(0), &BuildEvent::Planned { steps }).unwrap();
+            let steps: Vec<StepInfo> =
+                (0..40).map(|id| step(id, "RUN x 漢字 and something that is long", false)).collect();
+            terminal.event(at(0), &BuildEvent::Planned { steps });
             for id in 0..40 {
-                terminal.event(at(0), &started(id)).unwrap();
-                terminal.event(at(0), &log(id, "a\nb\nc\n")).unwrap();
-                assert!(
-                    terminal.running_lines(at(50)).len() <= rows.saturating_sub(1).max(1),
-                    "{rows} rows, {id} steps"
-                );
+                terminal.event(at(0), &started(id));
+                terminal.event(at(0), &explained(id));
+                terminal.event(at(0), &log(id, "a\nb\nc👩‍👩‍👧‍👦👩‍👩‍👧‍👦👩‍👩‍👧‍👦\n"));
+                terminal.event(at(0), &transfer(id, 5, Some(10)));
+                terminal.tick(at(50)).unwrap();
+                let drawn = stage.take();
+                let lines: Vec<&str> = drawn.trim_end_matches('\n').split('\n').collect();
+                assert!(lines.len() <= rows.saturating_sub(1).max(1), "{rows} rows, {id} steps");
+                let widest = lines.iter().map(|line| crate::ui::width::columns(line)).max().unwrap();
+                assert!(widest < columns.max(2), "{widest} in {columns}: {drawn}");
             }
         }
     }
