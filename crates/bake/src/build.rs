@@ -72,6 +72,7 @@ pub(crate) fn build(
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
     build_for(Purpose::Outputs, request, host, colour, continuation)
+        .map_err(|error| error.in_file(request.absolute_dockerfile().as_deref()))
 }
 
 fn build_for(
@@ -81,7 +82,7 @@ fn build_for(
     colour: Colour,
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
-    let progress = Progress::with_options(request.display, colour, crate::settings::display_options())
+    let progress = Progress::with_options(request.display, colour, crate::settings::display_options(request)?)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
     for problem in crate::settings::palette_problems() {
         progress.print(format!("{} `BUILDKIT_COLORS`: {}", colour.warning("warning:"), sanitize_line(&problem)));
@@ -216,6 +217,7 @@ fn build_for(
                 tags: exported.tags,
                 size_bytes: exported.image.as_ref().map(ExportedImage::size_bytes),
                 destinations: exported.destinations,
+                digest: exported.image.as_ref().map(|image| image.digest().to_string()),
             }));
             return Ok(exported.image.map(|image| image.digest().to_string()));
         }
@@ -490,7 +492,17 @@ fn problems(dockerfile: &Dockerfile, diagnostics: &[Diagnostic], colour: Colour)
         }
         several => format!("{} errors in {}", several.len(), dockerfile.source.name()),
     };
-    CommandError::input(message).snippet(snippet)
+    let error = CommandError::input(message).snippet(snippet);
+    match errors.first() {
+        Some(first) => at(error, &dockerfile.source, first.span),
+        None => error,
+    }
+}
+
+/// Adds the place in the Dockerfile.
+fn at(error: CommandError, source: &SourceText, span: Span) -> CommandError {
+    let (first, last) = bake::ui::location::lines(source, span);
+    error.at(source.name(), first, last)
 }
 
 /// A failed step with its output and its lines.
@@ -509,16 +521,19 @@ fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progre
     progress.finish(None);
     let origin = vertex.origin.map(|origin| (&dockerfile.source, Span::new(origin.start, origin.end)));
     let snippet = render_failed_step(&FailedStep { name: &name, output: &output, origin }, progress.colour());
-    let at = match origin {
+    let line = match origin {
         // The message names the step and ends with what changed, to which a line would seem to belong.
         Some((source, span)) if error.kind != StepErrorKind::NotCached => {
             format!(" (line {})", source.position(span.start).line)
         }
         _ => String::new(),
     };
-    let mut failed = CommandError::new(ErrorKind::Build, format!("{}{at}", error.message))
+    let mut failed = CommandError::new(ErrorKind::Build, format!("{}{line}", error.message))
         .snippet(snippet)
         .hints(error.hints.clone());
+    if let Some((source, span)) = origin {
+        failed = at(failed, source, span);
+    }
     if is_store_full(error) {
         failed = failed.hint("`bake prune` frees space in the store");
     }

@@ -65,6 +65,8 @@ fn main() -> ExitCode {
 /// Writes an error, and tells the exit code.
 fn fail(error: &CommandError, colour: bake::ui::colour::Colour) -> ExitCode {
     let _ = std::io::stderr().write_all(error.render(colour).as_bytes());
+    // What is wrong with these settings was told by what failed.
+    let _ = error.tell_ci(&settings::ci().unwrap_or_default(), &mut std::io::stderr());
     error.exit_code()
 }
 

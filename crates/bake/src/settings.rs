@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode, ProgressMode};
 use bake::error::CommandError;
+use bake::ui::ci::Ci;
 use bake::ui::colour::Colour;
 use bake::ui::palette::Palette;
 use bake::ui::progress::{DisplayKind, DisplayOptions};
@@ -132,12 +133,18 @@ pub(crate) fn palette_problems() -> Vec<String> {
     }
 }
 
-/// What the environment says about the display.
-pub(crate) fn display_options() -> DisplayOptions {
+/// What is done for the CI system that bake runs in.
+pub(crate) fn ci() -> Result<Ci, CommandError> {
+    Ci::from_environment(variable).map_err(CommandError::usage)
+}
+
+/// What the environment says about the display of a build.
+pub(crate) fn display_options(request: &BuildRequest) -> Result<DisplayOptions, CommandError> {
     // As in BuildKit, what is no positive number says nothing.
     let lines = variable("BUILDKIT_TTY_LOG_LINES").and_then(|lines| lines.parse().ok()).filter(|lines| *lines > 0);
     let usual = DisplayOptions::default();
-    DisplayOptions { log_lines: lines.unwrap_or(usual.log_lines) }
+    let ci = Ci { dockerfile: request.absolute_dockerfile(), ..ci()? };
+    Ok(DisplayOptions { log_lines: lines.unwrap_or(usual.log_lines), ci })
 }
 
 /// A display that redraws, if it was asked for, or why there is none.
@@ -208,6 +215,11 @@ pub(crate) enum DockerfileSpec {
 
 impl BuildRequest {
     /// Where on this machine the Dockerfile lies; `None` for one that comes from elsewhere.
+    pub(crate) fn absolute_dockerfile(&self) -> Option<PathBuf> {
+        self.dockerfile_path().and_then(|path| std::path::absolute(path).ok())
+    }
+
+    /// Where the Dockerfile should be, if it is a file.
     pub(crate) fn dockerfile_path(&self) -> Option<PathBuf> {
         match (&self.dockerfile, &self.context) {
             (DockerfileSpec::Path(path), _) => Some(path.clone()),

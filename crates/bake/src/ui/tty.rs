@@ -198,6 +198,11 @@ impl Terminal {
     fn settle(&mut self, status: &str, label: &str, reason: Option<&str>) {
         self.write_cached();
         let room = self.screen.size().columns.saturating_sub(STATUS_COLUMNS + 2).max(20);
+        // How old the record is comes last, and is left out first.
+        let reason = reason.map(|reason| match reason.split_once(" (record from ") {
+            Some((short, _)) if columns(label) + 3 + columns(reason) > room => short,
+            _ => reason,
+        });
         // A long name leaves half of the line to the reason.
         let wanted = reason.map_or(0, |reason| columns(reason) + 3).min(room / 2);
         let name = fit_middle(label, room - wanted);
