@@ -12,6 +12,7 @@ mod listings;
 mod lock;
 mod password;
 mod policy;
+mod push_progress;
 mod registries;
 mod sbom;
 mod settings;

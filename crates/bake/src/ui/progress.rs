@@ -300,6 +300,12 @@ impl Progress {
         Activity { progress: self, id, began: self.clock.now(), ended: false }
     }
 
+    /// What tells of transfers of a step from wherever they happen.
+    pub fn transfers(&self, step: VertexId) -> Transfers {
+        let sender = (self.kind != DisplayKind::Quiet).then(|| self.sender.clone());
+        Transfers { step, clock: self.clock.clone(), sender }
+    }
+
     /// The number under which a step is shown, if work on it began.
     pub fn number(&self, step: VertexId) -> Option<usize> {
         self.numbers.known(step)
@@ -413,6 +419,31 @@ impl Drop for Activity<'_> {
             let elapsed = self.elapsed();
             self.progress.send(BuildEvent::Failed { step: self.id, message: "not finished".into(), elapsed });
         }
+    }
+}
+
+/// Tells the display of transfers of a step. It may outlive the display, which then hears nothing of it.
+#[derive(Clone)]
+pub struct Transfers {
+    step: VertexId,
+    clock: Clock,
+    sender: Option<SyncSender<Message>>,
+}
+
+impl Transfers {
+    /// Says how far a transfer is, in bytes.
+    pub fn tell(&self, id: String, current: u64, total: u64) {
+        if let Some(sender) = &self.sender {
+            let event = BuildEvent::Transfer { step: self.step, id, current, total: Some(total) };
+            // Nobody listens any more after `finish`.
+            let _ = sender.send(Message::Event(self.clock.now(), event));
+        }
+    }
+}
+
+impl fmt::Debug for Transfers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Transfers").field("step", &self.step).finish_non_exhaustive()
     }
 }
 
