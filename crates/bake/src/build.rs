@@ -319,7 +319,11 @@ impl Build<'_> {
             .cache
             .is_inline()
             .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
-        let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports)?;
+        // Large layers take longer to be digested than to be made.
+        let digesting = progress.begin(internal("digesting layers"));
+        let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports);
+        digesting.done();
+        let assembled = assembled?;
         let assembled = assembled.as_slice();
         let (dockerfile, started) = (self.dockerfile, self.started);
         let facts = attest::Facts { request, plan, worker, store: &host.store, dockerfile, started, epoch };

@@ -29,8 +29,8 @@ const STEPS_MAX: usize = 16;
 /// Below this width there is no room for output next to the timer.
 const NARROW_COLUMNS: usize = 40;
 
-/// The narrowest and the widest name of a transfer; names of blobs are as long.
-const NAME_COLUMNS: std::ops::RangeInclusive<usize> = 12..=24;
+/// The narrowest and the widest name of a transfer: a verb and twelve digits of a digest.
+const NAME_COLUMNS: std::ops::RangeInclusive<usize> = 12..=18;
 
 /// The widths between which a bar is worth its room.
 const BAR_COLUMNS: std::ops::RangeInclusive<usize> = 10..=30;
@@ -181,16 +181,15 @@ fn transfer_line(id: &str, transfer: &TransferState, now: Duration, room: usize)
         _ => String::new(),
     };
     let name_columns = room.saturating_sub(columns(&text) + 1).clamp(*NAME_COLUMNS.start(), *NAME_COLUMNS.end());
-    let mut name = sanitize_line(id);
-    if columns(&name) > name_columns {
-        // What every digest begins with says least.
-        name = fit(&name.replace("sha256:", ""), name_columns);
-    }
+    // What every digest begins with says nothing here.
+    let name = fit(&sanitize_line(id).replace("sha256:", ""), name_columns);
     fit(&format!("{name:name_columns$} {bar}{text}"), room)
 }
 
+/// Rounded up: nothing that goes on is done in no time.
 fn whole_seconds(time: Duration) -> String {
-    if time < Duration::from_secs(100) { format!("{}s", time.as_secs()) } else { timer(time) }
+    let seconds = time.as_millis().div_ceil(1000).max(1);
+    if seconds < 100 { format!("{seconds}s") } else { timer(time) }
 }
 
 fn bar(current: u64, total: u64, width: usize) -> String {
