@@ -247,12 +247,12 @@ impl Progress {
 
     /// Shows what the build checks found, each once. Programs get everything that is known of a finding.
     pub fn findings(&self, source: &SourceText, findings: &[Diagnostic]) {
-        self.findings_of(&format!("[internal] load build definition from {}", source.name()), source, findings);
+        self.findings_of(&format!("load build definition from {}", source.name()), source, findings);
     }
 
     /// Shows what was found by measuring the image, in the same way.
     pub fn measured(&self, source: &SourceText, findings: &[Diagnostic]) {
-        self.findings_of("[internal] measure layers", source, findings);
+        self.findings_of("measure layers", source, findings);
     }
 
     fn findings_of(&self, activity: &str, source: &SourceText, findings: &[Diagnostic]) {

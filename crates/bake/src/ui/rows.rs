@@ -53,11 +53,11 @@ pub(super) fn live_rows(
     log_lines: usize,
     colour: Colour,
 ) -> Vec<String> {
-    let mut running: Vec<&Step> = steps.values().filter(|step| step.is_shown(now)).collect();
+    // In the order of the Dockerfile, so that a step keeps its place.
+    let running: Vec<&Step> = steps.values().filter(|step| step.is_shown(now)).collect();
     if running.is_empty() {
         return Vec::new();
     }
-    running.sort_by_key(|step| step.state.started);
     // The last column stays free: some terminals go to the next line as soon as it is written.
     let width = screen.columns.saturating_sub(1);
     // One row is the cursor's, and where there is room, one shows the last line that stays.
