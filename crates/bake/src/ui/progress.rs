@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bake_dockerfile::{Diagnostic, SourceText};
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::DefinitionDigest;
+use bake_report::Recorder;
 use bake_solver::{BuildEvent, EventSink, Outcome, StepInfo};
 
 use super::checks::finding_lines;
@@ -124,6 +125,7 @@ pub struct Progress {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// How many activities were begun, for their identities.
     activities: AtomicU32,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// What the display's thread is told.
@@ -220,7 +222,15 @@ impl Progress {
             sender,
             thread: Mutex::new(Some(thread)),
             activities: AtomicU32::new(0),
+            recorder: None,
         })
+    }
+
+    /// Tells `recorder` of all events too.
+    #[must_use]
+    pub fn recorded_by(mut self, recorder: Arc<Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
     }
 
     /// How progress is shown.
@@ -348,6 +358,9 @@ impl EventSink for Progress {
         self.numbers.note(&event);
         if self.ci.summary.is_some() {
             self.timings.lock().unwrap_or_else(PoisonError::into_inner).note(&event);
+        }
+        if let Some(recorder) = &self.recorder {
+            recorder.note(at, &event);
         }
         if self.kind != DisplayKind::Quiet {
             // Nobody listens any more after `finish`.
