@@ -256,7 +256,7 @@ fn failed(environment: &Environment) -> Outcome {
 fn folded(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     let mut puppet = Puppet::new()?;
-    let steps: String = (1..=6).map(|number| format!("RUN echo {number}\n")).collect();
+    let steps = "RUN echo 1\nRUN echo 2\nRUN echo 3\nRUN echo 4\nRUN echo 5\nRUN echo 6\n";
     succeed(&mut build(environment, &scratch, &format!("FROM busybox\n{steps}"), "plain")?)?;
     let dockerfile = format!("FROM busybox\n{steps}ARG A\nRUN --network=host nc 127.0.0.1 $A\n");
     let mut command = build(environment, &scratch, &dockerfile, "auto")?;

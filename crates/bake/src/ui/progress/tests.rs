@@ -478,8 +478,8 @@ fn terminal_shows_the_end_of_a_flood() {
     terminal.event(at(0), &planned());
     terminal.event(at(0), &started(2));
     terminal.event(at(0), &log(2, "unfinished"));
-    let flood: String = (0..5000).map(|number| format!("line {number}\n")).collect();
-    terminal.event(at(0), &log(2, &format!("{flood}and then")));
+    let flood: Vec<String> = (0..5000).map(|number| format!("line {number}")).collect();
+    terminal.event(at(0), &log(2, &format!("{}\nand then", flood.join("\n"))));
     terminal.tick(at(100)).unwrap();
     let drawn = stage.take();
     assert!(drawn.contains("| line 4998\n         | line 4999\n         | and then\n"), "{drawn}");
