@@ -39,14 +39,16 @@ fn main() -> ExitCode {
         trial("flags_of_docker_are_as_told", None, flags::are_as_told),
         trial("names_of_tests_and_files_are_there", None, names::are_there),
     ];
-    for (name, test) in [
-        ("messages_of_the_page_on_troubleshooting_are_written", messages::are_written as fn(&_, &_) -> Outcome),
-        ("mistakes_in_pages_are_noticed", mistakes::are_noticed),
-    ] {
+    let mut with_base = |name: String, test: Box<dyn Fn(&Environment, &Result<Base, String>) -> Outcome + Send>| {
         let (environment, base) = (Arc::clone(&environment), Arc::clone(&base));
-        trials.push(trial(name, environment.obstacle(&["bash"]), move || {
+        trials.push(trial(&name, environment.obstacle(&["bash"]), move || {
             test(&environment, base.get_or_init(|| Base::build(&environment)))
         }));
+    };
+    with_base("mistakes_in_pages_are_noticed".to_owned(), Box::new(mistakes::are_noticed));
+    for part in 0..messages::PARTS {
+        let name = format!("messages_of_the_page_on_troubleshooting_are_written_{}", part + 1);
+        with_base(name, Box::new(move |environment, base| messages::are_written(environment, base, part)));
     }
     for (name, text) in pages {
         let text: Arc<str> = text.into();
