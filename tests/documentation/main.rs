@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use bake_dockerfile::{Severity, SourceText};
 use libtest_mimic::Arguments;
 
 use ground::{Base, Ground, Ran};
@@ -86,6 +87,10 @@ fn typed(name: &str, text: &str) -> Outcome {
     for block in page::blocks(text).map_err(|problem| format!("{name}: {problem}"))? {
         let result = match block.language.as_str() {
             "sh" | "console" => commands::can_be_typed(&block.script()),
+            "yaml" => {
+                serde_saphyr::from_str::<serde_json::Value>(&block.text).map(drop).map_err(|error| error.to_string())
+            }
+            "dockerfile" => dockerfile(&block.text),
             "toml" => block.text.parse::<toml::Table>().map(drop).map_err(|error| error.to_string()),
             "json" => {
                 serde_json::from_str::<serde_json::Value>(&block.text).map(drop).map_err(|error| error.to_string())
@@ -98,6 +103,16 @@ fn typed(name: &str, text: &str) -> Outcome {
         problems.extend(commands::is_known(span).err().map(|problem| format!("{name}:{line}: {problem}")));
     }
     check(problems.is_empty(), || format!("{}\n{RULES}", problems.join("\n")))
+}
+
+/// That a Dockerfile has no mistakes. What is only a part of one may begin with any instruction.
+fn dockerfile(text: &str) -> Outcome {
+    let whole =
+        if text.lines().any(|line| line.starts_with("FROM ")) { String::new() } else { "FROM scratch\n".to_owned() };
+    let parsed = bake_dockerfile::parse(SourceText::new("Dockerfile".to_owned(), whole + text));
+    let mistakes = parsed.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let messages: Vec<&str> = mistakes.map(|diagnostic| diagnostic.message.as_str()).collect();
+    check(messages.is_empty(), || messages.join("; "))
 }
 
 /// Runs the commands of a page from its top to its end.
