@@ -29,6 +29,9 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Said with every problem.
 const RULES: &str = "(how pages are tested: CONTRIBUTING.md, \"Write documentation\")";
 
+/// A test that takes the base image.
+type WithBase = Box<dyn Fn(&Environment, &Result<Base, String>) -> Outcome + Send>;
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let (environment, pages) = match Environment::new().and_then(|environment| Ok((environment, pages()?))) {
@@ -40,7 +43,7 @@ fn main() -> ExitCode {
         trial("flags_of_docker_are_as_told", None, flags::are_as_told),
         trial("names_of_tests_and_files_are_there", None, names::are_there),
     ];
-    let mut with_base = |name: String, test: Box<dyn Fn(&Environment, &Result<Base, String>) -> Outcome + Send>| {
+    let mut with_base = |name: String, test: WithBase| {
         let (environment, base) = (Arc::clone(&environment), Arc::clone(&base));
         trials.push(trial(&name, environment.obstacle(&["bash"]), move || {
             test(&environment, base.get_or_init(|| Base::build(&environment)))
