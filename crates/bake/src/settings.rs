@@ -15,7 +15,7 @@ use bake::ui::progress::DisplayKind;
 use bake_cache::{ExportSpec as CacheExportSpec, ImportSpec, Place};
 use bake_dockerfile::{CheckOptions, parse_boolean};
 use bake_exporter::ExportSpec;
-use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions, is_http_url};
+use bake_frontend::{MAIN_CONTEXT, MainContext, PlanIdentity, PlanOptions, is_http_url};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
 use bake_solver::Parallelism;
@@ -118,12 +118,12 @@ pub(crate) fn colour() -> Colour {
 }
 
 /// How progress is shown.
-fn display(arguments: &BuildArguments) -> Result<DisplayKind, CommandError> {
+pub(crate) fn display(quiet: bool, mode: Option<ProgressMode>) -> Result<DisplayKind, CommandError> {
     let automatic = || DisplayKind::automatic(std::io::stderr().is_terminal(), variable("TERM").as_deref());
-    if arguments.quiet {
+    if quiet {
         return Ok(DisplayKind::Quiet);
     }
-    match arguments.progress {
+    match mode {
         Some(ProgressMode::Auto) => Ok(automatic()),
         Some(ProgressMode::Tty) => Ok(DisplayKind::Terminal),
         Some(ProgressMode::Plain) => Ok(DisplayKind::Plain),
@@ -172,6 +172,8 @@ pub(crate) enum DockerfileSpec {
     Stdin,
     /// A file on an HTTP server.
     Http(HttpSource),
+    /// Its text, from a file with targets.
+    Inline(String),
 }
 
 impl BuildRequest {
@@ -369,7 +371,7 @@ impl BuildRequest {
             shm_size_bytes: arguments.shm_size,
             limits: step_limits(&arguments.limits)?,
             cache: CacheRequest::new(arguments, truth(&build_args, "BUILDKIT_INLINE_CACHE")?)?,
-            display: display(arguments)?,
+            display: display(arguments.quiet, arguments.progress)?,
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
             attest: attest_request(arguments)?,
@@ -391,6 +393,7 @@ impl BuildRequest {
                 },
                 extra_hosts: extra_hosts(&arguments.add_host)?,
                 allow_insecure: arguments.allow.contains(&Entitlement::SecurityInsecure),
+                identity: PlanIdentity::default(),
                 allow_host_network: arguments.allow.contains(&Entitlement::NetworkHost)
                     || arguments.network == NetworkMode::Host,
             },
@@ -557,7 +560,7 @@ fn http_source(url: &str) -> HttpSource {
 }
 
 /// The form in which names of contexts are compared: familiar, without `:latest`.
-fn context_name(name: &str) -> String {
+pub(crate) fn context_name(name: &str) -> String {
     match Reference::parse(name) {
         Ok(reference) => {
             let familiar = reference.familiar();

@@ -535,7 +535,7 @@ impl<'a> Lowering<'a> {
     ) -> VertexId {
         let label =
             StepLabel { stage: self.shown_stage(&state.label, &state.platform), number: None, text, internal: false };
-        let origin = Some(Origin { source: 0, start: at.start, end: at.end });
+        let origin = Some(Origin { source: self.options.identity.source, start: at.start, end: at.end });
         self.graph.add(op, inputs, label, origin, state.ignore_cache)
     }
 
@@ -556,8 +556,14 @@ impl<'a> Lowering<'a> {
     /// Adds something that a step uses but that is no step itself.
     pub(crate) fn internal(&mut self, op: Op, inputs: Vec<VertexId>, text: String, at: Option<Span>) -> VertexId {
         let label = StepLabel { stage: String::new(), number: None, text, internal: true };
-        let origin = at.map(|at| Origin { source: 0, start: at.start, end: at.end });
+        let origin = at.map(|at| Origin { source: self.options.identity.source, start: at.start, end: at.end });
         self.graph.add(op, inputs, label, origin, false)
+    }
+
+    /// The main build context.
+    pub(crate) fn main_context(&mut self) -> VertexId {
+        let name = self.options.identity.context.clone();
+        self.local(&name)
     }
 
     /// A directory of the caller.

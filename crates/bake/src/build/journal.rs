@@ -9,7 +9,8 @@ use bake_graph::{BuildGraph, Op, VertexId};
 use bake_solver::{BuildEvent, EventSink, Explanation, Outcome, Solved};
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{BuildRequest, ContextSpec};
+use super::target::Planned;
+use crate::settings::ContextSpec;
 use crate::wiring::Host;
 
 /// A build that is over.
@@ -96,16 +97,33 @@ impl<'a> Journal<'a> {
         Self { progress, steps: Mutex::new(steps.collect()) }
     }
 
-    /// Writes the build down, and returns its number. It is only a help: a store that cannot take it is no reason to fail.
-    pub(super) fn write(
-        self,
+    /// Writes down what became of each target, as a build of its own, and returns their numbers.
+    pub(super) fn write<'b>(
+        &self,
         host: &Host,
-        request: &BuildRequest,
+        graph: &BuildGraph,
+        targets: &[Planned<'_>],
+        result: impl Fn(&Planned<'_>) -> (BuildResult, Option<&'b Solved>),
+    ) -> Vec<Option<i64>> {
+        let write = |target| {
+            let (result, solved) = result(target);
+            self.write_target(host, graph, target, result, solved)
+        };
+        targets.iter().map(write).collect()
+    }
+
+    /// It is only a help: a store that cannot take it is no reason to fail.
+    fn write_target(
+        &self,
+        host: &Host,
+        graph: &BuildGraph,
+        target: &Planned<'_>,
         result: BuildResult,
         solved: Option<&Solved>,
     ) -> Option<i64> {
-        let steps = self.steps.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let steps = steps.into_iter().map(|(id, step)| {
+        let all = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = graph.needed(&target.wanted()).into_iter().filter_map(|id| Some((id, all.get(&id)?.clone())));
+        let steps = own.map(|(id, step)| {
             let made_unix_s = match (step.outcome, solved) {
                 (StepOutcome::Cached, Some(solved)) => made(solved, id),
                 _ => None,
@@ -115,7 +133,7 @@ impl<'a> Journal<'a> {
             StepEntry { number: self.progress.number(id), made_unix_s, definition, ..step }
         });
         let entry = BuildEntry {
-            name: name_of(request),
+            name: name_of(target),
             result,
             elapsed_ms: milliseconds(self.progress.elapsed()),
             steps: steps.collect(),
@@ -173,10 +191,12 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn name_of(request: &BuildRequest) -> String {
+fn name_of(target: &Planned<'_>) -> String {
+    let request = target.request;
     let tags: Vec<String> = request.tags.iter().map(bake_oci::Reference::familiar).collect();
     match &request.context {
         _ if !tags.is_empty() => tags.join(", "),
+        _ if !target.name.is_empty() => target.name.to_owned(),
         ContextSpec::Directory(path) => {
             std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
         }
