@@ -27,6 +27,7 @@ pub(crate) mod measure;
 mod packages;
 pub(crate) mod plan;
 mod read;
+pub(crate) mod repository;
 mod ssh;
 pub(crate) mod target;
 pub(crate) mod verify;

@@ -41,6 +41,20 @@ pub(crate) fn any_variable(prefix: &str) -> bool {
     std::env::vars_os().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
 }
 
+/// Every variable of the environment that is text.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// The directory that paths begin at, without links.
+pub(crate) fn working_directory() -> Result<PathBuf, CommandError> {
+    let directory = std::env::current_dir().and_then(std::fs::canonicalize);
+    directory.map_err(|error| CommandError::input(format!("the working directory is not known: {error}")))
+}
+
 /// The password of a key; unlike other variables, it may be empty.
 pub(crate) fn key_password() -> Option<Vec<u8>> {
     std::env::var_os("COSIGN_PASSWORD").map(std::os::unix::ffi::OsStringExt::into_vec)

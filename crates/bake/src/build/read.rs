@@ -83,10 +83,11 @@ enum Main {
 }
 
 /// Gets what is not a file of the caller.
-struct Fetcher<'a> {
-    worker: &'a LinuxWorker,
-    progress: &'a Progress,
-    source: u32,
+pub(super) struct Fetcher<'a> {
+    pub(super) worker: &'a LinuxWorker,
+    pub(super) progress: &'a Progress,
+    /// The number of the Dockerfile that it is done for.
+    pub(super) source: u32,
 }
 
 impl Fetcher<'_> {
@@ -160,7 +161,11 @@ impl Fetcher<'_> {
     }
 
     /// Does `work` and shows it as a step; it is of no interest unless it takes long or fails.
-    fn shown<T>(&self, text: &str, work: impl FnOnce(&Report<'_>) -> Result<T, StepError>) -> Result<T, CommandError> {
+    pub(super) fn shown<T>(
+        &self,
+        text: &str,
+        work: impl FnOnce(&Report<'_>) -> Result<T, StepError>,
+    ) -> Result<T, CommandError> {
         let label = StepLabel { stage: String::new(), number: None, text: text.to_owned(), internal: true };
         let activity = self.progress.begin(label.clone());
         let report = Report { step: activity.id(), label: &label, events: self.progress, source: self.source };
