@@ -98,7 +98,13 @@ impl Exporting<'_> {
         let mut outcome = Exported::default();
         for spec in &self.request.exports {
             let text = describe(spec);
-            let label = StepLabel { stage: self.target.to_owned(), text: text.clone(), ..StepLabel::default() };
+            let label = StepLabel {
+                stage: self.target.to_owned(),
+                text: text.clone(),
+                // What other targets are built from is nobody's result.
+                internal: spec.target == ExportTarget::CacheOnly && !self.target.is_empty(),
+                ..StepLabel::default()
+            };
             let activity = self.progress.begin(label);
             let output = Output { all: self, spec, exporter: &exporter, step: activity.id() };
             match output.write(&mut outcome) {
