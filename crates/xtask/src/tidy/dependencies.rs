@@ -103,7 +103,19 @@ const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "trac
 /// Crates from outside, each with the only crates that may use it (tests aside).
 const EXTERNAL: &[(&str, &[&str])] = &[
     ("annotate-snippets", &["bake"]),
-    ("base64", &["bake", "bake-attest", "bake-cache", "bake-oci", "bake-registry", "bake-targets", "bake-testkit", "bake-worker"]),
+    (
+        "base64",
+        &[
+            "bake",
+            "bake-attest",
+            "bake-cache",
+            "bake-oci",
+            "bake-registry",
+            "bake-targets",
+            "bake-testkit",
+            "bake-worker",
+        ],
+    ),
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
     ("clap_complete", &["bake"]),
