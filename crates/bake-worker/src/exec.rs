@@ -15,7 +15,7 @@ use bake_sandbox::{
     CgroupDirectory, ExecuteFailureKind, Exit, ProcSource, SandboxError, Step, StepCgroup, ThirtyTwoBit,
 };
 use bake_snapshot::{Active, MergedView};
-use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, StepUsage, Stream, Task};
+use bake_solver::{BuildEvent, Layer, MemoryOf, StepError, StepErrorKind, StepUsage, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
 use rustix::fs::Mode;
 
@@ -179,6 +179,12 @@ impl LinuxWorker {
         let usage = StepUsage {
             processor: Duration::from_micros(report.usage.user_us + report.usage.system_us),
             memory_peak_bytes: used.memory_peak_bytes.unwrap_or(report.usage.max_rss_bytes),
+            memory_of: match used.memory_peak_bytes {
+                Some(_) => MemoryOf::AllProcesses,
+                None => MemoryOf::LargestProcess,
+            },
+            disk_read_bytes: report.usage.read_bytes,
+            disk_written_bytes: report.usage.written_bytes,
             written_bytes: None,
         };
         if report.exit != Exit::Code(0) {

@@ -59,7 +59,7 @@ use self::assemble::Assembled;
 use self::attest::Attestations;
 use self::export::{BuildFacts, Exported, ExportedImage, Exporting};
 use self::failure::KeptContext;
-use self::journal::{BuildResult, Journal};
+use self::journal::{Journal, Success};
 use self::measure::{Effort, MeasuredBuild, Measuring};
 use self::target::{Planned, Planning, Plans, Sources};
 use self::verify::{Purpose, Settled};
@@ -109,8 +109,23 @@ fn build_for(
 ) -> Result<Vec<BuiltTarget>, CommandError> {
     // What is about the whole build is the same in all of them.
     let Some(request) = requests.first().map(|target| target.request) else { return Ok(Vec::new()) };
+    let journal = Journal::begin(host, requests);
     let progress = Progress::to_stderr(request.display, colour)
-        .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
+        .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?
+        .recorded_by(journal.recorder());
+    build_recorded(purpose, requests, host, &progress, &journal, continuation)
+        .inspect_err(|error| journal.failed(&progress, error))
+}
+
+/// The same, with everything that happens shown by `progress` and collected by `journal`.
+fn build_recorded(
+    purpose: Purpose<'_>,
+    requests: &[TargetRequest<'_>],
+    host: &Host,
+    progress: &Progress,
+    journal: &Journal<'_>,
+    continuation: Option<Continuation>,
+) -> Result<Vec<BuiltTarget>, CommandError> {
     let started = Timestamp::now();
     requests.iter().for_each(|target| export::forget_results(target.request));
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -133,7 +148,7 @@ fn build_for(
     let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
     let worker = worker(requests, host, &images, Some(&imported))?;
 
-    let mut planning = Planning::new(host, images, worker, &progress);
+    let mut planning = Planning::new(host, images, worker, progress);
     requests.iter().try_for_each(|target| planning.add(target))?;
     let Plans { graph, targets, mut worker, images, kept } = planning.finish();
 
@@ -143,14 +158,14 @@ fn build_for(
     if let Some(continuation) = continuation {
         progress.print(format!(
             "{} what comes of the step that failed is used by this build only, and does not get into the cache",
-            colour.warning("note:")
+            progress.colour().warning("note:")
         ));
         worker = worker.with_continuation(continuation);
     }
     let worker = Arc::new(worker);
     // Nobody else sets it.
     let _ = running.set(Arc::downgrade(&worker));
-    let journal = Journal::new(&progress, &graph, &wanted);
+    journal.plan(&graph, &wanted, &targets);
     let build = Build {
         graph: &graph,
         targets: &targets,
@@ -160,42 +175,30 @@ fn build_for(
         imported: &imported,
         host,
         started,
-        journal: &journal,
         continued: continued.as_deref(),
         purpose,
     };
     let carried_out = loop {
-        match build.carry_out(&progress, &cancelled) {
+        match build.carry_out(progress, &cancelled) {
             // Whatever went wrong, it may be for want of something that an import had promised.
-            Err(failure) if !cancelled.load(Ordering::SeqCst) && imported.give_up_on_broken(&progress) => {
+            Err(failure) if !cancelled.load(Ordering::SeqCst) && imported.give_up_on_broken(progress) => {
                 tracing::debug!(?failure, "the build begins again");
                 worker.begin_again();
             }
             carried_out => break carried_out,
         }
     };
-    let numbers = journal.write(host, &graph, &targets, |target| match &carried_out {
-        Ok((solved, _)) => (BuildResult::Succeeded, Some(solved)),
-        Err(failure) if cancelled.load(Ordering::SeqCst) || failure.is_interruption() => {
-            (BuildResult::Interrupted, None)
-        }
-        // Targets that the failed step is not part of were ended by its failure.
-        Err(Failure::Step(SolveError::Step { step, .. })) if !graph.needed(&target.wanted()).contains(step) => {
-            (BuildResult::Interrupted, None)
-        }
-        Err(_) => (BuildResult::Failed, None),
-    });
     let failed = match carried_out {
         Ok((solved, exported)) => {
-            build.report(&solved, &exported, &numbers, &progress)?;
-            imported.tell_of_mounts(&progress);
+            build.report(&solved, &exported, journal, progress)?;
+            imported.tell_of_mounts(progress);
             empty_trash(host);
             targets.iter().try_for_each(Planned::write_lock)?;
             progress.finish(Some(&summary(&solved, &exported, progress.elapsed())));
             return Ok(built(&targets, exported));
         }
         Err(Failure::Step(error)) => {
-            let failed = failed_build(&error, &graph, Sources::new(&targets), &progress);
+            let failed = failed_build(&error, &graph, Sources::new(&targets), progress);
             match &error {
                 SolveError::Step { step, error } if !cancelled.load(Ordering::SeqCst) => {
                     failed.hints(build.failed_step(*step, &error.message, &kept))
@@ -235,17 +238,6 @@ enum Failure {
     Other(CommandError),
 }
 
-impl Failure {
-    /// Whether the build was ended from outside.
-    fn is_interruption(&self) -> bool {
-        match self {
-            Self::Step(SolveError::Cancelled) => true,
-            Self::Step(SolveError::Step { error, .. }) => error.kind == StepErrorKind::Cancelled,
-            Self::Other(_) => false,
-        }
-    }
-}
-
 impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         Self::Other(error)
@@ -263,7 +255,6 @@ struct Build<'a> {
     imported: &'a cache::Imported,
     host: &'a Host,
     started: Timestamp,
-    journal: &'a Journal<'a>,
     /// The steps that only this build has results of, if it goes on from a failure.
     continued: Option<&'a [DefinitionDigest]>,
     purpose: Purpose<'a>,
@@ -281,7 +272,7 @@ struct Finished<'a> {
 impl Build<'_> {
     /// Steps 5 to 9: all steps of all targets, then all outputs, so that a failure leaves none.
     fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Vec<Exported>), Failure> {
-        let Self { graph, targets, worker, imported, host, journal, continued, .. } = *self;
+        let Self { graph, targets, worker, imported, host, continued, .. } = *self;
         let (told, imports) = (imported.told(), &imported.steps);
         let waiting = || cache::Imported::tell(told, imports, progress);
         let cache = imported.cache(host, &waiting);
@@ -294,7 +285,7 @@ impl Build<'_> {
             cancelled,
         };
         let solved =
-            bake_solver::solve(graph, self.wanted, &**worker, &cache, journal, &options).map_err(Failure::Step)?;
+            bake_solver::solve(graph, self.wanted, &**worker, &cache, progress, &options).map_err(Failure::Step)?;
 
         let results = if targets.iter().all(|target| target.request.cache.to.is_empty()) {
             Vec::new()
@@ -375,39 +366,51 @@ impl Build<'_> {
         export.mounts(self.graph, &finished.target.wanted(), solved)
     }
 
-    /// Step 10 for each target: what the image weighs, and the files for programs.
+    /// Step 10: what the images weigh, the record of the build, and the files for programs.
     fn report(
         &self,
         solved: &Solved,
         exported: &[Exported],
-        numbers: &[Option<i64>],
+        journal: &Journal<'_>,
         progress: &Progress,
     ) -> Result<(), CommandError> {
-        let mut results = export::Results::default();
-        for (index, (target, exported)) in self.targets.iter().zip(exported).enumerate() {
+        let mut all = Vec::with_capacity(self.targets.len());
+        let mut findings = Vec::new();
+        for target in self.targets {
             let sources = Sources::new(self.targets);
             let measuring =
                 Measuring { target, graph: self.graph, sources, solved, images: self.images, host: self.host };
-            match self.purpose {
-                Purpose::Sample(_) => {}
+            let measured = match self.purpose {
+                Purpose::Sample(_) => None,
                 Purpose::Measurement(measurement) => {
                     let measured = measuring.try_measure(Effort::Full(progress))?;
                     let source = target.dockerfile.source.clone();
                     // Nobody else sets it.
                     let _ = measurement.set(measured.map(|measured| MeasuredBuild { measured, source }));
+                    None
                 }
-                Purpose::Outputs | Purpose::Comparison(_) => {
-                    let measured = measuring.measure(Effort::Little);
-                    if let Some(measured) = &measured {
-                        measured.tell(target, progress);
-                    }
-                    let (source, findings) = (&target.dockerfile.source, &target.plan.warnings);
-                    let measurement = measured.map(|measured| measured.metadata(&target.dockerfile));
-                    let (number, attestations) = (numbers.get(index).copied().flatten(), &exported.metadata);
-                    let facts = BuildFacts { number, source, findings, attestations, measurement };
-                    results.add(target, exported.image.as_ref(), &facts)?;
-                }
+                Purpose::Outputs | Purpose::Comparison(_) => measuring.measure(Effort::Little),
+            };
+            if let Some(measured) = &measured {
+                findings.extend(journal::findings(target, &measured.tell(target, progress)));
             }
+            all.push((target, measured));
+        }
+        let layers = match all.as_slice() {
+            [(target, Some(measured))] => Some(measured.records(&target.dockerfile)),
+            _ => None,
+        };
+        let number = journal.succeeded(progress, &Success { solved, exported, layers, measured: findings });
+        if !self.purpose.has_outputs() {
+            return Ok(());
+        }
+        let mut results = export::Results::default();
+        for ((target, measured), exported) in all.into_iter().zip(exported) {
+            let (source, findings) = (&target.dockerfile.source, &target.plan.warnings);
+            let measurement = measured.map(|measured| measured.metadata(&target.dockerfile));
+            let attestations = &exported.metadata;
+            let facts = BuildFacts { number, source, findings, attestations, measurement };
+            results.add(target, exported.image.as_ref(), &facts)?;
         }
         results.write()
     }

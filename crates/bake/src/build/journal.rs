@@ -1,179 +1,249 @@
-//! What a build did, step by step, for `bake why`: collected from its events, written down once when it ends.
+//! What a build leaves behind for later (`bake why`, `bake history`, `--report`): collected from its events, written down
+//! once when it ends.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
+use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
-use bake_graph::{BuildGraph, Op, VertexId};
-use bake_solver::{BuildEvent, EventSink, Explanation, Outcome, Solved};
-use serde::{Deserialize, Serialize};
+use bake_dockerfile::Diagnostic;
+use bake_graph::{BuildGraph, Op, Origin, SourceOp, VertexId};
+use bake_oci::{Platform, Timestamp};
+use bake_report::{
+    BuildRecord, BuildResult, FindingRecord, ImageRecord, LayerRecord, MachineRecord, Planned as PlannedStep, Recorder,
+    RequestRecord, StepKind, StepOutcome, StepRecord,
+};
+use bake_solver::Solved;
 
-use super::target::Planned;
-use crate::settings::ContextSpec;
+use super::export::{Exported, ExportedImage};
+use super::target::{Planned, Sources, TargetRequest};
+use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec};
 use crate::wiring::Host;
 
-/// A build that is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct BuildEntry {
-    /// What was built: its tags, or its context.
-    pub(crate) name: String,
-    /// How it ended.
-    pub(crate) result: BuildResult,
-    /// How long it took, in milliseconds.
-    pub(crate) elapsed_ms: u64,
-    /// Its steps, in the order of the graph.
-    pub(crate) steps: Vec<StepEntry>,
-}
-
-/// How a build ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum BuildResult {
-    Succeeded,
-    Failed,
-    Interrupted,
-}
-
-/// A step of a build that is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StepEntry {
-    /// The number under which it was shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) number: Option<usize>,
-    /// How it was called.
-    pub(crate) name: String,
-    /// The identity of its definition; empty where nothing has to be looked up by it.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) definition: String,
-    /// What became of it.
-    pub(crate) outcome: StepOutcome,
-    /// How long it took, in milliseconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub(crate) elapsed_ms: u64,
-    /// When its result was made, in seconds since 1970, where that was in an earlier build.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) made_unix_s: Option<i64>,
-    /// Why it ran.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) explanation: Option<Explanation>,
-}
-
-/// What became of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum StepOutcome {
-    Ran,
-    Cached,
-    Failed,
-    /// The build ended before it.
-    NotReached,
-}
-
-/// Collects what happens to the steps of a build, and passes every event on.
+/// Collects what happens in a build. It is only a help: a store that cannot take it is no reason to fail.
 #[derive(Debug)]
 pub(super) struct Journal<'a> {
-    progress: &'a Progress,
-    steps: Mutex<BTreeMap<VertexId, StepEntry>>,
+    host: &'a Host,
+    requests: &'a [TargetRequest<'a>],
+    started: Timestamp,
+    recorder: Arc<Recorder>,
+    planned: OnceLock<PlannedBuild>,
+    written: OnceLock<()>,
+}
+
+/// What is known once a build is planned.
+#[derive(Debug)]
+struct PlannedBuild {
+    vertices: Vec<PlannedStep>,
+    findings: Vec<FindingRecord>,
+    dockerfiles: Vec<String>,
+    platforms: Vec<String>,
+}
+
+/// What came of a build.
+#[derive(Debug)]
+pub(super) struct Success<'a> {
+    pub(super) solved: &'a Solved,
+    /// What came of each target.
+    pub(super) exported: &'a [Exported],
+    /// The layers of an only image by instruction, and whether the base image is among them.
+    pub(super) layers: Option<(Vec<LayerRecord>, bool)>,
+    /// What measuring the layers found.
+    pub(super) measured: Vec<FindingRecord>,
 }
 
 impl<'a> Journal<'a> {
-    /// For those vertices of `graph` that are steps. Events go on to `progress`.
-    pub(super) fn new(progress: &'a Progress, graph: &BuildGraph, targets: &[VertexId]) -> Self {
-        let is_step = |id: &VertexId| matches!(graph.vertex(*id).op, Op::Exec(_) | Op::File(_));
-        let steps = graph.needed(targets).into_iter().filter(is_step).map(|id| {
+    /// For a build that begins now. Targets that are built together are one build.
+    pub(super) fn begin(host: &'a Host, requests: &'a [TargetRequest<'a>]) -> Self {
+        Self {
+            host,
+            requests,
+            started: Timestamp::now(),
+            recorder: Arc::default(),
+            planned: OnceLock::new(),
+            written: OnceLock::new(),
+        }
+    }
+
+    /// What has to be told of all events.
+    pub(super) fn recorder(&self) -> Arc<Recorder> {
+        Arc::clone(&self.recorder)
+    }
+
+    /// Takes note of what is going to be done.
+    pub(super) fn plan(&self, graph: &BuildGraph, wanted: &[VertexId], targets: &[Planned<'_>]) {
+        let sources = Sources::new(targets);
+        let line = |origin: Origin| sources.text(origin).map(|source| source.position(origin.start).line);
+        let vertices = graph.needed(wanted).into_iter().map(|id| {
             let vertex = graph.vertex(id);
-            let entry = StepEntry {
-                number: None,
-                name: vertex.label.to_string(),
-                definition: vertex.definition.hex(),
-                outcome: StepOutcome::NotReached,
-                elapsed_ms: 0,
-                made_unix_s: None,
-                explanation: None,
+            let kind = match &vertex.op {
+                Op::Exec(_) | Op::File(_) => Some(StepKind::Instruction),
+                // Those that only name something are no steps.
+                Op::Source(SourceOp::Scratch | SourceOp::Local(_)) | Op::Merge | Op::Diff => None,
+                Op::Source(_) => Some(StepKind::Source),
             };
-            (id, entry)
+            let step = kind.map(|kind| StepRecord {
+                name: vertex.label.to_string(),
+                stage: vertex.label.stage.clone(),
+                kind,
+                line: vertex.origin.and_then(line),
+                // Only for these something is looked up by it.
+                definition: if kind == StepKind::Instruction { vertex.definition.hex() } else { String::new() },
+                ..StepRecord::default()
+            });
+            PlannedStep { id, inputs: vertex.inputs.clone(), step }
         });
-        Self { progress, steps: Mutex::new(steps.collect()) }
-    }
-
-    /// Writes down what became of each target, as a build of its own, and returns their numbers.
-    pub(super) fn write<'b>(
-        &self,
-        host: &Host,
-        graph: &BuildGraph,
-        targets: &[Planned<'_>],
-        result: impl Fn(&Planned<'_>) -> (BuildResult, Option<&'b Solved>),
-    ) -> Vec<Option<i64>> {
-        let write = |target| {
-            let (result, solved) = result(target);
-            self.write_target(host, graph, target, result, solved)
+        let images = targets.iter().flat_map(|target| &target.plan.images);
+        let planned = PlannedBuild {
+            vertices: vertices.collect(),
+            findings: targets.iter().flat_map(|target| findings(target, &target.plan.warnings)).collect(),
+            dockerfiles: distinct(targets.iter().map(|target| target.dockerfile.source.name().to_owned())),
+            platforms: distinct(images.map(|image| image.platform.to_string())),
         };
-        targets.iter().map(write).collect()
+        // A build is planned once.
+        let _ = self.planned.set(planned);
     }
 
-    /// It is only a help: a store that cannot take it is no reason to fail.
-    fn write_target(
+    /// Writes down that the build succeeded, and returns its number.
+    pub(super) fn succeeded(&self, progress: &Progress, success: &Success<'_>) -> Option<i64> {
+        let layers = success.layers.clone();
+        let (layers, base_measured) = layers.unwrap_or_default();
+        let mut destinations: Vec<String> =
+            success.exported.iter().flat_map(|exported| exported.destinations.clone()).collect();
+        let image = if let [exported] = success.exported {
+            let image = exported.image.as_ref();
+            (image.is_some() || !layers.is_empty()).then(|| ImageRecord {
+                digest: image.map(|image| image.digest().to_string()).unwrap_or_default(),
+                names: exported.tags.clone(),
+                size_bytes: image.map(ExportedImage::size_bytes),
+                layers,
+                base_measured,
+            })
+        } else {
+            // A record has room for one image, so those of several targets are told in words.
+            let made = self.requests.iter().zip(success.exported).filter_map(|(target, exported)| {
+                let digest = exported.image.as_ref()?.digest();
+                Some(format!("{}: {digest} {}", target.name, exported.tags.join(", ")).trim_end().to_owned())
+            });
+            destinations.extend(made);
+            None
+        };
+        let record = BuildRecord { result: BuildResult::Succeeded, image, destinations, ..BuildRecord::default() };
+        self.write(progress, record, &success.measured, Some(success.solved))
+    }
+
+    /// Writes down that the build failed, unless it had succeeded before that.
+    pub(super) fn failed(&self, progress: &Progress, error: &CommandError) {
+        let result = match error.kind() {
+            ErrorKind::Interrupted => BuildResult::Interrupted,
+            _ => BuildResult::Failed,
+        };
+        if self.written.get().is_none() {
+            let error = (result == BuildResult::Failed).then(|| error.message().to_owned());
+            self.write(progress, BuildRecord { result, error, ..BuildRecord::default() }, &[], None);
+        }
+    }
+
+    /// Adds to `record` what is known of every build, and keeps it.
+    fn write(
         &self,
-        host: &Host,
-        graph: &BuildGraph,
-        target: &Planned<'_>,
-        result: BuildResult,
+        progress: &Progress,
+        record: BuildRecord,
+        measured: &[FindingRecord],
         solved: Option<&Solved>,
     ) -> Option<i64> {
-        let all = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = graph.needed(&target.wanted()).into_iter().filter_map(|id| Some((id, all.get(&id)?.clone())));
-        let steps = own.map(|(id, step)| {
-            let made_unix_s = match (step.outcome, solved) {
-                (StepOutcome::Cached, Some(solved)) => made(solved, id),
-                _ => None,
-            };
-            // Most builds are cached for the most part, so that is what has to be short.
-            let definition = if made_unix_s.is_some() { String::new() } else { step.definition };
-            StepEntry { number: self.progress.number(id), made_unix_s, definition, ..step }
-        });
-        let entry = BuildEntry {
-            name: name_of(target),
-            result,
-            elapsed_ms: milliseconds(self.progress.elapsed()),
-            steps: steps.collect(),
+        let planned = self.planned.get();
+        let vertices = planned.map_or(&[][..], |planned| &planned.vertices);
+        let recorded = self.recorder.record(vertices, &|id| progress.number(id));
+        let made: BTreeMap<VertexId, i64> = match solved {
+            Some(solved) => solved.outputs.keys().filter_map(|id| Some((*id, made(solved, *id)?))).collect(),
+            None => BTreeMap::new(),
         };
-        let written = serde_json::to_vec(&entry)
+        let steps = recorded.steps.into_iter().map(|(id, step)| {
+            match made.get(&id).filter(|_| step.outcome == StepOutcome::Cached) {
+                // Most builds are cached for the most part, so that is what has to be short.
+                Some(made) => StepRecord { made_unix_s: Some(*made), definition: String::new(), ..step },
+                None => step,
+            }
+        });
+        let requests = || self.requests.iter().map(|target| target.request);
+        let record = BuildRecord {
+            name: self.name(),
+            elapsed_ms: u64::try_from(progress.elapsed().as_millis()).unwrap_or(u64::MAX),
+            started_unix_ms: self.started.seconds.saturating_mul(1000)
+                + i64::from(self.started.nanoseconds / 1_000_000),
+            request: RequestRecord {
+                context: distinct(requests().map(|request| context(&request.context))).join(", "),
+                dockerfile: match planned {
+                    Some(planned) => planned.dockerfiles.join(", "),
+                    None => distinct(requests().map(dockerfile)).join(", "),
+                },
+                target: if let [only] = self.requests { only.request.plan.target.clone() } else { None },
+                platforms: planned.map(|planned| planned.platforms.clone()).unwrap_or_default(),
+            },
+            machine: machine(),
+            steps: steps.collect(),
+            findings: planned.map_or(&[][..], |planned| &planned.findings).iter().chain(measured).cloned().collect(),
+            ..record
+        };
+        let number = self.keep(&record, &recorded.logs);
+        // A build ends once.
+        let _ = self.written.set(());
+        number
+    }
+
+    /// What was built: its tags, or its context; for several, the names of the targets.
+    fn name(&self) -> String {
+        if let [only] = self.requests
+            && only.name.is_empty()
+        {
+            let tags: Vec<String> = only.request.tags.iter().map(bake_oci::Reference::familiar).collect();
+            return if tags.is_empty() { context(&only.request.context) } else { tags.join(", ") };
+        }
+        self.requests.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn keep(&self, record: &BuildRecord, logs: &[u8]) -> Option<i64> {
+        let store = &self.host.store;
+        let number = serde_json::to_vec(record)
             .map_err(|error| error.to_string())
-            .and_then(|document| host.store.add_to_journal(&document).map_err(|error| bake::error::chain_text(&error)));
-        written.inspect_err(|error| tracing::debug!(%error, "could not write the journal of the build")).ok()
+            .and_then(|document| store.add_to_journal(&document).map_err(|error| bake::error::chain_text(&error)));
+        let number =
+            number.inspect_err(|error| tracing::debug!(%error, "could not write the journal of the build")).ok()?;
+        if !logs.is_empty()
+            && let Err(error) = store.keep_build_log(number, logs)
+        {
+            tracing::debug!(%error, "could not keep the output of the build");
+        }
+        Some(number)
     }
 }
 
-impl EventSink for Journal<'_> {
-    fn send(&self, event: BuildEvent) {
-        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        match &event {
-            BuildEvent::Explained { step, explanation } => {
-                if let Some(entry) = steps.get_mut(step) {
-                    entry.explanation = Some(explanation.clone());
-                }
-            }
-            BuildEvent::Finished { step, outcome, elapsed } => {
-                if let Some(entry) = steps.get_mut(step) {
-                    entry.elapsed_ms = milliseconds(*elapsed);
-                    entry.outcome = match outcome {
-                        Outcome::Ran => StepOutcome::Ran,
-                        Outcome::Cached => StepOutcome::Cached,
-                    };
-                }
-            }
-            BuildEvent::Failed { step, elapsed, .. } => {
-                if let Some(entry) = steps.get_mut(step) {
-                    entry.elapsed_ms = milliseconds(*elapsed);
-                    entry.outcome = StepOutcome::Failed;
-                }
-            }
-            _ => {}
+/// Texts, each once.
+fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::new();
+    for text in texts {
+        if !distinct.contains(&text) {
+            distinct.push(text);
         }
-        drop(steps);
-        self.progress.send(event);
     }
+    distinct
+}
+
+/// Findings with their lines.
+pub(super) fn findings(target: &Planned<'_>, diagnostics: &[Diagnostic]) -> Vec<FindingRecord> {
+    let source = &target.dockerfile.source;
+    // A line alone says little where there are several Dockerfiles.
+    let of = if target.name.is_empty() { String::new() } else { format!("{}: ", target.name) };
+    let finding = |diagnostic: &Diagnostic| FindingRecord {
+        rule: diagnostic.code.to_string(),
+        severity: diagnostic.severity.to_string(),
+        message: format!("{of}{}", diagnostic.message),
+        help: diagnostic.help.clone(),
+        line: Some(source.position(diagnostic.span.start).line),
+        url: diagnostic.url.clone(),
+    };
+    diagnostics.iter().map(finding).collect()
 }
 
 /// When the layer that a step added was made, in seconds since 1970.
@@ -182,24 +252,30 @@ fn made(solved: &Solved, step: VertexId) -> Option<i64> {
     Some(nanoseconds.div_euclid(1_000_000_000))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn machine() -> MachineRecord {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    MachineRecord {
+        processors: u32::try_from(processors).unwrap_or(u32::MAX),
+        platform: Platform::host().to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn name_of(target: &Planned<'_>) -> String {
-    let request = target.request;
-    let tags: Vec<String> = request.tags.iter().map(bake_oci::Reference::familiar).collect();
-    match &request.context {
-        _ if !tags.is_empty() => tags.join(", "),
-        _ if !target.name.is_empty() => target.name.to_owned(),
+fn context(context: &ContextSpec) -> String {
+    match context {
         ContextSpec::Directory(path) => {
             std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
         }
         other => other.to_string(),
+    }
+}
+
+fn dockerfile(request: &BuildRequest) -> String {
+    match &request.dockerfile {
+        DockerfileSpec::Default => "Dockerfile".to_owned(),
+        DockerfileSpec::Path(path) => path.display().to_string(),
+        DockerfileSpec::Stdin => "standard input".to_owned(),
+        DockerfileSpec::Inline(_) => "of the target".to_owned(),
+        DockerfileSpec::Http(source) => bake_graph::without_credentials(&source.url),
     }
 }

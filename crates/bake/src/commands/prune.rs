@@ -19,13 +19,14 @@ const RECENT: Duration = Duration::from_hours(48);
 /// How much of a description fits into the table.
 const DESCRIPTION_LENGTH: usize = 60;
 
-const KINDS: [ItemKind; 6] = [
+const KINDS: [ItemKind; 7] = [
     ItemKind::Blob,
     ItemKind::Snapshot,
     ItemKind::CacheRecord,
     ItemKind::CacheMount,
     ItemKind::FileHashes,
     ItemKind::FailedStep,
+    ItemKind::BuildLog,
 ];
 
 /// The filters that mean something here.

@@ -20,6 +20,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-lsp",
             "bake-oci",
             "bake-registry",
+            "bake-report",
             "bake-sandbox",
             "bake-sbom",
             "bake-snapshot",
@@ -55,6 +56,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
     ("bake-lsp", &["bake-dockerfile", "bake-format", "bake-lint"]),
     ("bake-oci", &[]),
     ("bake-registry", &["bake-oci"]),
+    ("bake-report", &["bake-analyze", "bake-graph", "bake-solver"]),
     ("bake-sandbox", &["bake-sys"]),
     ("bake-sbom", &["bake-oci", "bake-sys"]),
     ("bake-snapshot", &["bake-oci", "bake-sys"]),
@@ -162,7 +164,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("tar", &["bake-exporter", "bake-oci", "bake-testkit"]),
     ("tokio", &["bake", "bake-cache", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
     ("tracing-subscriber", &["bake"]),
-    ("zstd", &["bake-oci", "bake-worker"]),
+    ("zstd", &["bake-oci", "bake-report", "bake-worker"]),
 ];
 
 /// Crates from outside for developer tools only.
