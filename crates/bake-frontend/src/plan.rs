@@ -114,6 +114,7 @@ pub fn plan(
     let mut images = Vec::with_capacity(options.target_platforms.len());
     let (mut warnings, mut violated) = (Vec::new(), Vec::new());
     let mut unused: Option<Vec<String>> = None;
+    let mut steps = Vec::new();
     for (index, platform) in options.target_platforms.iter().enumerate() {
         let lowering = Lowering::new(dockerfile, options, resolver, platform.clone(), graph)?;
         let lowered = lowering.run()?;
@@ -126,9 +127,10 @@ pub fn plan(
             None => still,
             Some(before) => before.into_iter().filter(|name| still.contains(name)).collect(),
         });
+        steps.extend(lowered.steps);
         images.push(lowered.image);
     }
-    number_steps(graph, &images, &options.identity.name);
+    number_steps(graph, &images, &steps, &options.identity.name);
     Ok(Plan { images, warnings, violated, unused_build_args: unused.unwrap_or_default() })
 }
 

@@ -21,15 +21,12 @@ pub fn dotenv(text: &str) -> Result<BTreeMap<String, String>, String> {
             return Err(wrong("it is no NAME=VALUE"));
         }
         let value = value.trim_start();
-        let value = match value.chars().next() {
-            Some(quote @ ('"' | '\'')) => {
-                let inside = quoted(&value[1..], quote).ok_or_else(|| wrong("a quote is not closed"))?;
-                if quote == '"' { expanded(&unescaped(inside), &variables) } else { inside.to_owned() }
-            }
-            _ => {
-                let end = value.find(" #").unwrap_or(value.len());
-                expanded(value[..end].trim_end(), &variables)
-            }
+        let value = if let Some(quote @ ('"' | '\'')) = value.chars().next() {
+            let inside = quoted(&value[1..], quote).ok_or_else(|| wrong("a quote is not closed"))?;
+            if quote == '"' { expanded(&unescaped(inside), &variables) } else { inside.to_owned() }
+        } else {
+            let end = value.find(" #").unwrap_or(value.len());
+            expanded(value[..end].trim_end(), &variables)
         };
         variables.insert(name.to_owned(), value);
     }
@@ -81,13 +78,11 @@ fn expanded(text: &str, variables: &BTreeMap<String, String>) -> String {
             rest = after;
             continue;
         }
-        let (name, after) = match rest.strip_prefix('{').and_then(|inside| inside.split_once('}')) {
-            Some((name, after)) => (name, after),
-            None => {
-                let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-                rest.split_at(end)
-            }
-        };
+        let in_braces = rest.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let (name, after) = in_braces.unwrap_or_else(|| {
+            let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            rest.split_at(end)
+        });
         if name.is_empty() {
             result.push('$');
         } else {

@@ -61,9 +61,9 @@ use self::export::{BuildFacts, Exported, ExportedImage, Exporting};
 use self::failure::KeptContext;
 use self::journal::{Journal, Success};
 use self::measure::{Effort, MeasuredBuild, Measuring};
-use self::target::{Planned, Planning, Plans, Sources};
+use self::target::{Layouts, Planned, Planning, Plans, Sources};
 use self::verify::{Purpose, Settled};
-use crate::settings::{BuildRequest, NamedSource};
+use crate::settings::BuildRequest;
 use crate::signals;
 use crate::wiring::{Host, store_failed};
 
@@ -127,7 +127,9 @@ fn build_recorded(
     continuation: Option<Continuation>,
 ) -> Result<Vec<BuiltTarget>, CommandError> {
     let started = Timestamp::now();
-    requests.iter().for_each(|target| export::forget_results(target.request));
+    for target in requests {
+        export::forget_results(target.request);
+    }
     let cancelled = Arc::new(AtomicBool::new(false));
     let running: Arc<OnceLock<Weak<LinuxWorker>>> = Arc::default();
     let _signals = signals::on_interrupt({
@@ -143,12 +145,13 @@ fn build_recorded(
         }
     });
     // Read while the Dockerfile and the context are, and while images are resolved.
-    let images = layout_images(requests, host);
+    let layouts = Layouts::of(requests);
+    let images = host.images(layouts.directories());
     let imported = cache::Imported::begin(requests, host, &images.cancelled())?;
     let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
     let worker = worker(requests, host, &images, Some(&imported))?;
 
-    let mut planning = Planning::new(host, images, worker, progress);
+    let mut planning = Planning::new(host, layouts, images, worker, progress);
     requests.iter().try_for_each(|target| planning.add(target))?;
     let Plans { graph, targets, mut worker, images, kept } = planning.finish();
 
@@ -483,16 +486,6 @@ pub(crate) fn agents(
     sources: &BTreeMap<String, crate::settings::SshSource>,
 ) -> Result<BTreeMap<String, Arc<bake_worker::SshAgent>>, CommandError> {
     ssh::agents(sources)
-}
-
-/// The images of these builds, those of named layouts among them.
-fn layout_images(requests: &[TargetRequest<'_>], host: &Host) -> Images {
-    let named = requests.iter().flat_map(|target| target.request.named.iter().map(move |named| (target, named)));
-    let layouts = named.filter_map(|(target, (name, source))| match source {
-        NamedSource::Layout { directory, .. } => Some((target.layout_key(name), directory.clone())),
-        _ => None,
-    });
-    host.images(layouts.collect())
 }
 
 /// What carries out the steps, and before that fetches contexts.

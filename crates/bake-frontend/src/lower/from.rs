@@ -139,9 +139,7 @@ impl Lowering<'_> {
             origin: image.origin,
         }));
         let stage = self.shown_stage(label, &platform);
-        let label_of_step = bake_graph::StepLabel { stage, number: None, text, internal: false };
-        let origin = Some(bake_graph::Origin { source: self.options.identity.source, start: at.start, end: at.end });
-        let root = self.graph.add(op, vec![], label_of_step, origin, false);
+        let root = self.stage_step(op, vec![], (stage, text), at, false);
         fresh_state(root, config, label.to_owned(), ignore_cache, platform)
     }
 

@@ -7,7 +7,13 @@ use bake_oci::Platform;
 use bake_testkit::fake_resolver::FakeResolver;
 
 /// Plans a text into `graph` as the plan number `source`.
-fn add(graph: &mut BuildGraph, (source, name): (u32, &str), context: &str, text: &str, resolver: &FakeResolver) -> Plan {
+fn add(
+    graph: &mut BuildGraph,
+    (source, name): (u32, &str),
+    context: &str,
+    text: &str,
+    resolver: &FakeResolver,
+) -> Plan {
     let identity = PlanIdentity { source, name: name.to_owned(), context: context.to_owned() };
     let options = PlanOptions { identity, ..PlanOptions::for_platform(Platform::new("linux", "amd64", None)) };
     plan(graph, &parse(SourceText::new("Dockerfile", text)), &options, resolver).unwrap()
@@ -26,7 +32,7 @@ fn what_plans_have_in_common_is_there_once() {
     let two = add(&mut graph, (1, "two"), "context", "FROM busybox\nRUN shared\nRUN own 2\n", &resolver);
     assert_eq!(
         labels(&graph, &[&one, &two]),
-        ["[one 1/3] FROM busybox", "[one 2/3] RUN shared", "[one 3/3] RUN own 1", "[two 1/1] RUN own 2"]
+        ["[one 1/3] FROM busybox", "[one 2/3] RUN shared", "[one 3/3] RUN own 1", "[two 3/3] RUN own 2"]
     );
     let sources: Vec<_> = [&one, &two].map(|plan| graph.vertex(plan.images[0].root).origin.unwrap().source).into();
     assert_eq!(sources, [0, 1]);
@@ -57,8 +63,12 @@ fn a_plan_goes_on_where_another_ends() {
     assert!(made_by[1].contains("RUN") && made_by[1].contains("base"), "{made_by:?}");
     let steps = labels(&graph, &[&app]);
     assert_eq!(steps[..3], ["[base 1/2] FROM busybox", "[base 2/2] RUN base", "[app 1/3] RUN app"], "{steps:?}");
-    let copied = graph.needed(&[image.root]).into_iter().find(|id| matches!(graph.vertex(*id).op, Op::File(_))).unwrap();
-    assert!(graph.vertex(copied).inputs.contains(&base.images[0].root), "COPY takes the files from the other plan's stage");
+    let copied =
+        graph.needed(&[image.root]).into_iter().find(|id| matches!(graph.vertex(*id).op, Op::File(_))).unwrap();
+    assert!(
+        graph.vertex(copied).inputs.contains(&base.images[0].root),
+        "COPY takes the files from the other plan's stage"
+    );
     assert_eq!(image.config.rootfs.diff_ids, base.images[0].config.rootfs.diff_ids, "layers of the base's base only");
 }
 

@@ -14,8 +14,8 @@ use bake::ui::progress::Progress;
 use bake_dockerfile::Diagnostic;
 use bake_frontend::Checked;
 
-use super::target::{Planning, Ready, TargetRequest};
-use super::{layout_images, problems, violation, worker};
+use super::target::{Layouts, Planning, Ready, TargetRequest};
+use super::{problems, violation, worker};
 use crate::settings::BuildRequest;
 use crate::wiring::Host;
 
@@ -53,9 +53,10 @@ pub(crate) fn answers(
     let Some(first) = requests.first() else { return Ok(Vec::new()) };
     let progress = Progress::to_stderr(first.request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
-    let images = Arc::new(layout_images(requests, host));
+    let layouts = Layouts::of(requests);
+    let images = Arc::new(host.images(layouts.directories()));
     let worker = worker(requests, host, &images, None)?;
-    let mut planning = Planning::new(host, images, worker, &progress);
+    let mut planning = Planning::new(host, layouts, images, worker, &progress);
     let mut answers = Vec::new();
     for target in requests {
         if wanted(&target.name) {

@@ -15,8 +15,8 @@ use bake_graph::VertexId;
 use bake_solver::{Explanation, Forecast, PlannedStep};
 use serde::Serialize;
 
-use super::target::{Planning, Plans, TargetRequest};
-use super::{cache, layout_images, worker};
+use super::target::{Layouts, Planning, Plans, TargetRequest};
+use super::{cache, worker};
 use crate::commands::table::{Table, json_lines};
 use crate::settings::BuildRequest;
 use crate::wiring::Host;
@@ -48,11 +48,12 @@ pub(crate) fn plan(
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
     let requests = [TargetRequest::alone(request)];
-    let images = layout_images(&requests, host);
+    let layouts = Layouts::of(&requests);
+    let images = host.images(layouts.directories());
     let imported = cache::Imported::begin(&requests, host, &images.cancelled())?;
     let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
     let worker = worker(&requests, host, &images, Some(&imported))?;
-    let mut planning = Planning::new(host, images, worker, &progress);
+    let mut planning = Planning::new(host, layouts, images, worker, &progress);
     requests.iter().try_for_each(|target| planning.add(target))?;
     let Plans { graph, targets, worker, .. } = planning.finish();
     let images = targets.iter().flat_map(|target| &target.plan.images);

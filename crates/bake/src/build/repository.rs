@@ -1,5 +1,6 @@
 //! Files of a repository that say what is to be built.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use bake::ui::progress::{DisplayKind, Progress};
 use bake_graph::{GitSource, without_credentials};
 
 use super::read::Fetcher;
-use super::{layout_images, worker};
+use super::worker;
 use crate::wiring::Host;
 
 /// Fetches a repository and reads those of the files at `paths` that are there, each of at most `limit` bytes (and one more).
@@ -23,7 +24,7 @@ pub(crate) fn read_files(
 ) -> Result<Vec<Option<Vec<u8>>>, CommandError> {
     let progress = Progress::to_stderr(display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
-    let worker = worker(&[], host, &Arc::new(layout_images(&[], host)), None)?;
+    let worker = worker(&[], host, &Arc::new(host.images(BTreeMap::new())), None)?;
     let fetcher = Fetcher { worker: &worker, progress: &progress, source: 0 };
     let name = without_credentials(&source.url);
     let commit =

@@ -1,6 +1,7 @@
 //! What is built together: one request, or the targets of a bake file. All of them are planned into one graph.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bake::error::CommandError;
@@ -15,7 +16,7 @@ use super::failure::{self, KeptContext};
 use super::{problems, read, report_problems, violation, warn_unmatched_filters};
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;
-use crate::settings::BuildRequest;
+use crate::settings::{BuildRequest, NamedSource};
 use crate::wiring::{Host, Resolver};
 
 /// A build among those that are carried out together.
@@ -34,14 +35,55 @@ impl<'a> TargetRequest<'a> {
         Self { name: String::new(), request, links: BTreeMap::new() }
     }
 
-    /// How the images know an OCI layout that this target calls `name`.
-    pub(super) fn layout_key(&self, name: &str) -> String {
-        if self.name.is_empty() { name.to_owned() } else { format!("{}/{name}", self.name) }
-    }
-
     /// Says of a failure which target it is about.
     pub(super) fn told(&self, error: CommandError) -> CommandError {
         if self.name.is_empty() { error } else { error.context(format!("target `{}`", self.name)) }
+    }
+}
+
+/// The OCI layouts that targets name. One directory under one name is one layout, whoever names it, so that what is made of it can be one
+/// step.
+#[derive(Debug, Default)]
+pub(super) struct Layouts {
+    /// How the images call each, how targets call it, and where it is.
+    known: Vec<(String, String, PathBuf)>,
+}
+
+impl Layouts {
+    pub(super) fn of(requests: &[TargetRequest<'_>]) -> Self {
+        let mut layouts = Self::default();
+        for (target, request) in requests.iter().map(|target| (&target.name, target.request)) {
+            for (name, source) in &request.named {
+                let NamedSource::Layout { directory, .. } = source else { continue };
+                if layouts.key(name, directory).is_none() {
+                    let mut key = name.clone();
+                    while layouts.known.iter().any(|(known, ..)| *known == key) {
+                        key = format!("{target}/{key}");
+                    }
+                    layouts.known.push((key, name.clone(), directory.clone()));
+                }
+            }
+        }
+        layouts
+    }
+
+    fn key(&self, name: &str, directory: &Path) -> Option<String> {
+        let is_it = |(_, own, path): &&(String, String, PathBuf)| own == name && path == directory;
+        self.known.iter().find(is_it).map(|(key, ..)| key.clone())
+    }
+
+    /// How the images call the layouts of a request, by their names there.
+    fn keys(&self, request: &BuildRequest) -> BTreeMap<String, String> {
+        let key = |(name, source): (&String, &NamedSource)| match source {
+            NamedSource::Layout { directory, .. } => Some((name.clone(), self.key(name, directory)?)),
+            _ => None,
+        };
+        request.named.iter().filter_map(key).collect()
+    }
+
+    /// All of them, by how the images call them.
+    pub(super) fn directories(&self) -> BTreeMap<String, PathBuf> {
+        self.known.iter().map(|(key, _, directory)| (key.clone(), directory.clone())).collect()
     }
 }
 
@@ -107,6 +149,7 @@ pub(super) struct Planning<'a> {
     pub(super) images: Arc<Images>,
     pub(super) worker: LinuxWorker,
     pub(super) progress: &'a Progress,
+    layouts: Layouts,
     graph: BuildGraph,
     targets: Vec<Planned<'a>>,
     contexts: Vec<SharedContext>,
@@ -133,9 +176,16 @@ pub(super) struct Plans<'a> {
 }
 
 impl<'a> Planning<'a> {
-    pub(super) fn new(host: &'a Host, images: Arc<Images>, worker: LinuxWorker, progress: &'a Progress) -> Self {
+    /// For targets with these `layouts`, which `images` know.
+    pub(super) fn new(
+        host: &'a Host,
+        layouts: Layouts,
+        images: Arc<Images>,
+        worker: LinuxWorker,
+        progress: &'a Progress,
+    ) -> Self {
         let (graph, targets, contexts, kept) = (BuildGraph::new(), Vec::new(), Vec::new(), BTreeMap::new());
-        Self { host, images, worker, progress, graph, targets, contexts, kept }
+        Self { host, images, worker, progress, layouts, graph, targets, contexts, kept }
     }
 
     /// Steps 2 to 4 for one target. Those that it is linked to must have been added.
@@ -181,7 +231,7 @@ impl<'a> Planning<'a> {
         };
         let resolver = Resolver {
             images: Arc::clone(&self.images),
-            layouts: request.named.keys().map(|name| (name.clone(), target.layout_key(name))).collect(),
+            layouts: self.layouts.keys(request),
             named: request.named.clone(),
             planned: self.linked(target),
             pull: request.pull,

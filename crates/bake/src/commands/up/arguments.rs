@@ -190,11 +190,15 @@ impl Flags {
     }
 
     fn each<T: AsRef<str>>(&mut self, name: &str, values: impl IntoIterator<Item = T>) {
-        values.into_iter().for_each(|value| self.add(name, value.as_ref()));
+        for value in values {
+            self.add(name, value.as_ref());
+        }
     }
 
     fn pairs(&mut self, name: &str, values: &BTreeMap<String, String>) {
-        values.iter().for_each(|(key, value)| self.add(name, &format!("{key}={value}")));
+        for (key, value) in values {
+            self.add(name, &format!("{key}={value}"));
+        }
     }
 }
 

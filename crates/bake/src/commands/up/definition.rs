@@ -89,14 +89,13 @@ impl Definition {
             }
         }
         for name in &names {
-            files.push(match name.strip_prefix(HERE) {
-                Some(here) => read(here)?,
-                None => {
-                    let bytes = fetched.remove(name.as_str()).flatten();
-                    let absent = || CommandError::input(format!("there is no file `{name}` in the repository"));
-                    file(name, bytes.ok_or_else(absent)?)?
-                }
-            });
+            if let Some(here) = name.strip_prefix(HERE) {
+                files.push(read(here)?);
+                continue;
+            }
+            let bytes = fetched.remove(name.as_str()).flatten();
+            let absent = || CommandError::input(format!("there is no file `{name}` in the repository"));
+            files.push(file(name, bytes.ok_or_else(absent)?)?);
         }
         let inputs = inputs(arguments, built.as_deref().unwrap_or(HERE), BTreeMap::new());
         Ok(Self { files, inputs, targets, remote: Some(address) })

@@ -1,6 +1,6 @@
 //! What targets want beyond this directory. A file with targets can come from anybody, so that is asked for, or has to be allowed.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use bake::error::CommandError;
@@ -132,16 +132,18 @@ impl Entitlements {
 
 /// Asks, where there is somebody to ask.
 fn confirmed(wanted: &[String]) -> Result<bool, CommandError> {
+    use std::fmt::Write as _;
     use std::io::{BufRead as _, Read as _};
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);
     }
     let mut text = "The targets want:\n".to_owned();
     for line in wanted {
-        text.push_str(&format!("  - {}\n", sanitize_line(line)));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  - {}", sanitize_line(line));
     }
     text.push_str("\nDo you want to allow that and continue? [y/N] ");
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
     let mut answer = String::new();
     std::io::stdin()
         .lock()

@@ -38,7 +38,9 @@ pub(super) fn text(config: &Config, listed: Listed) -> Result<String, CommandErr
                 return json(&rows);
             }
             let mut table = Table::new(&["TARGET", "DESCRIPTION"]);
-            rows.into_iter().for_each(|row| table.row([row.name, row.description]));
+            for row in rows {
+                table.row([row.name, row.description]);
+            }
             Ok(table.render())
         }
         ListedKind::Variables => {
