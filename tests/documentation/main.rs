@@ -3,6 +3,7 @@
 
 mod commands;
 mod ground;
+mod messages;
 mod mistakes;
 mod page;
 mod shape;
@@ -32,10 +33,16 @@ fn main() -> ExitCode {
         Err(problem) => return failed_to_start(&problem),
     };
     let base: Arc<OnceLock<Result<Base, String>>> = Arc::default();
-    let mut trials = vec![trial("mistakes_in_pages_are_noticed", environment.obstacle(&["bash"]), {
+    let mut trials = Vec::new();
+    for (name, test) in [
+        ("messages_of_the_page_on_troubleshooting_are_written", messages::are_written as fn(&_, &_) -> Outcome),
+        ("mistakes_in_pages_are_noticed", mistakes::are_noticed),
+    ] {
         let (environment, base) = (Arc::clone(&environment), Arc::clone(&base));
-        move || mistakes::are_noticed(&environment, base.get_or_init(|| Base::build(&environment)))
-    })];
+        trials.push(trial(name, environment.obstacle(&["bash"]), move || {
+            test(&environment, base.get_or_init(|| Base::build(&environment)))
+        }));
+    }
     for (name, text) in pages {
         let text: Arc<str> = text.into();
         trials.push(trial(&format!("{name}: commands can be typed"), None, {

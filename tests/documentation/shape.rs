@@ -36,23 +36,25 @@ fn holds(line: &str, pieces: &[&str]) -> bool {
     rest.ends_with(last)
 }
 
-/// A line without what differs from run to run: numbers, digests, how wide columns are.
+/// A line without what differs from run to run: numbers, digests, times, how wide columns are.
 fn shape(line: &str) -> String {
     let mut words = Vec::new();
+    // Three full stops stand for anything; those of numbers do not count.
+    let line = line.replace("...", "\u{1}");
     for word in line.split_whitespace() {
         let mut out = String::new();
         for character in word.chars() {
             match character {
-                '0'..='9' if out.ends_with('N') => {}
+                // 1.5s and 12s have the same shape.
+                '0'..='9' | '.' if out.ends_with('N') => {}
                 '0'..='9' => out.push('N'),
-                // 1.5s and 2s have the same shape.
-                '.' if out.ends_with('N') && !word.contains("...") => {}
                 _ => out.push(character),
             }
         }
         words.push(digest_shape(word).unwrap_or(out));
     }
-    words.join(" ")
+    // How long ago something was depends on how busy the machine is.
+    words.join(" ").replace('\u{1}', "...").replace("just now", "N s ago").replace("N min ago", "N s ago")
 }
 
 /// The shape of a digest, or of the first part of one.

@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &UpArguments, host: Host, colour: Colour) -> Result
     let entitlements = entitlements::allowed(&arguments.allow)?;
     entitlements.check(&bake_targets::privileges(&selection))?;
 
-    let requests = requests(arguments, &selection, remote.as_deref())?;
+    let requests = requests(arguments, &selection, remote.as_deref(), host.privilege.is_root())?;
     let configuration = Configuration::read(host.privilege.is_root())?;
     let (host, requests) = prepared(host, requests, &configuration)?;
     signals::block();
@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &UpArguments, host: Host, colour: Colour) -> Result
                 crate::print(&format!("{} {digest}\n", sanitize_line(&built.name)))?;
             }
         }
-        if let Some(budget) = &configuration.budget {
+        if let Some(budget) = configuration.budget() {
             let quiet = requests.iter().all(|request| request.build.display == bake::ui::progress::DisplayKind::Quiet);
             super::collect::after_build(budget, &host, quiet);
         }
@@ -162,6 +162,7 @@ fn requests(
     arguments: &UpArguments,
     selection: &Selection,
     remote: Option<&str>,
+    is_root: bool,
 ) -> Result<Vec<Request>, CommandError> {
     let mut order: Vec<&str> = Vec::with_capacity(selection.targets.len());
     while order.len() < selection.targets.len() {
@@ -173,7 +174,7 @@ fn requests(
         order.push(&next.name);
     }
     let targets = order.into_iter().filter_map(|name| selection.targets.get(name));
-    targets.map(|target| Request::new(target, arguments, remote)).collect()
+    targets.map(|target| Request::new(target, arguments, remote, is_root)).collect()
 }
 
 /// The host as all the requests need it, and the requests with what the configuration says.

@@ -1,6 +1,7 @@
 //! From a target to the request of a build: by way of the flags of `bake build`, so that an attribute means what the flag means.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 use bake::cli::{Arguments, BuildArguments, Command, UpArguments};
@@ -10,6 +11,7 @@ use bake_targets::{AttestEntry, CacheEntry, OutputEntry, SecretEntry, SshEntry, 
 use clap::Parser as _;
 
 use super::DockerfileSpec;
+use crate::configuration;
 use crate::settings::{BuildRequest, context_name};
 
 /// What stands before a path that is meant on this machine, in a file from elsewhere.
@@ -29,11 +31,16 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// `remote` is the repository that the files come from.
-    pub(super) fn new(target: &Target, up: &UpArguments, remote: Option<&str>) -> Result<Self, CommandError> {
+    /// `remote` is the repository that the files come from; `is_root` decides which configuration counts.
+    pub(super) fn new(
+        target: &Target,
+        up: &UpArguments,
+        remote: Option<&str>,
+        is_root: bool,
+    ) -> Result<Self, CommandError> {
         let place = Place { remote };
         let request = || {
-            let arguments = build_arguments(target, up, place)?;
+            let arguments = build_arguments(target, up, place, is_root)?;
             let mut build = BuildRequest::new(&arguments)?;
             build.failure.typed = Some(Err("it was one of several targets".to_owned()));
             if let Some(text) = &target.dockerfile_inline {
@@ -107,7 +114,12 @@ fn within(address: &str, path: &str) -> Result<String, CommandError> {
     Ok(format!("{base}#{reference}:{}", parts.join("/")))
 }
 
-fn build_arguments(target: &Target, up: &UpArguments, place: Place<'_>) -> Result<Box<BuildArguments>, CommandError> {
+fn build_arguments(
+    target: &Target,
+    up: &UpArguments,
+    place: Place<'_>,
+    is_root: bool,
+) -> Result<Box<BuildArguments>, CommandError> {
     let context = place.context(target.context.as_deref().unwrap_or("."))?;
     let mut flags = Flags(Vec::new());
     if target.dockerfile_inline.is_none() {
@@ -144,21 +156,27 @@ fn build_arguments(target: &Target, up: &UpArguments, place: Place<'_>) -> Resul
     words.append(&mut flags.0);
     // A directory may be called like a flag.
     words.extend(["--".to_owned(), context]);
-    let parsed = Arguments::try_parse_from(words).map_err(|error| {
+    let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+    let parsed = Arguments::try_parse_from(&words).map_err(|error| {
         let text = error.to_string();
         // What follows is about a command line that nobody typed.
         let first = text.trim_start_matches("error: ").split("\n\nUsage:").next().unwrap_or_default();
         let first = first.split("\n\nFor more information").next().unwrap_or_default();
         CommandError::usage(first.split_whitespace().collect::<Vec<_>>().join(" "))
     })?;
+    let configured = configuration::defaults::configured(&parsed, &words, is_root)?;
+    let parsed = configured.map_or(parsed, |configured| configured.arguments);
     let Command::Build(mut build) = parsed.command else {
         return Err(CommandError::internal("the arguments of a build are those of another command"));
     };
-    build.metadata_file.clone_from(&up.metadata_file);
-    build.progress = up.progress;
-    build.jobs = up.jobs;
-    build.require_cached = up.require_cached;
-    build.load = up.load && !target.linked;
+    build.metadata_file = up.metadata_file.clone().or(build.metadata_file);
+    build.progress = up.progress.or(build.progress);
+    build.jobs = up.jobs.or(build.jobs);
+    build.require_cached |= up.require_cached;
+    build.load |= up.load;
+    // It is no result of anybody's.
+    build.load &= !target.linked;
+    build.push &= !target.linked;
     build.call = up.called().or(build.call);
     Ok(build)
 }
