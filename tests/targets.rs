@@ -362,7 +362,7 @@ fn calls(environment: &Environment) -> Outcome {
     let bake_file = format!(
         "target \"base\" {{\n  contexts = {{ {} }}\n  dockerfile-inline = \"FROM busybox\\n\"\n}}\n\
          target \"bad\" {{\n  description = \"the bad one\"\n  contexts = {{ base = \"target:base\" }}\n  dockerfile-inline = \"FROM base as x\\n\"\n}}\n\
-         target \"good\" {{\n  contexts = {{ base = \"target:base\" }}\n  dockerfile-inline = \"FROM base\\n\"\n}}\n",
+         target \"good\" {{\n  contexts = {{ base = \"target:base\" }}\n  dockerfile-inline = \"FROM base\\nRUN true\\n\"\n}}\n",
         busybox(environment)
     );
     write(&scratch, &[("docker-bake.hcl", &bake_file)])?;

@@ -134,25 +134,26 @@ pub fn plan(
     Ok(Plan { images, warnings, violated, unused_build_args: unused.unwrap_or_default() })
 }
 
-/// Runs the build checks alone: on the stages that the target needs, or on all where none is asked for.
+/// Runs the build checks alone: on the stages that the target needs, or on all where none is asked for. `graph` holds the plans that named
+/// contexts lead to.
 pub fn check(
+    graph: &mut BuildGraph,
     dockerfile: &Dockerfile,
     options: &PlanOptions,
     resolver: &dyn MetaResolver,
 ) -> Result<Checked, Vec<Diagnostic>> {
-    let mut graph = BuildGraph::new();
     let scope = if options.target.as_ref().is_none_or(String::is_empty) { Scope::All } else { Scope::Needed };
-    Ok(Lowering::new(dockerfile, options, resolver, first_platform(options), &mut graph)?.check(scope))
+    Ok(Lowering::new(dockerfile, options, resolver, first_platform(options), graph)?.check(scope))
 }
 
-/// Finds out what the target takes from outside.
+/// Finds out what the target takes from outside. `graph` holds the plans that named contexts lead to.
 pub fn outline(
+    graph: &mut BuildGraph,
     dockerfile: &Dockerfile,
     options: &PlanOptions,
     resolver: &dyn MetaResolver,
 ) -> Result<Outline, Vec<Diagnostic>> {
-    let mut graph = BuildGraph::new();
-    Lowering::new(dockerfile, options, resolver, first_platform(options), &mut graph)?.outline()
+    Lowering::new(dockerfile, options, resolver, first_platform(options), graph)?.outline()
 }
 
 fn first_platform(options: &PlanOptions) -> Platform {

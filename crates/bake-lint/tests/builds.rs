@@ -93,7 +93,7 @@ fn line_of_instruction(dockerfile: &Dockerfile, span: Span) -> usize {
 
 fn by_build(dockerfile: &Dockerfile) -> Violations {
     let options = PlanOptions::for_platform(Platform::new("linux", "amd64", None));
-    let Ok(checked) = bake_frontend::check(dockerfile, &options, &EveryImage::default()) else {
+    let Ok(checked) = bake_frontend::check(&mut BuildGraph::new(), dockerfile, &options, &EveryImage::default()) else {
         return BTreeSet::new();
     };
     checked.warnings.iter().map(|found| (line_of_instruction(dockerfile, found.span), found.code.0)).collect()

@@ -13,6 +13,7 @@ use bake::ui::outline::{outline_json, outline_text, targets_json, targets_text};
 use bake::ui::progress::Progress;
 use bake_dockerfile::Diagnostic;
 use bake_frontend::Checked;
+use bake_graph::BuildGraph;
 
 use super::target::{Layouts, Planning, Ready, TargetRequest};
 use super::{problems, violation, worker};
@@ -81,7 +82,7 @@ fn answer<'a>(
     let request = target.request;
     let ready = planning.read(target)?;
     if request.call.method == CallMethod::Check {
-        return check(request, &ready, colour);
+        return check(&mut planning.graph, request, &ready, colour);
     }
     let Ready { dockerfile, options, resolver, .. } = ready;
     if dockerfile.has_errors() {
@@ -95,7 +96,7 @@ fn answer<'a>(
             CallFormat::Json => json(targets_json(source, &targets))?,
         }));
     }
-    let outline = bake_frontend::outline(&dockerfile, &options, &resolver)
+    let outline = bake_frontend::outline(&mut planning.graph, &dockerfile, &options, &resolver)
         .map_err(|diagnostics| problems(&dockerfile, &diagnostics, colour))?;
     Ok(Answer::of(match request.call.format {
         CallFormat::Text => outline_text(&outline),
@@ -103,9 +104,14 @@ fn answer<'a>(
     }))
 }
 
-fn check(request: &BuildRequest, ready: &Ready, colour: Colour) -> Result<Answer, CommandError> {
+fn check(
+    graph: &mut BuildGraph,
+    request: &BuildRequest,
+    ready: &Ready,
+    colour: Colour,
+) -> Result<Answer, CommandError> {
     let Ready { dockerfile, options, resolver, .. } = ready;
-    let mut checked = match bake_frontend::check(dockerfile, options, resolver) {
+    let mut checked = match bake_frontend::check(graph, dockerfile, options, resolver) {
         Ok(checked) => checked,
         Err(errors) => Checked { warnings: Vec::new(), violated: Vec::new(), errors },
     };

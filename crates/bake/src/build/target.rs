@@ -150,7 +150,7 @@ pub(super) struct Planning<'a> {
     pub(super) worker: LinuxWorker,
     pub(super) progress: &'a Progress,
     layouts: Layouts,
-    graph: BuildGraph,
+    pub(super) graph: BuildGraph,
     targets: Vec<Planned<'a>>,
     contexts: Vec<SharedContext>,
     /// The directories that are copied from, by the name that the worker knows.
