@@ -94,7 +94,7 @@ fn select(
     colour: Colour,
 ) -> Result<(Config, Selection), CommandError> {
     let environment = settings::environment();
-    let Definition { files, inputs, targets, .. } = definition;
+    let Definition { files, inputs, targets, remote } = definition;
     let told = |error: TargetError| told(&error, colour);
     let config = Config::read(files, inputs).map_err(told)?;
     for warning in &config.warnings {
@@ -104,7 +104,13 @@ fn select(
     for text in changes(arguments) {
         overrides.add(&text, &environment).map_err(told)?;
     }
-    let selection = config.select(&targets, &overrides).map_err(told)?;
+    let mut selection = config.select(&targets, &overrides).map_err(told)?;
+    // The repository that the files come from is what they are about.
+    if let Some(address) = remote {
+        for target in selection.targets.values_mut().filter(|target| target.context.as_deref() == Some(".")) {
+            target.context = Some(address.clone());
+        }
+    }
     Ok((config, selection))
 }
 
