@@ -46,8 +46,8 @@ use bake::ui::sanitize::sanitize_line;
 use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
 use bake_cache::StepResult;
 use bake_dockerfile::diagnostic::code;
-use bake_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
-use bake_graph::{BuildGraph, VertexId};
+use bake_dockerfile::{Diagnostic, Dockerfile, Severity, SourceText, Span};
+use bake_graph::{BuildGraph, StepLabel, VertexId};
 use bake_oci::{DefinitionDigest, Timestamp};
 use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{Continuation, Images, LinuxWorker, StepGrants, WorkerOptions};
@@ -109,10 +109,14 @@ fn build_for(
 ) -> Result<Vec<BuiltTarget>, CommandError> {
     // What is about the whole build is the same in all of them.
     let Some(request) = requests.first().map(|target| target.request) else { return Ok(Vec::new()) };
+    let options = crate::settings::display_options(requests.iter().map(|target| target.request))?;
     let journal = Journal::begin(host, requests);
-    let progress = Progress::to_stderr(request.display, colour)
+    let progress = Progress::with_options(request.display, colour, options)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?
         .recorded_by(journal.recorder());
+    for problem in crate::settings::palette_problems() {
+        progress.print(format!("{} `BUILDKIT_COLORS`: {}", colour.warning("warning:"), sanitize_line(&problem)));
+    }
     build_recorded(purpose, requests, host, &progress, &journal, continuation)
         .inspect_err(|error| journal.failed(&progress, error))
 }
@@ -295,7 +299,14 @@ impl Build<'_> {
         } else {
             cache.results(&host.store, imports).map_err(|error| store_failed(&error))?
         };
-        let finished = targets.iter().map(|target| self.finish(target, &solved, &results, progress));
+        // Large layers take longer to be digested than to be made.
+        let digesting = progress.begin(internal("digesting layers"));
+        let assembled: Vec<_> = targets.iter().map(|target| self.assemble(target, &solved, &results)).collect();
+        digesting.done();
+        let finished = targets.iter().zip(assembled).map(|(target, assembled)| {
+            let (results, assembled) = assembled?;
+            self.finish(target, &solved, (results, assembled), progress)
+        });
         let finished = finished.collect::<Result<Vec<_>, _>>()?;
         let mut exported = Vec::with_capacity(finished.len());
         for finished in &finished {
@@ -307,15 +318,14 @@ impl Build<'_> {
         Ok((solved, exported))
     }
 
-    /// Step 8.
-    fn finish<'a>(
-        &'a self,
-        target: &'a Planned<'a>,
+    /// Step 8: the images of a target, with the results of its steps.
+    fn assemble(
+        &self,
+        target: &Planned<'_>,
         solved: &Solved,
         results: &[StepResult],
-        progress: &Progress,
-    ) -> Result<Finished<'a>, CommandError> {
-        let Self { graph, worker, images, imported, host, started, .. } = *self;
+    ) -> Result<(Vec<StepResult>, Vec<Assembled>), CommandError> {
+        let Self { graph, worker, imported, .. } = *self;
         let Planned { request, plan, epoch, .. } = target;
         let results = cache::results_of(results, graph, &target.wanted(), solved);
         let inline = request
@@ -323,10 +333,22 @@ impl Build<'_> {
             .is_inline()
             .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
         let assembled = assemble::assemble(plan, solved, worker, *epoch, inline.as_ref(), &imported.steps)?;
+        Ok((results, assembled))
+    }
+
+    /// The rest of step 8: what is said of the images.
+    fn finish<'a>(
+        &'a self,
+        target: &'a Planned<'a>,
+        solved: &Solved,
+        (results, assembled): (Vec<StepResult>, Vec<Assembled>),
+        progress: &Progress,
+    ) -> Result<Finished<'a>, CommandError> {
+        let Self { graph, worker, images, host, started, .. } = *self;
         let sources = Sources::new(self.targets);
         let facts = attest::Facts { target, graph, sources, worker, store: &host.store, started };
         let search = packages::Search { target, assembled: &assembled, solved, worker, images, host, progress };
-        let wants_packages = request.attest.sbom.is_some() && self.purpose.has_outputs();
+        let wants_packages = target.request.attest.sbom.is_some() && self.purpose.has_outputs();
         let lists = if wants_packages { search.lists()? } else { Vec::new() };
         let attestations = Attestations::new(&facts, &assembled, lists);
         Ok(Finished { target, results, assembled, attestations })
@@ -434,6 +456,11 @@ impl Build<'_> {
     }
 }
 
+/// The name of work that nobody wants to see unless it takes long.
+fn internal(text: &str) -> StepLabel {
+    StepLabel { text: text.to_owned(), internal: true, ..StepLabel::default() }
+}
+
 /// The vertices whose results the targets want, each once.
 fn wanted(targets: &[Planned<'_>]) -> Vec<VertexId> {
     let mut wanted: Vec<VertexId> = Vec::new();
@@ -456,6 +483,7 @@ fn summary(solved: &Solved, exported: &[Exported], elapsed: Duration) -> Summary
         // Images of several targets share layers, so their sum would be of nothing.
         size_bytes: if let [image] = images.as_slice() { Some(image.size_bytes()) } else { None },
         destinations: exported.iter().flat_map(|exported| exported.destinations.clone()).collect(),
+        digest: if let [image] = images.as_slice() { Some(image.digest().to_string()) } else { None },
     }
 }
 
@@ -568,7 +596,17 @@ fn problems(dockerfile: &Dockerfile, diagnostics: &[Diagnostic], colour: Colour)
         }
         several => format!("{} errors in {}", several.len(), dockerfile.source.name()),
     };
-    CommandError::input(message).snippet(snippet)
+    let error = CommandError::input(message).snippet(snippet);
+    match errors.first() {
+        Some(first) => at(error, &dockerfile.source, first.span),
+        None => error,
+    }
+}
+
+/// Adds the place in the Dockerfile.
+fn at(error: CommandError, source: &SourceText, span: Span) -> CommandError {
+    let (first, last) = bake::ui::location::lines(source, span);
+    error.at(source.name(), first, last)
 }
 
 /// A failed step with its output and its lines.
@@ -585,19 +623,23 @@ fn failed_build(error: &SolveError, graph: &BuildGraph, sources: Sources<'_>, pr
     let name = vertex.label.to_string();
     let output = progress.tail(*step);
     progress.finish(None);
-    let source = |origin| Some((sources.text(origin)?, Span::new(origin.start, origin.end)));
-    let origin = vertex.origin.and_then(source);
+    let target = vertex.origin.and_then(|origin| sources.target(origin));
+    let span = vertex.origin.map(|origin| Span::new(origin.start, origin.end));
+    let origin = target.map(|target| &target.dockerfile.source).zip(span);
     let snippet = render_failed_step(&FailedStep { name: &name, output: &output, origin }, progress.colour());
-    let at = match origin {
+    let line = match origin {
         // The message names the step and ends with what changed, to which a line would seem to belong.
         Some((source, span)) if error.kind != StepErrorKind::NotCached => {
             format!(" (line {})", source.position(span.start).line)
         }
         _ => String::new(),
     };
-    let mut failed = CommandError::new(ErrorKind::Build, format!("{}{at}", error.message))
+    let mut failed = CommandError::new(ErrorKind::Build, format!("{}{line}", error.message))
         .snippet(snippet)
         .hints(error.hints.clone());
+    if let (Some(target), Some((source, span))) = (target, origin) {
+        failed = at(failed, source, span).in_file(target.request.absolute_dockerfile().as_deref());
+    }
     if is_store_full(error) {
         failed = failed.hint("`bake prune` frees space in the store");
     }

@@ -13,7 +13,7 @@ use bake_graph::{BuildGraph, Origin, VertexId};
 use bake_worker::{BuildContext, Images, LinuxWorker};
 
 use super::failure::{self, KeptContext};
-use super::{problems, read, report_problems, violation, warn_unmatched_filters};
+use super::{internal, problems, read, report_problems, violation, warn_unmatched_filters};
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;
 use crate::settings::{BuildRequest, NamedSource};
@@ -37,6 +37,7 @@ impl<'a> TargetRequest<'a> {
 
     /// Says of a failure which target it is about.
     pub(super) fn told(&self, error: CommandError) -> CommandError {
+        let error = error.in_file(self.request.absolute_dockerfile().as_deref());
         if self.name.is_empty() { error } else { error.context(format!("target `{}`", self.name)) }
     }
 }
@@ -199,10 +200,11 @@ impl<'a> Planning<'a> {
         super::export::check_times(request, epoch)?;
         report_problems(&dockerfile, self.progress)?;
         let main_context = options.identity.context.clone();
-        let plan = match bake_frontend::plan(&mut self.graph, &dockerfile, &options, &resolver) {
-            Ok(plan) => plan,
-            Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
-        };
+        // A server that takes its time is seen to.
+        let resolving = self.progress.begin(internal("resolving base images"));
+        let plan = bake_frontend::plan(&mut self.graph, &dockerfile, &options, &resolver);
+        resolving.done();
+        let plan = plan.map_err(|diagnostics| problems(&dockerfile, &diagnostics, colour))?;
         self.progress.findings(&dockerfile.source, &self.news(&dockerfile.source, &plan.warnings));
         resolver.tell_of_lock(self.progress);
         warn_unmatched_filters(request, &dockerfile, self.progress);
