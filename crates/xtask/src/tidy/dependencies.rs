@@ -55,7 +55,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
     ("bake-lsp", &["bake-dockerfile", "bake-format", "bake-lint"]),
     ("bake-oci", &[]),
     ("bake-registry", &["bake-oci"]),
-    ("bake-report", &["bake-analyze", "bake-graph", "bake-solver"]),
+    ("bake-report", &["bake-analyze", "bake-graph", "bake-oci", "bake-solver"]),
     ("bake-sandbox", &["bake-sys"]),
     ("bake-sbom", &["bake-oci", "bake-sys"]),
     ("bake-snapshot", &["bake-oci", "bake-sys"]),
@@ -103,7 +103,19 @@ const ANYWHERE: [&str; 5] = ["blake3", "serde", "serde_json", "thiserror", "trac
 /// Crates from outside, each with the only crates that may use it (tests aside).
 const EXTERNAL: &[(&str, &[&str])] = &[
     ("annotate-snippets", &["bake"]),
-    ("base64", &["bake", "bake-attest", "bake-cache", "bake-oci", "bake-registry", "bake-testkit", "bake-worker"]),
+    (
+        "base64",
+        &[
+            "bake",
+            "bake-attest",
+            "bake-cache",
+            "bake-oci",
+            "bake-registry",
+            "bake-report",
+            "bake-testkit",
+            "bake-worker",
+        ],
+    ),
     ("bzip2", &["bake-worker"]),
     ("clap", &["bake", "xtask"]),
     ("clap_complete", &["bake"]),
