@@ -13,6 +13,7 @@ const TESTS: &[Test] = &[
     ("mistakes_on_the_command_line_are_code_2", &[], usage),
     ("shells_get_completions_that_they_can_read", &["bash"], completions),
     ("every_command_has_a_manual_page", &[], manual_pages),
+    ("help_comes_in_two_lengths_and_any_width", &[], help_texts),
     ("the_digest_is_all_of_standard_output", &[], digest),
     ("results_are_written_to_files", &[], result_files),
     ("build_arguments_that_the_build_itself_obeys", &[], own_arguments),
@@ -103,15 +104,48 @@ fn manual_pages(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     succeed(environment.command(&scratch.store()).args(["man", &scratch.at("man/man1")]))?;
     let help = succeed(environment.command(&scratch.store()).arg("--help"))?.text();
-    let (_, commands) = help.split_once("Commands:\n").ok_or("the help lists no commands")?;
-    let (commands, _) = commands.split_once("\n\n").ok_or("the list of commands has no end")?;
-    let names =
-        commands.lines().filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
-    for name in names.chain(["imagetools-create"]) {
+    let (_, commands) = help.split_once("\nBuild:\n").ok_or("the help lists no commands")?;
+    let (commands, _) = commands.split_once("\nOptions:").ok_or("the list of commands has no end")?;
+    let listed: Vec<&str> = commands
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    check(listed.len() > 35, || format!("commands in the help: {listed:?}"))?;
+    for name in listed.into_iter().chain(["imagetools-create"]) {
         let page = scratch.read(&format!("man/man1/bake-{name}.1"))?;
         check(page.contains(".TH BAKE") && page.contains(".SH SYNOPSIS"), || format!("the page of {name}: {page}"))?;
+        let holds_others = page.contains(".SH SUBCOMMANDS");
+        check(holds_others || page.contains(".SH EXAMPLES\n.PP\n.nf\n"), || format!("the page of {name}: {page}"))?;
     }
+    let page = scratch.read("man/man1/bake.1")?;
+    check(page.contains("SOURCE_DATE_EPOCH") && page.contains(".SH EXAMPLES"), || page.clone())?;
     check(!scratch.store().exists(), || "a store was made for nothing".into())
+}
+
+fn help_texts(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let shown = |arguments: &[&str], columns: &str| {
+        succeed(environment.command(&scratch.store()).args(arguments).env("COLUMNS", columns))
+    };
+    let (narrow, wide) = (shown(&["-h"], "50")?.text(), shown(&["-h"], "500")?.text());
+    for (help, width) in [(&narrow, 50), (&wide, 120)] {
+        check(help.contains("\nRegistries:\n  login "), || help.clone())?;
+        check(help.contains("\nExamples:\n  bake build -t"), || help.clone())?;
+        let (groups, _) = help.split_once("\nOptions:").ok_or("the help has no options")?;
+        let longest = groups.lines().max_by_key(|line| line.chars().count()).unwrap_or_default();
+        check(longest.chars().count() <= width, || format!("longer than {width}: {longest}"))?;
+    }
+    check(narrow.lines().count() > wide.lines().count(), || narrow.clone())?;
+    check(!narrow.contains("Exit codes"), || "the short help is long".into())?;
+    check(shown(&["--help"], "80")?.text().contains("\nExit codes: 0 success"), || "no exit codes".into())?;
+    let long = shown(&["build", "--help"], "80")?.text();
+    equal(&shown(&["help", "build"], "80")?.text(), &long, "bake help build")?;
+    let short = shown(&["build", "-h"], "80")?.text();
+    check(short.lines().count() * 3 / 2 < long.lines().count(), || short.clone())?;
+    let finished = finish(environment.command(&scratch.store()).arg("bulid"))?;
+    expect_failure(&finished, 2, &["similar", "'build'"])
 }
 
 fn is_digest(text: &str) -> bool {

@@ -24,7 +24,7 @@ use crate::images::chain_of;
 use crate::limits::{Effective, LOOK_INTERVAL, StepLimits, set_resource_limits};
 use crate::mounts::Prepared;
 use crate::step_network::{HostNames, Ready};
-use crate::users::Identity;
+use crate::users::{Identity, user_failed};
 use crate::worker::{LinuxWorker, StepIsolation, accounts, open_directory, snapshot_failed, store_failed};
 
 pub(crate) use failed::Failures;
@@ -98,7 +98,7 @@ impl LinuxWorker {
         let files = &self.options.isolation.files;
         let view = MergedView::open(&**files, lowers).map_err(|error| snapshot_failed(&error))?;
         let accounts = accounts(&view)?;
-        let identity = accounts.identity(&op.user).map_err(|error| StepError::input(error.to_string()))?;
+        let identity = accounts.identity(&op.user).map_err(|error| user_failed(&error))?;
         let relative = op.cwd.trim_start_matches('/');
         let there = relative.is_empty()
             || view

@@ -16,6 +16,7 @@ mod diff;
 mod failure;
 mod fmt;
 mod format;
+pub mod help;
 mod image;
 mod imagetools;
 mod limits;
@@ -73,14 +74,13 @@ pub use why::{PlanArguments, WhyArguments};
     version,
     arg_required_else_help = true,
     subcommand_required = true,
-    disable_help_subcommand = true,
-    max_term_width = 120,
+    max_term_width = help::WIDTH_MAX,
     after_help = "Examples:\n  \
         bake build -t myapp:1.0 .            build an image into the local store\n  \
         bake build --push -t host/app:1 .    build an image and push it\n  \
         bake lint                            check the Dockerfile of this directory\n  \
-        bake images                          list what was built and pulled\n\n\
-        Exit codes: 0 success, 1 the build or command failed, 2 usage or input, 70 a bug in bake, 130 interrupted."
+        bake images                          list what was built and pulled\n  \
+        bake doctor                          what this host offers for builds, and how to get the rest"
 )]
 pub struct Arguments {
     /// What holds for every command.

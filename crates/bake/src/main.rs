@@ -44,10 +44,11 @@ fn main() -> ExitCode {
             Err(error) => return fail(&error, settings::colour()),
         }
     }
-    let arguments = match Arguments::try_parse_from(typed) {
+    let arguments = match Arguments::try_parse_from(&typed) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are no errors, and clap knows where each belongs.
+            let error = commands::shell::help(&typed, error);
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }

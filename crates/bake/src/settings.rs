@@ -8,6 +8,7 @@ use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use bake::cli::help::{WIDTH_DEFAULT, WIDTH_MAX, WIDTH_MIN};
 use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode, ProgressMode};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
@@ -39,6 +40,15 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// Whether the environment has a variable whose name begins like this.
 pub(crate) fn any_variable(prefix: &str) -> bool {
     std::env::vars_os().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+}
+
+/// The columns of the lines of a help text on standard output.
+pub(crate) fn help_width() -> usize {
+    let columns = match bake::ui::terminal::size(std::io::stdout()) {
+        Some((_, columns)) => Some(columns.into()),
+        None => variable("COLUMNS").and_then(|text| text.parse().ok()),
+    };
+    columns.unwrap_or(WIDTH_DEFAULT).clamp(WIDTH_MIN, WIDTH_MAX)
 }
 
 /// The password of a key; unlike other variables, it may be empty.

@@ -34,37 +34,37 @@ pub struct BuildArguments {
     pub context: String,
 
     /// Read this Dockerfile; `-` for standard input, or an HTTP address. Without it, `Dockerfile` in the build context.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", help_heading = "What is built")]
     pub file: Option<PathBuf>,
 
     /// Give the image this name. May be given several times.
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", help_heading = "What is built")]
     pub tag: Vec<String>,
 
     /// Build this stage instead of the last one.
-    #[arg(long, value_name = "STAGE")]
+    #[arg(long, value_name = "STAGE", help_heading = "What is built")]
     pub target: Option<String>,
 
     /// Build for these platforms, separated by commas.
-    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',', help_heading = "What is built")]
     pub platform: Vec<String>,
 
     /// Set a build argument; with the name alone, to the value it has in the environment.
-    #[arg(long, value_name = "NAME[=VALUE]", value_parser = assignment)]
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = assignment, help_heading = "What is built")]
     pub build_arg: Vec<Assignment>,
 
     /// Let `FROM` and `--from` find another context under this name: a directory, `docker-image://REFERENCE`,
     /// `oci-layout://DIR`, a git repository or an HTTP address.
-    #[arg(long, value_name = "NAME=SOURCE", value_parser = full_assignment)]
+    #[arg(long, value_name = "NAME=SOURCE", value_parser = full_assignment, help_heading = "What is built")]
     pub build_context: Vec<Assignment>,
 
     /// Add a label to the image's configuration.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = assignment, help_heading = "What is built")]
     pub label: Vec<Assignment>,
 
     /// Add an annotation to the manifest, or to what the type says: `manifest`, `manifest-descriptor` (both also for one
     /// platform, as `manifest[PLATFORM]`), `index` or `index-descriptor`, several separated by commas.
-    #[arg(long, value_name = "[TYPE:]NAME=VALUE")]
+    #[arg(long, value_name = "[TYPE:]NAME=VALUE", help_heading = "What is built")]
     pub annotation: Vec<String>,
 
     /// Where the result goes, for example `type=oci,dest=out.tar`; a path alone is a directory for the files of the image,
@@ -174,7 +174,7 @@ pub struct BuildArguments {
 
     /// Carry out at most this many steps at the same time. Without it, as many as keep the processors busy: steps that sleep
     /// or wait make room for others.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", help_heading = "RUN steps")]
     pub jobs: Option<NonZeroUsize>,
 
     /// Do not build but check the Dockerfile; short for `--call=check`.

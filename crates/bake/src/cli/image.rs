@@ -87,7 +87,10 @@ pub struct InspectArguments {
 
 /// Arguments of `bake history`.
 #[derive(Debug, Args)]
-#[command(after_help = "Fields of --format: .ID .CreatedSince .CreatedAt .CreatedBy .Size .Comment.")]
+#[command(
+    after_help = "Examples:\n  bake history myapp:1.0\n  bake history --no-trunc --format '{{.CreatedBy}}' myapp:1.0\n\n\
+        Fields of --format: .ID .CreatedSince .CreatedAt .CreatedBy .Size .Comment."
+)]
 pub struct HistoryArguments {
     /// How the list is written: `table`, `json`, `table TEMPLATE` or `TEMPLATE`.
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = row_format)]
@@ -129,9 +132,8 @@ pub struct TagArguments {
 
 /// Arguments of `bake rmi`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "A name is removed; with the last one, the image. Layers that the build cache needs stay until `bake prune`."
-)]
+#[command(after_help = "Examples:\n  bake rmi myapp:1.0\n  bake images -q --filter dangling=true | xargs bake rmi\n\n\
+        A name is removed; with the last one, the image. Layers that the build cache needs stay until `bake prune`.")]
 pub struct RemoveImageArguments {
     /// Remove also images with several names, and do not mind those that are not there.
     #[arg(short, long)]
@@ -170,6 +172,8 @@ pub struct PullArguments {
 
 /// Arguments of `bake push`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake push registry.example.com/team/myapp:1.0\n  \
+        bake push --all-tags registry.example.com/team/myapp")]
 pub struct PushArguments {
     /// Push all tags that the repository has here.
     #[arg(short, long)]

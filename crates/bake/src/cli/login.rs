@@ -5,9 +5,9 @@ use clap::Args;
 /// Arguments of `bake login`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    bake login registry.example.com\n  \
-    bake login -u ci --password-stdin registry.example.com < token\n  \
-    bake login -u me                          Docker Hub")]
+        bake login registry.example.com\n  \
+        bake login -u ci --password-stdin registry.example.com < token\n  \
+        bake login -u me                          Docker Hub")]
 pub struct LoginArguments {
     /// The user name.
     #[arg(short, long, value_name = "NAME")]
@@ -28,6 +28,7 @@ pub struct LoginArguments {
 
 /// Arguments of `bake logout`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake logout registry.example.com\n  bake logout      Docker Hub")]
 pub struct LogoutArguments {
     /// The registry. Without it, Docker Hub.
     #[arg(value_name = "HOST[:PORT]", value_parser = registry_host, default_value = "docker.io")]

@@ -6,7 +6,8 @@ use clap::Args;
 
 /// Arguments of `bake lsp`.
 #[derive(Debug, Args)]
-#[command(after_help = "The program is started by an editor; docs/editors.md says how each is told to.\n\n\
+#[command(after_help = "Examples:\n  bake lsp\n  bake lsp --context services/\n\n\
+        The program is started by an editor; docs/editors.md says how each is told to.\n\n\
         Exit codes: 0 the editor ended the session, 1 it went away without a word.")]
 pub struct LspArguments {
     /// Speak over standard input and output, which is what happens anyway: many editors pass this flag.

@@ -6,10 +6,9 @@ use clap::{Args, ValueEnum};
 
 /// Arguments of `bake keygen`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The private key is locked with the password in `$COSIGN_PASSWORD`, which may be empty; without that variable \
-        bake asks for one. Existing files are not overwritten."
-)]
+#[command(after_help = "Examples:\n  bake keygen\n  bake keygen -o keys/release\n\n\
+        The private key is locked with the password in `$COSIGN_PASSWORD`, which may be empty; without that variable \
+        bake asks for one. Existing files are not overwritten.")]
 pub struct KeygenArguments {
     /// The files are called PREFIX.key and PREFIX.pub.
     #[arg(short, long, value_name = "PREFIX", default_value = "cosign")]

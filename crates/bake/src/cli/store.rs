@@ -56,6 +56,7 @@ pub struct PruneArguments {
 
 /// Arguments of `bake df`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake df\n  bake df -v")]
 pub struct DiskUsageArguments {
     /// List every single thing that takes space.
     #[arg(short, long)]
@@ -68,6 +69,7 @@ pub struct DiskUsageArguments {
 
 /// Arguments of `bake fsck`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake fsck\n  bake fsck --rebuild")]
 pub struct FsckArguments {
     /// Make the index anew from the blobs and layers that are there.
     #[arg(long)]
@@ -76,6 +78,7 @@ pub struct FsckArguments {
 
 /// Arguments of `bake doctor`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake doctor\n  bake doctor --format json")]
 pub struct DoctorArguments {
     /// How it is written: `table` or `json`.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
@@ -84,6 +87,7 @@ pub struct DoctorArguments {
 
 /// Arguments of `bake version`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bake version\n  bake version --format json")]
 pub struct VersionArguments {
     /// How it is written: `table` or `json`.
     #[arg(long, value_name = "FORMAT", default_value = "table")]

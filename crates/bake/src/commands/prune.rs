@@ -1,6 +1,6 @@
 //! `bake prune`.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use bake::cli::{Comparison, PruneArguments, StoreFilter, duration};
@@ -36,7 +36,12 @@ const FILTERS: [&str; 10] =
 pub(crate) fn run(arguments: &PruneArguments, host: &Host) -> Result<(), CommandError> {
     let passes = passes(arguments, &host.store)?;
     if !arguments.force && !arguments.dry_run && !confirmed(arguments)? {
-        say("nothing was removed");
+        let unasked = !std::io::stdin().is_terminal();
+        say(if unasked {
+            "nothing was removed; where nobody can answer, `--force` does not ask"
+        } else {
+            "nothing was removed"
+        });
         return Ok(());
     }
     let mut report = PruneReport::default();
