@@ -42,7 +42,7 @@ pub struct BuildRecord {
 
 impl BuildRecord {
     /// The steps of the Dockerfile, without sources and what else a build does.
-    pub fn instructions(&self) -> impl Iterator<Item = &StepRecord> {
+    pub fn instructions(&self) -> impl Iterator<Item = &StepRecord> + Clone {
         self.steps.iter().filter(|step| step.kind == StepKind::Instruction)
     }
 

@@ -81,12 +81,20 @@ fn build_for(
     colour: Colour,
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
-    let journal = Journal::begin(host, request);
+    let journal = Journal::begin(host, request)?;
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?
         .recorded_by(journal.recorder());
-    build_recorded(purpose, request, host, &progress, &journal, continuation)
-        .inspect_err(|error| journal.failed(&progress, error))
+    let built = build_recorded(purpose, request, host, &progress, &journal, continuation)
+        .inspect_err(|error| journal.failed(&progress, error));
+    // Of a sample there is something to tell only where it fails.
+    if built.is_ok() && !purpose.has_outputs() {
+        return built;
+    }
+    match journal.report() {
+        Ok(()) => built,
+        Err(error) => built.and_then(|_| Err(error)),
+    }
 }
 
 /// The same, with everything that happens shown by `progress` and collected by `journal`.

@@ -17,6 +17,7 @@ mod failure;
 mod fmt;
 mod format;
 pub mod help;
+mod history;
 mod image;
 mod imagetools;
 mod limits;
@@ -45,9 +46,13 @@ pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
 pub use fmt::FormatArguments;
 pub use format::RowFormat;
+pub use history::{
+    BuildExportArguments, BuildExportFormat, BuildInspectArguments, BuildLogsArguments, BuildOpenArguments,
+    BuildTraceArguments, BuildsCommand, BuildsListArguments, BuildsRemoveArguments, HistoryArguments, TraceFormat,
+};
 pub use image::{
-    HistoryArguments, ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy,
-    PushArguments, RemoveImageArguments, RunArguments, SaveArguments, SaveFormat, TagArguments,
+    ImagesArguments, InspectArguments, ListFormat, LoadArguments, PullArguments, PullPolicy, PushArguments,
+    RemoveImageArguments, RunArguments, SaveArguments, SaveFormat, TagArguments,
 };
 pub use imagetools::{ImagetoolsArguments, ImagetoolsCommand, ImagetoolsCreateArguments, ImagetoolsInspectArguments};
 pub use limits::LimitArguments;
@@ -132,7 +137,7 @@ pub enum Command {
     Images(ImagesArguments),
     /// Show everything known about images.
     Inspect(InspectArguments),
-    /// Show which instruction made which layer of an image.
+    /// Show which instruction made which layer of an image; list, show and export past builds.
     History(HistoryArguments),
     /// Show what differs between two images: config and files.
     Diff(DiffArguments),

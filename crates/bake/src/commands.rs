@@ -20,6 +20,7 @@ mod transfer;
 
 pub(crate) mod analyze;
 pub(crate) mod attestations;
+pub(crate) mod builds;
 pub(crate) mod collect;
 pub(crate) mod copy;
 pub(crate) mod debug;

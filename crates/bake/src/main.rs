@@ -25,7 +25,7 @@ mod wiring;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bake::cli::{Arguments, Command};
+use bake::cli::{Arguments, Command, HistoryArguments};
 use bake::error::{CommandError, install_panic_hook};
 use clap::Parser as _;
 
@@ -95,6 +95,10 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
         }
         Command::Logout(logout) => return commands::login::logout(logout).map(|()| ExitCode::SUCCESS),
+        // A browser that shows a report is not to be in a namespace.
+        Command::History(HistoryArguments { command: Some(command), .. }) => {
+            return commands::builds::run(command, arguments.global.root.as_deref()).map(|()| ExitCode::SUCCESS);
+        }
         // Before namespaces are entered: it tells whether they can be.
         Command::Doctor(doctor) => return commands::doctor::run(doctor, arguments.global.root.as_deref()),
         _ => {}

@@ -2,6 +2,7 @@
 //! once when it ends.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bake::error::{CommandError, ErrorKind};
@@ -12,11 +13,12 @@ use bake_graph::{Op, SourceOp, VertexId};
 use bake_oci::{Platform, Timestamp};
 use bake_report::{
     BuildRecord, BuildResult, FindingRecord, ImageRecord, LayerRecord, MachineRecord, Planned, Recorder, RequestRecord,
-    StepKind, StepOutcome, StepRecord,
+    StepKind, StepOutcome, StepRecord, html,
 };
 use bake_solver::Solved;
 
 use super::export::{Exported, ExportedImage};
+use crate::files::replace_file;
 use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec};
 use crate::wiring::Host;
 
@@ -28,7 +30,7 @@ pub(super) struct Journal<'a> {
     started: Timestamp,
     recorder: Arc<Recorder>,
     planned: OnceLock<PlannedBuild>,
-    written: OnceLock<()>,
+    written: OnceLock<Written>,
 }
 
 /// What is known once a build is planned.
@@ -38,6 +40,14 @@ struct PlannedBuild {
     findings: Vec<FindingRecord>,
     dockerfile: String,
     platforms: Vec<String>,
+}
+
+/// What was written down.
+#[derive(Debug)]
+struct Written {
+    record: BuildRecord,
+    number: Option<i64>,
+    logs: Vec<u8>,
 }
 
 /// What came of a build.
@@ -52,16 +62,19 @@ pub(super) struct Success<'a> {
 }
 
 impl<'a> Journal<'a> {
-    /// For a build that begins now.
-    pub(super) fn begin(host: &'a Host, request: &'a BuildRequest) -> Self {
-        Self {
+    /// For a build that begins now. Where a report is to go is looked at before anything is done.
+    pub(super) fn begin(host: &'a Host, request: &'a BuildRequest) -> Result<Self, CommandError> {
+        if let Some(path) = &request.report {
+            check_report(path)?;
+        }
+        Ok(Self {
             host,
             request,
             started: Timestamp::now(),
             recorder: Arc::default(),
             planned: OnceLock::new(),
             written: OnceLock::new(),
-        }
+        })
     }
 
     /// What has to be told of all events.
@@ -134,6 +147,15 @@ impl<'a> Journal<'a> {
         }
     }
 
+    /// Writes the page that was asked for.
+    pub(super) fn report(&self) -> Result<(), CommandError> {
+        let (Some(path), Some(Written { record, number, logs })) = (&self.request.report, self.written.get()) else {
+            return Ok(());
+        };
+        let page = html::page(&html::Page { record, number: *number, logs });
+        replace_file(path, page.as_bytes()).map_err(|error| report_failed(path, &error.to_string()))
+    }
+
     /// Adds to `record` what is known of every build, and keeps it.
     fn write(
         &self,
@@ -174,7 +196,7 @@ impl<'a> Journal<'a> {
         };
         let number = self.keep(&record, &recorded.logs);
         // A build ends once.
-        let _ = self.written.set(());
+        let _ = self.written.set(Written { record, number, logs: recorded.logs });
         number
     }
 
@@ -194,13 +216,32 @@ impl<'a> Journal<'a> {
     }
 }
 
+/// Refuses a path at which no file could be written, as far as that can be told now.
+fn check_report(path: &Path) -> Result<(), CommandError> {
+    use rustix::fs::{Access, access};
+    if path == Path::new("-") {
+        return Err(CommandError::usage("`--report` writes to a file; standard output is for the digest"));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| report_failed(path, &error.to_string()))?;
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(report_failed(path, "it is not a regular file")),
+        _ => Ok(()),
+    }
+}
+
+fn report_failed(path: &Path, why: &str) -> CommandError {
+    CommandError::build(format!("cannot write the report `{}`: {why}", path.display()))
+}
+
 /// Findings with their lines.
 pub(super) fn findings(source: &SourceText, diagnostics: &[Diagnostic]) -> Vec<FindingRecord> {
     let finding = |diagnostic: &Diagnostic| FindingRecord {
         rule: diagnostic.code.to_string(),
         severity: diagnostic.severity.to_string(),
         message: diagnostic.message.clone(),
-        help: diagnostic.help.clone(),
+        // What is told of sizes has it at the end.
+        help: diagnostic.help.clone().filter(|help| !diagnostic.message.ends_with(help.as_str())),
         line: Some(source.position(diagnostic.span.start).line),
         url: diagnostic.url.clone(),
     };

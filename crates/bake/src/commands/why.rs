@@ -86,7 +86,7 @@ fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<Strin
     let mut table = Table::new(&["BUILD", "ENDED", "RESULT", "TIME", "STEPS", "NAME"]);
     for Build { number, ended_unix_s, entry } in builds {
         let time = seconds(Duration::from_millis(entry.elapsed_ms));
-        let steps = counts(&entry.steps);
+        let steps = counts(entry.steps.iter());
         table.row([
             number.to_string(),
             ago(ended_unix_s, now),
@@ -99,8 +99,9 @@ fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<Strin
     Ok(table.render())
 }
 
-fn counts(steps: &[StepRecord]) -> String {
-    let of = |outcome: StepOutcome| steps.iter().filter(|step| step.outcome == outcome).count();
+/// How many steps came to what.
+pub(super) fn counts<'a>(steps: impl Iterator<Item = &'a StepRecord> + Clone) -> String {
+    let of = |outcome: StepOutcome| steps.clone().filter(|step| step.outcome == outcome).count();
     let parts: Vec<String> = [
         (StepOutcome::Ran, "ran"),
         (StepOutcome::Failed, "failed"),
@@ -124,7 +125,7 @@ fn table(build: &Build, all: bool, now: SystemTime) -> String {
         entry.result.name(),
         ago(build.ended_unix_s, now),
         seconds(Duration::from_millis(entry.elapsed_ms)),
-        counts(&entry.steps),
+        counts(entry.steps.iter()),
     );
     let mut steps: Vec<&StepRecord> = entry
         .steps
@@ -159,7 +160,7 @@ fn why(step: &StepRecord, now: SystemTime) -> String {
 }
 
 /// The step with a number or a text.
-fn find<'a>(steps: &'a [StepRecord], wanted: &str) -> Result<&'a StepRecord, CommandError> {
+pub(super) fn find<'a>(steps: &'a [StepRecord], wanted: &str) -> Result<&'a StepRecord, CommandError> {
     if let Ok(number) = wanted.trim_start_matches('#').parse::<usize>() {
         return steps
             .iter()
