@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::record::{BuildRecord, StepRecord};
+use crate::record::{BuildRecord, StepOutcome, StepRecord};
 
 /// The times of a build. Steps are named by their place in [`BuildRecord::steps`].
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -39,12 +39,14 @@ impl Timeline {
 
 /// Whether the build ended while the step was at work.
 pub(crate) fn is_broken_off(step: &StepRecord) -> bool {
-    step.began_us > 0 && step.ended_us == 0
+    step.began_us > 0 && step.outcome == StepOutcome::NotReached
 }
 
 fn critical_path(steps: &[StepRecord]) -> Vec<usize> {
     let ended = |place: &usize| steps.get(*place).map_or(0, |step| step.ended_us);
-    let done = |place: &usize| steps.get(*place).is_some_and(|step| step.ended_us > 0);
+    let done = |place: &usize| {
+        steps.get(*place).is_some_and(|step| step.ended_us > 0 && step.outcome != StepOutcome::NotReached)
+    };
     let mut path = Vec::new();
     // Documents come from disk, so inputs may be anything; no step is passed twice.
     let mut passed = HashSet::new();
@@ -94,7 +96,7 @@ mod tests {
     use bake_solver::MemoryOf;
 
     use super::*;
-    use crate::record::{StepOutcome, UsageRecord};
+    use crate::record::UsageRecord;
 
     fn step(began_ms: u64, ended_ms: u64, inputs: &[usize]) -> StepRecord {
         StepRecord {
@@ -130,7 +132,7 @@ mod tests {
     #[test]
     fn documents_that_make_no_sense_end() {
         let timeline = Timeline::of(&record(vec![step(0, 5, &[1, 99]), step(0, 6, &[0, 1])]));
-        assert_eq!(timeline.critical, [0, 1]);
+        assert_eq!(timeline.critical, [1]);
         assert_eq!(Timeline::of(&BuildRecord::default()), Timeline::default());
     }
 

@@ -131,9 +131,13 @@ fn is_begun(step: &StepRecord) -> bool {
     step.outcome != StepOutcome::NotReached || step.began_us > 0
 }
 
-/// A step that was broken off ended with the build.
+/// A step without an end ended with the build.
 fn end_of(step: &StepRecord, total_us: u64) -> u64 {
-    if step.outcome == StepOutcome::NotReached { total_us } else { step.ended_us.max(step.began_us) }
+    if step.ended_us == 0 && step.outcome == StepOutcome::NotReached {
+        total_us
+    } else {
+        step.ended_us.max(step.began_us)
+    }
 }
 
 /// For each step that was begun a lane, such that no two of a lane overlap.

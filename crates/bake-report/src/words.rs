@@ -10,7 +10,9 @@ pub(crate) fn duration(microseconds: u64) -> String {
     match milliseconds {
         0 if microseconds > 0 => "< 1 ms".to_owned(),
         0..1000 => format!("{milliseconds} ms"),
-        1000..60_000 => format!("{seconds}.{} s", milliseconds % 1000 / 100),
+        // Rounded, as everywhere else.
+        1000..59_950 => format!("{}.{} s", (milliseconds + 50) / 1000, (milliseconds + 50) % 1000 / 100),
+        59_950..60_000 => "60.0 s".to_owned(),
         60_000..3_600_000 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
     }
@@ -52,7 +54,8 @@ mod tests {
             (0, "0 ms"),
             (900, "< 1 ms"),
             (45_000, "45 ms"),
-            (3_290_000, "3.2 s"),
+            (3_290_000, "3.3 s"),
+            (59_990_000, "60.0 s"),
             (125_000_000, "2 min 05 s"),
             (3_720_000_000, "1 h 02 min"),
         ] {

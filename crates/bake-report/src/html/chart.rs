@@ -33,6 +33,9 @@ pub(super) fn timeline(markup: &mut Markup, record: &BuildRecord, timeline: &Tim
                 " ({}) waited for each other and decided how long the build took.",
                 duration(timeline.critical_us(record))
             ));
+            if timeline.critical_us(record).saturating_mul(20) < timeline.total_us.saturating_mul(19) {
+                markup.text(" Between them they waited for room among the others.");
+            }
         });
         legend(markup, record, &rows, timeline);
         if !timeline.load.is_empty() {
@@ -118,7 +121,7 @@ fn row(markup: &mut Markup, place: usize, step: &StepRecord, timeline: &Timeline
     let total = timeline.total_us;
     let class = class(place, step, timeline);
     let on_path = timeline.critical.contains(&place);
-    let end = if is_broken_off(step) { total } else { step.ended_us.max(step.began_us) };
+    let end = if step.ended_us == 0 { total } else { step.ended_us.max(step.began_us) };
     let time = duration(end.saturating_sub(step.began_us));
     markup.element("li", &[("class", if on_path { "row on" } else { "row" })], |markup| {
         markup.element("span", &[("class", "what mono"), ("title", &step.name)], |markup| {

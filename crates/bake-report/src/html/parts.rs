@@ -115,24 +115,32 @@ pub(super) fn failure(markup: &mut Markup, page: &Page<'_>) {
     let failed = page.record.steps.iter().enumerate().find(|(_, step)| step.outcome == StepOutcome::Failed);
     markup.element("section", &[("class", "error"), ("aria-labelledby", "error-title")], |markup| {
         markup.leaf("h2", &[("id", "error-title")], "What went wrong");
-        markup.leaf("p", &[], error);
-        let Some((place, step)) = failed else { return };
-        markup.element("p", &[("class", "note")], |markup| {
+        let Some((place, step)) = failed else { return markup.leaf("p", &[], error) };
+        markup.element("p", &[], |markup| {
             markup.leaf("a", &[("href", &format!("#{}", anchor(place))), ("class", "mono")], &step.name);
             if let Some(line) = step.line {
                 markup.text(&format!(" on line {line} of {}", page.record.request.dockerfile));
             }
         });
+        // The command stands in the line above.
+        let short = error.rsplit_once("\" did not complete").map(|(_, how)| format!("It did not complete{how}"));
+        markup.leaf("p", &[], short.as_ref().unwrap_or(error));
         if let Some(lines) = logs::last_lines(page, step).filter(|lines| !lines.is_empty()) {
             let label = [("tabindex", "0"), ("role", "region"), ("aria-label", "Last lines of the failed step")];
             markup.leaf("pre", &label, &lines);
+            markup.element("p", &[("class", "note")], |markup| {
+                markup.text("These are the last lines of ");
+                markup.leaf("a", &[("href", &format!("#log-{place}"))], "its output");
+                markup.text(".");
+            });
         }
     });
 }
 
 pub(super) fn steps(markup: &mut Markup, record: &BuildRecord, timeline: &Timeline) {
-    let shown: Vec<(usize, &StepRecord)> =
+    let mut shown: Vec<(usize, &StepRecord)> =
         record.steps.iter().enumerate().filter(|(_, step)| step.kind != StepKind::Activity).collect();
+    shown.sort_by_key(|(_, step)| step.number.unwrap_or(usize::MAX));
     if shown.is_empty() {
         return;
     }
@@ -175,10 +183,16 @@ fn step_row(markup: &mut Markup, record: &BuildRecord, place: usize, step: &Step
                     markup.leaf("span", &[("class", "tag")], "critical path");
                 }
                 if let Some(line) = step.line {
-                    markup.leaf("span", &[("class", "why")], &format!(" line {line}"));
+                    markup.leaf("span", &[("class", "why")], &format!(" · line {line}"));
+                }
+                if let Some(made) = step.made_unix_s {
+                    markup.element("span", &[("class", "why")], |markup| {
+                        markup.text(" · made ");
+                        moment(markup, made);
+                    });
                 }
                 if step.log.is_some() {
-                    markup.text(" ");
+                    markup.text(" · ");
                     markup.leaf("a", &[("href", &format!("#log-{place}"))], "output");
                 }
             });
@@ -218,14 +232,8 @@ fn outcome(markup: &mut Markup, step: &StepRecord) {
     }
 }
 
-/// Why a step ran, or since when its result is there.
+/// Why a step ran.
 fn why(markup: &mut Markup, step: &StepRecord) {
-    if let Some(made) = step.made_unix_s {
-        markup.element("div", &[("class", "why")], |markup| {
-            markup.text("made ");
-            moment(markup, made);
-        });
-    }
     let Some(explanation) = &step.explanation else { return };
     let Explanation { nearest, differences } = explanation;
     let reason = explanation.to_string();
