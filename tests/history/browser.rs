@@ -1,4 +1,4 @@
-//! A browser that shows a page as a user would see it, driven by the DevTools protocol over two FIFOs.
+//! A browser that shows a page as a user would see it, driven by its protocol for developers over two FIFOs.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -65,12 +65,12 @@ impl Browser {
         let to = OpenOptions::new().write(true).open(&to).map_err(text)?;
         let from = BufReader::new(File::open(&from).map_err(text)?);
         let mut browser = Self { child, to, from, session: String::new(), sent: 0, events: Vec::new() };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }))?;
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }))?;
         let attached =
-            browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }))?;
-        browser.session = attached["sessionId"].as_str().unwrap_or_default().to_owned();
+            browser.call("Target.attachToTarget", &json!({ "targetId": target["targetId"], "flatten": true }))?;
+        attached["sessionId"].as_str().unwrap_or_default().clone_into(&mut browser.session);
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({}))?;
+            browser.call(&format!("{domain}.enable"), &json!({}))?;
         }
         Ok(browser)
     }
@@ -78,13 +78,13 @@ impl Browser {
     /// Loads a page, and returns what it asked of other places and what the console says.
     pub(crate) fn load(&mut self, path: &Path, view: View) -> Result<Vec<String>, String> {
         let size = json!({ "width": view.width, "height": 800, "deviceScaleFactor": 1, "mobile": view.width < 600 });
-        self.call("Emulation.setDeviceMetricsOverride", size)?;
+        self.call("Emulation.setDeviceMetricsOverride", &size)?;
         let scheme = if view.dark { "dark" } else { "light" };
         let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
-        self.call("Emulation.setEmulatedMedia", features)?;
+        self.call("Emulation.setEmulatedMedia", &features)?;
         self.events.clear();
         let url = format!("file://{}", path.display());
-        self.call("Page.navigate", json!({ "url": url }))?;
+        self.call("Page.navigate", &json!({ "url": url }))?;
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let message = self.receive()?;
             self.events.push(message);
@@ -105,7 +105,7 @@ impl Browser {
     /// The value of an expression in the page.
     pub(crate) fn value(&mut self, expression: &str) -> Result<Value, String> {
         let asked = json!({ "expression": expression, "returnByValue": true });
-        let answer = self.call("Runtime.evaluate", asked)?;
+        let answer = self.call("Runtime.evaluate", &asked)?;
         Ok(answer["result"]["value"].clone())
     }
 
@@ -113,12 +113,12 @@ impl Browser {
     pub(crate) fn picture(&mut self) -> Result<Vec<u8>, String> {
         use base64::Engine as _;
         let asked = json!({ "captureBeyondViewport": true, "format": "png" });
-        let answer = self.call("Page.captureScreenshot", asked)?;
+        let answer = self.call("Page.captureScreenshot", &asked)?;
         let data = answer["data"].as_str().unwrap_or_default();
         base64::engine::general_purpose::STANDARD.decode(data).map_err(|error| error.to_string())
     }
 
-    fn call(&mut self, method: &str, parameters: Value) -> Result<Value, String> {
+    fn call(&mut self, method: &str, parameters: &Value) -> Result<Value, String> {
         self.sent += 1;
         let mut message = json!({ "id": self.sent, "method": method, "params": parameters });
         if !self.session.is_empty() {

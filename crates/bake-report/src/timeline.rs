@@ -11,8 +11,8 @@ pub struct Timeline {
     pub total_us: u64,
     /// The steps in the order in which they began: those that were carried out or whose end is not known.
     pub rows: Vec<usize>,
-    /// The chain of steps of which each waited for the one before, up to the last one that ended, by time. Making any other
-    /// step faster would not have ended the build earlier.
+    /// The chain of steps up to the last one that ended, by time, of which each waited for the one before: for its result, or
+    /// for the room that it took. Together they take about as long as the build did.
     pub critical: Vec<usize>,
     /// How many processors steps kept busy from each moment (in microseconds) until the next: the processor time of each step
     /// spread over the time that it took. Empty where no step says what it used.
@@ -42,6 +42,10 @@ pub(crate) fn is_broken_off(step: &StepRecord) -> bool {
     step.began_us > 0 && step.outcome == StepOutcome::NotReached
 }
 
+/// What passes between the end of a step and the beginning of one that waited for its result, in microseconds; more than that
+/// is waiting for room.
+const HANDOVER_US: u64 = 5_000;
+
 fn critical_path(steps: &[StepRecord]) -> Vec<usize> {
     let ended = |place: &usize| steps.get(*place).map_or(0, |step| step.ended_us);
     let done = |place: &usize| {
@@ -56,13 +60,13 @@ fn critical_path(steps: &[StepRecord]) -> Vec<usize> {
         if step.has_run() {
             path.push(place);
         }
-        next = if step.inputs.is_empty() {
-            // It needed no other step, so it waited for whatever came before it.
+        let needed = step.inputs.iter().copied().filter(done).max_by_key(ended);
+        let at_once = |input: &usize| ended(input).saturating_add(HANDOVER_US) >= step.began_us;
+        next = needed.filter(at_once).or_else(|| {
+            // What it needed was there, so it waited for whatever ended before it began.
             let before = |other: &usize| done(other) && *other != place && ended(other) <= step.began_us;
             (0..steps.len()).filter(before).max_by_key(ended)
-        } else {
-            step.inputs.iter().copied().filter(done).max_by_key(ended)
-        };
+        });
     }
     path.reverse();
     path
@@ -127,6 +131,13 @@ mod tests {
         assert_eq!(timeline.critical, [5, 0, 1, 3, 4]);
         assert_eq!(timeline.rows, [5, 0, 2, 1, 3, 4]);
         assert_eq!((timeline.total_us, timeline.critical_us(&record)), (100_000, 93_000));
+    }
+
+    #[test]
+    fn a_step_that_waited_for_room_follows_the_one_that_made_it() {
+        // One at a time: the second needs nothing of the first.
+        let steps = vec![step(0, 40, &[]), step(41, 80, &[]), step(81, 90, &[0])];
+        assert_eq!(Timeline::of(&record(steps)).critical, [0, 1, 2]);
     }
 
     #[test]

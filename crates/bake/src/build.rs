@@ -93,7 +93,7 @@ fn build_for(
     }
     match journal.report() {
         Ok(()) => built,
-        Err(error) => built.and_then(|_| Err(error)),
+        Err(error) => built.and(Err(error)),
     }
 }
 

@@ -15,6 +15,9 @@ const SHORT_SHARE: u64 = 500;
 /// So many rows are shown whatever they took.
 const ROWS_SHOWN: usize = 60;
 
+/// A machine that was never busier than this shows a line without meaning.
+const LOAD_SHOWN: f64 = 0.1;
+
 /// How many marks there are on the axis, at most.
 const MARKS_MAX: u64 = 6;
 
@@ -30,15 +33,12 @@ pub(super) fn timeline(markup: &mut Markup, record: &BuildRecord, timeline: &Tim
             markup.text("What was carried out, in the order in which it began. Steps on the ");
             markup.leaf("b", &[], "critical path");
             markup.text(&format!(
-                " ({}) waited for each other and decided how long the build took.",
+                " ({}) decided how long the build took: each waited for the one before, for its result or for room.",
                 duration(timeline.critical_us(record))
             ));
-            if timeline.critical_us(record).saturating_mul(20) < timeline.total_us.saturating_mul(19) {
-                markup.text(" Between them they waited for room among the others.");
-            }
         });
         legend(markup, record, &rows, timeline);
-        if !timeline.load.is_empty() {
+        if timeline.load.iter().any(|(_, busy)| *busy >= LOAD_SHOWN) {
             load(markup, record, timeline);
         }
         axis(markup, &marks, timeline.total_us);

@@ -312,7 +312,9 @@ pub(super) fn layers(markup: &mut Markup, record: &BuildRecord) {
                             }
                         });
                         markup.element("td", &[("class", "full share")], |markup| {
-                            share(markup, layer.added_bytes, layer.hidden_bytes, largest);
+                            if layer.added_bytes > 0 {
+                                share(markup, layer.added_bytes, layer.hidden_bytes, largest);
+                            }
                         });
                         markup.leaf("td", &[("class", "n"), ("data-label", "Added")], &size(layer.added_bytes));
                         let hidden = if layer.hidden_bytes > 0 { size(layer.hidden_bytes) } else { String::new() };

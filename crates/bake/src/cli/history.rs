@@ -212,7 +212,7 @@ pub enum TraceFormat {
 /// Arguments of `bake history rm`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  bake history rm 12 13\n  bake history rm --all\n  \
-    bake history rm $(bake history ls -q --filter status=error)")]
+    bake history ls -q --filter status=error | xargs bake history rm")]
 pub struct BuildsRemoveArguments {
     /// Numbers as `bake history ls` shows them, or `^1` for the build before the last one.
     #[arg(value_name = "BUILD", required_unless_present = "all", conflicts_with = "all")]

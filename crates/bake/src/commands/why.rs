@@ -100,8 +100,9 @@ fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<Strin
 }
 
 /// How many steps came to what.
-pub(super) fn counts<'a>(steps: impl Iterator<Item = &'a StepRecord> + Clone) -> String {
-    let of = |outcome: StepOutcome| steps.clone().filter(|step| step.outcome == outcome).count();
+pub(super) fn counts<'a>(steps: impl Iterator<Item = &'a StepRecord>) -> String {
+    let outcomes: Vec<StepOutcome> = steps.map(|step| step.outcome).collect();
+    let of = |wanted: StepOutcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
     let parts: Vec<String> = [
         (StepOutcome::Ran, "ran"),
         (StepOutcome::Failed, "failed"),

@@ -115,14 +115,13 @@ fn steps(record: &BuildRecord, timeline: &Timeline) -> String {
 pub(super) fn logs(arguments: &BuildLogsArguments, past: &Past) -> Result<(), CommandError> {
     let build = past.find(arguments.build.as_deref())?;
     let steps = &build.record.steps;
-    let wanted: Vec<&StepRecord> = match &arguments.step {
-        Some(step) => vec![why::find(steps, step)?],
-        None => {
-            let mut logged: Vec<&StepRecord> =
-                steps.iter().filter(|step| step.log.is_some() || step.outcome == StepOutcome::Failed).collect();
-            logged.sort_by_key(|step| step.began_us);
-            logged
-        }
+    let wanted: Vec<&StepRecord> = if let Some(step) = &arguments.step {
+        vec![why::find(steps, step)?]
+    } else {
+        let told = |step: &&StepRecord| step.log.is_some() || step.outcome == StepOutcome::Failed;
+        let mut told: Vec<&StepRecord> = steps.iter().filter(told).collect();
+        told.sort_by_key(|step| step.began_us);
+        told
     };
     let logs = past.logs(build.number)?;
     if logs.is_empty() && wanted.iter().any(|step| step.log.is_some()) {
