@@ -22,6 +22,7 @@ pub(crate) mod analyze;
 pub(crate) mod attestations;
 pub(crate) mod builds;
 pub(crate) mod collect;
+pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod debug;
 pub(crate) mod df;
