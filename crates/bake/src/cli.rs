@@ -347,7 +347,8 @@ mod tests {
     fn commands_of_the_page_for_newcomers_are_commands() {
         let page = include_str!("../../../docs/coming-from.md");
         let mut count = 0;
-        for line in page.lines().filter(|line| line.starts_with('|')) {
+        // Headings name commands without what they need.
+        for line in page.lines().filter(|line| line.starts_with('|') && !line.starts_with("| flag |")) {
             let ours = line.split(" | ").nth(1).unwrap_or_default();
             for span in ours.split('`').skip(1).step_by(2).filter(|span| span.starts_with("bake ")) {
                 count += 1;

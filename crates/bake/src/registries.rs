@@ -14,6 +14,8 @@ use crate::configuration::Configuration;
 use crate::settings::variable;
 use section::RegistrySection;
 
+/// The text of a docker config, as docker and the runners of GitLab know it.
+const AUTH_VARIABLE: &str = "DOCKER_AUTH_CONFIG";
 /// The largest file with certificates or a key; the bundle of all public authorities has 250 KB.
 const CERTIFICATES_BYTES_MAX: u64 = 4 << 20;
 /// The most entries of a directory with certificates that are looked at.
@@ -77,7 +79,16 @@ pub(crate) fn docker_config_path() -> Option<PathBuf> {
     directory.map(|directory| directory.join("config.json"))
 }
 
+/// Docker's config, and before it that of the variable in which CI systems hand logins over: nothing has to be written to a disk.
 fn credentials() -> Result<Credentials, NetworkError> {
+    let of_file = credentials_of_file()?;
+    let Some(text) = variable(AUTH_VARIABLE) else { return Ok(of_file) };
+    let of_variable = Credentials::from_docker_config(&text, helper_runner())
+        .map_err(|source| NetworkError::Credentials { path: format!("${AUTH_VARIABLE}"), source })?;
+    Ok(of_file.after(of_variable))
+}
+
+fn credentials_of_file() -> Result<Credentials, NetworkError> {
     let Some(path) = docker_config_path() else { return Ok(Credentials::none()) };
     match fs::read_to_string(&path) {
         Ok(text) => Credentials::from_docker_config(&text, helper_runner())
