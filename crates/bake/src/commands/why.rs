@@ -66,9 +66,14 @@ fn build(entry: JournalEntry) -> Option<Build> {
     let JournalEntry { number, ended_unix_s, document } = entry;
     let mut entry: BuildRecord = serde_json::from_slice(&document).ok()?;
     // What is no step of the Dockerfile comes from no cache.
-    entry.steps.retain(|step| step.kind == StepKind::Instruction);
-    // These are places in the whole list.
-    entry.steps.iter_mut().for_each(|step| step.inputs.clear());
+    let mut next = 0..;
+    let is_step = |step: &StepRecord| step.kind == StepKind::Instruction;
+    let places: Vec<Option<usize>> =
+        entry.steps.iter().map(|step| if is_step(step) { next.next() } else { None }).collect();
+    entry.steps.retain(is_step);
+    for step in &mut entry.steps {
+        step.inputs = step.inputs.iter().filter_map(|input| *places.get(*input)?).collect();
+    }
     Some(Build { number, ended_unix_s, entry })
 }
 
