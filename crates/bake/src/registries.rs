@@ -193,17 +193,18 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 /// What would cure a failure of a registry, where that is known.
 pub(crate) fn hint(error: &RegistryError) -> Option<String> {
     match error.failure() {
-        RegistryFailure::Unauthorized { credentials_sent: false, .. } => Some(
-            "log in with `bake login HOST`; bake uses docker's config (`$DOCKER_CONFIG/config.json` or \
-             `~/.docker/config.json`)"
-                .to_owned(),
-        ),
-        RegistryFailure::Unauthorized { .. } => {
-            Some("log in again with `bake login HOST`: the password or token may have changed or expired".to_owned())
-        }
-        RegistryFailure::Denied { .. } => {
-            Some("ask for the right to this repository, or log in as somebody else with `bake login HOST`".to_owned())
-        }
+        RegistryFailure::Unauthorized { credentials_sent: false, .. } => Some(format!(
+            "log in with `{}`; bake uses docker's config (`$DOCKER_CONFIG/config.json` or `~/.docker/config.json`)",
+            login_command(error)
+        )),
+        RegistryFailure::Unauthorized { .. } => Some(format!(
+            "log in again with `{}`: the password or token may have changed or expired",
+            login_command(error)
+        )),
+        RegistryFailure::Denied { .. } => Some(format!(
+            "ask for the right to this repository, or log in as somebody else with `{}`",
+            login_command(error)
+        )),
         RegistryFailure::NotFound { .. } => {
             Some("check the name and the tag; registries also say this of what one may not see".to_owned())
         }
@@ -231,6 +232,17 @@ pub(crate) fn hint(error: &RegistryError) -> Option<String> {
                 .to_owned())
         }
         _ => None,
+    }
+}
+
+/// What to type to log in at the registry that an error is about.
+fn login_command(error: &RegistryError) -> String {
+    // The last name that was worked on, such as `registry.example.com/team/app:1`.
+    let name = error.attempt().split('`').skip(1).step_by(2).filter(|name| name.contains('/')).last();
+    match name.and_then(|name| name.split('/').next()) {
+        Some("docker.io") => "bake login".to_owned(),
+        Some(host) => format!("bake login {host}"),
+        None => "bake login HOST".to_owned(),
     }
 }
 
