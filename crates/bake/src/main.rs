@@ -100,6 +100,11 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
         }
         Command::Logout(logout) => return commands::login::logout(logout).map(|()| ExitCode::SUCCESS),
+        Command::Up(up) => {
+            if let Some(code) = commands::up::show_local(up, colour)? {
+                return Ok(code);
+            }
+        }
         // Before namespaces are entered: it tells whether they can be.
         Command::Doctor(doctor) => return commands::doctor::run(doctor, arguments.global.root.as_deref()),
         _ => {}
@@ -148,6 +153,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 commands::collect::after_build(budget, &host, quiet);
             }
         }
+        Command::Up(up) => return commands::up::run(up, host, colour),
         Command::Lint(lint) if lint.measure => return commands::lint::measure::run(lint, host, colour),
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
