@@ -123,8 +123,8 @@ fn broken_files_are_answered() {
         for file in fs::read_dir(entry.unwrap().path()).unwrap() {
             let path = file.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if name.ends_with(".hcl") || name.ends_with(".yaml") || (name.ends_with(".json") && name != "expected.json")
-            {
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            if matches!(&*extension, "hcl" | "yaml" | "json") && name != "expected.json" {
                 files.push(BakeFile { name, text: fs::read_to_string(path).unwrap() });
             }
         }
