@@ -189,7 +189,7 @@ fn an_empty_record_is_a_page() {
 #[test]
 fn a_page_stays_small() {
     let (mut record, mut logs) = everything();
-    let step = record.steps.get(2).unwrap().clone();
+    let step = record.steps[2].clone();
     record.steps = (0..30).map(|_| step.clone()).collect();
     let without = page(&Page { record: &record, number: None, logs: &[] });
     assert!(without.len() < 200_000, "{} bytes without output", without.len());
