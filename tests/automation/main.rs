@@ -2,6 +2,7 @@
 
 mod configuration;
 mod machine_output;
+mod pipelines;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -25,6 +26,10 @@ const TESTS: &[Test] = &[
     ("an_interrupted_build_ends_with_130", &[], machine_output::interrupted),
     ("documents_have_the_fields_of_the_page", &[], machine_output::documents),
     ("standard_output_is_the_result", &[], machine_output::streams),
+    ("the_recipe_for_github_builds_caches_and_pushes", &["bash", "jq"], pipelines::github),
+    ("the_recipe_for_gitlab_builds_caches_and_pushes", &["bash", "docker-registry", "htpasswd"], pipelines::gitlab),
+    ("the_recipe_for_a_shell_leaves_no_login", &["docker-registry", "htpasswd"], pipelines::shell),
+    ("the_pod_of_the_page_is_one", &[], pipelines::pod),
     ("the_schema_is_that_of_the_files", &[], configuration::schema),
 ];
 

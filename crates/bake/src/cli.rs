@@ -35,6 +35,7 @@ mod sign;
 mod store;
 mod supply_chain;
 mod unsupported;
+mod up;
 mod value;
 mod why;
 
@@ -72,7 +73,8 @@ pub use shell::{CompletionArguments, ManArguments};
 pub use sign::{KeygenArguments, SignArguments, SignPlace, VerifyArguments};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use supply_chain::SupplyChainArguments;
-pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags};
+pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags, UnsupportedUpFlags};
+pub use up::{Listed, ListedKind, UpArguments};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, size_bytes, space};
 pub use why::{PlanArguments, WhyArguments};
 
@@ -128,6 +130,9 @@ pub enum Command {
     /// Build an image from a Dockerfile.
     #[command(visible_alias = "b")]
     Build(Box<BuildArguments>),
+    /// Build the targets of a bake file or a Compose file, all at once.
+    #[command(visible_alias = "targets")]
+    Up(Box<UpArguments>),
     /// Check Dockerfiles for mistakes.
     Lint(Box<LintArguments>),
     /// Lay out Dockerfiles in one way, without changing what they build.

@@ -52,5 +52,6 @@ pub(crate) mod sbom;
 pub(crate) mod shell;
 pub(crate) mod sign;
 pub(crate) mod tag;
+pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod why;

@@ -99,6 +99,11 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
         }
         Command::Logout(logout) => return commands::login::logout(logout).map(|()| ExitCode::SUCCESS),
+        Command::Up(up) => {
+            if let Some(code) = commands::up::show_local(up, colour)? {
+                return Ok(code);
+            }
+        }
         // A browser that shows a report is not to be in a namespace.
         Command::History(HistoryArguments { command: Some(command), .. }) => {
             return commands::builds::run(command, arguments.global.root.as_deref()).map(|()| ExitCode::SUCCESS);
@@ -151,6 +156,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 commands::collect::after_build(budget, &host, quiet);
             }
         }
+        Command::Up(up) => return commands::up::run(up, host, colour),
         Command::Lint(lint) if lint.measure => return commands::lint::measure::run(lint, host, colour),
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
