@@ -125,7 +125,9 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
             let request = settings::BuildRequest::new(build);
             let mut request = request.map_err(|error| error.hints(configured_hint.cloned()))?;
-            if request.display != bake::ui::progress::DisplayKind::Quiet {
+            use bake::ui::progress::DisplayKind;
+            // Programs that read progress expect nothing else there.
+            if !matches!(request.display, DisplayKind::Quiet | DisplayKind::RawJson) {
                 commands::config::warn_of_variables();
             }
             request.policy.configured(&configuration);
