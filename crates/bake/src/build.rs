@@ -110,15 +110,23 @@ fn build_for(
     // What is about the whole build is the same in all of them.
     let Some(request) = requests.first().map(|target| target.request) else { return Ok(Vec::new()) };
     let options = crate::settings::display_options(requests.iter().map(|target| target.request))?;
-    let journal = Journal::begin(host, requests);
+    let journal = Journal::begin(host, requests)?;
     let progress = Progress::with_options(request.display, colour, options)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?
         .recorded_by(journal.recorder());
     for problem in crate::settings::palette_problems() {
         progress.print(format!("{} `BUILDKIT_COLORS`: {}", colour.warning("warning:"), sanitize_line(&problem)));
     }
-    build_recorded(purpose, requests, host, &progress, &journal, continuation)
-        .inspect_err(|error| journal.failed(&progress, error))
+    let built = build_recorded(purpose, requests, host, &progress, &journal, continuation)
+        .inspect_err(|error| journal.failed(&progress, error));
+    // Of a sample there is something to tell only where it fails.
+    if built.is_ok() && !purpose.has_outputs() {
+        return built;
+    }
+    match journal.report() {
+        Ok(()) => built,
+        Err(error) => built.and(Err(error)),
+    }
 }
 
 /// The same, with everything that happens shown by `progress` and collected by `journal`.

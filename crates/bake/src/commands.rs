@@ -20,6 +20,7 @@ mod transfer;
 
 pub(crate) mod analyze;
 pub(crate) mod attestations;
+pub(crate) mod builds;
 pub(crate) mod collect;
 pub(crate) mod config;
 pub(crate) mod copy;

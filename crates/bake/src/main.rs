@@ -26,7 +26,7 @@ mod wiring;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bake::cli::{Arguments, Command};
+use bake::cli::{Arguments, Command, HistoryArguments};
 use bake::error::{CommandError, install_panic_hook};
 use bake::ui::progress::DisplayKind;
 use clap::Parser as _;
@@ -105,6 +105,10 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             if let Some(code) = commands::up::show_local(up, colour)? {
                 return Ok(code);
             }
+        }
+        // A browser that shows a report is not to be in a namespace.
+        Command::History(HistoryArguments { command: Some(command), .. }) => {
+            return commands::builds::run(command, arguments.global.root.as_deref()).map(|()| ExitCode::SUCCESS);
         }
         // Before namespaces are entered: it tells whether they can be.
         Command::Doctor(doctor) => return commands::doctor::run(doctor, arguments.global.root.as_deref()),

@@ -146,6 +146,23 @@ pub(crate) enum Presence {
     Optional,
 }
 
+/// Where pages are put that are to be opened: `$XDG_CACHE_HOME/bake`, else `~/.cache/bake`.
+pub(crate) fn cache_directory() -> Option<PathBuf> {
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    cache.map(|cache| cache.join("bake"))
+}
+
+/// The words of the command that opens a page: the first of `$BROWSER`, else `xdg-open` where there is a display.
+pub(crate) fn browser() -> Option<Vec<String>> {
+    if let Some(browsers) = variable("BROWSER") {
+        let first = browsers.split(':').next().unwrap_or_default();
+        return Some(first.split_whitespace().map(str::to_owned).collect());
+    }
+    let display = variable("WAYLAND_DISPLAY").or_else(|| variable("DISPLAY"));
+    display.map(|_| vec!["xdg-open".to_owned()])
+}
+
 /// An amount of disk space as the store takes it.
 pub(crate) fn space(space: bake::cli::Space) -> bake_store::Space {
     match space {
@@ -327,6 +344,8 @@ pub(crate) struct BuildRequest {
     pub(crate) require_cached: bool,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Where a page about the build is written.
+    pub(crate) report: Option<PathBuf>,
     /// Whether the findings of build checks are in that file.
     pub(crate) metadata_warnings: bool,
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
@@ -458,6 +477,7 @@ impl BuildRequest {
             require_cached: arguments.require_cached,
             iidfile: arguments.iidfile.clone(),
             metadata_file: arguments.metadata_file.clone(),
+            report: arguments.report.clone(),
             metadata_warnings: variable("BUILDX_METADATA_WARNINGS")
                 .is_some_and(|text| parse_boolean(&text) == Some(true)),
             source_date_epoch,

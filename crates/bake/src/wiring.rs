@@ -66,6 +66,15 @@ impl Privilege {
         Ok(Self::Rootless(map))
     }
 
+    /// What [`Self::is_root`] would say after [`Self::acquire`], without entering anything.
+    pub(crate) fn is_root_expected() -> bool {
+        match root_privilege() {
+            Some(RootPrivilege::Mounting) => !has_single_id(),
+            Some(RootPrivilege::Ids) => true,
+            Some(RootPrivilege::None) | None => false,
+        }
+    }
+
     /// Whether the invoking user is root, for the default place of the store.
     pub(crate) fn is_root(&self) -> bool {
         !matches!(self, Self::Rootless(_))

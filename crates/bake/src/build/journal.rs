@@ -2,6 +2,7 @@
 //! once when it ends.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bake::error::{CommandError, ErrorKind};
@@ -11,12 +12,13 @@ use bake_graph::{BuildGraph, Op, Origin, SourceOp, VertexId};
 use bake_oci::{Platform, Timestamp};
 use bake_report::{
     BuildRecord, BuildResult, FindingRecord, ImageRecord, LayerRecord, MachineRecord, Planned as PlannedStep, Recorder,
-    RequestRecord, StepKind, StepOutcome, StepRecord,
+    RequestRecord, StepKind, StepOutcome, StepRecord, html,
 };
 use bake_solver::Solved;
 
 use super::export::{Exported, ExportedImage};
 use super::target::{Planned, Sources, TargetRequest};
+use crate::files::replace_file;
 use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec};
 use crate::wiring::Host;
 
@@ -25,10 +27,12 @@ use crate::wiring::Host;
 pub(super) struct Journal<'a> {
     host: &'a Host,
     requests: &'a [TargetRequest<'a>],
+    /// Where a page about the build is to go.
+    report: Option<&'a Path>,
     started: Timestamp,
     recorder: Arc<Recorder>,
     planned: OnceLock<PlannedBuild>,
-    written: OnceLock<()>,
+    written: OnceLock<Written>,
 }
 
 /// What is known once a build is planned.
@@ -38,6 +42,14 @@ struct PlannedBuild {
     findings: Vec<FindingRecord>,
     dockerfiles: Vec<String>,
     platforms: Vec<String>,
+}
+
+/// What was written down.
+#[derive(Debug)]
+struct Written {
+    record: BuildRecord,
+    number: Option<i64>,
+    logs: Vec<u8>,
 }
 
 /// What came of a build.
@@ -53,16 +65,23 @@ pub(super) struct Success<'a> {
 }
 
 impl<'a> Journal<'a> {
-    /// For a build that begins now. Targets that are built together are one build.
-    pub(super) fn begin(host: &'a Host, requests: &'a [TargetRequest<'a>]) -> Self {
-        Self {
+    /// For a build that begins now. Targets that are built together are one build. Where a report is to go is looked at before
+    /// anything is done.
+    pub(super) fn begin(host: &'a Host, requests: &'a [TargetRequest<'a>]) -> Result<Self, CommandError> {
+        // What is about the whole build is the same in all of them.
+        let report = requests.first().and_then(|target| target.request.report.as_deref());
+        if let Some(path) = report {
+            check_report(path)?;
+        }
+        Ok(Self {
+            report,
             host,
             requests,
             started: Timestamp::now(),
             recorder: Arc::default(),
             planned: OnceLock::new(),
             written: OnceLock::new(),
-        }
+        })
     }
 
     /// What has to be told of all events.
@@ -144,6 +163,15 @@ impl<'a> Journal<'a> {
         }
     }
 
+    /// Writes the page that was asked for.
+    pub(super) fn report(&self) -> Result<(), CommandError> {
+        let (Some(path), Some(Written { record, number, logs })) = (self.report, self.written.get()) else {
+            return Ok(());
+        };
+        let page = html::page(&html::Page { record, number: *number, logs });
+        replace_file(path, page.as_bytes()).map_err(|error| report_failed(path, &error.to_string()))
+    }
+
     /// Adds to `record` what is known of every build, and keeps it.
     fn write(
         &self,
@@ -188,7 +216,7 @@ impl<'a> Journal<'a> {
         };
         let number = self.keep(&record, &recorded.logs);
         // A build ends once.
-        let _ = self.written.set(());
+        let _ = self.written.set(Written { record, number, logs: recorded.logs });
         number
     }
 
@@ -230,6 +258,24 @@ fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
     distinct
 }
 
+/// Refuses a path at which no file could be written, as far as that can be told now.
+fn check_report(path: &Path) -> Result<(), CommandError> {
+    use rustix::fs::{Access, access};
+    if path == Path::new("-") {
+        return Err(CommandError::usage("`--report` writes to a file; standard output is for the digest"));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| report_failed(path, &error.to_string()))?;
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(report_failed(path, "it is not a regular file")),
+        _ => Ok(()),
+    }
+}
+
+fn report_failed(path: &Path, why: &str) -> CommandError {
+    CommandError::build(format!("cannot write the report `{}`: {why}", path.display()))
+}
+
 /// Findings with their lines.
 pub(super) fn findings(target: &Planned<'_>, diagnostics: &[Diagnostic]) -> Vec<FindingRecord> {
     let source = &target.dockerfile.source;
@@ -239,7 +285,8 @@ pub(super) fn findings(target: &Planned<'_>, diagnostics: &[Diagnostic]) -> Vec<
         rule: diagnostic.code.to_string(),
         severity: diagnostic.severity.to_string(),
         message: format!("{of}{}", diagnostic.message),
-        help: diagnostic.help.clone(),
+        // What is told of sizes has it at the end.
+        help: diagnostic.help.clone().filter(|help| !diagnostic.message.ends_with(help.as_str())),
         line: Some(source.position(diagnostic.span.start).line),
         url: diagnostic.url.clone(),
     };
