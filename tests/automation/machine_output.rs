@@ -197,6 +197,12 @@ pub(crate) fn documents(environment: &Environment) -> Outcome {
             compare(object, fields).map_err(|problem| format!("{command}: {problem}\n{object:#}"))?;
         }
     }
+    let fields =
+        sections.iter().find(|(command, _)| command == "why --format json").ok_or("the page has no `bake why`")?;
+    let record = succeed(&mut bake(environment, &scratch, &["history", "inspect", "--format", "json"]))?.text();
+    for object in objects(&record)? {
+        compare(&object, &fields.1).map_err(|problem| format!("history inspect: {problem}\n{object:#}"))?;
+    }
     Ok(())
 }
 
