@@ -7,6 +7,7 @@ mod support;
 
 use std::net::TcpListener;
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 use bake_oci::Digest;
 use bake_testkit::registry::{Action, Auth, Config, FakeRegistry, Fault, RawServer};
@@ -19,11 +20,13 @@ const TESTS: &[Test] = &[
     ("a_base_image_comes_from_a_registry", &[], base_image),
     ("layers_that_are_there_are_not_sent_again", &[], sent_once),
     ("credentials_come_from_dockers_config", &[], credentials),
+    ("credentials_come_from_a_variable", &[], credentials_of_variable),
     ("a_registry_that_stumbles_is_tried_again", &[], stumbling),
     ("a_damaged_layer_is_refused", &[], damaged),
     ("r1_urls_of_foreign_layers_are_not_asked", &[], foreign_layers),
     ("an_image_that_does_not_exist", &[], missing),
     ("a_registry_that_does_not_answer", &[], unreachable),
+    ("a_registry_whose_name_is_none", &[], unknown_host),
     ("a_login_is_tried_and_kept_as_docker_keeps_it", &[], login::kept),
     ("a_login_that_is_refused_changes_nothing", &[], login::refused),
     ("a_login_leaves_the_rest_of_the_config", &[], login::rest_stays),
@@ -140,6 +143,33 @@ fn credentials(environment: &Environment) -> Outcome {
     succeed(&mut pull(environment, &other, &name)).map(drop)
 }
 
+fn credentials_of_variable(environment: &Environment) -> Outcome {
+    use base64::Engine as _;
+    let registry = registry(Config { auth: Auth::basic(USER, PASSWORD), ..Config::default() })?;
+    let name = format!("{}/app:1", registry.host());
+    let scratch = context(environment)?;
+    let config = |host: &str, password: &str| {
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{password}"));
+        format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"{auth}\"}}}}}}")
+    };
+    let with = |text: &str| {
+        let mut command = push(environment, &scratch, &name);
+        command.env("DOCKER_AUTH_CONFIG", text);
+        command
+    };
+    succeed(&mut with(&config(&registry.host(), PASSWORD)))?;
+    check(!scratch.path().join("config.json").exists(), || "a login was written down".into())?;
+    // It goes before the file for the registries that it names, and leaves others to it.
+    log_in(&scratch, &registry.host(), "wrong")?;
+    succeed(&mut with(&config(&registry.host(), PASSWORD)))?;
+    log_in(&scratch, &registry.host(), PASSWORD)?;
+    succeed(&mut with(&config("other.example", "wrong")))?;
+    expect_failure(&finish(&mut with(&config(&registry.host(), "wrong")))?, 1, &[&registry.host()])?;
+    let malformed = finish(&mut with("{\"auths\": [\"secret\"]}"))?;
+    expect_failure(&malformed, 1, &["$DOCKER_AUTH_CONFIG", "malformed at line 1"])?;
+    check(!malformed.stderr.contains("secret"), || malformed.stderr.clone())
+}
+
 fn stumbling(environment: &Environment) -> Outcome {
     let registry = registry(Config::default())?;
     let name = format!("{}/app:1", registry.host());
@@ -203,6 +233,19 @@ fn unreachable(environment: &Environment) -> Outcome {
     drop(listener);
     let scratch = environment.scratch()?;
     expect_failure(&finish(&mut pull(environment, &scratch, &format!("{host}/app:1")))?, 1, &[&host])
+}
+
+fn unknown_host(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let begin = Instant::now();
+    let finished = finish(&mut pull(environment, &scratch, "registry.invalid/app:1"))?;
+    // Where a machine has no name server at all, nobody says that the name is none.
+    let words: &[&str] =
+        if finished.stderr.contains("Temporary failure") { &[] } else { &["no host called `registry.invalid`"] };
+    expect_failure(&finished, 1, words)?;
+    check(words.is_empty() || begin.elapsed() < Duration::from_secs(5), || {
+        "it was asked for again and again".to_owned()
+    })
 }
 
 fn debian(environment: &Environment) -> Outcome {

@@ -26,7 +26,7 @@ mod wiring;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bake::cli::{Arguments, Command};
+use bake::cli::{Arguments, Command, HistoryArguments};
 use bake::error::{CommandError, install_panic_hook};
 use clap::Parser as _;
 
@@ -89,6 +89,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::sign::verify(verify, &arguments.global.insecure_registry, colour)
                 .map(|()| ExitCode::SUCCESS);
         }
+        Command::Config(config) => return commands::config::run(config),
         Command::Completion(completion) => {
             return commands::shell::completion(completion).map(|()| ExitCode::SUCCESS);
         }
@@ -98,6 +99,15 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
         }
         Command::Logout(logout) => return commands::login::logout(logout).map(|()| ExitCode::SUCCESS),
+        Command::Up(up) => {
+            if let Some(code) = commands::up::show_local(up, colour)? {
+                return Ok(code);
+            }
+        }
+        // A browser that shows a report is not to be in a namespace.
+        Command::History(HistoryArguments { command: Some(command), .. }) => {
+            return commands::builds::run(command, arguments.global.root.as_deref()).map(|()| ExitCode::SUCCESS);
+        }
         // Before namespaces are entered: it tells whether they can be.
         Command::Doctor(doctor) => return commands::doctor::run(doctor, arguments.global.root.as_deref()),
         _ => {}
@@ -107,10 +117,20 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     raise_open_files();
     let root = settings::store_root(arguments.global.root.as_deref(), privilege.is_root())?;
     let host = Host::open(privilege, &root)?.with_insecure_registries(arguments.global.insecure_registry.clone());
+    let typed: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let configured = configuration::defaults::configured(arguments, &typed, host.privilege.is_root())?;
+    let (arguments, configured_hint) = match &configured {
+        Some(configured) => (&configured.arguments, Some(&configured.hint)),
+        None => (arguments, None),
+    };
     match &arguments.command {
         Command::Build(build) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
-            let mut request = settings::BuildRequest::new(build)?;
+            let request = settings::BuildRequest::new(build);
+            let mut request = request.map_err(|error| error.hints(configured_hint.cloned()))?;
+            if request.display != bake::ui::progress::DisplayKind::Quiet {
+                commands::config::warn_of_variables();
+            }
             request.policy.configured(&configuration);
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
@@ -131,11 +151,12 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             {
                 print(&format!("{digest}\n"))?;
             }
-            if let Some(budget) = &configuration.budget {
+            if let Some(budget) = configuration.budget() {
                 let quiet = request.display == bake::ui::progress::DisplayKind::Quiet;
                 commands::collect::after_build(budget, &host, quiet);
             }
         }
+        Command::Up(up) => return commands::up::run(up, host, colour),
         Command::Lint(lint) if lint.measure => return commands::lint::measure::run(lint, host, colour),
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,
@@ -174,7 +195,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         }
         Command::Why(why) => commands::why::run(why, &host)?,
         Command::Plan(plan) => {
-            let mut request = settings::BuildRequest::new(&plan.build)?;
+            let request = settings::BuildRequest::new(&plan.build);
+            let mut request = request.map_err(|error| error.hints(configured_hint.cloned()))?;
             request.policy.configured(&configuration::Configuration::read(host.privilege.is_root())?);
             if request.call.method != bake::cli::CallMethod::Build {
                 return Err(CommandError::usage("`--check` and `--call` are for `bake build`"));
@@ -193,6 +215,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         | Command::Keygen(_)
         | Command::Sign(_)
         | Command::Verify(_)
+        | Command::Config(_)
         | Command::Completion(_)
         | Command::Man(_)
         | Command::Version(_)

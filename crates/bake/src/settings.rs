@@ -18,7 +18,7 @@ use bake::ui::progress::{DisplayKind, DisplayOptions};
 use bake_cache::{ExportSpec as CacheExportSpec, ImportSpec, Place};
 use bake_dockerfile::{CheckOptions, parse_boolean};
 use bake_exporter::ExportSpec;
-use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions, is_http_url};
+use bake_frontend::{MAIN_CONTEXT, MainContext, PlanIdentity, PlanOptions, is_http_url};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
 use bake_solver::Parallelism;
@@ -26,6 +26,7 @@ use bake_worker::{SecretValue, StepLimits};
 use std::sync::Arc;
 
 use crate::build::failure::FailureRequest;
+use crate::configuration::Configuration;
 use crate::limits::step_limits;
 use crate::lock::LockRequest;
 use crate::policy::PolicyRequest;
@@ -42,6 +43,20 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// Whether the environment has a variable whose name begins like this.
 pub(crate) fn any_variable(prefix: &str) -> bool {
     std::env::vars_os().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+}
+
+/// Every variable of the environment that is text.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// The directory that paths begin at, without links.
+pub(crate) fn working_directory() -> Result<PathBuf, CommandError> {
+    let directory = std::env::current_dir().and_then(std::fs::canonicalize);
+    directory.map_err(|error| CommandError::input(format!("the working directory is not known: {error}")))
 }
 
 /// The columns of the lines of a help text on standard output.
@@ -64,13 +79,25 @@ pub(crate) fn git_environment() -> Vec<(std::ffi::OsString, std::ffi::OsString)>
     kept.iter().filter_map(|name| std::env::var_os(name).map(|value| (name.into(), value))).collect()
 }
 
-/// Where the store is: `--root`, `$BAKE_ROOT`, `/var/lib/bake` for root, `$XDG_DATA_HOME/bake` for others.
+/// The names of variables of the environment that begin like this and are not empty.
+pub(crate) fn variables(prefix: &str) -> Vec<String> {
+    let names = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    let names = names.filter_map(|(name, _)| name.into_string().ok().filter(|name| name.starts_with(prefix)));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// Where the store is: `--root`, `$BAKE_ROOT`, `root` of the configuration, `/var/lib/bake` for root, `$XDG_DATA_HOME/bake` for others.
 pub(crate) fn store_root(argument: Option<&Path>, is_root: bool) -> Result<PathBuf, CommandError> {
     if let Some(root) = argument {
         return Ok(root.to_owned());
     }
     if let Some(root) = variable("BAKE_ROOT") {
         return Ok(PathBuf::from(root));
+    }
+    if let Some(root) = Configuration::read(is_root)?.root {
+        return Ok(root);
     }
     if is_root {
         return Ok(PathBuf::from("/var/lib/bake"));
@@ -87,19 +114,27 @@ pub(crate) fn store_root(argument: Option<&Path>, is_root: bool) -> Result<PathB
     }
 }
 
-/// The file with the configuration: `$BAKE_CONFIG`, `/etc/bake/config.toml` for root,
-/// `$XDG_CONFIG_HOME/bake/config.toml` for others. Only the first one has to be there. `None` where there can be none.
-pub(crate) fn configuration_file(is_root: bool) -> Option<(PathBuf, Presence)> {
+/// A file with the configuration of a machine or user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigurationFile {
+    pub(crate) path: PathBuf,
+    pub(crate) presence: Presence,
+}
+
+/// The files with the configuration, the later over the earlier: `/etc/bake/config.toml`, and for others than root
+/// `$XDG_CONFIG_HOME/bake/config.toml`. `$BAKE_CONFIG` stands for both of them, and has to be there.
+pub(crate) fn configuration_files(is_root: bool) -> Vec<ConfigurationFile> {
     if let Some(path) = variable("BAKE_CONFIG") {
-        return Some((PathBuf::from(path), Presence::Required));
+        return vec![ConfigurationFile { path: PathBuf::from(path), presence: Presence::Required }];
     }
-    if is_root {
-        return Some((PathBuf::from("/etc/bake/config.toml"), Presence::Optional));
+    let mut paths = vec![PathBuf::from("/etc/bake/config.toml")];
+    if !is_root {
+        let directory = variable("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
+        paths.extend(directory.map(|directory| directory.join("bake/config.toml")));
     }
-    let directory = variable("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
-    directory.map(|directory| (directory.join("bake/config.toml"), Presence::Optional))
+    paths.into_iter().map(|path| ConfigurationFile { path, presence: Presence::Optional }).collect()
 }
 
 /// Whether a file has to be there.
@@ -109,6 +144,23 @@ pub(crate) enum Presence {
     Required,
     /// Without it, defaults hold.
     Optional,
+}
+
+/// Where pages are put that are to be opened: `$XDG_CACHE_HOME/bake`, else `~/.cache/bake`.
+pub(crate) fn cache_directory() -> Option<PathBuf> {
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    cache.map(|cache| cache.join("bake"))
+}
+
+/// The words of the command that opens a page: the first of `$BROWSER`, else `xdg-open` where there is a display.
+pub(crate) fn browser() -> Option<Vec<String>> {
+    if let Some(browsers) = variable("BROWSER") {
+        let first = browsers.split(':').next().unwrap_or_default();
+        return Some(first.split_whitespace().map(str::to_owned).collect());
+    }
+    let display = variable("WAYLAND_DISPLAY").or_else(|| variable("DISPLAY"));
+    display.map(|_| vec!["xdg-open".to_owned()])
 }
 
 /// An amount of disk space as the store takes it.
@@ -149,11 +201,15 @@ pub(crate) fn ci() -> Result<Ci, CommandError> {
 }
 
 /// What the environment says about the display of a build.
-pub(crate) fn display_options(request: &BuildRequest) -> Result<DisplayOptions, CommandError> {
+pub(crate) fn display_options<'a>(
+    mut requests: impl Iterator<Item = &'a BuildRequest>,
+) -> Result<DisplayOptions, CommandError> {
     // As in BuildKit, what is no positive number says nothing.
     let lines = variable("BUILDKIT_TTY_LOG_LINES").and_then(|lines| lines.parse().ok()).filter(|lines| *lines > 0);
     let usual = DisplayOptions::default();
-    let ci = Ci { dockerfile: request.absolute_dockerfile(), ..ci()? };
+    // Of several Dockerfiles each is found by its name.
+    let only = requests.next().filter(|_| requests.next().is_none());
+    let ci = Ci { dockerfile: only.and_then(BuildRequest::absolute_dockerfile), ..ci()? };
     Ok(DisplayOptions { log_lines: lines.unwrap_or(usual.log_lines), ci })
 }
 
@@ -167,12 +223,12 @@ fn terminal() -> Result<DisplayKind, CommandError> {
 }
 
 /// How progress is shown.
-fn display(arguments: &BuildArguments) -> Result<DisplayKind, CommandError> {
+pub(crate) fn display(quiet: bool, mode: Option<ProgressMode>) -> Result<DisplayKind, CommandError> {
     let automatic = || DisplayKind::automatic(std::io::stderr().is_terminal(), variable("TERM").as_deref());
-    if arguments.quiet {
+    if quiet {
         return Ok(DisplayKind::Quiet);
     }
-    match arguments.progress {
+    match mode {
         Some(ProgressMode::Auto) => Ok(automatic()),
         Some(ProgressMode::Tty) => terminal(),
         Some(ProgressMode::Plain) => Ok(DisplayKind::Plain),
@@ -221,6 +277,8 @@ pub(crate) enum DockerfileSpec {
     Stdin,
     /// A file on an HTTP server.
     Http(HttpSource),
+    /// Its text, from a file with targets.
+    Inline(String),
 }
 
 impl BuildRequest {
@@ -286,6 +344,8 @@ pub(crate) struct BuildRequest {
     pub(crate) require_cached: bool,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Where a page about the build is written.
+    pub(crate) report: Option<PathBuf>,
     /// Whether the findings of build checks are in that file.
     pub(crate) metadata_warnings: bool,
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
@@ -417,13 +477,14 @@ impl BuildRequest {
             require_cached: arguments.require_cached,
             iidfile: arguments.iidfile.clone(),
             metadata_file: arguments.metadata_file.clone(),
+            report: arguments.report.clone(),
             metadata_warnings: variable("BUILDX_METADATA_WARNINGS")
                 .is_some_and(|text| parse_boolean(&text) == Some(true)),
             source_date_epoch,
             shm_size_bytes: arguments.shm_size,
             limits: step_limits(&arguments.limits)?,
             cache: CacheRequest::new(arguments, truth(&build_args, "BUILDKIT_INLINE_CACHE")?)?,
-            display: display(arguments)?,
+            display: display(arguments.quiet, arguments.progress)?,
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
             attest: attest_request(arguments)?,
@@ -445,6 +506,7 @@ impl BuildRequest {
                 },
                 extra_hosts: extra_hosts(&arguments.add_host)?,
                 allow_insecure: arguments.allow.contains(&Entitlement::SecurityInsecure),
+                identity: PlanIdentity::default(),
                 allow_host_network: arguments.allow.contains(&Entitlement::NetworkHost)
                     || arguments.network == NetworkMode::Host,
             },
@@ -611,7 +673,7 @@ fn http_source(url: &str) -> HttpSource {
 }
 
 /// The form in which names of contexts are compared: familiar, without `:latest`.
-fn context_name(name: &str) -> String {
+pub(crate) fn context_name(name: &str) -> String {
     match Reference::parse(name) {
         Ok(reference) => {
             let familiar = reference.familiar();
