@@ -310,7 +310,7 @@ fn locked(environment: &Environment) -> Outcome {
     let mut puppet = Puppet::new()?;
     let step = "ARG A\nRUN --mount=type=cache,id=packages,sharing=locked,target=/c --network=host nc 127.0.0.1 $A\n";
     let dockerfile = format!(
-        "FROM busybox AS one\n{step}FROM busybox AS two\n{step}FROM busybox\n\
+        "FROM busybox AS one\n{step}FROM busybox AS two\nWORKDIR /two\n{step}FROM busybox\n\
          COPY --from=one /bin/sh /one\nCOPY --from=two /bin/sh /two\n"
     );
     let mut command = build(environment, &scratch, &dockerfile, "auto")?;
@@ -318,7 +318,8 @@ fn locked(environment: &Environment) -> Outcome {
     let terminal = Terminal::start(&scratch, &command, 80, 24)?;
     puppet.say("whichever is first\n")?;
     let waiting = "         waiting for the cache mount `packages`, which another step has locked\n";
-    let screen = terminal.wait("waiting", |screen| screen.contains(waiting) && screen.contains("| whichever is first"))?;
+    let screen =
+        terminal.wait("waiting", |screen| screen.contains(waiting) && screen.contains("| whichever is first"))?;
     check(screen.matches("waiting for").count() == 1, || screen)?;
     puppet.end()?;
     puppet.say("the other one\n")?;
