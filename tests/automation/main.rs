@@ -1,14 +1,18 @@
 //! What holds without being typed, and what other programs rely on: configuration, exit codes, documents for machines, pipelines.
 
 mod configuration;
+mod containers;
 mod machine_output;
 mod pipelines;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use support::Test;
+use libtest_mimic::Arguments;
+
+use support::{Environment, Test};
 
 const TESTS: &[Test] = &[
     ("a_projects_file_settles_what_is_built", &[], configuration::project),
@@ -34,5 +38,14 @@ const TESTS: &[Test] = &[
 ];
 
 fn main() -> ExitCode {
-    support::run(TESTS)
+    let arguments = Arguments::from_args();
+    let environment = match Environment::new() {
+        Ok(environment) => Arc::new(environment),
+        Err(problem) => return support::failed_to_start(&problem),
+    };
+    let mut trials = support::trials(TESTS, &environment);
+    trials.push(support::trial("containers_allow_what_the_page_says", containers::obstacle(), move || {
+        containers::table(&environment)
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -76,6 +76,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) if !lint.measure => {
+            commands::config::warn_of_variables();
             return commands::lint::run(lint, arguments.global.root.as_deref(), colour);
         }
         Command::Fmt(fmt) => return commands::fmt::run(fmt, colour),
