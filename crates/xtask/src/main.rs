@@ -4,7 +4,7 @@
 //!
 //! Entry points: `ci` runs all gates; `tidy` checks the rules of the workspace that the compiler does not; `docs` writes what is
 //! generated from code; `bless` accepts the present output of test cases; `test` runs the tests with every program they compare
-//! ours with; `stress` kills, interrupts and starves builds; `example` and `base-image` build what is in `testdata/examples`.
+//! ours with; `dist` makes what is given to users; `stress` kills, interrupts and starves builds; `example` and `base-image` build what is in `testdata/examples`.
 //!
 //! Invariant: with `--check`, or as part of `ci`, nothing in the repository is changed.
 //!
@@ -15,6 +15,7 @@
 mod base_image;
 mod bless;
 mod ci;
+mod dist;
 mod docs;
 mod example;
 mod stress;
@@ -62,6 +63,8 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
+    /// Make what is given to users: the static program, an archive, a Debian package, checksums
+    Dist(dist::Options),
     /// Build bake, and kill, interrupt or starve its builds, or damage their store, at hundreds of places
     Stress {
         /// What is done to them
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Command::Docs { check } => docs::run(check),
         Command::Bless { filter } => bless::run(filter.as_deref()),
         Command::Test { install } => test::run(install),
+        Command::Dist(options) => dist::run(&options),
         Command::Stress { kind, options } => stress::run(kind, &options),
         Command::Example { name, options } => example::run(name, options),
         Command::BaseImage { name, output } => {
