@@ -13,6 +13,7 @@ mod files;
 mod licences;
 mod program;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -81,14 +82,19 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     for (name, bytes) in &made {
         let path = output.join(name);
         write(&path, bytes)?;
-        println!("{} ({:.1} MB)", workspace::display(&path), bytes.len() as f64 / 1e6);
+        println!("{} ({} KB)", workspace::display(&path), bytes.len() / 1000);
     }
     Ok(())
 }
 
 /// Lines as `sha256sum --check` reads them.
 fn checksums(made: &[(String, Vec<u8>)]) -> String {
-    made.iter().map(|(name, bytes)| format!("{}  {name}\n", Digest::of(bytes).hex())).collect()
+    let mut lines = String::new();
+    for (name, bytes) in made {
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{}  {name}", Digest::of(bytes).hex());
+    }
+    lines
 }
 
 /// Writes a file; programs can be executed.

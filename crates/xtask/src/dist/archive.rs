@@ -1,6 +1,7 @@
 //! Archives: entries in order, owned by root, all of one time, compressed into the same bytes wherever it is done.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 
 use bake_oci::{BlobWriter, Compression, Entry, EntryKind, LayerWriter, Timestamp};
@@ -52,11 +53,11 @@ impl Tree {
     }
 }
 
-/// Bytes compressed by gzip, without a name or time.
+/// Bytes compressed by gzip, as well as it can and without a name or time, as Debian asks of documents.
 pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let mut writer = BlobWriter::new(Vec::new(), Compression::Gzip { level: 9 }, NonZeroUsize::MIN);
-    let written = std::io::Write::write_all(&mut writer, bytes).and_then(|()| writer.finish());
-    Ok(written.map_err(|error| format!("Failed to compress: {error}"))?.1)
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    written.map_err(|error| format!("Failed to compress: {error}"))
 }
 
 /// The archive for any Linux: one directory with everything.

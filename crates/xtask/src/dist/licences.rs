@@ -118,9 +118,12 @@ impl Metadata {
 /// The text of a file with a licence; `None` for any other.
 fn licence_text(path: &Path) -> Result<Option<String>, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
-    let size = path.metadata().map(|metadata| if metadata.is_file() { metadata.len() } else { 0 }).unwrap_or(0);
-    if !NAMES.iter().any(|begin| name.starts_with(begin)) || name.ends_with(".RS") || size == 0 || size > TEXT_BYTES_MAX
-    {
+    let is_source = path.extension().is_some_and(|extension| extension == "rs");
+    if is_source || !NAMES.iter().any(|begin| name.starts_with(begin)) {
+        return Ok(None);
+    }
+    let metadata = path.metadata().map_err(|error| format!("Failed to look at {}: {error}", path.display()))?;
+    if !metadata.is_file() || metadata.len() == 0 || metadata.len() > TEXT_BYTES_MAX {
         return Ok(None);
     }
     let text = workspace::read(path)?;

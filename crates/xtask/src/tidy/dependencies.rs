@@ -106,7 +106,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("clap", &["bake", "xtask"]),
     ("clap_complete", &["bake"]),
     ("clap_mangen", &["bake"]),
-    ("flate2", &["bake-oci", "bake-sbom", "bake-worker"]),
+    ("flate2", &["bake-oci", "bake-sbom", "bake-worker", "xtask"]),
     ("globset", &["bake"]),
     ("http-body-util", &["bake-testkit"]),
     ("hyper", &["bake-registry", "bake-testkit"]),
