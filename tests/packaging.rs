@@ -154,8 +154,8 @@ fn package(environment: &Environment) -> Outcome {
     scratch.write("context/Dockerfile", "FROM busybox\nRUN echo hello > /hello\n")?;
     let mut build = Command::new(installed.join("bin/bake"));
     build.arg("--root").arg(scratch.store()).args(["build", "--tag", "hello:1"]).args(environment.base_flags());
-    let built = succeed(build.arg(scratch.at("context")))?;
-    check(built.text().starts_with("sha256:"), || built.text())?;
+    let finished = succeed(build.arg(scratch.at("context")))?;
+    check(finished.text().starts_with("sha256:"), || finished.text())?;
 
     dpkg(&["--remove", "bake"])?.success()?;
     check(!installed.exists(), || "removing the package leaves files in /usr".into())
