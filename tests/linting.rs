@@ -126,7 +126,7 @@ fn nearest_settings(environment: &Environment) -> Outcome {
     equal(&one.len(), &0, "findings by the file that was named")?;
     scratch.write("quiet/.bake-lint.toml", "ingore = []\n")?;
     let broken = lint(environment, &scratch, &["."])?;
-    expect_failure(&broken, 2, &["quiet/.bake-lint.toml", "no key `ingore`", "did you mean `ignore`?"])?;
+    expect_failure(&broken, 2, &["quiet/.bake-lint.toml", "`ingore`", "did you mean `ignore`?"])?;
     scratch.write("bake.toml", "[lint]\nextend-select = [\"sudoo\"]\n")?;
     expect_failure(&lint(environment, &scratch, &[])?, 2, &["bake.toml", "no rule `sudoo`", "did you mean `sudo`?"])
 }

@@ -19,7 +19,7 @@ const NAME: &str = "app";
 const DERIVED: &str = "derived";
 
 /// The kinds of files of a store; what is damaged of a layer is its files' content, their modes, or their names.
-const DAMAGES: [&str; 16] = [
+const DAMAGES: [&str; 17] = [
     "blob",
     "layer file",
     "layer mode",
@@ -31,6 +31,7 @@ const DAMAGES: [&str; 16] = [
     "index.sqlite-shm",
     "tag",
     "file-hashes",
+    "builds",
     "format",
     "lease",
     "cache mount id",
@@ -250,6 +251,7 @@ fn inflict(damage: &str, store: &Path, random: &mut Random) -> Result<Option<Str
         }
         "tag" => children(&store.join("tags")),
         "file-hashes" => children(&store.join("file-hashes")),
+        "builds" => children(&store.join("builds")),
         "lease" => children(&store.join("leases")),
         "cache mount id" => named("cache-mounts", "id"),
         "cache mount ready" => named("cache-mounts", "ready"),

@@ -18,8 +18,9 @@ const CGROUP_DEPTH: usize = 3;
 const EMPTY: [&str; 4] = ["active", "ingest", "leases", "trash"];
 
 /// Everything else that is in a store.
-const LASTING: [&str; 13] = [
+const LASTING: [&str; 14] = [
     "blobs",
+    "builds",
     "cache-mounts",
     "failed",
     "file-hashes",

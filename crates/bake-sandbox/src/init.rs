@@ -327,6 +327,8 @@ pub(crate) fn end_of(ended: Ended, wall: Duration) -> CommandEnd {
         user_us: microseconds(usage.user),
         system_us: microseconds(usage.system),
         max_rss_bytes: usage.max_rss_bytes,
+        read_bytes: usage.read_bytes,
+        written_bytes: usage.written_bytes,
         wall_us: microseconds(wall),
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct CommandEnd {
     pub(crate) user_us: u64,
     pub(crate) system_us: u64,
     pub(crate) max_rss_bytes: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) written_bytes: u64,
     pub(crate) wall_us: u64,
 }
 

@@ -42,6 +42,10 @@ pub struct Usage {
     pub system_us: u64,
     /// The largest resident set of any single process, in bytes.
     pub max_rss_bytes: u64,
+    /// What had to be read from disks, in bytes.
+    pub read_bytes: u64,
+    /// What was written for disks to take, in bytes.
+    pub written_bytes: u64,
     /// From the start of the command to its end.
     pub wall: Duration,
 }
@@ -210,6 +214,8 @@ impl Running {
                     user_us: microseconds(waited.usage.user),
                     system_us: microseconds(waited.usage.system),
                     max_rss_bytes: waited.usage.max_rss_bytes,
+                    read_bytes: waited.usage.read_bytes,
+                    written_bytes: waited.usage.written_bytes,
                     wall: Duration::ZERO,
                 };
                 Ok(ExitReport { exit: Exit::Signal(signal), usage })
@@ -307,6 +313,8 @@ fn report_of(end: &CommandEnd) -> ExitReport {
         user_us: end.user_us,
         system_us: end.system_us,
         max_rss_bytes: end.max_rss_bytes,
+        read_bytes: end.read_bytes,
+        written_bytes: end.written_bytes,
         wall: Duration::from_micros(end.wall_us),
     };
     ExitReport { exit, usage }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::DefinitionDigest;
+use serde::{Deserialize, Serialize};
 
 use crate::explain::Explanation;
 
@@ -108,8 +109,24 @@ pub struct StepUsage {
     pub processor: Duration,
     /// The largest amount of memory at one time, in bytes: of all of them where a cgroup counted it, else of the largest.
     pub memory_peak_bytes: u64,
+    /// Which of the two that is.
+    pub memory_of: MemoryOf,
+    /// What had to be read from disks, in bytes.
+    pub disk_read_bytes: u64,
+    /// What was written for disks to take, in bytes.
+    pub disk_written_bytes: u64,
     /// Bytes of file content in the layer it made; `None` where it failed.
     pub written_bytes: Option<u64>,
+}
+
+/// What an amount of memory was counted of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryOf {
+    /// All processes of the step together.
+    AllProcesses,
+    /// The one that had most.
+    LargestProcess,
 }
 
 /// How a step came to be done.

@@ -32,14 +32,21 @@ impl Store {
                 limit_bytes: u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX),
             });
         }
-        self.index().write("write the journal", |connection| {
-            connection
-                .prepare_cached("INSERT INTO build (ended, document) VALUES (?1, ?2)")?
-                .execute(params![now_unix_s(), document])?;
-            let number = connection.last_insert_rowid();
-            connection.prepare_cached("DELETE FROM build WHERE number <= ?1")?.execute([number - BUILDS_MAX])?;
-            Ok(number)
-        })
+        self.index()
+            .write("write the journal", |connection| {
+                connection
+                    .prepare_cached("INSERT INTO build (ended, document) VALUES (?1, ?2)")?
+                    .execute(params![now_unix_s(), document])?;
+                let number = connection.last_insert_rowid();
+                connection.prepare_cached("DELETE FROM build WHERE number <= ?1")?.execute([number - BUILDS_MAX])?;
+                Ok(number)
+            })
+            // Numbers are not given twice while their build is known, so there is one at most.
+            .inspect(|number| {
+                if let Err(error) = self.remove_build_log(number - BUILDS_MAX) {
+                    tracing::debug!(%error, "could not remove the output of a build that is forgotten");
+                }
+            })
     }
 
     /// The builds that are still known, the newest first.

@@ -18,6 +18,7 @@
 //!   tags/HEX                   a tag, named by the SHA-256 of the reference: the same line of JSON twice
 //!   referrers/HEX              manifests attached to a manifest, see `referrers.rs`
 //!   cache-mounts/HEX.N/{id,lock,ready,data}  cache mounts, named by the SHA-256 of their ID
+//!   builds/NUMBER              what the steps of a build wrote, see `build_logs.rs`
 //!   file-hashes/HEX            remembered content hashes of one build context
 //!   leases/RANDOM              what one running process uses; held by `flock`
 //!   locks/gc                   shared while something is taken into use, exclusive while something is removed
@@ -56,10 +57,11 @@ const FORMAT_SIZE_MAX: u64 = 4096;
 pub(crate) const RESERVE_BYTES: u64 = 1 << 20;
 
 /// The directories of an empty store, parents first.
-const DIRECTORIES: [&str; 14] = [
+const DIRECTORIES: [&str; 15] = [
     "blobs",
     "blobs/sha256",
     "blobs/sha512",
+    "builds",
     "ingest",
     "snapshots",
     "active",

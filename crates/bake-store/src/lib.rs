@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod blobs;
+mod build_logs;
 mod cache;
 mod cache_mounts;
 mod collect;

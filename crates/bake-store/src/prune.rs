@@ -71,7 +71,7 @@ impl PruneFilter {
 #[derive(Debug, Clone, Default)]
 pub struct PruneOptions {
     /// Also remove what would have to be made again for the images that stay: unpacked layers of images whose layer
-    /// blobs are there, remembered file hashes and values, and pulls that could be continued. Without filters and goals
+    /// blobs are there, remembered file hashes and values, the output of past builds, and pulls that could be continued. Without filters and goals
     /// this is the whole build cache: results whose layers stay, because an image has them, are forgotten as results.
     pub all: bool,
     /// All of these must admit an item.
@@ -114,7 +114,7 @@ impl PruneOptions {
     /// Whether an item may go as far as its kind, its age and the filters are concerned.
     fn admits(&self, item: &StoreItem, now_unix_s: i64) -> bool {
         let removable = match item.need {
-            Need::Cache => self.all || item.kind != ItemKind::FileHashes,
+            Need::Cache => self.all || !matches!(item.kind, ItemKind::FileHashes | ItemKind::BuildLog),
             Need::UnpackedImage => self.all,
             Need::Image | Need::InUse => false,
         };

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bake_oci::{DiffId, Digest, SnapshotId};
 
 use crate::StoreError;
+use crate::build_logs;
 use crate::cache_mounts::slots;
 use crate::disk_use::{Extent, measure};
 use crate::error::AtPath;
@@ -38,6 +39,8 @@ pub enum ItemKind {
     FileHashes,
     /// What a failed step left in its root.
     FailedStep,
+    /// What the steps of a past build wrote.
+    BuildLog,
 }
 
 impl ItemKind {
@@ -50,6 +53,7 @@ impl ItemKind {
             Self::CacheMount => "cachemount",
             Self::FileHashes => "filehashes",
             Self::FailedStep => "failedstep",
+            Self::BuildLog => "buildlog",
         }
     }
 }
@@ -210,6 +214,16 @@ impl Store {
                 ..StoreItem::unmeasured(Target::Path(path))
             });
         }
+        for log in build_logs::build_logs(self.layout())? {
+            inventory.items.push(StoreItem {
+                kind: ItemKind::BuildLog,
+                id: file_name(&log.path),
+                description: format!("output of build {}", file_name(&log.path)),
+                created_unix_s: log.written_unix_s,
+                used_unix_s: log.written_unix_s,
+                ..StoreItem::unmeasured(Target::Path(log.path))
+            });
+        }
         // Of things used at one time, what was made last goes first: it depends on what was made before it.
         inventory.items.sort_by(|a, b| {
             (a.used_unix_s, std::cmp::Reverse(a.created_unix_s), a.kind, &a.id).cmp(&(
@@ -262,12 +276,13 @@ impl Store {
         let _alone = GcLock::exclusive(layout)?;
         let mut other = vec![Extent::Entry(layout.root().to_path_buf())];
         let mut leftover = Vec::new();
-        let mut holders: Vec<PathBuf> = ["snapshots", "cache-mounts", "file-hashes", "blobs", kept::DIRECTORY]
-            .iter()
-            .map(|name| layout.directory(name))
-            .filter(|directory| directory.exists())
-            .chain(ALGORITHMS.iter().map(|algorithm| layout.blobs(*algorithm)))
-            .collect();
+        let mut holders: Vec<PathBuf> =
+            ["snapshots", "cache-mounts", "file-hashes", "blobs", build_logs::DIRECTORY, kept::DIRECTORY]
+                .iter()
+                .map(|name| layout.directory(name))
+                .filter(|directory| directory.exists())
+                .chain(ALGORITHMS.iter().map(|algorithm| layout.blobs(*algorithm)))
+                .collect();
         for path in list(layout.root())? {
             if !holders.contains(&path) && !["trash", "active", "ingest"].iter().any(|name| path.ends_with(name)) {
                 other.push(Extent::Tree(path));

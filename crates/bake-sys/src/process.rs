@@ -448,6 +448,10 @@ pub struct ResourceUsage {
     pub system: Duration,
     /// The largest resident set of any single one of the processes, in bytes.
     pub max_rss_bytes: u64,
+    /// What had to be read from disks, in bytes.
+    pub read_bytes: u64,
+    /// What was written for disks to take, in bytes, be it in memory still.
+    pub written_bytes: u64,
 }
 
 /// An ended process, waited for.
@@ -564,5 +568,8 @@ fn convert_usage(usage: &libc::rusage) -> ResourceUsage {
         system: duration(usage.ru_stime),
         // The kernel counts it in KiB.
         max_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
+        // Blocks of 512 bytes, whatever those of the file system are.
+        read_bytes: u64::try_from(usage.ru_inblock).unwrap_or(0).saturating_mul(512),
+        written_bytes: u64::try_from(usage.ru_oublock).unwrap_or(0).saturating_mul(512),
     }
 }

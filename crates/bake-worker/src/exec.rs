@@ -15,7 +15,7 @@ use bake_sandbox::{
     CgroupDirectory, ExecuteFailureKind, Exit, ProcSource, SandboxError, Step, StepCgroup, ThirtyTwoBit,
 };
 use bake_snapshot::{Active, MergedView};
-use bake_solver::{BuildEvent, Layer, StepError, StepErrorKind, StepUsage, Stream, Task};
+use bake_solver::{BuildEvent, Layer, MemoryOf, StepError, StepErrorKind, StepUsage, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
 use rustix::fs::Mode;
 
@@ -24,7 +24,7 @@ use crate::images::chain_of;
 use crate::limits::{Effective, LOOK_INTERVAL, StepLimits, set_resource_limits};
 use crate::mounts::Prepared;
 use crate::step_network::{HostNames, Ready};
-use crate::users::Identity;
+use crate::users::{Identity, user_failed};
 use crate::worker::{LinuxWorker, StepIsolation, accounts, open_directory, snapshot_failed, store_failed};
 
 pub(crate) use failed::Failures;
@@ -98,7 +98,7 @@ impl LinuxWorker {
         let files = &self.options.isolation.files;
         let view = MergedView::open(&**files, lowers).map_err(|error| snapshot_failed(&error))?;
         let accounts = accounts(&view)?;
-        let identity = accounts.identity(&op.user).map_err(|error| StepError::input(error.to_string()))?;
+        let identity = accounts.identity(&op.user).map_err(|error| user_failed(&error))?;
         let relative = op.cwd.trim_start_matches('/');
         let there = relative.is_empty()
             || view
@@ -179,6 +179,12 @@ impl LinuxWorker {
         let usage = StepUsage {
             processor: Duration::from_micros(report.usage.user_us + report.usage.system_us),
             memory_peak_bytes: used.memory_peak_bytes.unwrap_or(report.usage.max_rss_bytes),
+            memory_of: match used.memory_peak_bytes {
+                Some(_) => MemoryOf::AllProcesses,
+                None => MemoryOf::LargestProcess,
+            },
+            disk_read_bytes: report.usage.read_bytes,
+            disk_written_bytes: report.usage.written_bytes,
             written_bytes: None,
         };
         if report.exit != Exit::Code(0) {

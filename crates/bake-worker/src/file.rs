@@ -15,7 +15,7 @@ use crate::images::chain_of;
 use crate::reuse::Copied;
 use crate::select::{Selection, Selections};
 use crate::source_tree::SourceTree;
-use crate::users::Accounts;
+use crate::users::{Accounts, user_failed};
 use crate::worker::{LinuxWorker, accounts, duplicate, open_directory, snapshot_failed, store_failed};
 
 fn destination_failed(error: &DestinationError) -> StepError {
@@ -161,10 +161,7 @@ impl LinuxWorker {
             copied.spoil();
         }
         let owner = |owner: &Option<Owner>| -> Result<Option<(u32, u32)>, StepError> {
-            owner
-                .as_ref()
-                .map(|owner| accounts.owner(owner).map_err(|error| StepError::input(error.to_string())))
-                .transpose()
+            owner.as_ref().map(|owner| accounts.owner(owner).map_err(|error| user_failed(&error))).transpose()
         };
         match action {
             FileAction::Copy(copy) => {

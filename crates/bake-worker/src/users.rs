@@ -3,6 +3,7 @@
 //! A number is never looked up as a name, and one that does not fit is an error: an image could otherwise map it to root.
 
 use bake_graph::{Owner, OwnerId};
+use bake_solver::StepError;
 
 /// A line of `/etc/passwd` or `/etc/group` beyond this length is skipped.
 const LINE_MAX: usize = 4096;
@@ -43,6 +44,20 @@ pub enum UserError {
     /// A number that is too large.
     #[error("the ID {0} is too large: at most {ID_MAX}")]
     TooLarge(String),
+}
+
+/// The failure of a step whose user or group the image lacks, with the cure.
+pub(crate) fn user_failed(error: &UserError) -> StepError {
+    let failed = StepError::input(error.to_string());
+    match error {
+        UserError::UnknownUser(_) => {
+            failed.hint("add the user in an earlier step, or give a number, which needs no entry")
+        }
+        UserError::UnknownGroup(_) => {
+            failed.hint("add the group in an earlier step, or give a number, which needs no entry")
+        }
+        UserError::TooLarge(_) => failed,
+    }
 }
 
 struct PasswdEntry<'a> {

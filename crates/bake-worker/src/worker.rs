@@ -431,9 +431,15 @@ impl Worker for LinuxWorker {
     }
 }
 
+/// The shortest name for which a similar one is looked for: one slip turns a shorter one into any other.
+const NEAR_CHARACTERS_MIN: usize = 3;
+
 /// Looks for a name beside `path` that is nearly the same.
 fn near(tree: &SourceTree, path: &str) -> Option<String> {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if name.chars().count() < NEAR_CHARACTERS_MIN {
+        return None;
+    }
     let directory = tree.resolve(parent.as_bytes()).ok()?;
     let names = tree.names(&directory.path).ok()?;
     let names: Vec<String> = names.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect();

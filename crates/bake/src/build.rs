@@ -49,7 +49,7 @@ use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions
 
 pub(crate) use self::read::ignore_patterns;
 
-use self::journal::{BuildResult, Journal};
+use self::journal::{Journal, Success};
 use crate::lock::ImageLock;
 use crate::policy::ImagePolicy;
 use crate::settings::{BuildRequest, NamedSource};
@@ -81,8 +81,24 @@ fn build_for(
     colour: Colour,
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
+    let journal = Journal::begin(host, request);
     let progress = Progress::to_stderr(request.display, colour)
-        .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
+        .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?
+        .recorded_by(journal.recorder());
+    build_recorded(purpose, request, host, &progress, &journal, continuation)
+        .inspect_err(|error| journal.failed(&progress, error))
+}
+
+/// The same, with everything that happens shown by `progress` and collected by `journal`.
+fn build_recorded(
+    purpose: Purpose<'_>,
+    request: &BuildRequest,
+    host: &Host,
+    progress: &Progress,
+    journal: &Journal<'_>,
+    continuation: Option<Continuation>,
+) -> Result<Option<String>, CommandError> {
+    let colour = progress.colour();
     let started = Timestamp::now();
     export::forget_results(request);
     let cancelled = Arc::new(AtomicBool::new(false));
@@ -104,11 +120,11 @@ fn build_for(
     let imported = cache::Imported::begin(request, host, &images.cancelled())?;
     let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
     let worker = worker(request, host, &images, Some(&imported))?;
-    let input = read::read(request, &worker, &progress)?;
+    let input = read::read(request, &worker, progress)?;
     export::check_times(request, input.source_date_epoch)?;
 
     let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
-    report_problems(&dockerfile, &progress)?;
+    report_problems(&dockerfile, progress)?;
 
     let resolver = resolver(request, host, &images, &input)?;
     let plan = match bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver) {
@@ -116,8 +132,8 @@ fn build_for(
         Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
     };
     progress.findings(&dockerfile.source, &plan.warnings);
-    resolver.tell_of_lock(&progress);
-    warn_unmatched_filters(request, &dockerfile, &progress);
+    resolver.tell_of_lock(progress);
+    warn_unmatched_filters(request, &dockerfile, progress);
     for name in &plan.unused_build_args {
         progress
             .print(format!("{} build argument `{name}` is not used by this Dockerfile", colour.warning("warning:")));
@@ -142,7 +158,7 @@ fn build_for(
     let _ = running.set(Arc::downgrade(&worker));
     let epoch = input.source_date_epoch;
     let targets = targets(&plan, request);
-    let journal = Journal::new(&progress, &plan.graph, &targets);
+    journal.plan(&plan, &targets, &dockerfile.source);
     let build = Build {
         plan: &plan,
         targets: &targets,
@@ -154,50 +170,50 @@ fn build_for(
         epoch,
         dockerfile: &dockerfile.source,
         started,
-        journal: &journal,
         continued: continued.as_deref(),
         purpose,
     };
     let carried_out = loop {
-        match build.carry_out(&progress, &cancelled) {
+        match build.carry_out(progress, &cancelled) {
             // Whatever went wrong, it may be for want of something that an import had promised.
-            Err(failure) if !cancelled.load(Ordering::SeqCst) && imported.give_up_on_broken(&progress) => {
+            Err(failure) if !cancelled.load(Ordering::SeqCst) && imported.give_up_on_broken(progress) => {
                 tracing::debug!(?failure, "the build begins again");
                 worker.begin_again();
             }
             carried_out => break carried_out,
         }
     };
-    let number = match &carried_out {
-        Ok((solved, _)) => journal.write(host, request, BuildResult::Succeeded, Some(solved)),
-        Err(failure) if cancelled.load(Ordering::SeqCst) || failure.is_interruption() => {
-            journal.write(host, request, BuildResult::Interrupted, None)
-        }
-        Err(_) => journal.write(host, request, BuildResult::Failed, None),
-    };
     let failed = match carried_out {
         Ok((solved, exported)) => {
             let measuring = Measuring { plan: &plan, solved: &solved, dockerfile: &dockerfile, images: &images, host };
-            match purpose {
-                Purpose::Sample(_) => {}
+            let measured = match purpose {
+                Purpose::Sample(_) => None,
                 Purpose::Measurement(measurement) => {
-                    let measured = measuring.try_measure(Effort::Full(&progress))?;
+                    let measured = measuring.try_measure(Effort::Full(progress))?;
                     let source = dockerfile.source.clone();
                     // Nobody else sets it.
                     let _ = measurement.set(measured.map(|measured| MeasuredBuild { measured, source }));
+                    None
                 }
-                Purpose::Outputs | Purpose::Comparison(_) => {
-                    let measured = measuring.measure(Effort::Little);
-                    if let Some(measured) = &measured {
-                        measured.tell(&dockerfile, request, &progress);
-                    }
-                    let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
-                    let measurement = measured.map(|measured| measured.metadata(&dockerfile));
-                    let facts = BuildFacts { number, source, findings, attestations, measurement };
-                    export::write_results(exported.image.as_ref(), request, &facts)?;
-                }
+                Purpose::Outputs | Purpose::Comparison(_) => measuring.measure(Effort::Little),
+            };
+            let told = measured.as_ref().map(|measured| measured.tell(&dockerfile, request, progress));
+            let number = journal.succeeded(
+                progress,
+                &Success {
+                    solved: &solved,
+                    exported: &exported,
+                    layers: measured.as_ref().map(|measured| measured.records(&dockerfile)),
+                    measured: journal::findings(&dockerfile.source, &told.unwrap_or_default()),
+                },
+            );
+            if purpose.has_outputs() {
+                let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
+                let measurement = measured.map(|measured| measured.metadata(&dockerfile));
+                let facts = BuildFacts { number, source, findings, attestations, measurement };
+                export::write_results(exported.image.as_ref(), request, &facts)?;
             }
-            imported.tell_of_mounts(&progress);
+            imported.tell_of_mounts(progress);
             empty_trash(host);
             resolver.write_lock()?;
             progress.finish(Some(&Summary {
@@ -211,7 +227,7 @@ fn build_for(
             return Ok(exported.image.map(|image| image.digest().to_string()));
         }
         Err(Failure::Step(error)) => {
-            let failed = failed_build(&error, &plan, &dockerfile, &progress);
+            let failed = failed_build(&error, &plan, &dockerfile, progress);
             match &error {
                 SolveError::Step { step, error } if !cancelled.load(Ordering::SeqCst) => {
                     let location = plan.graph.vertex(*step).origin.map(|origin| {
@@ -247,17 +263,6 @@ enum Failure {
     Other(CommandError),
 }
 
-impl Failure {
-    /// Whether the build was ended from outside.
-    fn is_interruption(&self) -> bool {
-        match self {
-            Self::Step(SolveError::Cancelled) => true,
-            Self::Step(SolveError::Step { error, .. }) => error.kind == StepErrorKind::Cancelled,
-            Self::Other(_) => false,
-        }
-    }
-}
-
 impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         Self::Other(error)
@@ -276,7 +281,6 @@ struct Build<'a> {
     epoch: Option<i64>,
     dockerfile: &'a SourceText,
     started: Timestamp,
-    journal: &'a Journal<'a>,
     /// The steps that only this build has results of, if it goes on from a failure.
     continued: Option<&'a [DefinitionDigest]>,
     purpose: Purpose<'a>,
@@ -285,8 +289,7 @@ struct Build<'a> {
 impl Build<'_> {
     /// Steps 5 to 9.
     fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Exported), Failure> {
-        let Self { plan, targets, worker, images, imported, host, request, epoch, journal, continued, purpose, .. } =
-            *self;
+        let Self { plan, targets, worker, images, imported, host, request, epoch, continued, purpose, .. } = *self;
         let (told, imports) = (imported.told(), &imported.steps);
         let waiting = || cache::Imported::tell(told, imports, progress);
         let cache = imported.cache(host, &waiting);
@@ -297,7 +300,7 @@ impl Build<'_> {
             cancelled,
         };
         let solved =
-            bake_solver::solve(&plan.graph, targets, &**worker, &cache, journal, &options).map_err(Failure::Step)?;
+            bake_solver::solve(&plan.graph, targets, &**worker, &cache, progress, &options).map_err(Failure::Step)?;
 
         let results = if request.cache.to.is_empty() {
             Vec::new()

@@ -11,6 +11,7 @@ mod analyze;
 mod attestations;
 mod build;
 mod call;
+mod config;
 mod copy;
 mod diff;
 mod failure;
@@ -40,6 +41,9 @@ pub use analyze::{AnalyzeArguments, exact_size_bytes, share};
 pub use attestations::AttestationsArguments;
 pub use build::{BuildArguments, Entitlement, NetworkMode, ProgressMode};
 pub use call::{Call, CallFormat, CallMethod};
+pub use config::{
+    ConfigArguments, ConfigCommand, ConfigFormat, ConfigGetArguments, ConfigSchemaArguments, ConfigShowArguments,
+};
 pub use copy::CopyArguments;
 pub use diff::DiffArguments;
 pub use failure::{DebugArguments, FailureArguments, FailureExport, ResumeArguments};
@@ -192,6 +196,8 @@ pub enum Command {
     ///
     /// Ends with 0 when builds can run here, and with 1 when they cannot.
     Doctor(DoctorArguments),
+    /// Show what is configured, and where each value comes from.
+    Config(ConfigArguments),
     /// Write completions for a shell.
     Completion(CompletionArguments),
     /// Write manual pages.

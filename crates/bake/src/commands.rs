@@ -21,6 +21,7 @@ mod transfer;
 pub(crate) mod analyze;
 pub(crate) mod attestations;
 pub(crate) mod collect;
+pub(crate) mod config;
 pub(crate) mod copy;
 pub(crate) mod debug;
 pub(crate) mod df;

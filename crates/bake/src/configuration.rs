@@ -1,50 +1,45 @@
-//! The configuration file: what holds for every build of a user or machine.
+//! The configuration: what holds for every build of a project, a user or a machine.
 //!
-//! ```toml
-//! runtime = "crun"          # an OCI runtime for steps instead of the built-in sandbox
-//! policy = "/etc/bake/policy.toml"   # which images builds may use
-//!
-//! [gc]
-//! enabled = true            # look after the store's size after builds
-//! max-used-space = "60%"    # of the file system, or a size such as "20GB"
-//! min-free-space = "10%"
-//! reserved-space = "10GB"   # this much cache stays in any case
-//! keep-duration = "48h"     # what was used within this time stays in any case
-//!
-//! [network]
-//! require-isolation = false     # fail where steps could only share the machine's network
-//! pasta = "/usr/bin/pasta"      # the program that leads steps to the outside
-//!
-//! [registry."docker.io"]        # and others; the keys are in `registries::section`
-//! mirrors = ["mirror.example"]
-//! ```
+//! Values come from five places, and each is put over those before it: defaults, `bake.toml` of the project, the machine's file, the
+//! user's file, variables of the environment. What is typed is put over all. The table of keys is in [`key`]; which of them a
+//! project may set, in [`project`].
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
+pub(crate) mod defaults;
+pub(crate) mod document;
+pub(crate) mod environment;
+pub(crate) mod json_schema;
+pub(crate) mod key;
+pub(crate) mod project;
+pub(crate) mod values;
+
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use bake::cli::{duration, space};
 use bake::error::CommandError;
 use bake_store::Budget;
-use toml::{Table, Value};
 
 use crate::registries::section::{self, RegistrySections};
 use crate::settings::{self, Presence};
 use crate::step_network::NetworkConfiguration;
+use document::Owner;
+pub(crate) use document::position;
+use key::{Section, Setter, keys};
+use project::{project_of, search_directories};
+use values::{Origin, Values};
 
 /// Far more than a configuration needs.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// The sections and their keys.
-const SECTIONS: [&str; 5] = ["gc", "network", "policy", "registry", "runtime"];
-const NETWORK_KEYS: [&str; 2] = ["require-isolation", "pasta"];
-const GC_KEYS: [&str; 5] = ["enabled", "max-used-space", "min-free-space", "reserved-space", "keep-duration"];
+/// The name of a project's file.
+pub(crate) const PROJECT_FILE: &str = "bake.toml";
 
-/// What the configuration says, with defaults for what it does not.
+/// What is said about the machine, with defaults for what is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Configuration {
-    /// What the store may take; `None` if nobody is to look.
-    pub(crate) budget: Option<Budget>,
+    /// Whether anybody is to look at what the store takes.
+    collects: bool,
+    /// What the store may take.
+    budget: Budget,
     /// The networks of steps.
     pub(crate) network: NetworkConfiguration,
     /// How registries are talked to.
@@ -53,99 +48,161 @@ pub(crate) struct Configuration {
     pub(crate) runtime: Option<String>,
     /// The file with the policy of all builds, an absolute path.
     pub(crate) policy: Option<PathBuf>,
+    /// The directory of the store, an absolute path.
+    pub(crate) root: Option<PathBuf>,
 }
 
 impl Default for Configuration {
     fn default() -> Self {
         Self {
-            budget: Some(Budget::default()),
+            collects: true,
+            budget: Budget::default(),
             network: NetworkConfiguration::default(),
             registries: RegistrySections::new(),
             runtime: None,
             policy: None,
+            root: None,
         }
     }
 }
 
 impl Configuration {
-    /// Reads the configuration of this user.
+    /// Reads the configuration of this machine and user, with the environment's.
+    ///
+    /// # Errors
+    /// A file or variable cannot be read or understood.
     pub(crate) fn read(is_root: bool) -> Result<Self, CommandError> {
-        let Some((path, presence)) = settings::configuration_file(is_root) else { return Ok(Self::default()) };
-        Self::read_file(&path, presence)
+        let mut values = of_files(is_root, &Section::OF_MACHINE)?;
+        values.put_over(of_environment(&Section::OF_MACHINE)?);
+        Self::of_values(&values)
     }
 
-    fn read_file(path: &Path, presence: Presence) -> Result<Self, CommandError> {
-        let failed = |problem: String| Problem::new(problem).into_error(path);
-        let mut text = String::new();
-        match File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text)) {
-            Ok(_) => Self::parse(&text).map_err(|problem| problem.into_error(path)),
-            Err(error) if presence == Presence::Optional && error.kind() == ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(failed(error.to_string())),
-        }
+    /// What the store may take; `None` if nobody is to look.
+    pub(crate) fn budget(&self) -> Option<&Budget> {
+        self.collects.then_some(&self.budget)
     }
 
-    fn parse(text: &str) -> Result<Self, Problem> {
-        let table = crate::toml_text::parse(text).map_err(Problem::new)?;
+    fn of_values(values: &Values) -> Result<Self, CommandError> {
         let mut configuration = Self::default();
-        for (name, value) in &table {
-            match (name.as_str(), value) {
-                ("gc", Value::Table(section)) => configuration.budget = budget(section)?,
-                ("network", Value::Table(section)) => configuration.network = network(section)?,
-                ("network", _) => return Err(Problem::new("`network` is a section, written `[network]`")),
-                ("registry", Value::Table(table)) => configuration.registries = section::parse(table)?,
-                ("registry", _) => return Err(Problem::new("`registry` is a section, written `[registry.\"host\"]`")),
-                ("runtime", Value::String(name)) => configuration.runtime = Some(name.clone()),
-                ("runtime", _) => return Err(Problem::new("`runtime`: expected a text in quotes")),
-                ("policy", value) => {
-                    let path = value.as_str().map(PathBuf::from).filter(|path| path.is_absolute());
-                    let wrong = || Problem::new("`policy`: expected an absolute path in quotes");
-                    configuration.policy = Some(path.ok_or_else(wrong)?);
+        let keys = keys(&Section::OF_MACHINE);
+        for (path, entry) in &values.0 {
+            let setter = keys.iter().find(|key| key.section == path.section && key.name == path.key);
+            let set = match setter.map(|key| key.setter) {
+                Some(Setter::Machine(set)) => set(&mut configuration, &entry.value),
+                Some(Setter::Registry(set)) => {
+                    set(configuration.registries.entry(path.host.clone()).or_default(), &entry.value)
                 }
-                ("gc", _) => return Err(Problem::new("`gc` is a section, written `[gc]`")),
-                (other, _) => return Err(Problem::unknown("section", other, &SECTIONS)),
-            }
+                _ => Ok(()),
+            };
+            set.map_err(|problem| unusable(&entry.origin, format!("`{path}`: {problem}"), None))?;
+        }
+        for (host, section) in &configuration.registries {
+            section::check(host, section).map_err(CommandError::usage)?;
         }
         Ok(configuration)
     }
 }
 
-fn budget(section: &Table) -> Result<Option<Budget>, Problem> {
-    let mut budget = Budget::default();
-    let mut enabled = true;
-    for (key, value) in section {
-        let wrong = |problem: &str| Problem::new(format!("`gc.{key}`: {problem}"));
-        let text = || value.as_str().ok_or_else(|| wrong("expected a text in quotes"));
-        let space = || text().and_then(|text| space(text).map(settings::space).map_err(|problem| wrong(&problem)));
-        match key.as_str() {
-            "enabled" => enabled = value.as_bool().ok_or_else(|| wrong("expected `true` or `false`"))?,
-            "max-used-space" => budget.max_used = Some(space()?),
-            "min-free-space" => budget.min_free = Some(space()?),
-            "reserved-space" => budget.reserved = Some(space()?),
-            "keep-duration" => {
-                budget.keep_duration = Some(duration(text()?).map_err(|problem| wrong(&problem))?);
-            }
-            other => return Err(Problem::unknown("key in section `gc`", other, &GC_KEYS)),
-        }
-    }
-    Ok(enabled.then_some(budget))
+/// That the values of the machine can be used together.
+pub(crate) fn check(values: &Values) -> Result<(), CommandError> {
+    Configuration::of_values(values).map(drop)
 }
 
-fn network(section: &Table) -> Result<NetworkConfiguration, Problem> {
-    let mut network = NetworkConfiguration::default();
-    for (key, value) in section {
-        let wrong = |problem: &str| Problem::new(format!("`network.{key}`: {problem}"));
-        match key.as_str() {
-            "require-isolation" => {
-                network.isolation_required = value.as_bool().ok_or_else(|| wrong("expected `true` or `false`"))?;
-            }
-            "pasta" => {
-                let path = value.as_str().map(PathBuf::from).filter(|path| path.is_absolute());
-                network.pasta = Some(path.ok_or_else(|| wrong("expected an absolute path in quotes"))?);
-            }
-            other => return Err(Problem::unknown("key in section `network`", other, &NETWORK_KEYS)),
+/// What the files of the machine and of the user say about some sections.
+pub(crate) fn of_files(is_root: bool, sections: &[Section]) -> Result<Values, CommandError> {
+    let mut values = Values::default();
+    for file in settings::configuration_files(is_root) {
+        if let Some(text) = read_text(&file.path, file.presence)? {
+            values.put_over(read_values(&text, &file.path, &Owner::User, sections)?);
         }
     }
-    Ok(network)
+    Ok(values)
+}
+
+/// What the environment says about some sections.
+pub(crate) fn of_environment(sections: &[Section]) -> Result<Values, CommandError> {
+    environment::read(sections)
+        .map_err(|(name, problem)| unusable(&Origin::Environment(name), problem.text, problem.hint))
+}
+
+/// Everything about builds: the project's file that is found from `start` upwards, those of machine and user, the environment.
+fn of_build(start: Option<&Path>, is_root: bool) -> Result<Values, CommandError> {
+    let sections = [Section::Build];
+    let mut values = match start {
+        Some(start) => of_project(start, &sections)?.unwrap_or_default(),
+        None => Values::default(),
+    };
+    values.put_over(of_files(is_root, &sections)?);
+    values.put_over(of_environment(&sections)?);
+    Ok(values)
+}
+
+/// What the nearest file of a project with one of these sections says about them.
+pub(crate) fn of_project(start: &Path, sections: &[Section]) -> Result<Option<Values>, CommandError> {
+    for directory in search_directories(start) {
+        if let Some(values) = of_project_directory(&directory, sections)? {
+            return Ok(Some(values));
+        }
+    }
+    Ok(None)
+}
+
+/// What the `bake.toml` in a directory says; `None` if there is none, or none with one of these sections.
+pub(crate) fn of_project_directory(directory: &Path, sections: &[Section]) -> Result<Option<Values>, CommandError> {
+    let path = directory.join(PROJECT_FILE);
+    let Some(text) = read_text(&path, Presence::Optional)? else { return Ok(None) };
+    let shown = shown(&path);
+    let table = crate::toml_text::parse_document(&text).map_err(|problem| problem.into_error(&shown))?;
+    let values = read_values(&text, &shown, &Owner::Project(project_of(directory)), sections)?;
+    Ok(sections.iter().any(|section| table.contains_key(section.name())).then_some(values))
+}
+
+/// A path as messages show it: from the current directory on, if it is below that.
+pub(crate) fn shown(path: &Path) -> PathBuf {
+    let below = std::env::current_dir().ok().and_then(|current| path.strip_prefix(current).ok().map(Path::to_owned));
+    below.filter(|below| !below.as_os_str().is_empty()).unwrap_or_else(|| path.to_owned())
+}
+
+fn read_values(text: &str, path: &Path, owner: &Owner, sections: &[Section]) -> Result<Values, CommandError> {
+    let directory = match owner {
+        Owner::Project(project) => project.directory.clone(),
+        Owner::User => path.parent().map(Path::to_owned).unwrap_or_default(),
+    };
+    document::read(text, &path.display().to_string(), &directory, owner, sections)
+        .map_err(|problem| problem.into_error(path))
+}
+
+/// The text of a file; `None` if there is none and none has to be there.
+pub(crate) fn read_text(path: &Path, presence: Presence) -> Result<Option<String>, CommandError> {
+    let failed = |problem: String| Problem::new(problem).into_error(path);
+    let bytes = match crate::files::read_file(path, FILE_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error)
+            if presence == Presence::Optional
+                && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(failed(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|_| failed("it is not UTF-8".to_owned()))
+}
+
+/// The error of a command that cannot use what comes from somewhere.
+pub(crate) fn unusable(origin: &Origin, problem: String, hint: Option<String>) -> CommandError {
+    match origin {
+        Origin::Environment(name) => {
+            let error = CommandError::usage(format!("cannot use the environment variable `{name}`: {problem}"));
+            error.hints(hint)
+        }
+        Origin::File { path, line, column } => {
+            Problem { text: problem, hint, place: Some((*line, *column)) }.into_error(Path::new(&**path))
+        }
+        Origin::Default => Problem { text: problem, hint, place: None }.into_error(Path::new("default")),
+    }
 }
 
 /// What is wrong with a configuration.
@@ -153,84 +210,36 @@ fn network(section: &Table) -> Result<NetworkConfiguration, Problem> {
 pub(crate) struct Problem {
     /// What it is.
     pub(crate) text: String,
-    hint: Option<String>,
+    pub(crate) hint: Option<String>,
+    /// Line and column, counted from 1.
+    pub(crate) place: Option<(usize, usize)>,
 }
 
 impl Problem {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), hint: None }
+        Self::with_hint(text, None)
     }
 
     pub(crate) fn with_hint(text: impl Into<String>, hint: Option<String>) -> Self {
-        Self { text: text.into(), hint }
+        Self { text: text.into(), hint, place: None }
     }
 
     /// The error of a command that could not use the configuration at `path`.
     pub(crate) fn into_error(self, path: &Path) -> CommandError {
-        let error = CommandError::usage(format!("cannot use the configuration `{}`: {}", path.display(), self.text));
-        match self.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        }
+        let place = self.place.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+        let error = format!("cannot use the configuration `{}{place}`: {}", path.display(), self.text);
+        CommandError::usage(error).hints(self.hint)
     }
 
-    pub(crate) fn unknown(what: &str, name: &str, known: &[&str]) -> Self {
+    /// That `what` of this name does not exist, `place` being where it was looked for, such as ` in section ...`.
+    pub(crate) fn unknown(what: &str, name: &str, place: &str, known: &[&str]) -> Self {
         let hint = match bake_dockerfile::suggest(name, known.iter().copied(), true) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("it may hold {}", known.join(", ")),
         };
-        Self { text: format!("there is no {what} `{name}`"), hint: Some(hint) }
+        Self::with_hint(format!("there is no {what} `{name}`{place}"), Some(hint))
     }
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
-mod tests {
-    use std::time::Duration;
-
-    use bake_store::Space;
-
-    use super::*;
-
-    #[test]
-    fn defaults_hold_for_what_is_not_said() {
-        assert_eq!(Configuration::parse("").unwrap(), Configuration::default());
-        assert_eq!(Configuration::parse("[gc]\nenabled = false").unwrap().budget, None);
-        let text = "[gc]\nmax-used-space = \"20GB\"\nkeep-duration = \"48h\"\nreserved-space = \"5%\"";
-        let budget = Configuration::parse(text).unwrap().budget.unwrap();
-        assert_eq!(budget.max_used, Some(Space::Bytes(20 << 30)));
-        assert_eq!(budget.min_free, Budget::default().min_free);
-        assert_eq!(budget.reserved, Some(Space::Percent(5)));
-        assert_eq!(budget.keep_duration, Some(Duration::from_hours(48)));
-    }
-
-    #[test]
-    fn mistakes_are_told_with_their_place() {
-        for (text, problem, hint) in [
-            ("[gc]\nmax-used-spce = \"1\"", "there is no key in section `gc` `max-used-spce`", "`max-used-space`"),
-            ("[garbage]", "there is no section `garbage`", "gc"),
-            ("[gc]\nenabled = 1", "`gc.enabled`: expected `true` or `false`", ""),
-            ("[gc]\nmax-used-space = 20", "`gc.max-used-space`: expected a text in quotes", ""),
-            ("[gc]\nmin-free-space = \"101%\"", "`gc.min-free-space`: expected a share", ""),
-            ("\n[gc\n", "line 2: ", ""),
-            ("[network]\npasta = \"pasta\"", "`network.pasta`: expected an absolute path", ""),
-            ("[network]\nisolated = true", "there is no key in section `network` `isolated`", "require-isolation"),
-            ("gc = 1", "`gc` is a section", ""),
-            ("policy = \"policy.toml\"", "`policy`: expected an absolute path", ""),
-        ] {
-            let found = Configuration::parse(text).unwrap_err();
-            assert!(found.text.contains(problem), "{found:?}");
-            assert!(found.hint.unwrap_or_default().contains(hint), "{text}");
-        }
-    }
-
-    #[test]
-    fn only_a_file_that_was_named_has_to_be_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("config.toml");
-        assert_eq!(Configuration::read_file(&path, Presence::Optional).unwrap(), Configuration::default());
-        assert!(Configuration::read_file(&path, Presence::Required).is_err());
-        std::fs::write(&path, "[gc]\nenabled = false\n").unwrap();
-        assert_eq!(Configuration::read_file(&path, Presence::Required).unwrap().budget, None);
-    }
-}
+mod tests;

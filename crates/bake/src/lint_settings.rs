@@ -24,8 +24,9 @@
 //! "tests/**" = ["user-root"]
 //! ```
 //!
-//! The file of the nearest parent directory of a Dockerfile holds for it. Where there is none, `.hadolint.yaml` of the current
-//! directory or of the user does. What is typed or comes from `BAKE_LINT_*` wins over both.
+//! The file of the nearest parent directory of a Dockerfile holds for it, up to the repository's. Where there is none,
+//! `.hadolint.yaml` of the current directory or of the user does. `[lint]` of the user's own configuration is put over that, and what is
+//! typed or comes from `BAKE_LINT_*` over all.
 
 mod document;
 mod environment;
@@ -41,14 +42,15 @@ use bake_dockerfile::Severity;
 use bake_lint::{LabelSchema, LintOptions, NameMeaning, Profile, RULES};
 use globset::{GlobBuilder, GlobMatcher};
 
-pub(crate) use environment::{VARIABLE_PREFIX, with_variables};
+pub(crate) use document::keys;
+pub(crate) use environment::{NO, VARIABLE_PREFIX, YES, with_variables};
 pub(crate) use finder::SettingsFinder;
 
 /// The rule that suppressions without a reason break, and the one that no suppression obeys.
 const REASON_RULE: &str = "suppression-without-reason";
 
 /// What one place says; `None` and empty where it is silent.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct LintSettings {
     pub(crate) profile: Option<Profile>,
     pub(crate) edition: Option<u16>,
@@ -135,6 +137,11 @@ impl LintSettings {
         }
     }
 
+    /// Whether they say nothing.
+    pub(crate) fn is_silent(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What the linter is asked to do with the file at `path`, an absolute one.
     pub(crate) fn options_for(&self, path: &Path) -> LintOptions {
         let mut options = LintOptions {
@@ -169,7 +176,7 @@ impl LintSettings {
     }
 
     /// A name that means no rule, with what is wrong with it. What is only ignored may be a rule of another linter.
-    fn check_names(&self) -> Result<(), (String, Option<String>)> {
+    pub(crate) fn check_names(&self) -> Result<(), (String, Option<String>)> {
         let selected = self.select.iter().flatten().chain(&self.extend_select);
         for name in selected.clone() {
             if let NameMeaning::Foreign(reason) = bake_lint::meaning(name) {
@@ -197,6 +204,13 @@ pub(crate) fn near_rule(name: &str) -> Option<String> {
 #[derive(Debug, Clone)]
 pub(crate) struct PathPattern {
     matchers: [GlobMatcher; 2],
+}
+
+impl PartialEq for PathPattern {
+    fn eq(&self, other: &Self) -> bool {
+        let globs = |pattern: &Self| pattern.matchers.clone().map(|matcher| matcher.glob().glob().to_owned());
+        globs(self) == globs(other)
+    }
 }
 
 impl PathPattern {

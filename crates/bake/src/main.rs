@@ -86,6 +86,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::sign::verify(verify, &arguments.global.insecure_registry, colour)
                 .map(|()| ExitCode::SUCCESS);
         }
+        Command::Config(config) => return commands::config::run(config),
         Command::Completion(completion) => {
             return commands::shell::completion(completion).map(|()| ExitCode::SUCCESS);
         }
@@ -104,10 +105,20 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     raise_open_files();
     let root = settings::store_root(arguments.global.root.as_deref(), privilege.is_root())?;
     let host = Host::open(privilege, &root)?.with_insecure_registries(arguments.global.insecure_registry.clone());
+    let typed: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let configured = configuration::defaults::configured(arguments, &typed, host.privilege.is_root())?;
+    let (arguments, configured_hint) = match &configured {
+        Some(configured) => (&configured.arguments, Some(&configured.hint)),
+        None => (arguments, None),
+    };
     match &arguments.command {
         Command::Build(build) => {
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
-            let mut request = settings::BuildRequest::new(build)?;
+            let request = settings::BuildRequest::new(build);
+            let mut request = request.map_err(|error| error.hints(configured_hint.cloned()))?;
+            if request.display != bake::ui::progress::DisplayKind::Quiet {
+                commands::config::warn_of_variables();
+            }
             request.policy.configured(&configuration);
             if request.call.method != bake::cli::CallMethod::Build {
                 return build::call::call(&request, &host, colour);
@@ -128,7 +139,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             {
                 print(&format!("{digest}\n"))?;
             }
-            if let Some(budget) = &configuration.budget {
+            if let Some(budget) = configuration.budget() {
                 let quiet = request.display == bake::ui::progress::DisplayKind::Quiet;
                 commands::collect::after_build(budget, &host, quiet);
             }
@@ -171,7 +182,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         }
         Command::Why(why) => commands::why::run(why, &host)?,
         Command::Plan(plan) => {
-            let mut request = settings::BuildRequest::new(&plan.build)?;
+            let request = settings::BuildRequest::new(&plan.build);
+            let mut request = request.map_err(|error| error.hints(configured_hint.cloned()))?;
             request.policy.configured(&configuration::Configuration::read(host.privilege.is_root())?);
             if request.call.method != bake::cli::CallMethod::Build {
                 return Err(CommandError::usage("`--check` and `--call` are for `bake build`"));
@@ -190,6 +202,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
         | Command::Keygen(_)
         | Command::Sign(_)
         | Command::Verify(_)
+        | Command::Config(_)
         | Command::Completion(_)
         | Command::Man(_)
         | Command::Version(_)

@@ -24,6 +24,7 @@ use bake_worker::{SecretValue, StepLimits};
 use std::sync::Arc;
 
 use crate::build::failure::FailureRequest;
+use crate::configuration::Configuration;
 use crate::limits::step_limits;
 use crate::lock::LockRequest;
 use crate::policy::PolicyRequest;
@@ -62,13 +63,25 @@ pub(crate) fn git_environment() -> Vec<(std::ffi::OsString, std::ffi::OsString)>
     kept.iter().filter_map(|name| std::env::var_os(name).map(|value| (name.into(), value))).collect()
 }
 
-/// Where the store is: `--root`, `$BAKE_ROOT`, `/var/lib/bake` for root, `$XDG_DATA_HOME/bake` for others.
+/// The names of variables of the environment that begin like this and are not empty.
+pub(crate) fn variables(prefix: &str) -> Vec<String> {
+    let names = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    let names = names.filter_map(|(name, _)| name.into_string().ok().filter(|name| name.starts_with(prefix)));
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// Where the store is: `--root`, `$BAKE_ROOT`, `root` of the configuration, `/var/lib/bake` for root, `$XDG_DATA_HOME/bake` for others.
 pub(crate) fn store_root(argument: Option<&Path>, is_root: bool) -> Result<PathBuf, CommandError> {
     if let Some(root) = argument {
         return Ok(root.to_owned());
     }
     if let Some(root) = variable("BAKE_ROOT") {
         return Ok(PathBuf::from(root));
+    }
+    if let Some(root) = Configuration::read(is_root)?.root {
+        return Ok(root);
     }
     if is_root {
         return Ok(PathBuf::from("/var/lib/bake"));
@@ -85,19 +98,27 @@ pub(crate) fn store_root(argument: Option<&Path>, is_root: bool) -> Result<PathB
     }
 }
 
-/// The file with the configuration: `$BAKE_CONFIG`, `/etc/bake/config.toml` for root,
-/// `$XDG_CONFIG_HOME/bake/config.toml` for others. Only the first one has to be there. `None` where there can be none.
-pub(crate) fn configuration_file(is_root: bool) -> Option<(PathBuf, Presence)> {
+/// A file with the configuration of a machine or user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigurationFile {
+    pub(crate) path: PathBuf,
+    pub(crate) presence: Presence,
+}
+
+/// The files with the configuration, the later over the earlier: `/etc/bake/config.toml`, and for others than root
+/// `$XDG_CONFIG_HOME/bake/config.toml`. `$BAKE_CONFIG` stands for both of them, and has to be there.
+pub(crate) fn configuration_files(is_root: bool) -> Vec<ConfigurationFile> {
     if let Some(path) = variable("BAKE_CONFIG") {
-        return Some((PathBuf::from(path), Presence::Required));
+        return vec![ConfigurationFile { path: PathBuf::from(path), presence: Presence::Required }];
     }
-    if is_root {
-        return Some((PathBuf::from("/etc/bake/config.toml"), Presence::Optional));
+    let mut paths = vec![PathBuf::from("/etc/bake/config.toml")];
+    if !is_root {
+        let directory = variable("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
+        paths.extend(directory.map(|directory| directory.join("bake/config.toml")));
     }
-    let directory = variable("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".config")));
-    directory.map(|directory| (directory.join("bake/config.toml"), Presence::Optional))
+    paths.into_iter().map(|path| ConfigurationFile { path, presence: Presence::Optional }).collect()
 }
 
 /// Whether a file has to be there.

@@ -1,6 +1,7 @@
 //! Rules of the workspace that the compiler does not check, each with its cure.
 
 mod dependencies;
+mod links;
 mod sources;
 
 use crate::workspace;
@@ -23,7 +24,9 @@ pub(crate) fn run() -> Result<(), String> {
     let documented = workspace::read(&table)?;
     let mut problems = dependencies::check(&crates, &documented);
     problems.extend(sources::check_crates(&crates)?);
-    problems.extend(sources::check_texts(&workspace::text_files(&workspace::root())?));
+    let files = workspace::text_files(&workspace::root())?;
+    problems.extend(sources::check_texts(&files));
+    problems.extend(links::check(&workspace::root(), &files));
     for problem in &problems {
         println!("{}: {}\n  cure: {}", problem.place, problem.message, problem.cure);
     }

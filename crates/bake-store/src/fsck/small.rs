@@ -1,5 +1,6 @@
 //! Small things: the format file, cache mounts, remembered file hashes, records of results.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use bake_oci::Digest;
 
 use super::{FsckReport, name_of};
 use crate::StoreError;
+use crate::build_logs::{build_logs, is_sound_log};
 use crate::error::AtPath;
 use crate::file_hashes::{is_sound_table, tables};
 use crate::layout::write_format;
@@ -28,7 +30,29 @@ impl Store {
                 report.problem(format!("the file hashes in `{}` are damaged", path.display()), repaired);
             }
         }
+        self.check_build_logs(repair, report)?;
         self.check_cache_mounts(repair, report)
+    }
+
+    fn check_build_logs(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
+        let logs = build_logs(self.layout())?;
+        // Read after the directory: a build is in the journal before its log is there.
+        let known: HashSet<i64> = self.journal()?.into_iter().map(|entry| entry.number).collect();
+        for log in logs {
+            let problem = if log.number.is_none_or(|number| !known.contains(&number)) {
+                "is of no build"
+            } else if !is_sound_log(&log.path)? {
+                "is damaged"
+            } else {
+                continue;
+            };
+            // One that has gone since went with its build.
+            if log.path.exists() {
+                let repaired = repair && self.layout().move_to_trash(&log.path)?;
+                report.problem(format!("the output of a build in `{}` {problem}", log.path.display()), repaired);
+            }
+        }
+        Ok(())
     }
 
     fn check_cache_mounts(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {

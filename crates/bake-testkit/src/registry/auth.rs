@@ -22,6 +22,15 @@ pub enum Auth {
         /// The password.
         password: String,
     },
+    /// The same, but only for requests to `host`: for a registry that stands for several, as the proxy before them.
+    BasicAt {
+        /// The host that asks, as requests name it.
+        host: String,
+        /// The user name.
+        user: String,
+        /// The password.
+        password: String,
+    },
     /// Tokens from `/token` of the registry itself, for user name and password or for a refresh token.
     Bearer {
         /// The user name.
@@ -61,11 +70,17 @@ pub(super) struct Grant {
     until: Instant,
 }
 
-/// Whether the request may go on; otherwise the answer to give.
-pub(super) fn check(state: &State, authorization: Option<&str>, needed: &[String]) -> Result<(), Reply> {
+/// Whether a request to `host` may go on; otherwise the answer to give.
+pub(super) fn check(
+    state: &State,
+    host: Option<&str>,
+    authorization: Option<&str>,
+    needed: &[String],
+) -> Result<(), Reply> {
     match &state.config.auth {
         Auth::None => Ok(()),
-        Auth::Basic { user, password } => {
+        Auth::BasicAt { host: asking, .. } if host != Some(asking) => Ok(()),
+        Auth::Basic { user, password } | Auth::BasicAt { user, password, .. } => {
             let expected = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
             if authorization == Some(&expected) {
                 return Ok(());

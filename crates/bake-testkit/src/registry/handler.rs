@@ -214,13 +214,13 @@ fn respond(mut reply: Reply, actions: &[Action], method: &str) -> Response<Scrip
 /// What an honest registry answers.
 fn answer(state: &mut State, request: &RecordedRequest, body: &Bytes) -> Reply {
     let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
-    let authorization = request.header("authorization");
+    let (host, authorization) = (request.header("host"), request.header("authorization"));
     if path == "/token" {
         return auth::token(state, &request.method, query, authorization, body);
     }
     let Some(rest) = path.strip_prefix("/v2/") else { return Reply::error(404, "NOT_FOUND") };
     let Some(target) = Target::parse(rest) else {
-        return match auth::check(state, authorization, &[]) {
+        return match auth::check(state, host, authorization, &[]) {
             Ok(()) => Reply::new(200, b"{}".to_vec()),
             Err(reply) => reply,
         };
@@ -229,7 +229,7 @@ fn answer(state: &mut State, request: &RecordedRequest, body: &Bytes) -> Reply {
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         needed.push(format!("repository:{}:push", target.repository));
     }
-    if let Err(reply) = auth::check(state, authorization, &needed) {
+    if let Err(reply) = auth::check(state, host, authorization, &needed) {
         return reply;
     }
     let repository = target.repository;
@@ -406,7 +406,7 @@ fn keep_partial(state: &mut State, request: &RecordedRequest, partial: &[u8]) {
     let needed = [format!("repository:{}:push", target.repository)];
     if is_upload
         && state.config.keeps_partial_uploads
-        && auth::check(state, request.header("authorization"), &needed).is_ok()
+        && auth::check(state, request.header("host"), request.header("authorization"), &needed).is_ok()
     {
         // The answer reaches nobody.
         let _ = patch_upload(state, target.repository, target.name, request, partial);

@@ -119,7 +119,7 @@ pub(crate) fn typed(
 }
 
 /// Whether an argument holds a password, token or key: in an address, or as a field of a cache.
-fn has_credentials(argument: &str) -> bool {
+pub(crate) fn has_credentials(argument: &str) -> bool {
     let fields = ["secret_access_key", "access_key_id", "session_token", "token", "sig", "signature", "password"];
     let named = argument.split([',', '?', '&']).skip(1).any(|field| {
         let name = field.split('=').next().unwrap_or_default().to_ascii_lowercase();

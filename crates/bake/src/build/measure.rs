@@ -11,11 +11,13 @@ use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::measure::size;
 use bake::ui::progress::Progress;
+use bake::ui::sanitize::sanitize_line;
 use bake_analyze::{Listing, Summary, analyze};
 use bake_dockerfile::{Diagnostic, Dockerfile, SourceText};
 use bake_frontend::Plan;
 use bake_graph::{Op, SourceOp, VertexId};
 use bake_lint::{LintOptions, MeasuredCache, MeasuredWaste, Measurements, lint_measured};
+use bake_report::LayerRecord;
 use bake_solver::{Solved, StateDigest};
 use bake_worker::Images;
 use serde::{Deserialize, Serialize};
@@ -217,8 +219,25 @@ impl Measured {
         rows
     }
 
-    /// Tells of what is worth a word at the end of a build.
-    pub(super) fn tell(&self, dockerfile: &Dockerfile, request: &BuildRequest, progress: &Progress) {
+    /// What each instruction adds, for the record of the build, and whether the base image is among them.
+    pub(super) fn records(&self, dockerfile: &Dockerfile) -> (Vec<LayerRecord>, bool) {
+        let rows = self.by_instruction().into_iter().map(|(instruction, added_bytes, hidden_bytes)| {
+            let instruction = instruction.and_then(|index| dockerfile.instructions.get(index));
+            LayerRecord {
+                line: instruction.map(|instruction| dockerfile.source.position(instruction.span.start).line),
+                instruction: match instruction {
+                    Some(instruction) => sanitize_line(dockerfile.source.slice(instruction.span)),
+                    None => "base image".to_owned(),
+                },
+                added_bytes,
+                hidden_bytes,
+            }
+        });
+        (rows.collect(), self.with_base)
+    }
+
+    /// Tells of what is worth a word at the end of a build, and returns what was found.
+    pub(super) fn tell(&self, dockerfile: &Dockerfile, request: &BuildRequest, progress: &Progress) -> Vec<Diagnostic> {
         let measurements = self.measurements();
         if let Some(line) = self.layers_line(dockerfile, &measurements) {
             progress.print(line);
@@ -227,7 +246,7 @@ impl Measured {
         let total = judged.chain(measurements.caches.iter().map(|cache| cache.bytes)).fold(0, u64::saturating_add);
         // Mostly there is nothing, and then the file need not be read as the linter reads it.
         if !measurements.is_notable(total) {
-            return;
+            return Vec::new();
         }
         let options = LintOptions { measurements: Some(measurements), ..lint_options(request) };
         let told: Vec<Diagnostic> = lint_measured(dockerfile, &options)
@@ -241,6 +260,7 @@ impl Measured {
             })
             .collect();
         progress.measured(&dockerfile.source, &told);
+        told
     }
 
     /// The bytes of the base image and of the instructions that added most, where that is worth a word.

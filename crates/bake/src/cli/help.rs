@@ -18,13 +18,14 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Registries", &["login", "logout", "pull", "push", "copy", "imagetools"]),
     ("Supply chain", &["sbom", "attestations", "sign", "verify", "keygen"]),
     ("Store", &["df", "prune", "fsck"]),
-    ("bake itself", &["doctor", "completion", "man", "version", "help"]),
+    ("bake itself", &["config", "doctor", "completion", "man", "version", "help"]),
 ];
 
 /// What follows the options of `bake --help` after the examples, which `bake -h` shows too.
 const ENVIRONMENT: &str = "Environment:
   BAKE_ROOT           the directory of images, layers and cache, as by `--root`
-  BAKE_CONFIG         the configuration file
+  BAKE_CONFIG         the configuration file, in place of those of machine and user
+  BAKE_SECTION_KEY    any key of the configuration, such as BAKE_BUILD_PLATFORM; see `bake config`
   DOCKER_CONFIG       the directory with logins at registries
   SOURCE_DATE_EPOCH   the time that files and images get, in seconds since 1970
   BUILDKIT_PROGRESS   how progress is shown, as by `--progress`

@@ -12,7 +12,7 @@ use super::value::{Space, StoreFilter, duration, space, store_filter};
 #[command(after_help = "Filters:\n  \
         until=48h                        not used for two days\n  \
         id=3f2a, id~=^step-              by the first digits of the ID, or by a regular expression\n  \
-        type=cachemount                  blob, snapshot, record, cachemount, filehashes or failedstep\n  \
+        type=cachemount                  blob, snapshot, record, cachemount, filehashes, failedstep or buildlog\n  \
         description~=npm                 by what is shown in the last column\n  \
         inuse, shared, private, mutable, immutable   each with =true or =false\n\n\
     `!=` inverts a filter; several filters must all hold.\n\n\

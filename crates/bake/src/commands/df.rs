@@ -21,13 +21,14 @@ const DESCRIPTION_LENGTH: usize = 60;
 const ID_LENGTH: usize = 19;
 
 /// The kinds of things with the names people know them by.
-const KINDS: [(&str, ItemKind); 6] = [
+const KINDS: [(&str, ItemKind); 7] = [
     ("Image blobs", ItemKind::Blob),
     ("Layers", ItemKind::Snapshot),
     (RECORDS, ItemKind::CacheRecord),
     ("Cache mounts", ItemKind::CacheMount),
     ("File hashes", ItemKind::FileHashes),
     ("Failed steps", ItemKind::FailedStep),
+    ("Build logs", ItemKind::BuildLog),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,6 +1,6 @@
 //! `bake prune`.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use bake::cli::{Comparison, PruneArguments, StoreFilter, duration};
@@ -19,13 +19,14 @@ const RECENT: Duration = Duration::from_hours(48);
 /// How much of a description fits into the table.
 const DESCRIPTION_LENGTH: usize = 60;
 
-const KINDS: [ItemKind; 6] = [
+const KINDS: [ItemKind; 7] = [
     ItemKind::Blob,
     ItemKind::Snapshot,
     ItemKind::CacheRecord,
     ItemKind::CacheMount,
     ItemKind::FileHashes,
     ItemKind::FailedStep,
+    ItemKind::BuildLog,
 ];
 
 /// The filters that mean something here.
@@ -35,7 +36,12 @@ const FILTERS: [&str; 10] =
 pub(crate) fn run(arguments: &PruneArguments, host: &Host) -> Result<(), CommandError> {
     let passes = passes(arguments, &host.store)?;
     if !arguments.force && !arguments.dry_run && !confirmed(arguments)? {
-        say("nothing was removed");
+        let unasked = !std::io::stdin().is_terminal();
+        say(if unasked {
+            "nothing was removed; where nobody can answer, `--force` does not ask"
+        } else {
+            "nothing was removed"
+        });
         return Ok(());
     }
     let mut report = PruneReport::default();

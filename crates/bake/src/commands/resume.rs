@@ -1,6 +1,7 @@
 //! `bake resume`: goes on with a build where a step failed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::Path;
 
 use bake::cli::{Arguments, BuildArguments, Command, ResumeArguments};
@@ -11,6 +12,7 @@ use clap::Parser as _;
 
 use super::debug::in_use;
 use crate::build::failure::{self, Kept, Record, Typed};
+use crate::configuration::defaults;
 use crate::settings::{self, BuildRequest, SourceDateEpoch};
 use crate::wiring::{Host, store_failed};
 
@@ -27,19 +29,19 @@ pub(crate) fn prepare(arguments: &ResumeArguments, host: &Host) -> Result<Resume
         CommandError::input(format!("the build of the failed step `{}` cannot be repeated: {reason}", root.id))
             .hint("start the build anew; `bake debug` still opens the failed step")
     })?;
-    let build = build_arguments(arguments, &record, &typed)?;
-    if build.verify_reproducible {
-        return Err(CommandError::input(
-            "a build with `--verify-reproducible` cannot be resumed: both of its halves begin anew",
-        )
-        .hint("start the build again; `bake debug` opens the failed step"));
-    }
     go_to(&typed.directory).map_err(|error| {
         CommandError::input(format!(
             "cannot go to `{}`, where the build was started: {error}",
             typed.directory.display()
         ))
     })?;
+    let build = build_arguments(arguments, &record, &typed, host.privilege.is_root())?;
+    if build.verify_reproducible {
+        return Err(CommandError::input(
+            "a build with `--verify-reproducible` cannot be resumed: both of its halves begin anew",
+        )
+        .hint("start the build again; `bake debug` opens the failed step"));
+    }
     let mut request = BuildRequest::new(&build)?;
     request.failure.typed = Some(Ok(typed.clone()));
     if let (None, Some(text)) = (&request.source_date_epoch, typed.source_date_epoch) {
@@ -72,15 +74,24 @@ fn build_arguments(
     arguments: &ResumeArguments,
     record: &Record,
     typed: &Typed,
+    is_root: bool,
 ) -> Result<BuildArguments, CommandError> {
-    let again = std::iter::once("bake").chain(typed.arguments.iter().map(String::as_str));
-    let Ok(Arguments { command: Command::Build(mut build), .. }) = Arguments::try_parse_from(again) else {
-        return Err(CommandError::input("the arguments of the failed build mean nothing to this version of bake")
-            .hint("start the build anew"));
+    let line: Vec<OsString> =
+        std::iter::once("bake").chain(typed.arguments.iter().map(String::as_str)).map(OsString::from).collect();
+    let meaningless = || {
+        CommandError::input("the arguments of the failed build mean nothing to this version of bake")
+            .hint("start the build anew")
     };
-    let secrets: BTreeSet<String> = settings::secrets(&arguments.secret)?.into_keys().collect();
-    let agents: BTreeSet<String> = settings::ssh_sources(&arguments.ssh)?.into_keys().collect();
-    let given: BTreeMap<String, String> = settings::given(&arguments.build_arg);
+    let again = Arguments::try_parse_from(&line).map_err(|_| meaningless())?;
+    // What is configured was not typed, and holds again.
+    let again = defaults::configured(&again, &line, is_root)?.map_or(again, |configured| configured.arguments);
+    let Command::Build(mut build) = again.command else { return Err(meaningless()) };
+    build.secret.extend(arguments.secret.iter().cloned());
+    build.ssh.extend(arguments.ssh.iter().cloned());
+    build.build_arg.extend(arguments.build_arg.iter().cloned());
+    let secrets: BTreeSet<String> = settings::secrets(&build.secret)?.into_keys().collect();
+    let agents: BTreeSet<String> = settings::ssh_sources(&build.ssh)?.into_keys().collect();
+    let given: BTreeMap<String, String> = settings::given(&build.build_arg);
     let mut missing: Vec<String> = Vec::new();
     missing
         .extend(record.secrets.iter().filter(|id| !secrets.contains(*id)).map(|id| format!("`--secret id={id},...`")));
@@ -96,9 +107,6 @@ fn build_arguments(
         return Err(CommandError::usage(format!("the build of the failed step needs {} again", missing.join(", ")))
             .hint("secrets, SSH agents and the values of build arguments are not kept"));
     }
-    build.secret.clone_from(&arguments.secret);
-    build.ssh.clone_from(&arguments.ssh);
-    build.build_arg.extend(arguments.build_arg.iter().cloned());
     Ok(*build)
 }
 

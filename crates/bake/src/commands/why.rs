@@ -9,12 +9,12 @@ use bake::ui::measure::seconds;
 use bake::ui::sanitize::sanitize_line;
 use bake::ui::why::{ago, short_reason};
 use bake_oci::DefinitionDigest;
+use bake_report::{BuildRecord, StepKind, StepOutcome, StepRecord};
 use bake_solver::{Change, Difference, Explanation};
 use bake_store::JournalEntry;
 use serde::Serialize;
 
 use super::table::{Table, json_lines};
-use crate::build::journal::{BuildEntry, BuildResult, StepEntry, StepOutcome};
 use crate::wiring::{Host, store_failed};
 
 /// How many changed files are listed unless all are asked for.
@@ -27,7 +27,7 @@ struct Build {
     number: i64,
     ended_unix_s: i64,
     #[serde(flatten)]
-    entry: BuildEntry,
+    entry: BuildRecord,
 }
 
 pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandError> {
@@ -64,11 +64,16 @@ pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandEr
 /// A build as another version may have written it down; `None` if it cannot be read.
 fn build(entry: JournalEntry) -> Option<Build> {
     let JournalEntry { number, ended_unix_s, document } = entry;
-    serde_json::from_slice(&document).ok().map(|entry| Build { number, ended_unix_s, entry })
+    let mut entry: BuildRecord = serde_json::from_slice(&document).ok()?;
+    // What is no step of the Dockerfile comes from no cache.
+    entry.steps.retain(|step| step.kind == StepKind::Instruction);
+    // These are places in the whole list.
+    entry.steps.iter_mut().for_each(|step| step.inputs.clear());
+    Some(Build { number, ended_unix_s, entry })
 }
 
 /// When the newest result of a step was made; a failed build does not say which one it used.
-fn last_made(host: &Host, step: &StepEntry) -> Result<Option<i64>, CommandError> {
+fn last_made(host: &Host, step: &StepRecord) -> Result<Option<i64>, CommandError> {
     let Some(definition) = DefinitionDigest::from_hex(&step.definition) else { return Ok(None) };
     let records = host.store.past_records(&definition, "", "", &|_| false).map_err(|error| store_failed(&error))?;
     Ok(records.first().map(|record| record.created_unix_s))
@@ -85,7 +90,7 @@ fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<Strin
         table.row([
             number.to_string(),
             ago(ended_unix_s, now),
-            result(entry.result).to_owned(),
+            entry.result.name().to_owned(),
             time,
             steps,
             entry.name,
@@ -94,15 +99,7 @@ fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<Strin
     Ok(table.render())
 }
 
-fn result(result: BuildResult) -> &'static str {
-    match result {
-        BuildResult::Succeeded => "succeeded",
-        BuildResult::Failed => "failed",
-        BuildResult::Interrupted => "interrupted",
-    }
-}
-
-fn counts(steps: &[StepEntry]) -> String {
+fn counts(steps: &[StepRecord]) -> String {
     let of = |outcome: StepOutcome| steps.iter().filter(|step| step.outcome == outcome).count();
     let parts: Vec<String> = [
         (StepOutcome::Ran, "ran"),
@@ -124,12 +121,12 @@ fn table(build: &Build, all: bool, now: SystemTime) -> String {
         "build {} of {} {} {} in {}; steps: {}\n",
         build.number,
         sanitize_line(&entry.name),
-        result(entry.result),
+        entry.result.name(),
         ago(build.ended_unix_s, now),
         seconds(Duration::from_millis(entry.elapsed_ms)),
         counts(&entry.steps),
     );
-    let mut steps: Vec<&StepEntry> = entry
+    let mut steps: Vec<&StepRecord> = entry
         .steps
         .iter()
         .filter(|step| all || matches!(step.outcome, StepOutcome::Ran | StepOutcome::Failed))
@@ -151,7 +148,7 @@ fn table(build: &Build, all: bool, now: SystemTime) -> String {
     text
 }
 
-fn why(step: &StepEntry, now: SystemTime) -> String {
+fn why(step: &StepRecord, now: SystemTime) -> String {
     match (step.outcome, &step.explanation, step.made_unix_s) {
         (StepOutcome::Cached, _, Some(made)) => format!("cached, made {}", ago(made, now)),
         (StepOutcome::Cached, ..) => "cached".to_owned(),
@@ -162,7 +159,7 @@ fn why(step: &StepEntry, now: SystemTime) -> String {
 }
 
 /// The step with a number or a text.
-fn find<'a>(steps: &'a [StepEntry], wanted: &str) -> Result<&'a StepEntry, CommandError> {
+fn find<'a>(steps: &'a [StepRecord], wanted: &str) -> Result<&'a StepRecord, CommandError> {
     if let Ok(number) = wanted.trim_start_matches('#').parse::<usize>() {
         return steps
             .iter()
@@ -170,7 +167,7 @@ fn find<'a>(steps: &'a [StepEntry], wanted: &str) -> Result<&'a StepEntry, Comma
             .ok_or_else(|| CommandError::input(format!("the build has no step #{number}")).hint(all_steps()));
     }
     let needle = wanted.to_lowercase();
-    let found: Vec<&StepEntry> = steps.iter().filter(|step| step.name.to_lowercase().contains(&needle)).collect();
+    let found: Vec<&StepRecord> = steps.iter().filter(|step| step.name.to_lowercase().contains(&needle)).collect();
     match found.as_slice() {
         [only] => Ok(only),
         [] => {
@@ -178,7 +175,7 @@ fn find<'a>(steps: &'a [StepEntry], wanted: &str) -> Result<&'a StepEntry, Comma
             Err(CommandError::input(format!("no step of the build contains `{wanted}`")).hint(all_steps()))
         }
         several => {
-            let name = |step: &&StepEntry| {
+            let name = |step: &&StepRecord| {
                 let number = step.number.map_or_else(String::new, |number| format!("#{number} "));
                 format!("{number}{}", sanitize_line(&step.name))
             };
@@ -193,7 +190,7 @@ fn all_steps() -> &'static str {
 }
 
 /// Everything that is known of a step.
-fn details(step: &StepEntry, all: bool, now: SystemTime) -> String {
+fn details(step: &StepRecord, all: bool, now: SystemTime) -> String {
     let name = sanitize_line(&step.name);
     let number = step.number.map_or_else(String::new, |number| format!("#{number} "));
     let time = seconds(Duration::from_millis(step.elapsed_ms));
@@ -301,16 +298,8 @@ mod tests {
 
     use super::*;
 
-    fn step(number: usize, name: &str, outcome: StepOutcome) -> StepEntry {
-        StepEntry {
-            number: Some(number),
-            name: name.into(),
-            definition: String::new(),
-            outcome,
-            elapsed_ms: 1500,
-            made_unix_s: None,
-            explanation: None,
-        }
+    fn step(number: usize, name: &str, outcome: StepOutcome) -> StepRecord {
+        StepRecord { number: Some(number), name: name.into(), outcome, elapsed_ms: 1500, ..StepRecord::default() }
     }
 
     #[test]

@@ -3,124 +3,173 @@
 use std::path::Path;
 
 use bake::cli::{FailLevel, parse_severity};
-use bake_lint::{LabelKind, LabelSchema, Profile};
+use bake_lint::{LabelKind, Profile};
 use clap::ValueEnum as _;
-use toml::{Table, Value};
+use toml::Value;
 
-use super::{LintSettings, PathPattern, patterns};
+use super::{LintSettings, PathPattern, VARIABLE_PREFIX, patterns};
 use crate::configuration::Problem;
+use crate::configuration::document::{self, Owner};
+use crate::configuration::key::{Key, Section, Setter, Shape};
+use crate::configuration::project::{Project, ProjectRule};
+use crate::configuration::values::Values;
 
-const KEYS: [&str; 14] = [
-    "disable-ignore-pragma",
-    "edition",
-    "exclude",
-    "extend-select",
-    "fail-level",
-    "ignore",
-    "label-schema",
-    "per-file-ignores",
-    "profile",
-    "require-reason",
-    "select",
-    "severity",
-    "strict-labels",
-    "trusted-registries",
-];
-
-/// Reads a document; its patterns are relative to `directory`. Without a section `lint` all of it is that section, except in a
-/// `bake.toml` (`has_sections`), which then says nothing about linting: `None`.
-pub(super) fn parse(text: &str, directory: &Path, has_sections: bool) -> Result<Option<LintSettings>, Problem> {
-    let table = crate::toml_text::parse(text).map_err(Problem::new)?;
-    let section = match table.get("lint") {
-        Some(Value::Table(section)) => Some(section),
-        Some(_) => return Err(Problem::new("`lint` is a section, written `[lint]`")),
-        None => None,
+/// The keys, and what each does to the settings.
+pub(crate) fn keys() -> Vec<Key> {
+    let words = |words: &[&str]| Shape::Choice(words.iter().map(|word| (*word).to_owned()).collect());
+    let levels = ["error", "warning", "info", "style", "none"];
+    let profiles = Profile::NAMES.map(|(name, _)| name);
+    let kinds = LabelKind::NAMES.map(|(name, _)| name);
+    let key = |name: &str, shape, summary: &str, set| Key {
+        section: Section::Lint,
+        name: name.to_owned(),
+        shape,
+        summary: summary.to_owned(),
+        default: None,
+        project: ProjectRule::Free,
+        variable: variable(name),
+        setter: Setter::Lint(set),
     };
-    if (section.is_some() || has_sections)
-        && let Some(other) = table.keys().find(|name| name.as_str() != "lint")
-    {
-        return Err(Problem::unknown("section", other, &["lint"]));
-    }
-    let section = match section {
-        Some(section) => section,
-        None if has_sections => return Ok(None),
-        None => &table,
-    };
-    let settings = read(section, directory)?;
-    settings.check_names().map_err(|(problem, hint)| Problem::with_hint(problem, hint))?;
-    Ok(Some(settings))
+    let with_default = |default: Value, key: Key| Key { default: Some(default), ..key };
+    vec![
+        with_default(
+            "default".into(),
+            key("profile", words(&profiles), "Which rules there are: a set with a name.", |to, _, value, _| {
+                to.profile = value.as_str().and_then(Profile::named);
+                Ok(())
+            }),
+        ),
+        key("edition", Shape::Integer, "The year whose default rules hold.", |to, _, value, _| {
+            let year = value.as_integer().and_then(|year| u16::try_from(year).ok()).filter(|year| *year > 2000);
+            to.edition = Some(year.ok_or("expected a year")?);
+            Ok(())
+        }),
+        key("select", Shape::Texts, "Only these rules; `*` stands for any characters.", |to, _, value, _| {
+            to.select = Some(texts(value));
+            Ok(())
+        }),
+        key("extend-select", Shape::Texts, "These rules too.", |to, _, value, _| {
+            to.extend_select = texts(value);
+            Ok(())
+        }),
+        key("ignore", Shape::Texts, "Not these rules.", |to, _, value, _| {
+            to.ignore = texts(value);
+            Ok(())
+        }),
+        with_default(
+            "warning".into(),
+            key(
+                "fail-level",
+                words(&levels),
+                "From which severity on findings make the command fail.",
+                |to, _, value, _| {
+                    to.fail_level = value.as_str().and_then(|text| FailLevel::from_str(text, false).ok());
+                    Ok(())
+                },
+            ),
+        ),
+        key("trusted-registries", Shape::Texts, "Registries that images may come from.", |to, _, value, _| {
+            to.trusted_registries = Some(texts(value));
+            Ok(())
+        }),
+        with_default(
+            false.into(),
+            key(
+                "strict-labels",
+                Shape::Boolean,
+                "Whether labels outside of `label-schema` are findings.",
+                |to, _, value, _| {
+                    to.strict_labels = value.as_bool();
+                    Ok(())
+                },
+            ),
+        ),
+        with_default(
+            false.into(),
+            key("require-reason", Shape::Boolean, "Whether suppressions have to say why.", |to, _, value, _| {
+                to.require_reason = value.as_bool();
+                Ok(())
+            }),
+        ),
+        with_default(
+            false.into(),
+            key("disable-ignore-pragma", Shape::Boolean, "Whether suppressions are not obeyed.", |to, _, value, _| {
+                to.obey_suppressions = value.as_bool().map(|disabled| !disabled);
+                Ok(())
+            }),
+        ),
+        key(
+            "exclude",
+            Shape::Texts,
+            "Files that a search leaves out, as in `.gitignore`.",
+            |to, _, value, directory| {
+                to.exclude = patterns(directory, &texts(value))?;
+                Ok(())
+            },
+        ),
+        key(
+            "severity",
+            Shape::Table(Box::new(words(&levels[..4]))),
+            "The severity of a rule, by its name.",
+            |to, name, value, _| {
+                let severity = parse_severity(value.as_str().unwrap_or_default())?;
+                to.severities.insert(name.to_owned(), severity);
+                Ok(())
+            },
+        ),
+        key(
+            "label-schema",
+            Shape::Table(Box::new(words(&kinds))),
+            "Labels that an image has to have, and what their values are.",
+            |to, name, value, _| {
+                let kind = value.as_str().and_then(LabelKind::named).ok_or("expected a kind of label")?;
+                to.label_schema.get_or_insert_default().insert(name.to_owned(), kind);
+                Ok(())
+            },
+        ),
+        key(
+            "per-file-ignores",
+            Shape::Table(Box::new(Shape::Texts)),
+            "Rules that are ignored in the files that a pattern matches.",
+            |to, name, value, directory| {
+                to.per_file_ignores.push((PathPattern::new(directory, name)?, texts(value)));
+                Ok(())
+            },
+        ),
+    ]
 }
 
-fn read(section: &Table, directory: &Path) -> Result<LintSettings, Problem> {
-    let mut settings = LintSettings::default();
-    for (key, value) in section {
-        let wrong = |expected: &str| Problem::new(format!("`{key}`: expected {expected}"));
-        let boolean = || value.as_bool().ok_or_else(|| wrong("`true` or `false`"));
-        let list = || texts(value).ok_or_else(|| wrong("a list of texts"));
-        let table = || value.as_table().ok_or_else(|| wrong("a section"));
-        match key.as_str() {
-            "profile" => {
-                let names = Profile::NAMES.map(|(name, _)| name).join(", ");
-                let profile = value.as_str().and_then(Profile::named);
-                settings.profile = Some(profile.ok_or_else(|| wrong(&format!("one of {names}")))?);
-            }
-            "edition" => {
-                let year = value.as_integer().and_then(|year| u16::try_from(year).ok()).filter(|year| *year > 2000);
-                settings.edition = Some(year.ok_or_else(|| wrong("a year"))?);
-            }
-            "select" => settings.select = Some(list()?),
-            "extend-select" => settings.extend_select = list()?,
-            "ignore" => settings.ignore = list()?,
-            "trusted-registries" => settings.trusted_registries = Some(list()?),
-            "exclude" => {
-                settings.exclude = patterns(directory, &list()?).map_err(|problem| wrong_pattern(key, &problem))?;
-            }
-            "strict-labels" => settings.strict_labels = Some(boolean()?),
-            "require-reason" => settings.require_reason = Some(boolean()?),
-            "disable-ignore-pragma" => settings.obey_suppressions = Some(!boolean()?),
-            "fail-level" => {
-                let level = value.as_str().and_then(|text| FailLevel::from_str(text, false).ok());
-                settings.fail_level = Some(level.ok_or_else(|| wrong("error, warning, info, style or none"))?);
-            }
-            "severity" => {
-                for (rule, level) in table()? {
-                    let severity = level.as_str().and_then(|text| parse_severity(text).ok());
-                    let wrong = || Problem::new(format!("`{key}.{rule}`: expected error, warning, info or style"));
-                    settings.severities.insert(rule.clone(), severity.ok_or_else(wrong)?);
-                }
-            }
-            "label-schema" => settings.label_schema = Some(label_schema(table()?)?),
-            "per-file-ignores" => {
-                for (pattern, rules) in table()? {
-                    let wrong = || Problem::new(format!("`{key}.{pattern}`: expected a list of rules"));
-                    let matcher =
-                        PathPattern::new(directory, pattern).map_err(|problem| wrong_pattern(key, &problem))?;
-                    settings.per_file_ignores.push((matcher, texts(rules).ok_or_else(wrong)?));
-                }
-            }
-            other => return Err(Problem::unknown("key", other, &KEYS)),
+/// The variable of the flag that says the same, where there is one.
+fn variable(name: &str) -> Option<String> {
+    let flag = match name {
+        "severity" | "label-schema" | "per-file-ignores" => return None,
+        "trusted-registries" => "trusted-registry",
+        other => other,
+    };
+    Some(format!("{VARIABLE_PREFIX}{}", flag.replace('-', "_").to_uppercase()))
+}
+
+/// Reads a file of which all is `[lint]`, or in which that is the only section; its patterns are relative to `directory`.
+pub(super) fn parse(text: &str, name: &str, directory: &Path) -> Result<LintSettings, Problem> {
+    let table = crate::toml_text::parse_document(text)?;
+    let owner = Owner::Project(Project { directory: directory.to_owned(), root: directory.to_owned() });
+    let values = if table.contains_key(Section::Lint.name()) {
+        if let Some(other) = table.keys().find(|name| *name != Section::Lint.name()) {
+            return Err(Problem::unknown("section", other, "", &[Section::Lint.name()]));
         }
-    }
-    Ok(settings)
+        document::read(text, name, directory, &owner, &[Section::Lint])?
+    } else {
+        document::read_section(text, name, directory, &owner, Section::Lint)?
+    };
+    of_values(&values)
 }
 
-fn wrong_pattern(key: &str, problem: &str) -> Problem {
-    Problem::new(format!("`{key}`: {problem}"))
+/// The settings that values come to.
+pub(super) fn of_values(values: &Values) -> Result<LintSettings, Problem> {
+    document::lint_settings(values, &keys())
 }
 
-/// A list of texts.
-fn texts(value: &Value) -> Option<Vec<String>> {
-    value.as_array()?.iter().map(|item| item.as_str().map(str::to_owned)).collect()
-}
-
-fn label_schema(table: &Table) -> Result<LabelSchema, Problem> {
-    table
-        .iter()
-        .map(|(name, kind)| {
-            let known = kind.as_str().and_then(LabelKind::named);
-            let names = LabelKind::NAMES.map(|(name, _)| name).join(", ");
-            let wrong = || Problem::new(format!("`label-schema.{name}`: expected one of {names}"));
-            Ok((name.clone(), known.ok_or_else(wrong)?))
-        })
-        .collect()
+/// The items of a list of texts.
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }

@@ -17,8 +17,8 @@ const TYPED_ONLY: [&str; 8] =
     ["diff", "explain", "fix", "help", "list-rules", "statistics", "stdin-filename", "unsafe-fixes"];
 
 /// The words for yes and no.
-const YES: [&str; 4] = ["1", "true", "yes", "on"];
-const NO: [&str; 4] = ["0", "false", "no", "off"];
+pub(crate) const YES: [&str; 4] = ["1", "true", "yes", "on"];
+pub(crate) const NO: [&str; 4] = ["0", "false", "no", "off"];
 
 /// The command line `typed` with an option for each variable `BAKE_LINT_OPTION` that is set, unless the option was typed. `None` where
 /// nothing is to be added: no variable is set, or the command is another one or is none.

@@ -1,26 +1,26 @@
 //! Which file holds the settings of a Dockerfile.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bake::error::CommandError;
 
 use super::{LintSettings, document, hadolint};
-use crate::configuration::Problem;
-use crate::settings;
+use crate::configuration::key::Section;
+use crate::configuration::project::search_directories;
+use crate::configuration::{self, Problem, of_files, of_project_directory};
+use crate::settings::{self, Presence};
 
-/// The files that are looked for in each directory, the first one wins.
-const NAMES: [&str; 2] = [".bake-lint.toml", "bake.toml"];
-
-/// Far more than such a file needs.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The file that goes before `bake.toml` of the same directory.
+const OWN_NAME: &str = ".bake-lint.toml";
 
 /// Finds and reads files with settings, each once.
 #[derive(Debug)]
 pub(crate) struct SettingsFinder {
     rule: FinderRule,
+    /// What the files of machine and user say; it is put over what is found.
+    over: Arc<LintSettings>,
     /// By directory: what its nearest file says.
     found: HashMap<PathBuf, Option<Arc<LintSettings>>>,
 }
@@ -39,17 +39,20 @@ impl SettingsFinder {
     /// # Errors
     /// A file cannot be read or understood.
     pub(crate) fn new(file: Option<&Path>, ignore_files: bool) -> Result<Self, CommandError> {
+        let mut over = LintSettings::default();
         let rule = if ignore_files {
             FinderRule::Fixed(Arc::default())
         } else if let Some(path) = file {
             let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-            let read = if is_yaml { read_hadolint(path)? } else { read_document(path, false)? };
+            let read = if is_yaml { read_hadolint(path)? } else { read_document(path)? };
             let missing = || Problem::new("there is no such file").into_error(path);
             FinderRule::Fixed(Arc::new(read.ok_or_else(missing)?))
         } else {
+            let of_user = of_files(rustix::process::geteuid().is_root(), &[Section::Lint])?;
+            over = document::of_values(&of_user).map_err(|problem| CommandError::usage(problem.text))?;
             FinderRule::Nearest(Arc::new(hadolint_settings()?))
         };
-        Ok(Self { rule, found: HashMap::new() })
+        Ok(Self { rule, over: Arc::new(over), found: HashMap::new() })
     }
 
     /// The settings for the Dockerfiles in `directory`.
@@ -61,23 +64,20 @@ impl SettingsFinder {
             FinderRule::Fixed(settings) => return Ok(Arc::clone(settings)),
             FinderRule::Nearest(fallback) => Arc::clone(fallback),
         };
-        // A path through a link has the parents of what it leads to.
-        let start = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        let start =
-            std::fs::canonicalize(start).or_else(|_| std::path::absolute(start)).unwrap_or_else(|_| start.to_owned());
-        Ok(self.nearest(&start)?.unwrap_or(fallback))
+        let found = self.nearest(directory)?.unwrap_or(fallback);
+        Ok(if self.over.is_silent() { found } else { Arc::new(found.with(&self.over)) })
     }
 
     fn nearest(&mut self, start: &Path) -> Result<Option<Arc<LintSettings>>, CommandError> {
         let mut passed = Vec::new();
         let mut result = None;
-        for directory in start.ancestors() {
-            if let Some(known) = self.found.get(directory) {
+        for directory in search_directories(start) {
+            if let Some(known) = self.found.get(&directory) {
                 result.clone_from(known);
                 break;
             }
-            passed.push(directory.to_owned());
-            if let Some(settings) = read_directory(directory)? {
+            passed.push(directory.clone());
+            if let Some(settings) = read_directory(&directory)? {
                 result = Some(Arc::new(settings));
                 break;
             }
@@ -90,22 +90,23 @@ impl SettingsFinder {
 }
 
 fn read_directory(directory: &Path) -> Result<Option<LintSettings>, CommandError> {
-    for name in NAMES {
-        if let Some(settings) = read_document(&directory.join(name), name == "bake.toml")? {
-            return Ok(Some(settings));
-        }
+    if let Some(settings) = read_document(&directory.join(OWN_NAME))? {
+        return Ok(Some(settings));
     }
-    Ok(None)
+    let Some(values) = of_project_directory(directory, &[Section::Lint])? else { return Ok(None) };
+    document::of_values(&values)
+        .map(Some)
+        .map_err(|problem| problem.into_error(&directory.join(configuration::PROJECT_FILE)))
 }
 
-fn read_document(path: &Path, has_sections: bool) -> Result<Option<LintSettings>, CommandError> {
-    let Some(text) = read_text(path)? else { return Ok(None) };
+fn read_document(path: &Path) -> Result<Option<LintSettings>, CommandError> {
+    let Some(text) = configuration::read_text(path, Presence::Optional)? else { return Ok(None) };
     let directory = path.parent().unwrap_or_else(|| Path::new(""));
-    document::parse(&text, directory, has_sections).map_err(|problem| problem.into_error(path))
+    document::parse(&text, &path.display().to_string(), directory).map(Some).map_err(|problem| problem.into_error(path))
 }
 
 fn read_hadolint(path: &Path) -> Result<Option<LintSettings>, CommandError> {
-    let Some(text) = read_text(path)? else { return Ok(None) };
+    let Some(text) = configuration::read_text(path, Presence::Optional)? else { return Ok(None) };
     let mut settings = hadolint::parse(&text).map_err(|problem| problem.into_error(path))?;
     for remark in &mut settings.remarks {
         *remark = format!("{}: {remark}", path.display());
@@ -137,18 +138,4 @@ fn hadolint_settings() -> Result<LintSettings, CommandError> {
         }
     }
     Ok(LintSettings::default())
-}
-
-/// The text of a file; `None` if there is none.
-fn read_text(path: &Path) -> Result<Option<String>, CommandError> {
-    let failed = |problem: String| Problem::new(problem).into_error(path);
-    let bytes = match crate::files::read_file(path, FILE_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(failed(error.to_string())),
-    };
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(failed(format!("it is larger than {FILE_BYTES_MAX} bytes")));
-    }
-    String::from_utf8(bytes).map(Some).map_err(|_| failed("it is not UTF-8".to_owned()))
 }

@@ -15,7 +15,7 @@ fn typed(arguments: &[&str]) -> Result<LintSettings, CommandError> {
 }
 
 fn document(text: &str) -> LintSettings {
-    document::parse(text, Path::new("/p"), false).unwrap().unwrap()
+    document::parse(text, "f", Path::new("/p")).unwrap()
 }
 
 fn is_on(settings: &LintSettings, path: &str, rule: &str) -> bool {
@@ -48,32 +48,44 @@ fn every_key_is_read() {
 
 #[test]
 fn sections_are_told_from_keys() {
-    let parse = |text: &str, has_sections| document::parse(text, Path::new("/p"), has_sections);
-    assert!(parse("[lint]\nignore = [\"sudo\"]\n", true).unwrap().is_some());
-    assert!(parse("[lint]\nignore = [\"sudo\"]\n", false).unwrap().is_some());
-    assert!(parse("", true).unwrap().is_none() && parse("", false).unwrap().is_some());
-    assert!(parse("ignore = []\n", true).is_err());
+    let parse = |text: &str| document::parse(text, "f", Path::new("/p"));
+    assert_eq!(parse("[lint]\nignore = [\"sudo\"]\n").unwrap().ignore, ["sudo"]);
+    assert_eq!(parse("ignore = [\"sudo\"]\n").unwrap().ignore, ["sudo"]);
+    assert!(parse("").unwrap().is_silent());
+    // A `bake.toml` without that section says nothing about linting.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("bake.toml");
+    let read =
+        || crate::configuration::of_project_directory(directory.path(), &[crate::configuration::key::Section::Lint]);
+    assert!(read().unwrap().is_none());
+    std::fs::write(&path, "[build]\ntarget = \"a\"\n").unwrap();
+    assert!(read().unwrap().is_none());
+    std::fs::write(&path, "[lint]\nignore = [\"sudo\"]\n[build]\n").unwrap();
+    assert_eq!(document::of_values(&read().unwrap().unwrap()).unwrap().ignore, ["sudo"]);
+    std::fs::write(&path, "ignore = []\n").unwrap();
+    assert!(read().is_err());
 }
 
 #[test]
 fn mistakes_are_told_with_a_cure() {
     for (text, problem, cure) in [
-        ("ingore = []", "there is no key `ingore`", "did you mean `ignore`?"),
+        ("ingore = []", "there is no key `ingore` in section `lint`", "did you mean `ignore`?"),
         ("ignore = [\"sudoo\"]", "there is no rule `sudoo`", "did you mean `sudo`?"),
         ("select = [\"SC9999\"]", "there is no rule `SC9999`", "--shellcheck"),
         ("[severity]\nsudoo = \"error\"", "there is no rule `sudoo`", "sudo"),
-        ("[severity]\nsudo = \"fatal\"", "`severity.sudo`: expected error", ""),
-        ("profile = \"hard\"", "`profile`: expected one of default, strict, hadolint", ""),
-        ("edition = \"2026\"", "`edition`: expected a year", ""),
-        ("fail-level = \"high\"", "`fail-level`: expected error", ""),
+        ("[severity]\nsudo = \"fatal\"", "`lint.severity.sudo`: expected one of error", ""),
+        ("profile = \"hard\"", "`lint.profile`: expected one of default, strict, hadolint", ""),
+        ("edition = \"2026\"", "`lint.edition`: expected a whole number", ""),
+        ("fail-level = \"high\"", "`lint.fail-level`: expected one of error", ""),
         ("exclude = [\"a[\"]", "`a[` is not a pattern", ""),
-        ("[label-schema]\nx = \"number\"", "`label-schema.x`: expected one of text", ""),
-        ("[per-file-ignores]\nx = \"sudo\"", "`per-file-ignores.x`: expected a list", ""),
-        ("[lnit]\nignore = []", "there is no key `lnit`", ""),
+        ("[label-schema]\nx = \"number\"", "`lint.label-schema.x`: expected one of text", ""),
+        ("[per-file-ignores]\nx = \"sudo\"", "`lint.per-file-ignores.x`: expected a list", ""),
+        ("[lnit]\nignore = []", "there is no key `lnit` in section `lint`", ""),
         ("[lint]\n[gc]", "there is no section `gc`", ""),
         ("lint = 1", "`lint` is a section", ""),
+        ("edition = 1999", "`lint.edition`: expected a year", ""),
     ] {
-        let error = document::parse(text, Path::new("/p"), false).unwrap_err().into_error(Path::new("f"));
+        let error = document::parse(text, "f", Path::new("/p")).unwrap_err().into_error(Path::new("f"));
         let shown = error.render(bake::ui::colour::Colour::Plain);
         assert!(shown.contains(problem) && shown.contains(cure), "{text}: {shown}");
     }

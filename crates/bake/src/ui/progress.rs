@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bake_dockerfile::{Diagnostic, SourceText};
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::DefinitionDigest;
+use bake_report::Recorder;
 use bake_solver::{BuildEvent, EventSink, Outcome, StepInfo};
 use indicatif::ProgressDrawTarget;
 
@@ -100,6 +101,7 @@ pub struct Progress {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// How many activities were begun, for their identities.
     activities: AtomicU32,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// What the display's thread is told.
@@ -173,7 +175,15 @@ impl Progress {
             sender,
             thread: Mutex::new(Some(thread)),
             activities: AtomicU32::new(0),
+            recorder: None,
         })
+    }
+
+    /// Tells `recorder` of all events too.
+    #[must_use]
+    pub fn recorded_by(mut self, recorder: Arc<Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
     }
 
     /// How progress is shown.
@@ -263,6 +273,9 @@ impl EventSink for Progress {
         let at = self.clock.now();
         self.tails.lock().unwrap_or_else(PoisonError::into_inner).note(at, &event);
         self.numbers.note(&event);
+        if let Some(recorder) = &self.recorder {
+            recorder.note(at, &event);
+        }
         if self.kind != DisplayKind::Quiet {
             // Nobody listens any more after `finish`.
             let _ = self.sender.send(Message::Event(at, event));

@@ -17,7 +17,7 @@ use crate::build::measure::{Measured, MeasuredBuild, measure_build};
 use crate::commands::dockerfile;
 use crate::commands::table::Table;
 use crate::commands::transfer::say;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, defaults};
 use crate::lint_settings::{LintSettings, SettingsFinder};
 use crate::settings::{BuildRequest, ContextSpec};
 use crate::signals;
@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &LintArguments, host: Host, colour: Colour) -> Resu
     let typed = LintSettings::typed(arguments)?;
     let mut finder = SettingsFinder::new(arguments.config.as_deref(), arguments.no_config)?;
     let form = report::Form::new(arguments, &finder.for_directory(Path::new(""))?.with(&typed), colour)?;
-    let build = build_arguments(arguments)?;
+    let build = build_arguments(arguments, host.privilege.is_root())?;
     let configuration = Configuration::read(host.privilege.is_root())?;
     let mut request = BuildRequest::new(&build)?;
     request.policy.configured(&configuration);
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &LintArguments, host: Host, colour: Colour) -> Resu
 }
 
 /// What to build: what stands behind `--`, or the current directory, with the Dockerfile that is to be checked.
-fn build_arguments(arguments: &LintArguments) -> Result<Box<BuildArguments>, CommandError> {
+fn build_arguments(arguments: &LintArguments, is_root: bool) -> Result<Box<BuildArguments>, CommandError> {
     let mut typed: Vec<OsString> = vec!["bake".into(), "build".into()];
     match arguments.files.as_slice() {
         [] => {}
@@ -74,12 +74,12 @@ fn build_arguments(arguments: &LintArguments) -> Result<Box<BuildArguments>, Com
         typed.push(".".into());
     }
     typed.extend(arguments.build.iter().cloned());
-    let parsed = Arguments::try_parse_from(typed).map_err(|error| {
+    let parsed = Arguments::try_parse_from(&typed).map_err(|error| {
         let text = error.to_string();
         CommandError::usage(text.trim_start_matches("error: ").trim_end().to_owned())
             .hint("behind `--` stand the arguments of `bake build`, with the build context")
     })?;
-    let Command::Build(build) = parsed.command else {
+    let Command::Build(build) = &parsed.command else {
         return Err(CommandError::internal("the arguments of a build are those of another command"));
     };
     let outputs = [
@@ -94,12 +94,23 @@ fn build_arguments(arguments: &LintArguments) -> Result<Box<BuildArguments>, Com
         (build.verify_reproducible, "--verify-reproducible"),
         (build.called().method != CallMethod::Build, "--call"),
     ];
-    match outputs.iter().find(|(given, _)| *given) {
-        Some((_, flag)) => {
-            Err(CommandError::usage(format!("`--measure` makes no outputs, so `{flag}` has no meaning")))
-        }
-        None => Ok(build),
+    if let Some((_, flag)) = outputs.iter().find(|(given, _)| *given) {
+        return Err(CommandError::usage(format!("`--measure` makes no outputs, so `{flag}` has no meaning")));
     }
+    with_configured(parsed, &typed, is_root)
+}
+
+/// The build with what is configured, but for where results go.
+fn with_configured(parsed: Arguments, typed: &[OsString], is_root: bool) -> Result<Box<BuildArguments>, CommandError> {
+    let parsed = defaults::configured(&parsed, typed, is_root)?.map_or(parsed, |configured| configured.arguments);
+    let Command::Build(mut build) = parsed.command else {
+        return Err(CommandError::internal("the arguments of a build are those of another command"));
+    };
+    (build.push, build.load, build.iidfile, build.metadata_file) = (false, false, None, None);
+    for list in [&mut build.output, &mut build.tag, &mut build.cache_to, &mut build.cache_mounts_to] {
+        list.clear();
+    }
+    Ok(build)
 }
 
 /// What each instruction added, and what of it is hidden.

@@ -1,0 +1,124 @@
+//! Bake files and what becomes of them. Each folder of `tests/cases` holds files, the request in `arguments` (one per line, as
+//! `docker buildx bake --print` takes them), variables in `environment` and `dotenv`, and what comes out in `expected.json` or, for
+//! what cannot be, in `error`. The JSON was written by buildx 0.29. `BAKE_BLESS=1` writes anew.
+
+#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use bake_targets::{BakeFile, Config, DEFAULT_FILES, Inputs, Overrides, print};
+
+struct Case {
+    files: Vec<String>,
+    targets: Vec<String>,
+    overrides: Vec<String>,
+}
+
+impl Case {
+    /// The flags that change targets; those of other commands are not needed here.
+    fn read(lines: &str) -> Self {
+        let mut case = Self { files: Vec::new(), targets: Vec::new(), overrides: Vec::new() };
+        let mut lines = lines.lines();
+        while let Some(argument) = lines.next() {
+            match argument {
+                "-f" => case.files.push(lines.next().unwrap().to_owned()),
+                "--set" => case.overrides.push(lines.next().unwrap().to_owned()),
+                "--push" => case.overrides.push("*.push=true".to_owned()),
+                "--load" => case.overrides.push("*.load=true".to_owned()),
+                "--no-cache" => case.overrides.push("*.no-cache=true".to_owned()),
+                "--pull" => case.overrides.push("*.pull=true".to_owned()),
+                other => match other.split_once('=') {
+                    Some(("--sbom", value)) => {
+                        case.overrides.insert(0, format!("*.attest=type=sbom,disabled={}", value != "true"));
+                    }
+                    Some(("--provenance", value)) => case.overrides.push(format!("*.attest=type=provenance,{value}")),
+                    _ => case.targets.push(other.to_owned()),
+                },
+            }
+        }
+        case
+    }
+}
+
+fn run(directory: &Path) -> Result<String, String> {
+    let lines = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
+    let pairs = |text: &str| -> BTreeMap<String, String> {
+        text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    };
+    let case = Case::read(&lines("arguments"));
+    let mut environment = pairs(&lines("dotenv"));
+    environment.extend(pairs(&lines("environment")));
+    let built_in = BTreeMap::from([("BAKE_CMD_CONTEXT".to_owned(), ".".to_owned())]);
+    let names: Vec<String> = if case.files.is_empty() {
+        DEFAULT_FILES.iter().filter(|name| directory.join(name).exists()).map(|name| (*name).to_owned()).collect()
+    } else {
+        case.files
+    };
+    let file = |name: String| BakeFile { text: fs::read_to_string(directory.join(&name)).unwrap(), name };
+    let files = names.into_iter().map(file).collect();
+    let inputs = Inputs { environment: environment.clone(), built_in, ..Inputs::default() };
+    let config = Config::read(files, inputs).map_err(|error| error.to_string())?;
+    let mut overrides = Overrides::default();
+    for text in case.overrides {
+        overrides.add(&text, &environment).map_err(|error| error.to_string())?;
+    }
+    let selection = config.select(&case.targets, &overrides).map_err(|error| error.to_string())?;
+    let mut text = print(&selection.groups, &selection.targets);
+    text.push('\n');
+    for warning in &config.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    Ok(text)
+}
+
+#[test]
+fn files_become_targets() {
+    let bless = std::env::var_os("BAKE_BLESS").is_some();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut wrong = String::new();
+    let mut count = 0;
+    for entry in fs::read_dir(cases).unwrap() {
+        let directory = entry.unwrap().path();
+        count += 1;
+        let result = run(&directory);
+        let (name, text) = match &result {
+            Ok(text) => ("expected.json", text.clone()),
+            Err(error) => ("error", format!("{error}\n")),
+        };
+        let expected = fs::read_to_string(directory.join(name)).unwrap_or_default();
+        if expected != text {
+            let _ = writeln!(wrong, "=== {}: expected {name}:\n{expected}--- got:\n{text}", directory.display());
+            if bless {
+                fs::write(directory.join(name), text).unwrap();
+            }
+        }
+    }
+    assert!(count > 80, "only {count} cases");
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// `tests/functions.txt`: an expression, a tab, and its value as JSON, or `error`. The values are buildx's where it knows the function.
+#[test]
+fn functions_give_what_they_should() {
+    let table = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/functions.txt")).unwrap();
+    let mut wrong = String::new();
+    for line in table.lines() {
+        let (expression, expected) = line.split_once('\t').unwrap();
+        let text = format!("target \"default\" {{\n  args = {{\n    r = {expression}\n  }}\n}}\n");
+        let file = BakeFile { name: "docker-bake.hcl".to_owned(), text };
+        let inputs = Inputs { home: Some("/root".to_owned()), ..Inputs::default() };
+        let result = Config::read(vec![file], inputs).map(|config| config.targets[0].args.get("r").cloned());
+        let got = match result {
+            Ok(value) => serde_json::to_string(&value).unwrap(),
+            Err(error) => format!("error {}", error.message),
+        };
+        let fits = if expected == "error" { got.starts_with("error") } else { got == expected };
+        if !fits {
+            let _ = writeln!(wrong, "{expression}\n  expected {expected}\n  got      {got}");
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

@@ -1,0 +1,3 @@
+target "c" {
+  args = { a = 1, b = true, c = "x", d = null }
+}

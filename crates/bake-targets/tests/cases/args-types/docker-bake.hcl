@@ -1,0 +1,3 @@
+target "c" {
+  args = { a = ["x"] }
+}

@@ -1,0 +1,10 @@
+# c
+// d
+/* e
+*/
+target "default" { # x
+  tags = [ # y
+    "a", // z
+    "b",
+  ]
+}

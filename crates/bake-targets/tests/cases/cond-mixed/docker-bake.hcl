@@ -1,0 +1,4 @@
+target "default" {
+  tags = true ? ["a"] : []
+  args = false ? { a = "x" } : null
+}

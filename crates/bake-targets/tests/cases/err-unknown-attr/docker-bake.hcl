@@ -1,0 +1,3 @@
+target "default" {
+  tagss = ["a"]
+}

@@ -1,0 +1,7 @@
+function "upper" {
+  params = [x]
+  result = "mine"
+}
+target "default" {
+  args = { a = upper("x") }
+}

@@ -1,0 +1,4 @@
+group "g" {
+  targets = null
+}
+target "a" {}

@@ -1,0 +1,11 @@
+group "default" {
+  targets = ["g1", "c", "a"]
+}
+group "g1" {
+  targets = ["a", "b"]
+}
+target "a" {}
+target "b" {}
+target "c" {
+  context = "c"
+}

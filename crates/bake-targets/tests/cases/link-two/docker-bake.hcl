@@ -1,0 +1,7 @@
+target "base" {
+  tags=["b"]
+  entitlements=["network.host"]
+}
+target "a" {
+  contexts = { base = "target:base" }
+}

@@ -1,0 +1,6 @@
+target "app" {
+  name = "app"
+  matrix = {
+    v = ["a", "b"]
+  }
+}

@@ -1,0 +1,3 @@
+target "z" {}
+target "a" {}
+target "m" {}

@@ -1,0 +1,6 @@
+target "p" {
+  args = {a="1"}
+}
+target "c" {
+  inherits = ["p"]
+}

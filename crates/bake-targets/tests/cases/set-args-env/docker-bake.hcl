@@ -1,0 +1,3 @@
+target "a" {
+  args = { X = "1" }
+}

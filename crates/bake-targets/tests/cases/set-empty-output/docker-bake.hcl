@@ -1,0 +1,4 @@
+target "a" {
+  output=["type=docker"]
+  platforms=["linux/amd64"]
+}

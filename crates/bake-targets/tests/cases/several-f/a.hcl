@@ -1,0 +1,4 @@
+x = "from-a"
+target "t" {
+  args = { v = x }
+}

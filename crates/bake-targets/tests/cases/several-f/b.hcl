@@ -1,0 +1,4 @@
+x = "from-b"
+target "t" {
+  context = "b"
+}

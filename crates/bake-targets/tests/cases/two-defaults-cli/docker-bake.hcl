@@ -1,0 +1,5 @@
+group "default" {
+  targets = ["b"]
+}
+target "a" {}
+target "b" {}

@@ -1,0 +1,28 @@
+//! What holds without being typed, and what other programs rely on: configuration, exit codes, documents for machines, pipelines.
+
+mod configuration;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use support::Test;
+
+const TESTS: &[Test] = &[
+    ("a_projects_file_settles_what_is_built", &[], configuration::project),
+    ("later_places_win_and_what_is_typed_wins_over_all", &[], configuration::order),
+    ("every_value_is_shown_with_where_it_comes_from", &[], configuration::origins),
+    ("a_project_cannot_open_the_machine", &[], configuration::hostile_keys),
+    ("a_project_cannot_read_outside_of_itself", &[], configuration::hostile_paths),
+    ("a_strange_file_is_an_error_at_once", &["mkfifo"], configuration::hostile_files),
+    ("a_file_that_anybody_could_leave_is_not_found", &[], configuration::planted),
+    ("slips_are_told_with_place_and_cure", &[], configuration::slips),
+    ("linting_and_building_share_a_file", &[], configuration::shared_file),
+    ("a_failed_build_goes_on_with_what_is_configured", &[], configuration::resumed),
+    ("the_store_is_where_the_configuration_says", &[], configuration::root),
+    ("the_schema_is_that_of_the_files", &[], configuration::schema),
+];
+
+fn main() -> ExitCode {
+    support::run(TESTS)
+}
