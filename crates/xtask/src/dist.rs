@@ -53,6 +53,15 @@ pub(crate) struct Options {
     /// The directory for the results
     #[arg(long, value_name = "DIR", default_value = "target/dist")]
     output: PathBuf,
+    /// The time of everything that is made, in seconds since 1970. Without it, that of the last commit
+    #[arg(long, env, value_name = "SECONDS")]
+    source_date_epoch: Option<i64>,
+    /// The name of who makes the package
+    #[arg(long, env = "DEBFULLNAME", value_name = "NAME", default_value = "The developers of bake")]
+    maintainer: String,
+    /// The address of who makes the package
+    #[arg(long, env = "DEBEMAIL", value_name = "ADDRESS", default_value = "bake-build@users.noreply.github.com")]
+    maintainer_address: String,
 }
 
 /// Makes everything, and says what it made.
@@ -61,21 +70,22 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Some(path) => Program::read(path)?,
         None => Program::build(options.target.as_deref())?,
     };
-    let time = time()?;
+    let time = Timestamp::from_seconds(options.source_date_epoch.map_or_else(commit_time, Ok)?);
     let output = workspace::root().join(&options.output);
     std::fs::create_dir_all(&output).map_err(|error| format!("Failed to make {}: {error}", output.display()))?;
     let wanted = |product| options.only.is_empty() || options.only.contains(&product);
     let files = Files::collect(&program)?;
     let mut made = Vec::new();
     if wanted(Product::Program) {
-        made.push((format!("{}-{}", "bake", program.place()), program.bytes.clone()));
+        made.push((format!("bake-{}", program.place()), program.bytes.clone()));
     }
     if wanted(Product::Archive) {
         let name = format!("bake-{}", program.place());
         made.push((format!("{name}.tar.zst"), archive::archive(&name, &program, &files, time)?));
     }
     if wanted(Product::Deb) {
-        made.push(debian::package(&program, &files, time)?);
+        let maintainer = format!("{} <{}>", options.maintainer, options.maintainer_address);
+        made.push(debian::package(&program, &files, &maintainer, time)?);
     }
     let sums = checksums(&made);
     made.push(("SHA256SUMS".to_owned(), sums.into_bytes()));
@@ -106,16 +116,12 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)
 }
 
-/// The time of everything that is made: `$SOURCE_DATE_EPOCH`, else that of the last commit.
-fn time() -> Result<Timestamp, String> {
-    let text = match std::env::var("SOURCE_DATE_EPOCH") {
-        Ok(text) => text,
-        Err(_) => output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace::root()))
-            .map_err(|error| format!("{error}\n  outside of a repository, set SOURCE_DATE_EPOCH"))
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())?,
-    };
-    let seconds = text.trim().parse().map_err(|_| format!("`{}` is no time in seconds since 1970", text.trim()))?;
-    Ok(Timestamp::from_seconds(seconds))
+/// The time of the last commit.
+fn commit_time() -> Result<i64, String> {
+    let text = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace::root()))
+        .map_err(|error| format!("{error}\n  outside of a repository, set SOURCE_DATE_EPOCH"))?;
+    let text = String::from_utf8_lossy(&text);
+    text.trim().parse().map_err(|_| format!("git says that `{}` is the time of the last commit", text.trim()))
 }
 
 /// What a program wrote to its standard output; what it said on standard error, when it failed.

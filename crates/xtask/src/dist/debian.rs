@@ -6,7 +6,7 @@ use bake_oci::{Compression, Timestamp};
 
 use super::VERSION;
 use super::archive::{Tree, gzip};
-use super::files::{Files, mail_time, maintainer};
+use super::files::{Files, mail_time};
 use super::program::Program;
 
 /// The revision of the packaging of one version.
@@ -32,12 +32,17 @@ bake: initial-upload-closes-no-bugs [usr/share/doc/bake/changelog.Debian.gz:1]
 ";
 
 /// The name of the package's file, and its bytes.
-pub(super) fn package(program: &Program, files: &Files, time: Timestamp) -> Result<(String, Vec<u8>), String> {
+pub(super) fn package(
+    program: &Program,
+    files: &Files,
+    maintainer: &str,
+    time: Timestamp,
+) -> Result<(String, Vec<u8>), String> {
     let version = format!("{VERSION}-{REVISION}");
     let architecture = program.debian_architecture;
-    let installed = installed(program, files, &version, time)?;
+    let installed = installed(program, files, &version, maintainer, time)?;
     let mut control = Tree::default();
-    control.add("control", 0o644, control_file(program, &version, installed.installed_kib()));
+    control.add("control", 0o644, control_file(program, &version, maintainer, installed.installed_kib()));
     let members = [
         ("debian-binary", b"2.0\n".to_vec()),
         // Every dpkg reads gzip; Zstandard only those of Debian 12 and later.
@@ -48,7 +53,13 @@ pub(super) fn package(program: &Program, files: &Files, time: Timestamp) -> Resu
 }
 
 /// What is put where.
-fn installed(program: &Program, files: &Files, version: &str, time: Timestamp) -> Result<Tree, String> {
+fn installed(
+    program: &Program,
+    files: &Files,
+    version: &str,
+    maintainer: &str,
+    time: Timestamp,
+) -> Result<Tree, String> {
     let mut tree = Tree::default();
     tree.add("usr/bin/bake", 0o755, program.bytes.as_slice());
     for (name, bytes) in &files.completions {
@@ -63,8 +74,7 @@ fn installed(program: &Program, files: &Files, version: &str, time: Timestamp) -
         tree.add(&format!("usr/share/man/man1/{name}.gz"), 0o644, gzip(bytes)?);
     }
     let changes = format!(
-        "bake ({version}) unstable; urgency=medium\n\n  * Version {VERSION}; changelog.gz tells what is new.\n\n -- {}  {}\n",
-        maintainer(),
+        "bake ({version}) unstable; urgency=medium\n\n  * Version {VERSION}; changelog.gz tells what is new.\n\n -- {maintainer}  {}\n",
         mail_time(time.seconds)?
     );
     let document = |name: &str| format!("usr/share/doc/bake/{name}");
@@ -79,11 +89,10 @@ fn installed(program: &Program, files: &Files, version: &str, time: Timestamp) -
 }
 
 /// The file that dpkg reads first.
-fn control_file(program: &Program, version: &str, installed_kib: u64) -> String {
+fn control_file(program: &Program, version: &str, maintainer: &str, installed_kib: u64) -> String {
     let mut text = format!(
-        "Package: bake\nVersion: {version}\nArchitecture: {}\nMaintainer: {}\nInstalled-Size: {installed_kib}\n",
-        program.debian_architecture,
-        maintainer()
+        "Package: bake\nVersion: {version}\nArchitecture: {}\nMaintainer: {maintainer}\nInstalled-Size: {installed_kib}\n",
+        program.debian_architecture
     );
     if !program.is_static {
         text.push_str("Depends: libc6\n");

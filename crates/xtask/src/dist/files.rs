@@ -67,13 +67,6 @@ fn manual(program: &Program) -> Result<Named, String> {
     pages
 }
 
-/// The name and address of who makes a package: `$DEBFULLNAME` and `$DEBEMAIL`, as for Debian's tools, or the project.
-pub(super) fn maintainer() -> String {
-    let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
-    let name = variable("DEBFULLNAME", "The developers of bake");
-    format!("{name} <{}>", variable("DEBEMAIL", "bake-build@users.noreply.github.com"))
-}
-
 /// A time as in the heading of a mail, which Debian's changelogs have.
 pub(super) fn mail_time(seconds: i64) -> Result<String, String> {
     let text =

@@ -20,7 +20,6 @@ const NAMES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "COPYRIGHT"
 #[derive(Debug)]
 pub(super) struct Metadata {
     document: Value,
-    cargo_home: PathBuf,
 }
 
 /// A crate that is linked.
@@ -40,9 +39,7 @@ impl Metadata {
         let bytes = output(Command::new(cargo).args(arguments).current_dir(workspace::root()))?;
         let document =
             serde_json::from_slice(&bytes).map_err(|error| format!("Failed to read what cargo said: {error}"))?;
-        let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-        let cargo_home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
-        Ok(Self { document, cargo_home: cargo_home.ok_or("neither CARGO_HOME nor HOME is set")? })
+        Ok(Self { document })
     }
 
     /// Where cargo puts what it compiles.
@@ -50,9 +47,11 @@ impl Metadata {
         self.document["target_directory"].as_str().unwrap_or("target").into()
     }
 
-    /// Where the sources of crates are.
-    pub(super) fn cargo_home(&self) -> &Path {
-        &self.cargo_home
+    /// The directory in which cargo keeps the sources of crates.
+    pub(super) fn sources(&self) -> Result<&str, String> {
+        let manifests = list(&self.document["packages"]).filter_map(|package| package["manifest_path"].as_str());
+        let mut homes = manifests.filter_map(|path| Some(path.split_once("/registry/src/")?.0));
+        homes.next().ok_or_else(|| "cargo has no sources of crates".to_owned())
     }
 
     /// The crates from elsewhere that `bake` links, by name and version. What only its compilation needs does not count.

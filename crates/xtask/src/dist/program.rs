@@ -45,11 +45,11 @@ impl Program {
         }
         let metadata = super::licences::Metadata::read(&target)?;
         // Paths of this machine are in messages of panics and asserts; there they tell nobody anything.
-        let root = workspace::root();
-        let moved = [(root.as_path(), "/bake"), (metadata.cargo_home(), "/cargo")];
+        let root = workspace::root().display().to_string();
+        let moved = [(root.as_str(), "/bake"), (metadata.sources()?, "/cargo")];
         let mut flags: Vec<String> = vec!["-Ctarget-feature=+crt-static".to_owned()];
-        flags.extend(moved.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())));
-        let c_flags = moved.map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display())).join(" ");
+        flags.extend(moved.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}")));
+        let c_flags = moved.map(|(from, to)| format!("-ffile-prefix-map={from}={to}")).join(" ");
         let arguments = ["build", "--release", "--locked", "--package", "bake", "--target", &target];
         let environment = [("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")), ("CFLAGS", c_flags)];
         workspace::cargo(&arguments, &environment.each_ref().map(|(name, value)| (*name, value.as_str())))?;
