@@ -133,6 +133,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("libc", &["bake-sandbox", "bake-sys"]),
     ("liblzma", &["bake-worker"]),
     ("md-5", &["bake-targets"]),
+    ("mimalloc", &["bake"]),
     ("oci-spec", &["bake-oci", "bake-sandbox", "bake-worker"]),
     ("petgraph", &["bake-graph"]),
     ("poly1305", &["bake-attest"]),
