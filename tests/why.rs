@@ -185,7 +185,7 @@ fn planned(environment: &Environment) -> Outcome {
         .collect::<Result<_, _>>()?;
     let forecasts: Vec<_> = steps.iter().filter_map(|step| step["forecast"].as_str()).collect();
     equal(&forecasts, &vec!["runs", "depends", "depends"], "forecasts")?;
-    equal(&steps[1]["dependsOn"][0], &"[2/4] COPY src /src".into(), "what a step depends on")?;
+    equal(&steps[1]["depends_on"][0], &"[2/4] COPY src /src".into(), "what a step depends on")?;
     contains(&build(environment, &scratch, &[])?, &["built 3 steps in"])?;
     contains(&plan(environment, &scratch, &["--no-cache"])?, &["1 would run", "the cache was not to be used"])
 }

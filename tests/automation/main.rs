@@ -1,6 +1,7 @@
 //! What holds without being typed, and what other programs rely on: configuration, exit codes, documents for machines, pipelines.
 
 mod configuration;
+mod machine_output;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -20,6 +21,10 @@ const TESTS: &[Test] = &[
     ("linting_and_building_share_a_file", &[], configuration::shared_file),
     ("a_failed_build_goes_on_with_what_is_configured", &[], configuration::resumed),
     ("the_store_is_where_the_configuration_says", &[], configuration::root),
+    ("exit_codes_are_those_of_the_page", &[], machine_output::exit_codes),
+    ("an_interrupted_build_ends_with_130", &[], machine_output::interrupted),
+    ("documents_have_the_fields_of_the_page", &[], machine_output::documents),
+    ("standard_output_is_the_result", &[], machine_output::streams),
     ("the_schema_is_that_of_the_files", &[], configuration::schema),
 ];
 

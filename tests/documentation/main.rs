@@ -2,9 +2,11 @@
 //! The rules for pages are in CONTRIBUTING.md, "Write documentation".
 
 mod commands;
+mod flags;
 mod ground;
 mod messages;
 mod mistakes;
+mod names;
 mod page;
 mod shape;
 #[path = "../support/mod.rs"]
@@ -33,7 +35,10 @@ fn main() -> ExitCode {
         Err(problem) => return failed_to_start(&problem),
     };
     let base: Arc<OnceLock<Result<Base, String>>> = Arc::default();
-    let mut trials = Vec::new();
+    let mut trials = vec![
+        trial("flags_of_docker_are_as_told", None, flags::are_as_told),
+        trial("names_of_tests_and_files_are_there", None, names::are_there),
+    ];
     for (name, test) in [
         ("messages_of_the_page_on_troubleshooting_are_written", messages::are_written as fn(&_, &_) -> Outcome),
         ("mistakes_in_pages_are_noticed", mistakes::are_noticed),

@@ -19,6 +19,7 @@ const TESTS: &[Test] = &[
     ("a_base_image_comes_from_a_registry", &[], base_image),
     ("layers_that_are_there_are_not_sent_again", &[], sent_once),
     ("credentials_come_from_dockers_config", &[], credentials),
+    ("credentials_come_from_a_variable", &[], credentials_of_variable),
     ("a_registry_that_stumbles_is_tried_again", &[], stumbling),
     ("a_damaged_layer_is_refused", &[], damaged),
     ("r1_urls_of_foreign_layers_are_not_asked", &[], foreign_layers),
@@ -138,6 +139,33 @@ fn credentials(environment: &Environment) -> Outcome {
     let other = environment.scratch()?;
     log_in(&other, &registry.host(), PASSWORD)?;
     succeed(&mut pull(environment, &other, &name)).map(drop)
+}
+
+fn credentials_of_variable(environment: &Environment) -> Outcome {
+    use base64::Engine as _;
+    let registry = registry(Config { auth: Auth::basic(USER, PASSWORD), ..Config::default() })?;
+    let name = format!("{}/app:1", registry.host());
+    let scratch = context(environment)?;
+    let config = |host: &str, password: &str| {
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{password}"));
+        format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"{auth}\"}}}}}}")
+    };
+    let with = |text: &str| {
+        let mut command = push(environment, &scratch, &name);
+        command.env("DOCKER_AUTH_CONFIG", text);
+        command
+    };
+    succeed(&mut with(&config(&registry.host(), PASSWORD)))?;
+    check(!scratch.path().join("config.json").exists(), || "a login was written down".into())?;
+    // It goes before the file for the registries that it names, and leaves others to it.
+    log_in(&scratch, &registry.host(), "wrong")?;
+    succeed(&mut with(&config(&registry.host(), PASSWORD)))?;
+    log_in(&scratch, &registry.host(), PASSWORD)?;
+    succeed(&mut with(&config("other.example", "wrong")))?;
+    expect_failure(&finish(&mut with(&config(&registry.host(), "wrong")))?, 1, &[&registry.host()])?;
+    let malformed = finish(&mut with("{\"auths\": [\"secret\"]}"))?;
+    expect_failure(&malformed, 1, &["$DOCKER_AUTH_CONFIG", "malformed at line 1"])?;
+    check(!malformed.stderr.contains("secret"), || malformed.stderr.clone())
 }
 
 fn stumbling(environment: &Environment) -> Outcome {

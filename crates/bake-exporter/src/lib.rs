@@ -28,6 +28,7 @@ mod relay;
 mod remove;
 mod spec;
 mod timestamps;
+mod told;
 
 pub use annotations::{AnnotationLevel, Annotations};
 pub use archive::ArchiveKind;
@@ -41,7 +42,8 @@ pub use error::ExportError;
 pub use files::FileTree;
 pub use image::{ExportImage, ExportLayer, Exporter, LayerContent, Stored};
 pub use push::{BringBlob, PushProgress, Pusher, push_blobs};
-pub use relay::{CopiedDocument, ImageTree, Relay, SendProgress};
+pub use relay::{CopiedDocument, ImageTree, Relay};
 pub use spec::{
     ExportSpec, ExportTarget, FileOptions, ImageOptions, LocalMode, PlacingOptions, SpecError, TimeOptions, spec_fields,
 };
+pub use told::SendProgress;

@@ -13,6 +13,7 @@ use bake_store::Store;
 use crate::attestation::{Attached, AttestationForm};
 use crate::error::ExportError;
 use crate::image::{Exporter, Stored};
+use crate::told::{SendProgress, ToldReader};
 
 /// Blobs that are sent at the same time.
 const BLOBS_AT_ONCE: usize = 4;
@@ -32,6 +33,7 @@ pub struct Pusher<'a> {
     client: &'a Arc<RegistryClient>,
     mount_from: HashMap<Digest, String>,
     bring: Option<Arc<BringBlob>>,
+    sending: Option<Arc<SendProgress>>,
     by_digest: bool,
 }
 
@@ -44,7 +46,7 @@ impl std::fmt::Debug for Pusher<'_> {
 impl<'a> Pusher<'a> {
     /// Pushes with `client`, on `runtime`, blobs that are in the store.
     pub fn new(runtime: &'a tokio::runtime::Runtime, client: &'a Arc<RegistryClient>) -> Self {
-        Self { runtime, client, mount_from: HashMap::new(), bring: None, by_digest: false }
+        Self { runtime, client, mount_from: HashMap::new(), bring: None, sending: None, by_digest: false }
     }
 
     /// The same, asking the registry to take blobs over from other repositories of its own, such as `library/alpine`.
@@ -57,6 +59,12 @@ impl<'a> Pusher<'a> {
     #[must_use]
     pub fn with_bring(self, bring: Arc<BringBlob>) -> Self {
         Self { bring: Some(bring), ..self }
+    }
+
+    /// The same, telling how far blobs are that have to be sent.
+    #[must_use]
+    pub fn with_sending(self, sending: Arc<SendProgress>) -> Self {
+        Self { sending: Some(sending), ..self }
     }
 
     /// The same, but if `by_digest` without giving images the tags of their names.
@@ -174,7 +182,7 @@ async fn push_side_by_side(
         let source = BlobSource {
             digest: digest.clone(),
             size_bytes,
-            reopen: reopen(store.clone(), digest.clone(), size_bytes, pusher.bring.clone()),
+            reopen: reopen(store.clone(), digest.clone(), size_bytes, pusher.bring.clone(), pusher.sending.clone()),
             mount_from: pusher.mount_from.get(&digest).cloned(),
         };
         let (client, reference, progress, slots) =
@@ -199,7 +207,13 @@ async fn push_side_by_side(
 type Reopen = Box<dyn Fn() -> std::io::Result<Box<dyn Read + Send>> + Send + Sync>;
 
 /// Opens a blob; called on a thread that may block, and only when the registry wants its bytes.
-fn reopen(store: Store, digest: Digest, size_bytes: u64, bring: Option<Arc<BringBlob>>) -> Reopen {
+fn reopen(
+    store: Store,
+    digest: Digest,
+    size_bytes: u64,
+    bring: Option<Arc<BringBlob>>,
+    sending: Option<Arc<SendProgress>>,
+) -> Reopen {
     Box::new(move || {
         let open = || store.read_blob(&digest).map_err(std::io::Error::other);
         let mut opened = open()?;
@@ -208,7 +222,13 @@ fn reopen(store: Store, digest: Digest, size_bytes: u64, bring: Option<Arc<Bring
             opened = open()?;
         }
         match opened {
-            Some(reader) => Ok(Box::new(Checked { reader, size_bytes }) as Box<dyn Read + Send>),
+            Some(reader) => {
+                let checked = Checked { reader, size_bytes };
+                Ok(match &sending {
+                    Some(sending) => Box::new(ToldReader::new(checked, &digest, size_bytes, sending)),
+                    None => Box::new(checked) as Box<dyn Read + Send>,
+                })
+            }
             None => Err(std::io::Error::other(format!("blob {digest} is not in the store"))),
         }
     })

@@ -18,6 +18,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::error::ExportError;
 use crate::push::PushProgress;
+use crate::told::{SendProgress, ToldReader};
 
 /// Blobs that are on their way at the same time: more only share the same line. A large one counts twice, since it is
 /// fetched and sent at once, with buffers for both.
@@ -111,9 +112,6 @@ fn blobs_of(manifest: &ImageManifest) -> impl Iterator<Item = &Descriptor> {
     let elsewhere = |layer: &&Descriptor| layer.urls().as_ref().is_some_and(|urls| !urls.is_empty());
     std::iter::once(manifest.config()).chain(manifest.layers().iter().filter(move |layer| !elsewhere(layer)))
 }
-
-/// Is told how much of a blob was handed to the target registry: which blob, bytes until now, bytes in all.
-pub type SendProgress = dyn Fn(&Digest, u64, u64) + Send + Sync;
 
 /// A client with what it works on.
 #[derive(Debug, Clone)]
@@ -226,8 +224,8 @@ struct Origin {
 
 impl Origin {
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        let (inner, blob, sending) = (self.open_untold()?, self.blob.clone(), Arc::clone(&self.sending));
-        Ok(Box::new(ToldReader { inner, sent_bytes: 0, blob, sending }))
+        let told = ToldReader::new(self.open_untold()?, &self.blob.digest, self.blob.size_bytes, &self.sending);
+        Ok(Box::new(told))
     }
 
     fn open_untold(&self) -> io::Result<Box<dyn Read + Send>> {
@@ -246,25 +244,6 @@ impl Origin {
             let _ = ended.try_send(result.map_err(io::Error::other));
         });
         Ok(Box::new(RelayReader { received, end, part: Vec::new(), position: 0 }))
-    }
-}
-
-/// Tells how much was read.
-struct ToldReader {
-    inner: Box<dyn Read + Send>,
-    sent_bytes: u64,
-    blob: BlobDescriptor,
-    sending: Arc<SendProgress>,
-}
-
-impl Read for ToldReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.sent_bytes += count as u64;
-        if count > 0 {
-            (self.sending)(&self.blob.digest, self.sent_bytes, self.blob.size_bytes);
-        }
-        Ok(count)
     }
 }
 

@@ -7,7 +7,8 @@
 //!   "credsStore":  "secretservice" }            every other registry
 //! ```
 //!
-//! Order of look-up, as docker's: a login added by the caller, `credHelpers`, `credsStore`, `auths`.
+//! Order of look-up, as docker's: a login added by the caller, a config that goes before (`DOCKER_AUTH_CONFIG`), `credHelpers`,
+//! `credsStore`, `auths`.
 //! A config that cannot be understood is an error: guessing would send somebody's password to the wrong place.
 
 use std::collections::{BTreeMap, HashMap};
@@ -148,6 +149,8 @@ pub struct Credentials {
     default_helper: Option<String>,
     runner: HelperRunner,
     answers: Mutex<HashMap<String, Option<Arc<Credential>>>>,
+    /// Another config that goes before this one.
+    first: Option<Box<Self>>,
 }
 
 impl fmt::Debug for Credentials {
@@ -157,6 +160,7 @@ impl fmt::Debug for Credentials {
             .field("stored", &self.stored.keys().collect::<Vec<_>>())
             .field("helpers", &self.helpers)
             .field("default_helper", &self.default_helper)
+            .field("first", &self.first)
             .finish_non_exhaustive()
     }
 }
@@ -195,6 +199,7 @@ impl Credentials {
             default_helper: None,
             runner: HelperRunner::default(),
             answers: Mutex::new(HashMap::new()),
+            first: None,
         }
     }
 
@@ -231,6 +236,12 @@ impl Credentials {
         Ok(credentials)
     }
 
+    /// These credentials, for what `first` does not know.
+    #[must_use]
+    pub fn after(self, first: Self) -> Self {
+        Self { first: Some(Box::new(first)), ..self }
+    }
+
     /// Adds the login for one registry (`host`, `host:port` or `docker.io`); it wins over everything else.
     pub fn add(&mut self, registry: &str, credential: Credential) {
         self.logins.insert(hub_or(registry).to_owned(), Arc::new(credential));
@@ -252,6 +263,11 @@ impl Credentials {
         let host = hub_or(registry);
         if let Some(login) = self.logins.get(host) {
             return Ok(Some(Arc::clone(login)));
+        }
+        if let Some(first) = &self.first
+            && let Some(found) = Box::pin(first.lookup(registry)).await?
+        {
+            return Ok(Some(found));
         }
         let Some(name) = self.helpers.get(host).or(self.default_helper.as_ref()) else {
             return Ok(self.stored.get(host).cloned());

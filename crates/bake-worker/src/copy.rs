@@ -14,6 +14,9 @@ use crate::reuse::Copied;
 use crate::select::{Item, Selection};
 use crate::source_tree::{SourceTree, TreeError, join, shown, split};
 
+/// Larger files are copied in pieces of this size, so that it can be told how far they are.
+const PIECE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Files up to this size are copied through a buffer: for small files that is cheaper than `copy_file_range`.
 const SMALL_FILE_MAX: u64 = 256 * 1024;
 
@@ -87,7 +90,7 @@ pub(crate) fn mtime(stat: &Stat) -> Timespec {
 }
 
 /// Copies `selection` to `destination`, a path in `into`; a trailing slash means a directory. What is known of the copies
-/// then is in `copied`.
+/// then is in `copied`. Calls `told` with the number of bytes after every piece of a file.
 pub(crate) fn copy(
     tree: &SourceTree,
     selection: &Selection,
@@ -95,6 +98,7 @@ pub(crate) fn copy(
     destination: &str,
     options: &CopyOptions,
     copied: &mut Copied,
+    told: &dyn Fn(u64),
 ) -> Result<(), CopyError> {
     let Some((top, below)) = selection.items.split_first() else { return Ok(()) };
     let contents = selection.contents.get().map_or(&[][..], Vec::as_slice);
@@ -104,7 +108,7 @@ pub(crate) fn copy(
         into.make_directories(path, made)?;
     }
     let target = into.target(path, made)?;
-    let mut copy = Copier { tree, into, options, copied, links: HashMap::new(), times: Vec::new(), cursor: None };
+    let mut copy = Copier { tree, into, options, copied, told, links: HashMap::new(), times: Vec::new(), cursor: None };
     if selection.is_directory {
         let directory = match target {
             Target::Directory(directory) => {
@@ -137,6 +141,7 @@ struct Copier<'a> {
     into: &'a Destination,
     options: &'a CopyOptions,
     copied: &'a mut Copied,
+    told: &'a dyn Fn(u64),
     /// Files of the source with several names, and where the first was copied to: directory and name.
     links: HashMap<(u64, u64), (Vec<u8>, Vec<u8>)>,
     /// Times of directories, to be set when nothing is written to them any more.
@@ -219,6 +224,7 @@ impl Copier<'_> {
                 if let Some(content) = content.filter(|_| !several_names && !self.options.xattrs)
                     && self.copied.link_from_before(parent, name, attributes, stat, content)?
                 {
+                    (self.told)(u64::try_from(stat.st_size).unwrap_or(0));
                     return Ok(());
                 }
                 let output = parent.create_anew(name)?;
@@ -288,18 +294,33 @@ impl Copier<'_> {
             if buffer.len() as u64 != size || expected.is_some_and(|expected| expected != hash) {
                 return Err(CopyError::Changed(shown(path)));
             }
+            (self.told)(size);
             return Ok(Some(hash));
         }
         let mut output = File::from(output.try_clone().map_err(failed)?);
         let copied = if i64::try_from(size).is_ok_and(|size| item.node.stat.st_blocks * 512 < size) {
-            copy_sparse(&input, &output, size).map_err(failed)?
+            let copied = copy_sparse(&input, &output, size).map_err(failed)?;
+            (self.told)(copied);
+            copied
         } else {
-            std::io::copy(&mut input, &mut output).map_err(failed)?
+            self.in_pieces(&mut input, &mut output).map_err(failed)?
         };
         if copied != size || self.has_changed(item, &input) {
             return Err(CopyError::Changed(shown(path)));
         }
         Ok(None)
+    }
+
+    fn in_pieces(&self, input: &mut File, output: &mut File) -> std::io::Result<u64> {
+        let mut copied = 0;
+        loop {
+            let piece = std::io::copy(&mut input.take(PIECE_BYTES), output)?;
+            if piece == 0 {
+                return Ok(copied);
+            }
+            copied += piece;
+            (self.told)(piece);
+        }
     }
 
     /// Whether a file of the build context is not the one that was selected and digested, or was written to since: its

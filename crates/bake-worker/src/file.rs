@@ -1,11 +1,13 @@
 //! File ops: COPY, ADD, WORKDIR.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use bake_graph::{CopyAction, FileAction, FileOp, Owner, Unpack};
+use bake_graph::{CopyAction, FileAction, FileOp, Owner, Unpack, VertexId};
 use bake_snapshot::{Active, MergedView};
-use bake_solver::{Layer, Output, StepError, Task};
+use bake_solver::{BuildEvent, EventSink, Layer, Output, StepError, Task};
 
 use crate::archive::{ArchiveError, recognise};
 use crate::chmod::changed_mode;
@@ -42,6 +44,12 @@ fn archive_failed(error: &ArchiveError) -> StepError {
     }
 }
 
+/// Copies of fewer bytes are over before anybody looks.
+const TOLD_BYTES_MIN: u64 = 32 * 1024 * 1024;
+
+/// How often it is told how far a copy is.
+const TOLD_EVERY: Duration = Duration::from_millis(100);
+
 /// For copies of fewer files it is not worth it to remember what they held.
 const REMEMBERED_FILES_MIN: usize = 256;
 
@@ -60,7 +68,7 @@ impl LinuxWorker {
         let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let mut sources = self.sources(op, task)?;
-        let mut copied = self.copied_before(task, &sources)?;
+        let mut copies = Copies { known: self.copied_before(task, &sources)?, told: Told::new(task, &sources) };
         let began = crate::touched::now();
         {
             let snapshotter = &self.options.isolation.files;
@@ -69,7 +77,7 @@ impl LinuxWorker {
             let owners = self.owners(op, task, &root)?;
             let destination = Destination::new(root, upper, self.format.ownership);
             for action in &op.actions {
-                self.action(action, &owners, &destination, &mut sources, &mut copied)?;
+                self.action(action, &owners, &destination, &mut sources, &mut copies)?;
             }
         }
         if let Some(epoch) = op.epoch {
@@ -79,7 +87,7 @@ impl LinuxWorker {
         for input in 1..task.inputs.len() {
             self.forget_selections(task.vertex, input);
         }
-        let known = copied.contents();
+        let known = copies.known.contents();
         let committed =
             self.options.isolation.files.commit(&lowers, active, &known).map_err(|error| snapshot_failed(&error))?;
         if known.len() >= REMEMBERED_FILES_MIN {
@@ -155,10 +163,10 @@ impl LinuxWorker {
         accounts: &Accounts,
         into: &Destination,
         sources: &mut [Option<Source>],
-        copied: &mut Copied,
+        copies: &mut Copies<'_>,
     ) -> Result<(), StepError> {
         if !matches!(action, FileAction::Copy(_)) {
-            copied.spoil();
+            copies.known.spoil();
         }
         let owner = |owner: &Option<Owner>| -> Result<Option<(u32, u32)>, StepError> {
             owner.as_ref().map(|owner| accounts.owner(owner).map_err(|error| user_failed(&error))).transpose()
@@ -170,7 +178,7 @@ impl LinuxWorker {
                 };
                 let number = source.used;
                 source.used += 1;
-                self.copy_action(copy, owner(&copy.owner)?, source, number, into, copied)
+                self.copy_action(copy, owner(&copy.owner)?, source, number, into, copies)
             }
             FileAction::Mkfile { path, name, content, mode, owner: wanted } => {
                 let options = CopyOptions {
@@ -214,7 +222,7 @@ impl LinuxWorker {
         source: &Source,
         number: usize,
         into: &Destination,
-        copied: &mut Copied,
+        copies: &mut Copies<'_>,
     ) -> Result<(), StepError> {
         let Some(selections) = source.selections.get(number) else { return Ok(()) };
         let options = CopyOptions {
@@ -229,13 +237,51 @@ impl LinuxWorker {
                 return Err(StepError::cancelled());
             }
             if action.unpack != Unpack::Never && unpacked(action, owner, selection, &source.tree, into)? {
-                copied.spoil();
+                copies.known.spoil();
                 continue;
             }
-            copy(&source.tree, selection, into, &action.destination, &options, copied)
+            let Copies { known, told } = &mut *copies;
+            copy(&source.tree, selection, into, &action.destination, &options, known, &|bytes| told.bytes(bytes))
                 .map_err(|error| copy_failed(&error))?;
         }
         Ok(())
+    }
+}
+
+/// What the copies of a step have in common.
+struct Copies<'a> {
+    known: Copied,
+    told: Told<'a>,
+}
+
+/// Tells how far a copy is, if it is one that takes a while.
+struct Told<'a> {
+    events: &'a dyn EventSink,
+    step: VertexId,
+    total_bytes: u64,
+    copied_bytes: Cell<u64>,
+    last: Cell<Instant>,
+}
+
+impl<'a> Told<'a> {
+    fn new(task: &Task<'a>, sources: &[Option<Source>]) -> Self {
+        let items =
+            sources.iter().flatten().flat_map(|source| source.selections.iter().flatten()).flat_map(|one| &one.items);
+        let files = items.filter(|item| item.node.file_type() == rustix::fs::FileType::RegularFile);
+        let total_bytes = files.map(|item| u64::try_from(item.node.stat.st_size).unwrap_or(0)).sum();
+        let (copied_bytes, last) = (Cell::new(0), Cell::new(Instant::now()));
+        Self { events: task.events, step: task.id, total_bytes, copied_bytes, last }
+    }
+
+    fn bytes(&self, bytes: u64) {
+        let current = self.copied_bytes.get() + bytes;
+        self.copied_bytes.set(current);
+        let is_due = self.last.get().elapsed() >= TOLD_EVERY || current >= self.total_bytes;
+        if self.total_bytes >= TOLD_BYTES_MIN && is_due {
+            self.last.set(Instant::now());
+            let total = Some(self.total_bytes);
+            self.events.send(BuildEvent::Transfer { step: self.step, id: "copy".to_owned(), current, total });
+        }
     }
 }
 

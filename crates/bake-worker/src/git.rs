@@ -123,7 +123,7 @@ impl LinuxWorker {
         }
         let destination = Destination::new(open(snapshot.fs())?, open(snapshot.fs())?, self.format.ownership);
         let options = CopyOptions { owner: Some((0, 0)), root_owned: true, mode: None, file_name: None, xattrs: false };
-        copy(&files, &selection, &destination, "/", &options, &mut Copied::default())
+        copy(&files, &selection, &destination, "/", &options, &mut Copied::default(), &|_| {})
             .map_err(|error| StepError::input(error.to_string()))?;
         Ok(FetchedCommit { layer: self.publish_source(snapshot, report)?, committed_unix_s })
     }

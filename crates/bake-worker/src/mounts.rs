@@ -197,7 +197,7 @@ impl LinuxWorker {
         let options =
             CopyOptions { owner: None, root_owned: true, mode: None, file_name: Some("file".into()), xattrs: false };
         let (path, shown_path) = if selection.is_directory { ("/", "/") } else { ("/file", "/file") };
-        copy(tree, selection, &destination, path, &options, &mut Copied::default())
+        copy(tree, selection, &destination, path, &options, &mut Copied::default(), &|_| {})
             .map_err(|error| StepError::input(error.to_string()))?;
         if selection.is_directory
             && let Some(top) = selection.items.first()
@@ -338,7 +338,7 @@ impl LinuxWorker {
         let open = || open_directory(directory, "cannot open a cache mount");
         let destination = Destination::new(open()?, open()?, self.format.ownership);
         let options = CopyOptions { owner: None, root_owned: false, mode: None, file_name: None, xattrs: true };
-        copy(&tree, &selection, &destination, "/", &options, &mut Copied::default())
+        copy(&tree, &selection, &destination, "/", &options, &mut Copied::default(), &|_| {})
             .map_err(|error| StepError::input(error.to_string()))?;
         let Some(top) = selection.items.first() else { return Ok(()) };
         let failed = |error: String| StepError::input(error);

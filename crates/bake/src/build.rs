@@ -42,7 +42,7 @@ use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
 use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, SourceText, Span};
 use bake_frontend::{Plan, PlanOptions};
-use bake_graph::VertexId;
+use bake_graph::{StepLabel, VertexId};
 use bake_oci::{DefinitionDigest, Timestamp};
 use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
 use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
@@ -72,6 +72,7 @@ pub(crate) fn build(
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
     build_for(Purpose::Outputs, request, host, colour, continuation)
+        .map_err(|error| error.in_file(request.absolute_dockerfile().as_deref()))
 }
 
 fn build_for(
@@ -82,9 +83,12 @@ fn build_for(
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
     let journal = Journal::begin(host, request);
-    let progress = Progress::to_stderr(request.display, colour)
+    let progress = Progress::with_options(request.display, colour, crate::settings::display_options(request)?)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?
         .recorded_by(journal.recorder());
+    for problem in crate::settings::palette_problems() {
+        progress.print(format!("{} `BUILDKIT_COLORS`: {}", colour.warning("warning:"), sanitize_line(&problem)));
+    }
     build_recorded(purpose, request, host, &progress, &journal, continuation)
         .inspect_err(|error| journal.failed(&progress, error))
 }
@@ -127,10 +131,16 @@ fn build_recorded(
     report_problems(&dockerfile, progress)?;
 
     let resolver = resolver(request, host, &images, &input)?;
+    // A server that takes its time is seen to.
+    let resolving = progress.begin(internal("resolving base images"));
     let plan = match bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver) {
         Ok(plan) => plan,
-        Err(diagnostics) => return Err(problems(&dockerfile, &diagnostics, colour)),
+        Err(diagnostics) => {
+            resolving.done();
+            return Err(problems(&dockerfile, &diagnostics, colour));
+        }
     };
+    resolving.done();
     progress.findings(&dockerfile.source, &plan.warnings);
     resolver.tell_of_lock(progress);
     warn_unmatched_filters(request, &dockerfile, progress);
@@ -223,6 +233,7 @@ fn build_recorded(
                 tags: exported.tags,
                 size_bytes: exported.image.as_ref().map(ExportedImage::size_bytes),
                 destinations: exported.destinations,
+                digest: exported.image.as_ref().map(|image| image.digest().to_string()),
             }));
             return Ok(exported.image.map(|image| image.digest().to_string()));
         }
@@ -311,7 +322,11 @@ impl Build<'_> {
             .cache
             .is_inline()
             .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
-        let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports)?;
+        // Large layers take longer to be digested than to be made.
+        let digesting = progress.begin(internal("digesting layers"));
+        let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports);
+        digesting.done();
+        let assembled = assembled?;
         let assembled = assembled.as_slice();
         let (dockerfile, started) = (self.dockerfile, self.started);
         let facts = attest::Facts { request, plan, worker, store: &host.store, dockerfile, started, epoch };
@@ -333,6 +348,11 @@ impl Build<'_> {
         export.mounts(plan, &solved)?;
         Ok((solved, outcome))
     }
+}
+
+/// The name of work that nobody wants to see unless it takes long.
+fn internal(text: &str) -> StepLabel {
+    StepLabel { text: text.to_owned(), internal: true, ..StepLabel::default() }
 }
 
 /// The vertices whose results are wanted: those of the images, and those whose packages are to be listed with them.
@@ -479,7 +499,17 @@ fn problems(dockerfile: &Dockerfile, diagnostics: &[Diagnostic], colour: Colour)
         }
         several => format!("{} errors in {}", several.len(), dockerfile.source.name()),
     };
-    CommandError::input(message).snippet(snippet)
+    let error = CommandError::input(message).snippet(snippet);
+    match errors.first() {
+        Some(first) => at(error, &dockerfile.source, first.span),
+        None => error,
+    }
+}
+
+/// Adds the place in the Dockerfile.
+fn at(error: CommandError, source: &SourceText, span: Span) -> CommandError {
+    let (first, last) = bake::ui::location::lines(source, span);
+    error.at(source.name(), first, last)
 }
 
 /// A failed step with its output and its lines.
@@ -498,16 +528,19 @@ fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progre
     progress.finish(None);
     let origin = vertex.origin.map(|origin| (&dockerfile.source, Span::new(origin.start, origin.end)));
     let snippet = render_failed_step(&FailedStep { name: &name, output: &output, origin }, progress.colour());
-    let at = match origin {
+    let line = match origin {
         // The message names the step and ends with what changed, to which a line would seem to belong.
         Some((source, span)) if error.kind != StepErrorKind::NotCached => {
             format!(" (line {})", source.position(span.start).line)
         }
         _ => String::new(),
     };
-    let mut failed = CommandError::new(ErrorKind::Build, format!("{}{at}", error.message))
+    let mut failed = CommandError::new(ErrorKind::Build, format!("{}{line}", error.message))
         .snippet(snippet)
         .hints(error.hints.clone());
+    if let Some((source, span)) = origin {
+        failed = at(failed, source, span);
+    }
     if is_store_full(error) {
         failed = failed.hint("`bake prune` frees space in the store");
     }

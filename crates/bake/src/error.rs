@@ -3,10 +3,13 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::ui::ci::{Annotation, Ci, Severity};
 use crate::ui::colour::Colour;
-use crate::ui::sanitize::sanitize;
+use crate::ui::job_summary;
+use crate::ui::sanitize::{sanitize, strip_escapes};
 
 /// The kinds of failure, each with its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +45,22 @@ pub struct CommandError {
     kind: ErrorKind,
     message: String,
     hints: Vec<String>,
+    place: Option<Place>,
     snippet: Option<String>,
+}
+
+/// Lines of a file, from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    file: PathBuf,
+    first_line: usize,
+    last_line: usize,
 }
 
 impl CommandError {
     /// A failure with a message: one line, no full stop at the end, literals in backticks.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hints: Vec::new(), snippet: None }
+        Self { kind, message: message.into(), hints: Vec::new(), place: None, snippet: None }
     }
 
     /// The build or whatever was asked for failed.
@@ -112,6 +124,45 @@ impl CommandError {
         self
     }
 
+    /// Says which lines of which file it is about, from 1.
+    #[must_use]
+    pub fn at(mut self, file: impl Into<PathBuf>, first_line: usize, last_line: usize) -> Self {
+        self.place = Some(Place { file: file.into(), first_line, last_line });
+        self
+    }
+
+    /// If it is about lines of a file, says where that file is.
+    #[must_use]
+    pub fn in_file(mut self, path: Option<&Path>) -> Self {
+        if let (Some(place), Some(path)) = (&mut self.place, path) {
+            path.clone_into(&mut place.file);
+        }
+        self
+    }
+
+    /// Tells the CI system that bake runs in: writes an annotation to `writer`, and adds to the job's summary.
+    ///
+    /// # Errors
+    /// One of them cannot be written.
+    pub fn tell_ci(&self, ci: &Ci, writer: &mut dyn std::io::Write) -> std::io::Result<()> {
+        if self.kind == ErrorKind::Interrupted {
+            return Ok(());
+        }
+        let message = sanitize(&self.message);
+        if ci.annotations {
+            let place = self.place.as_ref().map(|place| (place.file.as_path(), place.first_line, place.last_line));
+            let annotation = Annotation { severity: Severity::Error, place, title: "bake", message: &message };
+            writeln!(writer, "{}", annotation.command(ci.workspace.as_deref()))?;
+        }
+        match &ci.summary {
+            Some(path) => {
+                let details = strip_escapes_of_lines(self.snippet.as_deref().unwrap_or_default());
+                job_summary::append(path, &job_summary::failure(&message, &details))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Its kind.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -161,6 +212,10 @@ impl Error for CommandError {}
 /// What is asked of whoever meets a bug.
 const REPORT_ADVICE: &str =
     "this is a bug in bake; please report it with this text, the command line and, if you can, the Dockerfile";
+
+fn strip_escapes_of_lines(text: &str) -> String {
+    text.lines().map(|line| strip_escapes(line) + "\n").collect()
+}
 
 /// Further lines of a text stand below its first one.
 fn indented(text: &str, indent: &str) -> String {

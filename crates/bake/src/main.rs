@@ -12,6 +12,7 @@ mod listings;
 mod lock;
 mod password;
 mod policy;
+mod push_progress;
 mod registries;
 mod sbom;
 mod settings;
@@ -71,6 +72,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Writes an error, and tells the exit code.
 fn fail(error: &CommandError, colour: bake::ui::colour::Colour) -> ExitCode {
     let _ = std::io::stderr().write_all(error.render(colour).as_bytes());
+    // What is wrong with these settings was told by what failed.
+    let _ = error.tell_ci(&settings::ci().unwrap_or_default(), &mut std::io::stderr());
     error.exit_code()
 }
 

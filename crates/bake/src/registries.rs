@@ -14,6 +14,8 @@ use crate::configuration::Configuration;
 use crate::settings::variable;
 use section::RegistrySection;
 
+/// The text of a docker config, as docker and the runners of GitLab know it.
+const AUTH_VARIABLE: &str = "DOCKER_AUTH_CONFIG";
 /// The largest file with certificates or a key; the bundle of all public authorities has 250 KB.
 const CERTIFICATES_BYTES_MAX: u64 = 4 << 20;
 /// The most entries of a directory with certificates that are looked at.
@@ -77,7 +79,16 @@ pub(crate) fn docker_config_path() -> Option<PathBuf> {
     directory.map(|directory| directory.join("config.json"))
 }
 
+/// Docker's config, and before it that of the variable in which CI systems hand logins over: nothing has to be written to a disk.
 fn credentials() -> Result<Credentials, NetworkError> {
+    let of_file = credentials_of_file()?;
+    let Some(text) = variable(AUTH_VARIABLE) else { return Ok(of_file) };
+    let of_variable = Credentials::from_docker_config(&text, helper_runner())
+        .map_err(|source| NetworkError::Credentials { path: format!("${AUTH_VARIABLE}"), source })?;
+    Ok(of_file.after(of_variable))
+}
+
+fn credentials_of_file() -> Result<Credentials, NetworkError> {
     let Some(path) = docker_config_path() else { return Ok(Credentials::none()) };
     match fs::read_to_string(&path) {
         Ok(text) => Credentials::from_docker_config(&text, helper_runner())
@@ -182,17 +193,18 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
 /// What would cure a failure of a registry, where that is known.
 pub(crate) fn hint(error: &RegistryError) -> Option<String> {
     match error.failure() {
-        RegistryFailure::Unauthorized { credentials_sent: false, .. } => Some(
-            "log in with `bake login HOST`; bake uses docker's config (`$DOCKER_CONFIG/config.json` or \
-             `~/.docker/config.json`)"
-                .to_owned(),
-        ),
-        RegistryFailure::Unauthorized { .. } => {
-            Some("log in again with `bake login HOST`: the password or token may have changed or expired".to_owned())
-        }
-        RegistryFailure::Denied { .. } => {
-            Some("ask for the right to this repository, or log in as somebody else with `bake login HOST`".to_owned())
-        }
+        RegistryFailure::Unauthorized { credentials_sent: false, .. } => Some(format!(
+            "log in with `{}`; bake uses docker's config (`$DOCKER_CONFIG/config.json` or `~/.docker/config.json`)",
+            login_command(error)
+        )),
+        RegistryFailure::Unauthorized { .. } => Some(format!(
+            "log in again with `{}`: the password or token may have changed or expired",
+            login_command(error)
+        )),
+        RegistryFailure::Denied { .. } => Some(format!(
+            "ask for the right to this repository, or log in as somebody else with `{}`",
+            login_command(error)
+        )),
         RegistryFailure::NotFound { .. } => {
             Some("check the name and the tag; registries also say this of what one may not see".to_owned())
         }
@@ -220,6 +232,17 @@ pub(crate) fn hint(error: &RegistryError) -> Option<String> {
                 .to_owned())
         }
         _ => None,
+    }
+}
+
+/// What to type to log in at the registry that an error is about.
+fn login_command(error: &RegistryError) -> String {
+    // The last name that was worked on, such as `registry.example.com/team/app:1`.
+    let name = error.attempt().split('`').skip(1).step_by(2).filter(|name| name.contains('/')).last();
+    match name.and_then(|name| name.split('/').next()) {
+        Some("docker.io") => "bake login".to_owned(),
+        Some(host) => format!("bake login {host}"),
+        None => "bake login HOST".to_owned(),
     }
 }
 

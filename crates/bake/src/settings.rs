@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use bake::cli::help::{WIDTH_DEFAULT, WIDTH_MAX, WIDTH_MIN};
 use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode, ProgressMode};
 use bake::error::CommandError;
+use bake::ui::ci::Ci;
 use bake::ui::colour::Colour;
-use bake::ui::progress::DisplayKind;
+use bake::ui::palette::Palette;
+use bake::ui::progress::{DisplayKind, DisplayOptions};
 use bake_cache::{ExportSpec as CacheExportSpec, ImportSpec, Place};
 use bake_dockerfile::{CheckOptions, parse_boolean};
 use bake_exporter::ExportSpec;
@@ -144,8 +146,45 @@ pub(crate) fn colour() -> Colour {
     {
         Colour::Plain
     } else {
-        Colour::Coloured
+        palette().map_or(Colour::Coloured, |(palette, _)| Colour::Chosen(palette))
     }
+}
+
+/// The colours of `BUILDKIT_COLORS`, and what is wrong with them.
+fn palette() -> Option<(Palette, Vec<String>)> {
+    variable("BUILDKIT_COLORS").filter(|value| !value.is_empty()).map(|value| Palette::parse(&value))
+}
+
+/// What is wrong with `BUILDKIT_COLORS`, to be warned of; nothing where nobody wants colours.
+pub(crate) fn palette_problems() -> Vec<String> {
+    if variable("NO_COLOR").is_some() {
+        Vec::new()
+    } else {
+        palette().map(|(_, problems)| problems).unwrap_or_default()
+    }
+}
+
+/// What is done for the CI system that bake runs in.
+pub(crate) fn ci() -> Result<Ci, CommandError> {
+    Ci::from_environment(variable).map_err(CommandError::usage)
+}
+
+/// What the environment says about the display of a build.
+pub(crate) fn display_options(request: &BuildRequest) -> Result<DisplayOptions, CommandError> {
+    // As in BuildKit, what is no positive number says nothing.
+    let lines = variable("BUILDKIT_TTY_LOG_LINES").and_then(|lines| lines.parse().ok()).filter(|lines| *lines > 0);
+    let usual = DisplayOptions::default();
+    let ci = Ci { dockerfile: request.absolute_dockerfile(), ..ci()? };
+    Ok(DisplayOptions { log_lines: lines.unwrap_or(usual.log_lines), ci })
+}
+
+/// A display that redraws, if it was asked for, or why there is none.
+fn terminal() -> Result<DisplayKind, CommandError> {
+    if std::io::stderr().is_terminal() {
+        return Ok(DisplayKind::Terminal);
+    }
+    Err(CommandError::usage("progress cannot be shown as `tty`: standard error is no terminal")
+        .hint("`--progress=auto` redraws on terminals and writes lines elsewhere"))
 }
 
 /// How progress is shown.
@@ -156,13 +195,13 @@ fn display(arguments: &BuildArguments) -> Result<DisplayKind, CommandError> {
     }
     match arguments.progress {
         Some(ProgressMode::Auto) => Ok(automatic()),
-        Some(ProgressMode::Tty) => Ok(DisplayKind::Terminal),
+        Some(ProgressMode::Tty) => terminal(),
         Some(ProgressMode::Plain) => Ok(DisplayKind::Plain),
         Some(ProgressMode::Quiet | ProgressMode::None) => Ok(DisplayKind::Quiet),
         Some(ProgressMode::RawJson) => Ok(DisplayKind::RawJson),
         None => match variable("BUILDKIT_PROGRESS").as_deref() {
             None | Some("auto") => Ok(automatic()),
-            Some("tty") => Ok(DisplayKind::Terminal),
+            Some("tty") => terminal(),
             Some("plain") => Ok(DisplayKind::Plain),
             Some("quiet" | "none") => Ok(DisplayKind::Quiet),
             Some("rawjson") => Ok(DisplayKind::RawJson),
@@ -207,6 +246,11 @@ pub(crate) enum DockerfileSpec {
 
 impl BuildRequest {
     /// Where on this machine the Dockerfile lies; `None` for one that comes from elsewhere.
+    pub(crate) fn absolute_dockerfile(&self) -> Option<PathBuf> {
+        self.dockerfile_path().and_then(|path| std::path::absolute(path).ok())
+    }
+
+    /// Where the Dockerfile should be, if it is a file.
     pub(crate) fn dockerfile_path(&self) -> Option<PathBuf> {
         match (&self.dockerfile, &self.context) {
             (DockerfileSpec::Path(path), _) => Some(path.clone()),

@@ -37,6 +37,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("ssh-agent", "openssh-client"),
     ("strace", "strace"),
     ("tar", "tar"),
+    ("tmux", "tmux"),
     ("umoci", "umoci"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),

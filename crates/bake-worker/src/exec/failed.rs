@@ -371,7 +371,7 @@ impl LinuxWorker {
             (false, name) => format!("/{name}"),
         };
         let options = CopyOptions { owner: None, root_owned: true, mode: None, file_name: None, xattrs: false };
-        copy(&tree, &selection, &into, &target, &options, &mut Copied::default()).map_err(|error| told(&error))
+        copy(&tree, &selection, &into, &target, &options, &mut Copied::default(), &|_| {}).map_err(|error| told(&error))
     }
 }
 

@@ -23,6 +23,7 @@ use bake_worker::Images;
 
 use super::assemble::Assembled;
 use super::attest::Attestations;
+use crate::push_progress;
 use crate::settings::BuildRequest;
 use crate::wiring::{Host, store_failed};
 
@@ -355,12 +356,13 @@ impl Output<'_> {
         let (runtime, client) =
             self.all.host.network.start().map_err(|error| CommandError::from_error(ErrorKind::Build, &error))?;
         for name in &self.spec.names {
-            let quiet: Arc<bake_exporter::PushProgress> = Arc::new(|_, _, _| {});
+            let (sending, told) = push_progress::callbacks(&self.all.progress.transfers(self.step));
             let pusher = Pusher::new(runtime, client)
+                .with_sending(sending)
                 .with_mount_from(self.repositories(name, absent.keys()))
                 .with_bring(self.bring(&absent))
                 .by_digest(self.spec.placing.by_digest);
-            let digest = sender.push(&stored, name, &pusher, &quiet).map_err(|error| failed(&error))?;
+            let digest = sender.push(&stored, name, &pusher, &told).map_err(|error| failed(&error))?;
             let shown = if self.spec.placing.by_digest { name.familiar_name() } else { name.familiar() };
             exported.destinations.push(format!("pushed {shown}@{digest}"));
         }

@@ -24,7 +24,6 @@ use crate::wiring::Host;
 
 /// A step for programs.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Row<'a> {
     step: String,
     definition: String,

@@ -7,13 +7,12 @@ use bake::cli::PushArguments;
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
 use bake::ui::progress::Progress;
-use bake_exporter::{PushProgress, Pusher, Stored};
+use bake_exporter::{Pusher, Stored};
 use bake_oci::{Digest, Reference};
-use bake_registry::Pushed;
-use bake_solver::{BuildEvent, EventSink as _};
 
 use super::stored::{self, StoredImage};
 use super::{attached, bring, complete, copy, table, transfer};
+use crate::push_progress;
 use crate::wiring::{Host, store_failed};
 
 pub(crate) fn run(arguments: &PushArguments, host: &Host, colour: Colour) -> Result<(), CommandError> {
@@ -77,22 +76,13 @@ fn push(image: &StoredImage, name: &Reference, host: &Host, progress: &Arc<Progr
         complete::with_blobs(image, host, progress, step)
     })?;
     transfer::shown(progress, transfer::label(format!("pushing {name}")), |step| {
-        let display = Arc::clone(progress);
-        let told: Arc<PushProgress> = Arc::new(move |digest: &Digest, size_bytes, how: &Pushed| {
-            let verb = match how {
-                Pushed::Existed => "there already",
-                Pushed::Mounted => "mounted",
-                Pushed::Uploaded => "pushed",
-            };
-            let id = format!("{verb} {}", digest.short());
-            display.send(BuildEvent::Transfer { step, id, current: size_bytes, total: Some(size_bytes) });
-        });
+        let (sending, told) = push_progress::callbacks(&progress.transfers(step));
         let (runtime, client) = host.network.start().map_err(|error| transfer::network_failed(&error))?;
         let digest = transfer::exporter(host)
             .push(
                 &ready,
                 name,
-                &Pusher::new(runtime, client).with_mount_from(other_holders(image, &ready, name)),
+                &Pusher::new(runtime, client).with_mount_from(other_holders(image, &ready, name)).with_sending(sending),
                 &told,
             )
             .map_err(|error| transfer::export_failed(&error))?;

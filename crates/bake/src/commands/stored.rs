@@ -182,6 +182,11 @@ fn not_found(name: &str, references: impl IntoIterator<Item = Reference>) -> Com
     let bare = familiar.iter().map(|name| name.strip_suffix(":latest").unwrap_or(name));
     match bake_dockerfile::suggest(name, familiar.iter().map(String::as_str).chain(bare), true) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None if Reference::parse(name)
+            .is_ok_and(|wanted| wanted.registry() != bake_oci::reference::DEFAULT_REGISTRY) =>
+        {
+            error.hint("`bake build --push` keeps no image here, unless `--load` is given too")
+        }
         None => error,
     }
 }
@@ -423,6 +428,7 @@ mod tests {
         assert!(shown("myapp").contains("no such image: myapp\nhint: `myapp` is there with these tags: 1.0, 1.1"));
         assert!(shown("bsae").contains("did you mean `base`?"), "{}", shown("bsae"));
         assert!(!shown("something-else").contains("hint"));
+        assert!(shown("registry.example.com/other:1").contains("unless `--load` is given"));
         assert!(shown("Not A Name").contains("no such image"));
     }
 }

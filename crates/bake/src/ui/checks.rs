@@ -50,7 +50,7 @@ pub fn findings_text(source: &SourceText, findings: &[Diagnostic], colour: Colou
 /// All findings as `docker buildx build --metadata-file` writes them.
 pub fn warnings_json(source: &SourceText, findings: &[Diagnostic]) -> serde_json::Value {
     let vertex = bake_oci::DefinitionDigest::of(format!("build checks of {}", source.name()).as_bytes());
-    super::rawjson::warnings(&vertex.to_string(), source, findings)
+    super::rawjson::warnings(&super::rawjson::vertex_digest(&vertex), source, findings)
 }
 
 #[derive(Debug, Serialize)]

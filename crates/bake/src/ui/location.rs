@@ -30,7 +30,7 @@ pub(super) fn location(source: &SourceText, span: Span) -> Location {
 }
 
 /// The first and the last line that a span touches, from 1.
-pub(super) fn lines(source: &SourceText, span: Span) -> (usize, usize) {
+pub fn lines(source: &SourceText, span: Span) -> (usize, usize) {
     let first = source.position(span.start).line;
     let covered = source.slice(span).trim_end().len();
     let last = source.position(span.start + covered.saturating_sub(1)).line;

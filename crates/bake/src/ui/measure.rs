@@ -14,6 +14,16 @@ pub fn seconds(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
 }
 
+/// A time for people who wait: `0.3s`, from 100 s on `2m05s`, from an hour on `1h02m`.
+pub fn timer(time: Duration) -> String {
+    let whole = time.as_secs();
+    match whole {
+        0..100 => seconds(time),
+        100..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
+        _ => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
+    }
+}
+
 /// Bytes per second over a time: `5.12MB/s`; empty where the time is too short to tell.
 pub fn rate(bytes: u64, time: Duration) -> String {
     let milliseconds = time.as_millis();
@@ -33,5 +43,8 @@ mod tests {
         assert_eq!(rate(1000, Duration::from_millis(5)), "");
         assert_eq!(rate(10_000_000, Duration::from_secs(2)), "5.00MB/s");
         assert_eq!(seconds(Duration::from_millis(1250)), "1.2s");
+        for (time, text) in [(5, "5.0s"), (99, "99.0s"), (125, "2m05s"), (3600, "1h00m"), (90_000, "25h00m")] {
+            assert_eq!(timer(Duration::from_secs(time)), text);
+        }
     }
 }

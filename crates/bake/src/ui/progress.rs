@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,26 +17,32 @@ use bake_graph::{StepLabel, VertexId};
 use bake_oci::DefinitionDigest;
 use bake_report::Recorder;
 use bake_solver::{BuildEvent, EventSink, Outcome, StepInfo};
-use indicatif::ProgressDrawTarget;
 
 use super::checks::finding_lines;
+use super::ci::{Annotation, Ci, Severity};
 use super::colour::Colour;
+use super::job_summary::{self, Timings};
+use super::location::lines;
 use super::numbers::Numbers;
 use super::plain::{self, Plain};
 use super::rawjson::RawJson;
 use super::report::{Summary, summary_lines};
-use super::tail::Tails;
-use super::tty::{self, Size, Terminal};
+use super::screen::Size;
+use super::tail::{LastLines, Tails};
+use super::tty::{self, Terminal};
 
 /// How many events may wait for the display. Enough for any burst, and a bound on the memory that a step can fill by
 /// writing faster than the terminal reads: when it is reached, steps wait, as they would if they wrote there themselves.
 const EVENTS_WAITING_MAX: usize = 1024;
 
+/// The most lines of a failed step that are shown again where all of them were shown before.
+const SHOWN_TAIL_LINES_MAX: usize = 10;
+
+/// The most lines of a failed step that are shown where only the last few were, or none.
+const TAIL_LINES_MAX: usize = 200;
+
 /// How often the thread behind a display that shows nothing by itself looks up: never, in practice.
 const IDLE_INTERVAL: Duration = Duration::from_hours(1);
-
-/// How many times per second the terminal is redrawn at most.
-const REDRAWS_PER_SECOND: u8 = 15;
 
 /// Ways to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +64,21 @@ impl DisplayKind {
             Some(term) if is_terminal && !term.is_empty() && term != "dumb" => Self::Terminal,
             _ => Self::Plain,
         }
+    }
+}
+
+/// What people choose of a display, beside its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DisplayOptions {
+    /// The most lines of output shown below a running step on a terminal.
+    pub log_lines: usize,
+    /// What is done for the CI system, where progress is plain text.
+    pub ci: Ci,
+}
+
+impl Default for DisplayOptions {
+    fn default() -> Self {
+        Self { log_lines: tty::LOG_LINES, ci: Ci::default() }
     }
 }
 
@@ -94,8 +116,10 @@ impl fmt::Debug for Clock {
 pub struct Progress {
     kind: DisplayKind,
     colour: Colour,
+    ci: Ci,
     clock: Clock,
     tails: Mutex<Tails>,
+    timings: Mutex<Timings>,
     numbers: Numbers,
     sender: SyncSender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -126,16 +150,28 @@ impl Progress {
     /// # Errors
     /// If no thread can be started.
     pub fn to_stderr(kind: DisplayKind, colour: Colour) -> io::Result<Self> {
+        Self::with_options(kind, colour, DisplayOptions::default())
+    }
+
+    /// The same, in the way that people have chosen.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn with_options(kind: DisplayKind, colour: Colour, options: DisplayOptions) -> io::Result<Self> {
         let clock = Clock::system();
         if kind == DisplayKind::Terminal && io::stderr().is_terminal() {
-            let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND);
-            let terminal = Terminal::new(target, colour, Box::new(stderr_size), clock.began);
-            if !terminal.is_hidden() {
-                return Self::start(kind, colour, clock, Numbers::default(), Display::Terminal(Box::new(terminal)));
-            }
+            let (writer, size) = (Box::new(io::stderr()), Box::new(stderr_size));
+            let terminal = Terminal::new(writer, size, colour, options.log_lines, clock.began);
+            return Self::start(
+                kind,
+                colour,
+                clock,
+                Numbers::default(),
+                Display::Terminal(Box::new(terminal)),
+                options.ci,
+            );
         }
-        let kind = if kind == DisplayKind::Terminal { DisplayKind::Plain } else { kind };
-        Self::to_writer(kind, colour, clock, Box::new(io::stderr()))
+        Self::to_writer(kind, colour, clock, Box::new(io::stderr()), options)
     }
 
     /// Shows progress by writing to `writer`, by the time of `clock`. [`DisplayKind::Terminal`] becomes
@@ -148,19 +184,28 @@ impl Progress {
         colour: Colour,
         clock: Clock,
         writer: Box<dyn Write + Send>,
+        options: DisplayOptions,
     ) -> io::Result<Self> {
         let numbers = Numbers::default();
         let (kind, display) = match kind {
             DisplayKind::Plain | DisplayKind::Terminal => {
-                (DisplayKind::Plain, Display::Plain(Plain::new(writer, clock.began, numbers.clone())))
+                let plain = Plain::new(writer, clock.began, numbers.clone(), options.ci.groups);
+                (DisplayKind::Plain, Display::Plain(Box::new(plain)))
             }
             DisplayKind::RawJson => (kind, Display::RawJson(RawJson::new(writer, clock.began))),
             DisplayKind::Quiet => (kind, Display::Quiet),
         };
-        Self::start(kind, colour, clock, numbers, display)
+        Self::start(kind, colour, clock, numbers, display, options.ci)
     }
 
-    fn start(kind: DisplayKind, colour: Colour, clock: Clock, numbers: Numbers, display: Display) -> io::Result<Self> {
+    fn start(
+        kind: DisplayKind,
+        colour: Colour,
+        clock: Clock,
+        numbers: Numbers,
+        display: Display,
+        ci: Ci,
+    ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(EVENTS_WAITING_MAX);
         let thread_clock = clock.clone();
         let thread = std::thread::Builder::new()
@@ -169,8 +214,10 @@ impl Progress {
         Ok(Self {
             kind,
             colour,
+            ci,
             clock,
             tails: Mutex::default(),
+            timings: Mutex::default(),
             numbers,
             sender,
             thread: Mutex::new(Some(thread)),
@@ -210,12 +257,12 @@ impl Progress {
 
     /// Shows what the build checks found, each once. Programs get everything that is known of a finding.
     pub fn findings(&self, source: &SourceText, findings: &[Diagnostic]) {
-        self.findings_of(&format!("[internal] load build definition from {}", source.name()), source, findings);
+        self.findings_of(&format!("load build definition from {}", source.name()), source, findings);
     }
 
     /// Shows what was found by measuring the image, in the same way.
     pub fn measured(&self, source: &SourceText, findings: &[Diagnostic]) {
-        self.findings_of("[internal] measure layers", source, findings);
+        self.findings_of("measure layers", source, findings);
     }
 
     fn findings_of(&self, activity: &str, source: &SourceText, findings: &[Diagnostic]) {
@@ -229,8 +276,25 @@ impl Progress {
                 let _ = self.sender.send(Message::Findings(Box::new(shown)));
                 activity.done();
             }
-            DisplayKind::Plain | DisplayKind::Terminal => self.print(finding_lines(source, findings, self.colour)),
+            DisplayKind::Plain | DisplayKind::Terminal => {
+                let mut text = finding_lines(source, findings, self.colour);
+                if self.kind == DisplayKind::Plain && self.ci.annotations {
+                    for finding in findings {
+                        text.push('\n');
+                        text.push_str(&self.annotation(source, finding));
+                    }
+                }
+                self.print(text);
+            }
         }
+    }
+
+    fn annotation(&self, source: &SourceText, finding: &Diagnostic) -> String {
+        let (first, last) = lines(source, finding.span);
+        let path = self.ci.dockerfile.as_deref().unwrap_or(Path::new(source.name()));
+        let (title, message) = (finding.code.0, finding.message.as_str());
+        Annotation { severity: Severity::Warning, place: Some((path, first, last)), title, message }
+            .command(self.ci.workspace.as_deref())
     }
 
     /// Shows work that is not part of the build graph, such as exporting, as if it were a step. It is internal if nobody
@@ -246,15 +310,25 @@ impl Progress {
         Activity { progress: self, id, began: self.clock.now(), ended: false }
     }
 
+    /// What tells of transfers of a step from wherever they happen.
+    pub fn transfers(&self, step: VertexId) -> Transfers {
+        let sender = (self.kind != DisplayKind::Quiet).then(|| self.sender.clone());
+        Transfers { step, clock: self.clock.clone(), sender }
+    }
+
     /// The number under which a step is shown, if work on it began.
     pub fn number(&self, step: VertexId) -> Option<usize> {
         self.numbers.known(step)
     }
 
-    /// The last lines that a step wrote (10 lines, 64 KiB), each with the seconds since it began, if it still runs or has
-    /// failed; nothing for others.
-    pub fn tail(&self, step: VertexId) -> Vec<String> {
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner).of(step)
+    /// The last lines that a step wrote, if it still runs or has failed; nothing for others. Where its output was shown
+    /// already, few are enough; elsewhere there are as many as people read.
+    pub fn tail(&self, step: VertexId) -> LastLines {
+        let lines_max = match self.kind {
+            DisplayKind::Plain | DisplayKind::RawJson => SHOWN_TAIL_LINES_MAX,
+            DisplayKind::Terminal | DisplayKind::Quiet => TAIL_LINES_MAX,
+        };
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner).of(step, lines_max)
     }
 
     /// Ends the display: removes what was only drawn and, after a success, writes the report. Returns when everything is
@@ -265,6 +339,15 @@ impl Progress {
         let _ = self.sender.send(Message::Finish(lines));
         // A display that has panicked has said so already, and the build is none the worse.
         let _ = thread.join();
+        if let (Some(summary), Some(path)) = (summary, &self.ci.summary) {
+            let text = job_summary::success(summary, &self.timings.lock().unwrap_or_else(PoisonError::into_inner));
+            if let Err(error) = job_summary::append(path, &text) {
+                let warning = self.colour.warning("warning:");
+                // Nobody can be told that standard error cannot be written.
+                let _ =
+                    writeln!(io::stderr(), "{warning} cannot write the job's summary `{}`: {error}", path.display());
+            }
+        }
     }
 }
 
@@ -273,6 +356,9 @@ impl EventSink for Progress {
         let at = self.clock.now();
         self.tails.lock().unwrap_or_else(PoisonError::into_inner).note(at, &event);
         self.numbers.note(&event);
+        if self.ci.summary.is_some() {
+            self.timings.lock().unwrap_or_else(PoisonError::into_inner).note(&event);
+        }
         if let Some(recorder) = &self.recorder {
             recorder.note(at, &event);
         }
@@ -349,9 +435,34 @@ impl Drop for Activity<'_> {
     }
 }
 
+/// Tells the display of transfers of a step. It may outlive the display, which then hears nothing of it.
+#[derive(Clone)]
+pub struct Transfers {
+    step: VertexId,
+    clock: Clock,
+    sender: Option<SyncSender<Message>>,
+}
+
+impl Transfers {
+    /// Says how far a transfer is, in bytes.
+    pub fn tell(&self, id: String, current: u64, total: u64) {
+        if let Some(sender) = &self.sender {
+            let event = BuildEvent::Transfer { step: self.step, id, current, total: Some(total) };
+            // Nobody listens any more after `finish`.
+            let _ = sender.send(Message::Event(self.clock.now(), event));
+        }
+    }
+}
+
+impl fmt::Debug for Transfers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Transfers").field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
 /// The display that was chosen.
 enum Display {
-    Plain(Plain),
+    Plain(Box<Plain>),
     Terminal(Box<Terminal>),
     RawJson(RawJson),
     Quiet,
@@ -369,7 +480,10 @@ impl Display {
     fn event(&mut self, at: Duration, event: &BuildEvent) -> io::Result<()> {
         match self {
             Self::Plain(plain) => plain.event(at, event),
-            Self::Terminal(terminal) => terminal.event(at, event),
+            Self::Terminal(terminal) => {
+                terminal.event(at, event);
+                Ok(())
+            }
             Self::RawJson(raw) => raw.event(at, event),
             Self::Quiet => Ok(()),
         }
@@ -383,10 +497,13 @@ impl Display {
         }
     }
 
-    fn print(&mut self, text: &str) -> io::Result<()> {
+    fn print(&mut self, now: Duration, text: &str) -> io::Result<()> {
         match self {
-            Self::Plain(plain) => plain.print(text),
-            Self::Terminal(terminal) => terminal.print(text),
+            Self::Plain(plain) => plain.print(now, text),
+            Self::Terminal(terminal) => {
+                terminal.print(text);
+                Ok(())
+            }
             Self::RawJson(_) | Self::Quiet => Ok(()),
         }
     }
@@ -416,7 +533,7 @@ fn show(mut display: Display, receiver: &Receiver<Message>, clock: &Clock) {
     loop {
         let shown = match receiver.recv_timeout(interval.saturating_sub(ticked.elapsed())) {
             Ok(Message::Event(at, event)) => display.event(at, &event),
-            Ok(Message::Print(text)) => display.print(&text),
+            Ok(Message::Print(text)) => display.print(clock.now(), &text),
             Ok(Message::Findings(found)) => display.findings(&found),
             Ok(Message::Finish(lines)) => {
                 // Nobody can be told that standard error cannot be written.

@@ -1,7 +1,8 @@
 //! Progress for programs: BuildKit's `SolveStatus` (moby/buildkit `client/graph.go`), one JSON object per line, as
 //! `docker buildx build --progress rawjson` writes it.
 //!
-//! A vertex is identified by the digest of its definition, which bake computes with BLAKE3 and writes as `blake3:HEX`.
+//! A vertex is identified by a digest of its definition, as in BuildKit. Ours are made with BLAKE3, which readers written in Go
+//! refuse as an algorithm that they do not know, so they get the SHA-256 of that.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -9,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use bake_dockerfile::{Diagnostic, SourceText};
 use bake_graph::VertexId;
-use bake_oci::Timestamp;
+use bake_oci::{DefinitionDigest, Digest, Timestamp};
 use bake_solver::{BuildEvent, Explanation, Outcome, StepInfo, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,8 +26,16 @@ pub(super) struct RawJson {
     /// The time of the clock's zero.
     began: SystemTime,
     vertexes: HashMap<VertexId, Vertex>,
-    /// When each transfer began.
-    transfers: BTreeMap<(VertexId, String), Timestamp>,
+    /// The transfers that have not ended.
+    transfers: BTreeMap<(VertexId, String), Open>,
+}
+
+/// A transfer that has not ended.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    started: Timestamp,
+    current: u64,
+    total: Option<u64>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -173,12 +182,14 @@ impl RawJson {
                 vertex.completed = Some(now.to_rfc3339());
                 vertex.cached = *outcome == Outcome::Cached;
                 status.vertexes.push(vertex.clone());
+                status.statuses = self.end_transfers(*step, now);
             }
             BuildEvent::Failed { step, message, .. } => {
                 let vertex = self.vertexes.get_mut(step)?;
                 vertex.completed = Some(now.to_rfc3339());
                 vertex.error.clone_from(message);
                 status.vertexes.push(vertex.clone());
+                status.statuses = self.end_transfers(*step, now);
             }
             BuildEvent::Log { step, stream, bytes } => status.logs.push(VertexLog {
                 vertex: self.vertexes.get(step)?.digest.clone(),
@@ -192,31 +203,20 @@ impl RawJson {
             BuildEvent::Transfer { step, id, current, total } => {
                 let vertex = self.vertexes.get(step)?.digest.clone();
                 let key = (*step, id.clone());
-                let started = *self.transfers.entry(key.clone()).or_insert(now);
-                let complete = total.is_some_and(|total| *current >= total);
-                if complete {
+                let open = self.transfers.entry(key.clone()).or_insert(Open { started: now, current: 0, total: None });
+                (open.current, open.total) = (*current, total.or(open.total));
+                let open = *open;
+                let is_complete = open.total.is_some_and(|total| *current >= total);
+                if is_complete {
                     self.transfers.remove(&key);
                 }
-                status.statuses.push(VertexStatus {
-                    id: id.clone(),
-                    vertex,
-                    total: *total,
-                    current: *current,
-                    timestamp: now.to_rfc3339(),
-                    started: started.to_rfc3339(),
-                    completed: complete.then(|| now.to_rfc3339()),
-                });
+                status.statuses.push(vertex_status(vertex, id, &open, now, is_complete));
             }
             BuildEvent::Waiting { step } => {
-                status.statuses.push(VertexStatus {
-                    id: "waiting for another build that makes the same".into(),
-                    vertex: self.vertexes.get(step)?.digest.clone(),
-                    total: None,
-                    current: 0,
-                    timestamp: now.to_rfc3339(),
-                    started: now.to_rfc3339(),
-                    completed: None,
-                });
+                let vertex = self.vertexes.get(step)?.digest.clone();
+                let open = Open { started: now, current: 0, total: None };
+                status.statuses.push(vertex_status(vertex, WAITING, &open, now, false));
+                self.transfers.insert((*step, WAITING.to_owned()), open);
             }
             // BuildKit's status messages have no place for it.
             BuildEvent::Used { .. } => {}
@@ -233,6 +233,17 @@ impl RawJson {
         Some(status)
     }
 
+    /// The end of all transfers of a step whose total nobody knew, and of its waiting.
+    fn end_transfers(&mut self, step: VertexId, now: Timestamp) -> Vec<VertexStatus> {
+        let Some(vertex) = self.vertexes.get(&step).map(|vertex| vertex.digest.clone()) else { return Vec::new() };
+        let ids: Vec<_> = self.transfers.keys().filter(|(of, _)| *of == step).cloned().collect();
+        let ended = ids.iter().filter_map(|key| {
+            let open = self.transfers.remove(key)?;
+            Some(vertex_status(vertex.clone(), &key.1, &open, now, true))
+        });
+        ended.collect()
+    }
+
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
@@ -242,10 +253,30 @@ impl RawJson {
     }
 }
 
+/// What a step does that another build does for it.
+const WAITING: &str = "waiting for another build that makes the same";
+
+fn vertex_status(vertex: String, id: &str, open: &Open, now: Timestamp, is_complete: bool) -> VertexStatus {
+    VertexStatus {
+        id: id.to_owned(),
+        vertex,
+        total: open.total,
+        current: open.current,
+        timestamp: now.to_rfc3339(),
+        started: open.started.to_rfc3339(),
+        completed: is_complete.then(|| now.to_rfc3339()),
+    }
+}
+
+/// How a vertex is called.
+pub(super) fn vertex_digest(definition: &DefinitionDigest) -> String {
+    Digest::of(&definition.0).to_string()
+}
+
 fn vertex(step: &StepInfo) -> Vertex {
     Vertex {
-        digest: format!("blake3:{}", step.definition),
-        inputs: step.inputs.iter().map(|input| format!("blake3:{input}")).collect(),
+        digest: vertex_digest(&step.definition),
+        inputs: step.inputs.iter().map(vertex_digest).collect(),
         name: step.label.to_string(),
         started: None,
         completed: None,

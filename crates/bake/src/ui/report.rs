@@ -22,6 +22,8 @@ pub struct Summary {
     pub size_bytes: Option<u64>,
     /// What else was done with the result, for example `pushed registry.example.com/app:1.0`, one line each.
     pub destinations: Vec<String>,
+    /// The digest of the image, where one was made. It is what the command writes to standard output.
+    pub digest: Option<String>,
 }
 
 /// The report: `built 5 steps (3 cached) in 2.3s, 12.3MB`, then one line per name and destination.
@@ -57,6 +59,7 @@ mod tests {
             tags: vec!["myapp:1.0".into()],
             size_bytes: Some(12_345_678),
             destinations: vec!["pushed registry/app:1".into()],
+            digest: None,
         };
         assert_eq!(
             summary_lines(&summary, Colour::Plain),

@@ -8,6 +8,7 @@ use bake_dockerfile::{Diagnostic, Edit, Severity, SourceText, Span};
 
 use super::colour::Colour;
 use super::sanitize::{sanitize, sanitize_line};
+use super::tail::LastLines;
 
 /// The most lines of a failed instruction that are shown; a long heredoc is elided in the middle.
 const MARKED_LINES_MAX: usize = 20;
@@ -58,7 +59,7 @@ pub fn render_diagnostic(source: &SourceText, diagnostic: &Diagnostic, colour: C
     }
     let renderer = match colour {
         Colour::Plain => Renderer::plain(),
-        Colour::Coloured => Renderer::styled(),
+        Colour::Coloured | Colour::Chosen(_) => Renderer::styled(),
     };
     let mut text = renderer.render(&report);
     text.push('\n');
@@ -151,7 +152,7 @@ pub struct FailedStep<'a> {
     /// Its name, as `StepLabel` shows it.
     pub name: &'a str,
     /// The last lines of its output.
-    pub output: &'a [String],
+    pub output: &'a LastLines,
     /// The Dockerfile and the byte range of the instruction, where there is one.
     pub origin: Option<(&'a SourceText, Span)>,
 }
@@ -175,7 +176,10 @@ pub fn render_failed_step(step: &FailedStep<'_>, colour: Colour) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail, here and below.
     let _ = writeln!(text, "------\n > {}:", colour.bold(&sanitize_line(step.name)));
-    for line in step.output {
+    if step.output.is_cut {
+        let _ = writeln!(text, "{}", colour.dim("... (earlier output is left out here)"));
+    }
+    for line in &step.output.lines {
         let _ = writeln!(text, "{}", sanitize(line));
     }
     text.push_str("------\n");
@@ -308,7 +312,7 @@ mod tests {
         let block = render_failed_step(
             &FailedStep {
                 name: "[2/3] RUN echo one &&     exit 3",
-                output: &["0.265 one".to_owned()],
+                output: &LastLines { lines: vec!["0.265 one".to_owned()], is_cut: false },
                 origin: Some((&source, span_of(text, "RUN echo one && \\\n    exit 3\n"))),
             },
             Colour::Plain,

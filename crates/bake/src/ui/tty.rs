@@ -1,100 +1,98 @@
 //! Progress on a terminal: a line per running step with its timer, below it what it transfers and the last lines of its
-//! output. A step that is done becomes one line above that stays.
+//! output, at the bottom how far the build is. A step that is done becomes one line above, which stays.
 //!
 //! ```text
-//!   CACHED [build 1/2] FROM alpine
-//!    12.3s [build 2/2] RUN make
+//!   CACHED [build 1/3] FROM alpine
+//!    12.3s [build 2/3] RUN make
 //!          | cc -c main.c
+//!     2.0s [web 1/2] FROM node
+//!          pull sha256:1234 [=====>         ] 12.3MB / 40.0MB  5.12MB/s  5s left
+//! building 14.3s: 3 of 9 steps done (2 cached), 2 running
 //! ```
+//!
+//! Events only change what is known; [`Terminal::tick`] draws it. What the drawn rows say is in `rows`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use bake_graph::VertexId;
-use bake_solver::{BuildEvent, Outcome};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use bake_solver::{BuildEvent, Outcome, StepError, Stream};
 
 use super::colour::Colour;
-use super::lines::LineAssembler;
-use super::measure::{rate, seconds, size};
-use super::sanitize::{sanitize, sanitize_line};
+use super::folding::{CachedStep, cached_lines};
+use super::measure::timer;
+use super::rows::{STATUS_COLUMNS, Totals, live_rows};
+use super::sanitize::sanitize;
+use super::screen::{Screen, Size};
 use super::step::{INTERNAL_SHOWN_AFTER, StepState};
 use super::why::reason;
+use super::width::{columns, fit, fit_middle};
 
 /// How often the lines of running steps are drawn again.
 pub(super) const TICK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The most lines of output shown below a running step.
-const OUTPUT_LINES_MAX: usize = 6;
-
-/// The most transfers shown below a running step.
-const TRANSFER_LINES_MAX: usize = 4;
-
-/// The most running steps that are shown; the rest is counted. More do not help anybody, and each takes a redraw.
-const STEPS_MAX: usize = 16;
-
-/// Below this width there is no room for output next to the timer.
-const NARROW_COLUMNS: usize = 40;
-
-/// The longest name of a step in a line that stays, in lines of the terminal.
-const NAME_LINES_MAX: usize = 2;
+/// The lines of output shown below a running step unless `BUILDKIT_TTY_LOG_LINES` says otherwise; BuildKit has as many.
+pub(super) const LOG_LINES: usize = 6;
 
 /// With less room than this behind a step's name, its reason is left out.
 const REASON_COLUMNS_MIN: usize = 20;
 
-/// The size of the terminal, asked for anew at every redraw.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-}
+/// How long cached steps may wait for others to share a line with.
+const CACHED_SHOWN_AFTER: Duration = Duration::from_millis(500);
 
 /// Draws progress on a terminal.
 pub(super) struct Terminal {
-    lines: MultiProgress,
-    style: ProgressStyle,
+    screen: Screen,
     colour: Colour,
-    size: Box<dyn Fn() -> Size + Send>,
+    /// The most lines of output below a step.
+    log_lines: usize,
     /// The time of the clock's zero.
     began: SystemTime,
-    /// Ordered by identity, so that steps keep their places.
     steps: BTreeMap<VertexId, Step>,
-    /// The lines that are drawn now.
-    rows: Vec<ProgressBar>,
+    totals: Totals,
+    /// Cached steps that are not written yet, and when the last one came.
+    cached: Vec<CachedStep>,
+    cached_at: Duration,
+    /// Lines that the next frame writes to stay.
+    staying: Vec<String>,
 }
 
-struct Step {
-    state: StepState,
-    output: VecDeque<String>,
-    waiting: bool,
+/// A step that is not done.
+pub(super) struct Step {
+    pub(super) state: StepState,
+    pub(super) output: VecDeque<String>,
+    pub(super) waiting: bool,
     /// Why it runs.
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 impl Terminal {
     pub(super) fn new(
-        target: ProgressDrawTarget,
-        colour: Colour,
+        writer: Box<dyn Write + Send>,
         size: Box<dyn Fn() -> Size + Send>,
+        colour: Colour,
+        log_lines: usize,
         began: SystemTime,
     ) -> Self {
-        // A template that is one literal key; if it were wrong, the default style would show the same text.
-        let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let lines = MultiProgress::with_draw_target(target);
-        Self { lines, style, colour, size, began, steps: BTreeMap::new(), rows: Vec::new() }
+        Self {
+            screen: Screen::new(writer, size),
+            colour,
+            log_lines,
+            began,
+            steps: BTreeMap::new(),
+            totals: Totals::default(),
+            cached: Vec::new(),
+            cached_at: Duration::ZERO,
+            staying: Vec::new(),
+        }
     }
 
-    /// Whether nothing would be seen, because standard error is no terminal.
-    pub(super) fn is_hidden(&self) -> bool {
-        self.lines.is_hidden()
-    }
-
-    pub(super) fn event(&mut self, at: Duration, event: &BuildEvent) -> io::Result<()> {
+    pub(super) fn event(&mut self, at: Duration, event: &BuildEvent) {
         match event {
             BuildEvent::Planned { steps } => {
                 for step in steps {
+                    self.totals.steps += usize::from(step.label.number.is_some());
                     self.steps.entry(step.id).or_insert_with(|| Step {
                         state: StepState::new(step),
                         output: VecDeque::new(),
@@ -122,9 +120,7 @@ impl Terminal {
             BuildEvent::Log { step, stream, bytes } => {
                 if let Some(step) = self.steps.get_mut(step) {
                     step.waiting = false;
-                    for line in step.state.output(at, *stream, bytes) {
-                        step.keep(line);
-                    }
+                    step.write(at, *stream, bytes, self.log_lines);
                 }
             }
             BuildEvent::Transfer { step, id, current, total } => {
@@ -138,192 +134,126 @@ impl Terminal {
             BuildEvent::Notice { step, message } => {
                 if let Some(label) = self.steps.get(step).map(|step| step.state.label.clone()) {
                     let text = format!("{} {}: {}", self.status("note", Colour::warning), label, sanitize(message));
-                    self.lines.println(text)?;
+                    self.stay(&text);
                 }
             }
             BuildEvent::Used { .. } => {}
-            BuildEvent::Finished { step, outcome, elapsed } => {
-                let Some(step) = self.steps.remove(step) else { return Ok(()) };
-                if step.state.internal && *elapsed < INTERNAL_SHOWN_AFTER && step.state.transfers.is_empty() {
-                    return Ok(());
-                }
-                let status = match outcome {
-                    Outcome::Cached => self.status("CACHED", Colour::cached),
-                    Outcome::Ran => self.status(&seconds(*elapsed), Colour::done),
+            BuildEvent::Finished { step, outcome, elapsed } => self.finished(*step, at, *outcome, *elapsed),
+            BuildEvent::Failed { step, elapsed, message } => {
+                let Some(step) = self.steps.remove(step) else { return };
+                let (word, paint): (_, fn(Colour, &str) -> String) = if *message == StepError::cancelled().message {
+                    ("CANCELED", Colour::cancelled)
+                } else {
+                    ("ERROR", Colour::error)
                 };
-                self.settle(at, &status, &step.state.label, step.reason.as_deref())?;
-            }
-            BuildEvent::Failed { step, elapsed, .. } => {
-                let Some(step) = self.steps.remove(step) else { return Ok(()) };
-                let status = self.status("ERROR", Colour::error);
-                self.settle(at, &status, &format!("{} {}", step.state.label, seconds(*elapsed)), None)?;
+                let name = format!("{} {}", step.state.label, timer(*elapsed));
+                self.settle(&self.status(word, paint), &name, None);
             }
         }
-        Ok(())
     }
 
-    /// Draws the lines of the running steps.
-    pub(super) fn tick(&mut self, now: Duration) -> io::Result<()> {
-        let lines = self.running_lines(now);
-        let excess = self.rows.len().saturating_sub(lines.len());
-        self.remove_rows(excess)?;
-        for (number, line) in lines.into_iter().enumerate() {
-            if let Some(row) = self.rows.get(number) {
-                row.set_message(line);
-            } else {
-                let row = self.lines.add(ProgressBar::no_length().with_style(self.style.clone()));
-                row.set_message(line);
-                self.rows.push(row);
+    fn finished(&mut self, step: VertexId, at: Duration, outcome: Outcome, elapsed: Duration) {
+        let Some(step) = self.steps.remove(&step) else { return };
+        let is_numbered = step.state.place.1.is_some();
+        self.totals.done += usize::from(is_numbered);
+        if step.state.internal && elapsed < INTERNAL_SHOWN_AFTER && step.state.transfers.is_empty() {
+            return;
+        }
+        match outcome {
+            Outcome::Cached => {
+                self.totals.cached += usize::from(is_numbered);
+                let (stage, number) = step.state.place;
+                self.cached.push(CachedStep { stage, number, label: step.state.label });
+                self.cached_at = at;
+            }
+            Outcome::Ran => {
+                let status = self.status(&timer(elapsed), Colour::done);
+                self.settle(&status, &step.state.label, step.reason.as_deref());
             }
         }
-        Ok(())
+    }
+
+    /// Draws what is known now.
+    pub(super) fn tick(&mut self, now: Duration) -> io::Result<()> {
+        if now.saturating_sub(self.cached_at) >= CACHED_SHOWN_AFTER {
+            self.write_cached();
+        }
+        let rows = live_rows(&self.steps, &self.totals, self.screen.size(), now, self.log_lines, self.colour);
+        self.screen.draw(&std::mem::take(&mut self.staying), rows)
     }
 
     /// Writes text above the running steps.
-    pub(super) fn print(&mut self, text: &str) -> io::Result<()> {
-        self.lines.println(text.trim_end_matches('\n'))
+    pub(super) fn print(&mut self, text: &str) {
+        self.write_cached();
+        self.stay(text);
     }
 
     pub(super) fn finish(&mut self, lines: &[String]) -> io::Result<()> {
-        self.remove_rows(self.rows.len())?;
-        for line in lines {
-            self.lines.println(line)?;
-        }
-        Ok(())
+        self.write_cached();
+        self.staying.extend(lines.iter().cloned());
+        self.screen.draw(&std::mem::take(&mut self.staying), Vec::new())
     }
 
-    /// Takes away the last rows. The next draw erases them from the screen; if there is none left to draw, they are erased
-    /// at once.
-    fn remove_rows(&mut self, count: usize) -> io::Result<()> {
-        for row in self.rows.drain(self.rows.len() - count..) {
-            self.lines.remove(&row);
-        }
-        if count > 0 && self.rows.is_empty() { self.lines.clear() } else { Ok(()) }
-    }
-
-    /// The lines of all running steps, no more than fit.
-    pub(super) fn running_lines(&self, now: Duration) -> Vec<String> {
-        let size = (self.size)();
-        let running: Vec<&Step> = self.steps.values().filter(|step| step.is_shown(now)).collect();
-        // One row stays free for the cursor; if steps have to be left out, one says so.
-        let room = size.rows.saturating_sub(1).max(1);
-        let shown =
-            if running.len() > room.min(STEPS_MAX) { room.min(STEPS_MAX).saturating_sub(1) } else { running.len() };
-        let below = if size.columns < NARROW_COLUMNS { 0 } else { room.saturating_sub(running.len()) / shown.max(1) };
-        let mut lines = Vec::new();
-        for step in running.iter().take(shown) {
-            lines.push(format!("{} {}", right(&seconds(step.state.age(now)), 8), step.state.label));
-            lines.extend(step.details(now).into_iter().take(below).map(|line| {
-                let line = fitting(&line, size.columns.saturating_sub(12));
-                format!("{:8} {}", "", self.colour.dim(&format!("| {line}")))
-            }));
-        }
-        if shown < running.len() {
-            lines.push(format!("{:8} and {} more", "", running.len() - shown));
-        }
-        lines
-    }
-
-    /// Writes the line that stays of a step, which runs no more.
-    fn settle(&mut self, at: Duration, status: &str, label: &str, reason: Option<&str>) -> io::Result<()> {
-        // Its own line must not be drawn again below the one that stays.
-        self.tick(at)?;
-        let room = ((self.size)().columns * NAME_LINES_MAX).saturating_sub(10).max(20);
-        let name = fitting(label, room);
-        let left = room.saturating_sub(name.chars().count() + 3);
+    /// Takes the line that stays of a step, which runs no more.
+    fn settle(&mut self, status: &str, label: &str, reason: Option<&str>) {
+        self.write_cached();
+        let room = self.screen.size().columns.saturating_sub(STATUS_COLUMNS + 2).max(20);
+        // How old the record is comes last, and is left out first.
+        let reason = reason.map(|reason| match reason.split_once(" (record from ") {
+            Some((short, _)) if columns(label) + 3 + columns(reason) > room => short,
+            _ => reason,
+        });
+        // A long name leaves half of the line to the reason.
+        let wanted = reason.map_or(0, |reason| columns(reason) + 3).min(room / 2);
+        let name = fit_middle(label, room - wanted);
+        let left = room.saturating_sub(columns(&name) + 3);
         let behind = match reason {
-            Some(reason) if left >= REASON_COLUMNS_MIN => self.colour.dim(&format!(" - {}", fitting(reason, left))),
+            Some(reason) if left >= REASON_COLUMNS_MIN => self.colour.dim(&format!(" - {}", fit(reason, left))),
             _ => String::new(),
         };
-        self.lines.println(format!("{status} {name}{behind}"))
+        self.staying.push(format!("{status} {name}{behind}"));
+    }
+
+    fn write_cached(&mut self) {
+        let steps = std::mem::take(&mut self.cached);
+        self.staying.extend(cached_lines(&steps, self.screen.size().columns, self.colour));
+    }
+
+    fn stay(&mut self, text: &str) {
+        self.staying.extend(text.trim_end_matches('\n').split('\n').map(str::to_owned));
     }
 
     /// A word in the column at the left, coloured.
     fn status(&self, word: &str, paint: fn(Colour, &str) -> String) -> String {
-        let padding = " ".repeat(8usize.saturating_sub(word.len()));
+        let padding = " ".repeat(STATUS_COLUMNS.saturating_sub(word.len()));
         format!("{padding}{}", paint(self.colour, word))
     }
 }
 
 impl Step {
-    fn keep(&mut self, line: String) {
-        if line.trim().is_empty() {
-            return;
+    /// Takes output, of which only the last lines can ever be seen.
+    fn write(&mut self, at: Duration, stream: Stream, bytes: &[u8], lines_max: usize) {
+        let newlines = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+        let bytes = match newlines.map(|(position, _)| position).nth(lines_max + 1) {
+            Some(position) => {
+                self.state.forget_unfinished(stream);
+                bytes.get(position + 1..).unwrap_or_default()
+            }
+            None => bytes,
+        };
+        for line in self.state.output(at, stream, bytes) {
+            if line.trim().is_empty() {
+                continue;
+            }
+            if self.output.len() >= lines_max {
+                self.output.pop_front();
+            }
+            self.output.push_back(line);
         }
-        if self.output.len() >= OUTPUT_LINES_MAX {
-            self.output.pop_front();
-        }
-        self.output.push_back(line);
     }
 
-    fn is_shown(&self, now: Duration) -> bool {
+    pub(super) fn is_shown(&self, now: Duration) -> bool {
         self.state.is_running()
             && (!self.state.internal || !self.state.transfers.is_empty() || self.state.age(now) >= INTERNAL_SHOWN_AFTER)
-    }
-
-    /// What stands below the step's line: that it waits, its transfers, its output.
-    fn details(&self, now: Duration) -> Vec<String> {
-        let mut lines: Vec<String> = self.reason.iter().map(|reason| format!("why: {reason}")).collect();
-        if self.waiting {
-            lines.push("waiting for another build that makes the same".to_owned());
-        }
-        for (id, transfer) in
-            self.state.transfers.iter().filter(|(_, transfer)| !transfer.ended).take(TRANSFER_LINES_MAX)
-        {
-            let mut line = format!("{} {}", sanitize_line(id), size(transfer.current));
-            // Writing to a string cannot fail.
-            if let Some(total) = transfer.total {
-                let _ = write!(line, " / {}", size(total));
-            }
-            let _ = write!(line, " {}", rate(transfer.current, now.saturating_sub(transfer.started)));
-            lines.push(line);
-        }
-        let unfinished = [&self.state.stdout, &self.state.stderr].into_iter().filter_map(LineAssembler::unfinished);
-        let mut output: Vec<String> = self.output.iter().cloned().chain(unfinished).collect();
-        let excess = output.len().saturating_sub(OUTPUT_LINES_MAX);
-        output.drain(..excess);
-        lines.extend(output.into_iter().map(|line| line.replace('\t', "    ")));
-        lines
-    }
-}
-
-fn right(text: &str, width: usize) -> String {
-    format!("{text:>width$}")
-}
-
-/// As much of `text` as fits into `columns`, with `...` where something is missing. Wide characters count twice.
-fn fitting(text: &str, columns: usize) -> String {
-    let mut width = 0;
-    let mut cut = 0;
-    for (offset, character) in text.char_indices() {
-        if width + 3 <= columns {
-            cut = offset;
-        }
-        width += if is_wide(character) { 2 } else { 1 };
-        if width > columns {
-            return if columns < 4 { text[..cut].to_owned() } else { format!("{}...", &text[..cut]) };
-        }
-    }
-    text.to_owned()
-}
-
-/// Whether a terminal gives a character two columns: East Asian scripts and pictures, roughly.
-fn is_wide(character: char) -> bool {
-    matches!(character, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}' | '\u{1f300}'..='\u{1faff}'
-        | '\u{20000}'..='\u{3fffd}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_cut_to_the_columns_there_are() {
-        assert_eq!(fitting("short", 10), "short");
-        assert_eq!(fitting("exactly10!", 10), "exactly10!");
-        assert_eq!(fitting("longer than ten", 10), "longer ...");
-        assert_eq!(fitting("漢字漢字漢字", 8), "漢字...");
-        assert_eq!(fitting("abc", 1).len(), 0);
     }
 }

@@ -129,7 +129,6 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("hyper", &["bake-registry", "bake-testkit"]),
     ("hyper-util", &["bake-testkit"]),
     ("ignore", &["bake"]),
-    ("indicatif", &["bake"]),
     ("libc", &["bake-sandbox", "bake-sys"]),
     ("liblzma", &["bake-worker"]),
     ("md-5", &["bake-targets"]),
@@ -165,6 +164,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("tar", &["bake-exporter", "bake-oci", "bake-testkit"]),
     ("tokio", &["bake", "bake-cache", "bake-exporter", "bake-registry", "bake-testkit", "bake-worker"]),
     ("tracing-subscriber", &["bake"]),
+    ("unicode-width", &["bake"]),
     ("zstd", &["bake-oci", "bake-report", "bake-worker"]),
 ];
 

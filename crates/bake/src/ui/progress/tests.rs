@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use bake_solver::Stream;
 
 use super::*;
+use crate::ui::ci::Groups;
 
 /// A clock that shows what it is told, and a writer that remembers.
 #[derive(Clone, Default)]
@@ -91,8 +92,12 @@ fn explained(id: u32) -> BuildEvent {
 
 /// What the plain display writes for events at their times; `None` is a tick.
 fn plain(events: &[(u64, Option<BuildEvent>)]) -> String {
+    folded(Groups::None, events)
+}
+
+fn folded(groups: Groups, events: &[(u64, Option<BuildEvent>)]) -> String {
     let stage = Stage::default();
-    let mut plain = Plain::new(Box::new(stage.clone()), SystemTime::UNIX_EPOCH, Numbers::default());
+    let mut plain = Plain::new(Box::new(stage.clone()), SystemTime::UNIX_EPOCH, Numbers::default(), groups);
     for (time, event) in events {
         match event {
             Some(event) => plain.event(at(*time), event).unwrap(),
@@ -169,15 +174,91 @@ fn plain_limits_transfer_lines() {
 }
 
 #[test]
-fn plain_shows_waiting_output_and_repeats_names() {
-    let mut events = vec![(0, Some(planned())), (0, Some(started(1))), (0, Some(started(2)))];
-    events.push((100, Some(log(1, "Continue? "))));
-    events.push((3200, None));
-    events.extend((0..60).map(|line| (4000, Some(log(2, &format!("line {line}\n"))))));
-    events.push((5000, Some(log(1, "late\n"))));
+fn plain_shows_waiting_output() {
+    let text = plain(&[(0, Some(planned())), (0, Some(started(1))), (100, Some(log(1, "Continue? "))), (3200, None)]);
+    assert_eq!(text, "#1 [1/3] FROM alpine\n#1 3.200 Continue? \n");
+}
+
+#[test]
+fn plain_gives_each_step_its_block() {
+    let mut events = vec![(0, Some(planned())), (0, Some(started(1))), (0, Some(started(2))), (0, None)];
+    for second in 1..=4 {
+        events.push((second * 1000, Some(log(1, &format!("a{second}\n")))));
+        events.push((second * 1000, Some(log(2, &format!("b{second}\n")))));
+        events.push((second * 1000, None));
+    }
+    // The other one ends first; its block is whole, and the first one goes on.
+    events.push((4500, Some(finished(2, Outcome::Ran, 4500))));
+    events.push((4600, None));
+    events.push((12_345, Some(log(1, "a5\n"))));
+    events.push((12_345, None));
+    events.push((123_456, Some(log(1, "a6\n"))));
+    events.push((123_456, Some(finished(1, Outcome::Ran, 123_456))));
+    assert_eq!(
+        plain(&events),
+        "#1 [1/3] FROM alpine\n#1 1.000 a1\n#1 2.000 a2\n#1 3.000 a3\n#1 4.000 a4\n#1 ...\n\n\
+         #2 [2/3] RUN make all\n#2 1.000 b1\n#2 2.000 b2\n#2 3.000 b3\n#2 4.000 b4\n#2 DONE 4.5s\n\n\
+         #1 [1/3] FROM alpine\n#1 12.35 a5\n#1 123.5 a6\n#1 DONE 123.5s\n"
+    );
+}
+
+#[test]
+fn plain_shows_what_has_waited_for_long() {
+    let mut events = vec![(0, Some(planned())), (0, Some(started(1))), (0, Some(started(2))), (0, None)];
+    events.push((1000, Some(log(2, "once\n"))));
+    for second in 1..=11 {
+        events.push((second * 1000, Some(log(1, "often\noften\n"))));
+        events.push((second * 1000, None));
+    }
     let text = plain(&events);
-    assert!(text.contains("#1 3.200 Continue? \n"), "{text}");
-    assert!(text.ends_with("#1 [1/3] FROM alpine\n#1 5.000 late\n"), "{text}");
+    let often = "often\n";
+    assert!(text.starts_with("#1 [1/3] FROM alpine\n#1 1.000 often\n"), "{text}");
+    assert!(text.ends_with("#1 ...\n\n#2 [2/3] RUN make all\n#2 1.000 once\n"), "{text}");
+    assert_eq!(text.matches(often).count(), 22, "{text}");
+}
+
+#[test]
+fn plain_keeps_everything_and_little_of_it_in_memory() {
+    let line = format!("{}\n", "x".repeat(99));
+    let mut events = vec![(0, Some(planned())), (0, Some(started(1))), (0, Some(started(2))), (0, None)];
+    events.extend((0..30_000).map(|_| (10, Some(log(2, &line)))));
+    let text = plain(&events);
+    assert_eq!(text.matches("#2 0.010 xxx").count(), 30_000);
+    assert!(
+        text.starts_with("#1 [1/3] FROM alpine\n#1 ...\n\n#2 [2/3] RUN make all\n#2 0.010 xxx"),
+        "{}",
+        &text[..200]
+    );
+}
+
+#[test]
+fn plain_folds_blocks_for_actions() {
+    let text = folded(
+        Groups::GitHub,
+        &[
+            (0, Some(planned())),
+            (0, Some(started(1))),
+            (0, Some(finished(1, Outcome::Cached, 0))),
+            (0, Some(started(2))),
+            (0, None),
+            (100, Some(log(2, "::error::not mine\n"))),
+            (100, Some(started(0))),
+            (1200, None),
+            (1300, Some(log(0, "hidden\n"))),
+            (1400, Some(finished(0, Outcome::Ran, 1400))),
+            (1500, None),
+            (2000, Some(log(2, "more\n"))),
+            (2100, None),
+            (2200, Some(failed(2, "exit code 3"))),
+        ],
+    );
+    assert_eq!(
+        text,
+        "#1 [1/3] FROM alpine\n#1 CACHED\n\
+         ::group::#2 [2/3] RUN make all\n#2 0.100 ::error::not mine\n::endgroup::\n#2 ...\n\
+         ::group::#3 [internal] load context\n#3 1.200 hidden\n::endgroup::\n#3 DONE 1.4s\n\
+         ::group::#2 [2/3] RUN make all (continued)\n#2 2.000 more\n::endgroup::\n#2 ERROR: exit code 3\n"
+    );
 }
 
 #[test]
@@ -192,6 +273,10 @@ fn events_of_unknown_steps_are_ignored() {
     for event in [started(9), log(9, "x\n"), transfer(9, 1, None), finished(9, Outcome::Ran, 1), failed(9, "x")] {
         assert_eq!(plain(&[(0, Some(event))]), "");
     }
+}
+
+fn raw_digest(byte: u8) -> String {
+    crate::ui::rawjson::vertex_digest(&DefinitionDigest([byte; 32]))
 }
 
 #[test]
@@ -211,13 +296,15 @@ fn raw_json_speaks_buildkits_status_stream() {
     }
     let lines: Vec<serde_json::Value> = stage.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["vertexes"].as_array().unwrap().len(), 3);
-    assert_eq!(lines[0]["vertexes"][2]["inputs"][0], format!("blake3:{}", "01".repeat(32)));
+    assert_eq!(lines[0]["vertexes"][2]["inputs"][0], raw_digest(1));
+    let digest = lines[0]["vertexes"][2]["digest"].as_str().unwrap();
+    assert!(digest.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64), "{digest}");
     assert_eq!(lines[0]["vertexes"][1].get("started"), None);
     assert_eq!(lines[1]["vertexes"][0]["started"], "1970-01-01T00:00:01Z");
     assert_eq!(
         lines[2]["logs"][0],
         serde_json::json!({
-            "vertex": format!("blake3:{}", "02".repeat(32)), "stream": 1, "data": "aGkK",
+            "vertex": raw_digest(2), "stream": 1, "data": "aGkK",
             "timestamp": "1970-01-01T00:00:01.5Z",
         })
     );
@@ -231,8 +318,14 @@ fn raw_json_speaks_buildkits_status_stream() {
 #[test]
 fn progress_shows_activities_tails_and_the_report() {
     let stage = Stage::default();
-    let progress =
-        Progress::to_writer(DisplayKind::Plain, Colour::Plain, stage.clock(), Box::new(stage.clone())).unwrap();
+    let progress = Progress::to_writer(
+        DisplayKind::Plain,
+        Colour::Plain,
+        stage.clock(),
+        Box::new(stage.clone()),
+        DisplayOptions::default(),
+    )
+    .unwrap();
     progress.send(planned());
     progress.send(started(2));
     stage.now.store(1500, Ordering::SeqCst);
@@ -241,26 +334,39 @@ fn progress_shows_activities_tails_and_the_report() {
     progress.begin(label.clone()).done();
     drop(progress.begin(label));
     progress.send(failed(2, "exit code 3"));
-    assert_eq!(progress.tail(VertexId(2)), ["1.500 last words"]);
+    assert_eq!(progress.tail(VertexId(2)).lines, ["1.500 last words"]);
     progress.finish(Some(&Summary { ran: 1, ..Summary::default() }));
     progress.finish(None);
     progress.print("too late");
-    assert_eq!(
-        stage.text(),
-        "#1 [2/3] RUN make all\n#1 1.500 last words\n#2 exporting to image\n#2 DONE 0.0s\n\n\
-         #3 exporting to image\n#3 ERROR: not finished\n#1 ERROR: exit code 3\n\nbuilt 1 step in 0.0s\n"
-    );
+    let text = stage.text();
+    // Which of them come first depends on when the display's thread looks up.
+    for part in [
+        "#1 [2/3] RUN make all\n",
+        "#1 1.500 last words\n",
+        "#1 ERROR: exit code 3\n",
+        "#2 exporting to image\n#2 DONE 0.0s\n",
+        "#3 exporting to image\n#3 ERROR: not finished\n",
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    assert!(text.ends_with("\n\nbuilt 1 step in 0.0s\n"), "{text}");
 }
 
 #[test]
 fn quiet_shows_nothing_and_keeps_tails() {
     let stage = Stage::default();
-    let progress =
-        Progress::to_writer(DisplayKind::Quiet, Colour::Plain, stage.clock(), Box::new(stage.clone())).unwrap();
+    let progress = Progress::to_writer(
+        DisplayKind::Quiet,
+        Colour::Plain,
+        stage.clock(),
+        Box::new(stage.clone()),
+        DisplayOptions::default(),
+    )
+    .unwrap();
     progress.send(planned());
     progress.send(started(2));
     progress.send(log(2, "x\n"));
-    assert_eq!(progress.tail(VertexId(2)), ["0.000 x"]);
+    assert_eq!(progress.tail(VertexId(2)).lines, ["0.000 x"]);
     progress.finish(Some(&Summary::default()));
     assert_eq!(stage.text(), "");
 }
@@ -277,7 +383,14 @@ fn a_reader_that_is_gone_does_not_end_the_build() {
             Ok(())
         }
     }
-    let progress = Progress::to_writer(DisplayKind::Plain, Colour::Plain, Clock::system(), Box::new(Gone)).unwrap();
+    let progress = Progress::to_writer(
+        DisplayKind::Plain,
+        Colour::Plain,
+        Clock::system(),
+        Box::new(Gone),
+        DisplayOptions::default(),
+    )
+    .unwrap();
     progress.send(planned());
     progress.send(started(2));
     // More than may wait: a display that had stopped reading would block here.
@@ -295,116 +408,125 @@ fn automatic_needs_a_terminal_that_can_redraw() {
     }
 }
 
-/// A terminal that remembers the lines written to it, without redrawing.
-#[derive(Debug, Clone, Default)]
-struct Paper(Arc<Mutex<String>>);
-
-impl indicatif::TermLike for Paper {
-    fn width(&self) -> u16 {
-        60
-    }
-    fn height(&self) -> u16 {
-        12
-    }
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)?;
-        self.write_str("\n")
-    }
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.0.lock().unwrap().push_str(text);
-        Ok(())
-    }
-    fn clear_line(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
+/// Draws on a stage of 12 rows and 60 columns.
+fn terminal(stage: &Stage) -> Terminal {
+    let size = || Size { rows: 12, columns: 60 };
+    Terminal::new(Box::new(stage.clone()), Box::new(size), Colour::Plain, tty::LOG_LINES, SystemTime::UNIX_EPOCH)
 }
 
-impl Paper {
-    /// What was written since the last call.
+impl Stage {
+    /// What was written since the last call, without what moves the cursor.
     fn take(&self) -> String {
-        std::mem::take(&mut *self.0.lock().unwrap())
+        let text = String::from_utf8(std::mem::take(&mut *self.written.lock().unwrap())).unwrap();
+        text.lines().map(|line| crate::ui::sanitize::strip_escapes(line).into_owned() + "\n").collect()
     }
 }
 
 #[test]
 fn terminal_folds_finished_steps_and_draws_running_ones() {
-    let paper = Paper::default();
-    let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
-    let mut terminal =
-        Terminal::new(target, Colour::Plain, Box::new(|| Size { rows: 12, columns: 60 }), SystemTime::UNIX_EPOCH);
-    terminal.event(at(0), &planned()).unwrap();
-    terminal.event(at(0), &started(1)).unwrap();
-    terminal.event(at(0), &finished(1, Outcome::Cached, 0)).unwrap();
-    assert!(paper.take().contains("  CACHED [1/3] FROM alpine"));
-    terminal.event(at(0), &started(2)).unwrap();
-    terminal.event(at(100), &log(2, "cc \u{1b}[1mmain.c\u{1b}[0m\nlinking\r50%")).unwrap();
-    terminal.event(at(100), &transfer(2, 1_000_000, Some(2_000_000))).unwrap();
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(1));
+    terminal.event(at(0), &finished(1, Outcome::Cached, 0));
+    terminal.event(at(0), &started(2));
+    terminal.event(at(100), &log(2, "cc \u{1b}[1mmain.c\u{1b}[0m\nlinking\r50%"));
+    terminal.event(at(100), &transfer(2, 1_000_000, Some(2_000_000)));
     terminal.tick(at(1100)).unwrap();
-    let drawn = paper.take();
-    for line in ["    1.1s [2/3] RUN make all", "| cc main.c", "| 50%", "| pull sha256:12 1.00MB / 2.00MB 1.00MB/s"] {
-        assert!(drawn.contains(line), "{line} is missing:\n{drawn}");
-    }
-    terminal.event(at(1200), &failed(2, "exit code 3")).unwrap();
-    assert!(paper.take().contains("   ERROR [2/3] RUN make all"));
-    terminal.tick(at(1300)).unwrap();
-    terminal.print("warning: x\n").unwrap();
+    assert_eq!(
+        stage.take(),
+        "  CACHED [1/3] FROM alpine\n    1.1s [2/3] RUN make all\n         pull 12       1.00MB / 2.00MB    1.00MB/s  1s left\n\
+         \x20        | cc main.c\n         | 50%\nbuilding 1.1s: 1 of 2 steps done (1 cached), 1 running\n\n"
+    );
+    terminal.event(at(1200), &failed(2, "exit code 3"));
+    terminal.print("warning: x\n");
     terminal.finish(&["built".to_owned()]).unwrap();
-    let end = paper.take();
-    assert!(end.contains("warning: x") && end.contains("built"), "{end}");
-    // Whatever is still on the screen must not be the failed step's own line.
-    assert!(!end.contains("1.1s"), "{end}");
+    assert_eq!(stage.take(), "   ERROR [2/3] RUN make all 0.3s\nwarning: x\nbuilt\n\n");
+}
+
+#[test]
+fn terminal_tells_what_was_given_up_from_what_failed() {
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(2));
+    terminal.event(at(300), &failed(2, &bake_solver::StepError::cancelled().message));
+    terminal.finish(&[]).unwrap();
+    assert_eq!(stage.take(), "CANCELED [2/3] RUN make all 0.3s\n\n");
 }
 
 #[test]
 fn terminal_says_why_behind_the_step() {
-    let paper = Paper::default();
-    let target = ProgressDrawTarget::term_like(Box::new(paper.clone()));
-    let size = || Size { rows: 12, columns: 60 };
-    let mut terminal = Terminal::new(target, Colour::Plain, Box::new(size), SystemTime::UNIX_EPOCH);
-    terminal.event(at(0), &planned()).unwrap();
-    terminal.event(at(0), &started(2)).unwrap();
-    terminal.event(at(0), &explained(2)).unwrap();
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(2));
+    terminal.event(at(0), &explained(2));
     terminal.tick(at(1100)).unwrap();
-    assert!(paper.take().contains("| why: package.json changed (record from"));
-    terminal.event(at(1200), &finished(2, Outcome::Ran, 1200)).unwrap();
-    assert!(paper.take().contains("    1.2s [2/3] RUN make all - package.json changed (record from"));
+    let drawn = stage.take();
+    assert!(drawn.contains("\n         why: package.json changed (record from just now)\n"), "{drawn}");
+    terminal.event(at(1200), &finished(2, Outcome::Ran, 1200));
+    terminal.finish(&[]).unwrap();
+    let settled = stage.take();
+    assert!(settled.contains("    1.2s [2/3] RUN make all - package.json changed\n"), "{settled}");
 }
 
 #[test]
-fn terminal_never_draws_more_lines_than_fit() {
-    for rows in [1, 2, 5, 24, 200] {
-        for columns in [1, 10, 39, 80] {
-            let target = ProgressDrawTarget::term_like(Box::new(Paper::default()));
+fn terminal_shows_the_end_of_a_flood() {
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(2));
+    terminal.event(at(0), &log(2, "unfinished"));
+    let flood: Vec<String> = (0..5000).map(|number| format!("line {number}")).collect();
+    terminal.event(at(0), &log(2, &format!("{}\nand then", flood.join("\n"))));
+    terminal.tick(at(100)).unwrap();
+    let drawn = stage.take();
+    assert!(drawn.contains("| line 4998\n         | line 4999\n         | and then\n"), "{drawn}");
+    assert!(!drawn.contains("unfinished") && drawn.matches("| ").count() == tty::LOG_LINES, "{drawn}");
+}
+
+#[test]
+fn terminal_divides_its_room_among_steps() {
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    let steps: Vec<StepInfo> = (1..=3).map(|id| step(id, "RUN x", false)).collect();
+    terminal.event(at(0), &BuildEvent::Planned { steps });
+    for id in 1..=3 {
+        terminal.event(at(0), &started(id));
+        terminal.event(at(0), &log(id, "one\ntwo\nthree\nfour\n"));
+    }
+    terminal.tick(at(0)).unwrap();
+    let row = |id| format!("    0.0s [{id}/3] RUN x\n         | three\n         | four\n");
+    assert_eq!(stage.take(), format!("{}{}{}building 0.0s: 0 of 3 steps done, 3 running\n\n", row(1), row(2), row(3)));
+}
+
+#[test]
+fn terminal_never_draws_more_than_fits() {
+    for rows in [1, 2, 5, 7, 24, 200] {
+        for columns in [1, 5, 10, 30, 39, 80, 200] {
+            let stage = Stage::default();
             let mut terminal = Terminal::new(
-                target,
-                Colour::Coloured,
+                Box::new(stage.clone()),
                 Box::new(move || Size { rows, columns }),
+                Colour::Coloured,
+                tty::LOG_LINES,
                 SystemTime::UNIX_EPOCH,
             );
-            let steps: Vec<StepInfo> = (0..40).map(|id| step(id, "RUN x", false)).collect();
-            terminal.event(at(0), &BuildEvent::Planned { steps }).unwrap();
+            let steps: Vec<StepInfo> =
+                (0..40).map(|id| step(id, "RUN x 漢字 and something that is long", false)).collect();
+            terminal.event(at(0), &BuildEvent::Planned { steps });
             for id in 0..40 {
-                terminal.event(at(0), &started(id)).unwrap();
-                terminal.event(at(0), &log(id, "a\nb\nc\n")).unwrap();
-                assert!(
-                    terminal.running_lines(at(50)).len() <= rows.saturating_sub(1).max(1),
-                    "{rows} rows, {id} steps"
-                );
+                terminal.event(at(0), &started(id));
+                terminal.event(at(0), &explained(id));
+                terminal.event(at(0), &log(id, "a\nb\nc👩‍👩‍👧‍👦👩‍👩‍👧‍👦👩‍👩‍👧‍👦\n"));
+                terminal.event(at(0), &transfer(id, 5, Some(10)));
+                terminal.tick(at(50)).unwrap();
+                let drawn = stage.take();
+                let lines: Vec<&str> = drawn.trim_end_matches('\n').split('\n').collect();
+                assert!(lines.len() <= rows.saturating_sub(1).max(1), "{rows} rows, {id} steps");
+                let widest = lines.iter().map(|line| crate::ui::width::columns(line)).max().unwrap();
+                assert!(widest < columns.max(2), "{widest} in {columns}: {drawn}");
             }
         }
     }
