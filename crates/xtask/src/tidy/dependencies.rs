@@ -96,7 +96,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-sys",
         ],
     ),
-    ("xtask", &["bake-lint", "bake-oci"]),
+    ("xtask", &["bake-lint", "bake-oci", "bake-sys"]),
 ];
 
 /// Crates from outside that any crate may use: they neither act on the world nor shape an interface.
