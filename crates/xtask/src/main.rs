@@ -66,9 +66,17 @@ enum Command {
         install: bool,
     },
     /// Measure builds beside the builders that this machine has
-    Bench(bench::Options),
+    Bench {
+        /// How
+        #[command(flatten)]
+        options: bench::Options,
+    },
     /// Make what is given to users: the static program, an archive, a Debian package, checksums
-    Dist(dist::Options),
+    Dist {
+        /// How
+        #[command(flatten)]
+        options: dist::Options,
+    },
     /// Build bake, and kill, interrupt or starve its builds, or damage their store, at hundreds of places
     Stress {
         /// What is done to them
@@ -102,8 +110,8 @@ fn main() -> ExitCode {
         Command::Docs { check } => docs::run(check),
         Command::Bless { filter } => bless::run(filter.as_deref()),
         Command::Test { install } => test::run(install),
-        Command::Bench(options) => bench::run(&options),
-        Command::Dist(options) => dist::run(&options),
+        Command::Bench { options } => bench::run(&options),
+        Command::Dist { options } => dist::run(&options),
         Command::Stress { kind, options } => stress::run(kind, &options),
         Command::Example { name, options } => example::run(name, options),
         Command::BaseImage { name, output } => {
