@@ -16,6 +16,7 @@ use bake::ui::colour::Colour;
 use bake::ui::snippet::render_diagnostics;
 use bake_dockerfile::{Dockerfile, SourceText};
 use bake_frontend::{Plan, PlanOptions, plan};
+use bake_graph::BuildGraph;
 use bake_oci::Platform;
 use bake_solver::{Parallelism, SolveOptions, solve};
 use bake_testkit::case::{Case, Expectation, Prepared, discover};
@@ -127,7 +128,7 @@ fn linter(environment: &Environment, scratch: &Scratch) -> Command {
     command
 }
 
-fn make_plan(case: &Case) -> Result<Result<Plan, String>, String> {
+fn make_plan(case: &Case) -> Result<Result<(BuildGraph, Plan), String>, String> {
     let dockerfile = parsed(case)?;
     let mut build_args = BTreeMap::new();
     for argument in &case.settings.build_arg {
@@ -148,16 +149,18 @@ fn make_plan(case: &Case) -> Result<Result<Plan, String>, String> {
     if dockerfile.has_errors() {
         return Ok(Err(errors(&dockerfile.diagnostics)));
     }
-    Ok(plan(&dockerfile, &options, &FakeResolver::new()).map_err(|diagnostics| errors(&diagnostics)))
+    let mut graph = BuildGraph::new();
+    let planned = plan(&mut graph, &dockerfile, &options, &FakeResolver::new());
+    Ok(planned.map(|plan| (graph, plan)).map_err(|diagnostics| errors(&diagnostics)))
 }
 
 fn planned(case: &Case) -> Result<String, String> {
-    let plan = match make_plan(case)? {
-        Ok(plan) => plan,
+    let (graph, plan) = match make_plan(case)? {
+        Ok(planned) => planned,
         Err(errors) => return Ok(errors),
     };
     let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
-    let mut text = plan.graph.dump(&targets);
+    let mut text = graph.dump(&targets);
     for image in &plan.images {
         let _ = writeln!(text, "image {} of {}", image.platform, image.root);
         for entry in &image.history {
@@ -182,7 +185,7 @@ fn planned(case: &Case) -> Result<String, String> {
 fn events(case: &Case, environment: &Environment) -> Result<String, String> {
     let scratch = environment.scratch()?;
     let prepared = prepared(case, &scratch)?;
-    let plan = make_plan(case)??;
+    let (graph, plan) = make_plan(case)??;
     let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
     let worker = FakeWorker::with_context(&prepared.context);
     let cache = FakeCache::new();
@@ -195,7 +198,7 @@ fn events(case: &Case, environment: &Environment) -> Result<String, String> {
             continued: None,
             cancelled: &AtomicBool::new(false),
         };
-        let solved = solve(&plan.graph, &targets, &worker, &cache, &sink, &options)
+        let solved = solve(&graph, &targets, &worker, &cache, &sink, &options)
             .map_err(|error| bake::error::chain_text(&error))?;
         let _ = writeln!(text, "{title}: {} ran, {} cached", solved.ran, solved.cached);
         for line in sink.lines() {

@@ -197,6 +197,7 @@ pub(crate) fn hostile_keys(environment: &Environment) -> Outcome {
         ("[build]\nallow = [\"security.insecure\"]", "build.allow"),
         ("[build]\nnetwork = \"host\"", "build.network"),
         ("[build]\nadd-host = [\"a:host-gateway\"]", "build.add-host"),
+        ("[build]\nlock = \"add\"", "build.lock"),
         ("[build]\non-failure-export = \"/\"", "build.on-failure-export"),
         ("[build]\nmetadata-file = \"/x\"", "build.metadata-file"),
     ] {
@@ -303,7 +304,7 @@ pub(crate) fn slips(environment: &Environment) -> Outcome {
             "[build]\nplatform = [\"windows/amd64\"]\n",
             &["Linux images", "hint: configured are `build.platform` (bake.toml:2)"],
         ),
-        ("[build]\nlocked = true\nlock = \"add\"\n", &["does not fit together", "`build.lock` (bake.toml:3)"]),
+        ("[build]\nlocked = true\nlock = \"use\"\n", &["does not fit together", "`build.lock` (bake.toml:3)"]),
     ] {
         scratch.write("repository/bake.toml", text)?;
         expect_failure(&finish(&mut build(environment, &scratch))?, 2, words)?;
@@ -337,6 +338,9 @@ pub(crate) fn shared_file(environment: &Environment) -> Outcome {
     };
     let found = finish(&mut lint(environment))?;
     check(found.code == Some(1) && found.text().contains("sudo"), || format!("{found:?}"))?;
+    let mut slip = lint(environment);
+    let warned = finish(slip.env("BAKE_LINT_FAIL_LEVLE", "none"))?;
+    expect_failure(&warned, 1, &["did you mean `BAKE_LINT_FAIL_LEVEL`?"])?;
     // The user's file is put over the project's.
     scratch.write("user.toml", "[lint]\nfail-level = \"none\"\n")?;
     succeed(lint(environment).env("BAKE_CONFIG", scratch.at("user.toml")))?;

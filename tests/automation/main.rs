@@ -1,13 +1,18 @@
 //! What holds without being typed, and what other programs rely on: configuration, exit codes, documents for machines, pipelines.
 
 mod configuration;
+mod containers;
 mod machine_output;
+mod pipelines;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use support::Test;
+use libtest_mimic::Arguments;
+
+use support::{Environment, Test};
 
 const TESTS: &[Test] = &[
     ("a_projects_file_settles_what_is_built", &[], configuration::project),
@@ -25,9 +30,22 @@ const TESTS: &[Test] = &[
     ("an_interrupted_build_ends_with_130", &[], machine_output::interrupted),
     ("documents_have_the_fields_of_the_page", &[], machine_output::documents),
     ("standard_output_is_the_result", &[], machine_output::streams),
+    ("the_recipe_for_github_builds_caches_and_pushes", &["bash", "jq"], pipelines::github),
+    ("the_recipe_for_gitlab_builds_caches_and_pushes", &["bash", "docker-registry", "htpasswd"], pipelines::gitlab),
+    ("the_recipe_for_a_shell_leaves_no_login", &["docker-registry", "htpasswd"], pipelines::shell),
+    ("the_pod_of_the_page_is_one", &[], pipelines::pod),
     ("the_schema_is_that_of_the_files", &[], configuration::schema),
 ];
 
 fn main() -> ExitCode {
-    support::run(TESTS)
+    let arguments = Arguments::from_args();
+    let environment = match Environment::new() {
+        Ok(environment) => Arc::new(environment),
+        Err(problem) => return support::failed_to_start(&problem),
+    };
+    let mut trials = support::trials(TESTS, &environment);
+    trials.push(support::trial("containers_allow_what_the_page_says", containers::obstacle(), move || {
+        containers::table(&environment)
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

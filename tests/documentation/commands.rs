@@ -100,7 +100,8 @@ pub(crate) fn is_known(span: &str) -> Outcome {
         current = next;
         words.next();
     }
-    if current.has_subcommands() {
+    // Some take a name in place of a command.
+    if current.has_subcommands() && current.get_positionals().next().is_none() {
         let placeholder = |word: &&String| word.chars().all(|character| character.is_ascii_uppercase());
         let fine = words.peek().is_none_or(|word| word.starts_with('-') || placeholder(word) || *word == "...");
         check(fine, || format!("`{span}`: bake has no such command"))?;

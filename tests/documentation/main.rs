@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
+use bake_dockerfile::{Severity, SourceText};
 use libtest_mimic::Arguments;
 
 use ground::{Base, Ground, Ran};
@@ -27,6 +28,9 @@ use support::{Environment, Outcome, check, failed_to_start, trial};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// Said with every problem.
 const RULES: &str = "(how pages are tested: CONTRIBUTING.md, \"Write documentation\")";
+
+/// A test that takes the base image.
+type WithBase = Box<dyn Fn(&Environment, &Result<Base, String>) -> Outcome + Send>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -39,14 +43,16 @@ fn main() -> ExitCode {
         trial("flags_of_docker_are_as_told", None, flags::are_as_told),
         trial("names_of_tests_and_files_are_there", None, names::are_there),
     ];
-    for (name, test) in [
-        ("messages_of_the_page_on_troubleshooting_are_written", messages::are_written as fn(&_, &_) -> Outcome),
-        ("mistakes_in_pages_are_noticed", mistakes::are_noticed),
-    ] {
+    let mut with_base = |name: String, test: WithBase| {
         let (environment, base) = (Arc::clone(&environment), Arc::clone(&base));
-        trials.push(trial(name, environment.obstacle(&["bash"]), move || {
+        trials.push(trial(&name, environment.obstacle(&["bash"]), move || {
             test(&environment, base.get_or_init(|| Base::build(&environment)))
         }));
+    };
+    with_base("mistakes_in_pages_are_noticed".to_owned(), Box::new(mistakes::are_noticed));
+    for part in 0..messages::PARTS {
+        let name = format!("messages_of_the_page_on_troubleshooting_are_written_{}", part + 1);
+        with_base(name, Box::new(move |environment, base| messages::are_written(environment, base, part)));
     }
     for (name, text) in pages {
         let text: Arc<str> = text.into();
@@ -84,6 +90,10 @@ fn typed(name: &str, text: &str) -> Outcome {
     for block in page::blocks(text).map_err(|problem| format!("{name}: {problem}"))? {
         let result = match block.language.as_str() {
             "sh" | "console" => commands::can_be_typed(&block.script()),
+            "yaml" => {
+                serde_saphyr::from_str::<serde_json::Value>(&block.text).map(drop).map_err(|error| error.to_string())
+            }
+            "dockerfile" => dockerfile(&block.text),
             "toml" => block.text.parse::<toml::Table>().map(drop).map_err(|error| error.to_string()),
             "json" => {
                 serde_json::from_str::<serde_json::Value>(&block.text).map(drop).map_err(|error| error.to_string())
@@ -96,6 +106,16 @@ fn typed(name: &str, text: &str) -> Outcome {
         problems.extend(commands::is_known(span).err().map(|problem| format!("{name}:{line}: {problem}")));
     }
     check(problems.is_empty(), || format!("{}\n{RULES}", problems.join("\n")))
+}
+
+/// That a Dockerfile has no mistakes. What is only a part of one may begin with any instruction.
+fn dockerfile(text: &str) -> Outcome {
+    let whole =
+        if text.lines().any(|line| line.starts_with("FROM ")) { String::new() } else { "FROM scratch\n".to_owned() };
+    let parsed = bake_dockerfile::parse(SourceText::new("Dockerfile".to_owned(), whole + text));
+    let mistakes = parsed.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let messages: Vec<&str> = mistakes.map(|diagnostic| diagnostic.message.as_str()).collect();
+    check(messages.is_empty(), || messages.join("; "))
 }
 
 /// Runs the commands of a page from its top to its end.

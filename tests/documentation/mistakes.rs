@@ -5,7 +5,9 @@ use super::support::{Environment, Outcome, check};
 use super::{run, typed};
 
 /// Pages that are wrong, and what has to be said of them.
-const TYPED: [(&str, &str); 8] = [
+const TYPED: [(&str, &str); 10] = [
+    ("```dockerfile\nRUN a\nFRM b\n```\n", "FRM"),
+    ("```yaml\na: [\n```\n", "page.md:1"),
     ("```sh\nbake build --tga x .\n```\n", "--tga"),
     ("```console\n$ A=1 bake bulid . | cat\n```\n", "bulid"),
     ("```sh\ncargo xtask nothing\n```\n", "nothing"),
@@ -24,7 +26,7 @@ const RUN: [(&str, &str); 8] = [
     ("<!-- output -->\n```console\n$ echo one two\none three\n```\n", "`one three`"),
     ("```sh\nseq 3\n```\n<!-- output -->\n```text\nno\n```\n", "`no`"),
     ("<!-- before: bake inspect nothing -->\n```sh\nbake images\n```\n", "before the block"),
-    ("`x/Dockerfile`:\n\n```dockerfile\nFRM a\n```\n```sh\nbake lint x\n```\n", "FRM"),
+    ("`x/Dockerfile`:\n\n```text\nFRM a\n```\n```sh\nbake lint x\n```\n", "FRM"),
 ];
 /// What is right, so that the ones above are wrong because of their mistake.
 const RIGHT: &str = "`note.txt`:\n```text\nwritten\n```\n```sh\nmkdir sub; mv note.txt sub; cd sub\nexport WORD=kept\n```\n\

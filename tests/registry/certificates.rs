@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use bake_testkit::registry::{Config, FakeRegistry};
+use bake_testkit::registry::{Auth, Config, FakeRegistry};
 
 use crate::login::log_in;
 use crate::support::debian_registry::{self, DebianRegistry, PASSWORD, Tls};
@@ -109,5 +109,12 @@ pub(crate) fn mirrors(environment: &Environment) -> Outcome {
     other.write("config.toml", "[registry.\"docker.io\"]\nmirors = []\n")?;
     let mut pull = command(environment, &other, &["pull", "thing:1"]);
     let finished = finish(pull.env("BAKE_CONFIG", other.at("config.toml")))?;
-    expect_failure(&finished, 1, &["mirors", "docker.io"])
+    expect_failure(&finished, 1, &["mirors", "docker.io"])?;
+    // A mirror that wants a login is told of: the registry behind it is not what the user has to look at.
+    mirror.configure(|config| config.auth = Auth::basic("u", "p"));
+    let nowhere = format!("[registry.\"registry.invalid\"]\nmirrors = [\"{}\"]\n", mirror.host());
+    other.write("config.toml", nowhere)?;
+    let mut pull = command(environment, &other, &["pull", "registry.invalid/library/thing:2"]);
+    let finished = finish(pull.env("BAKE_CONFIG", other.at("config.toml")))?;
+    expect_failure(&finished, 1, &[&format!("the mirror `{}` could not help", mirror.host()), "401 Unauthorized"])
 }

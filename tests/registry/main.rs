@@ -7,6 +7,7 @@ mod support;
 
 use std::net::TcpListener;
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 use bake_oci::Digest;
 use bake_testkit::registry::{Action, Auth, Config, FakeRegistry, Fault, RawServer};
@@ -25,6 +26,7 @@ const TESTS: &[Test] = &[
     ("r1_urls_of_foreign_layers_are_not_asked", &[], foreign_layers),
     ("an_image_that_does_not_exist", &[], missing),
     ("a_registry_that_does_not_answer", &[], unreachable),
+    ("a_registry_whose_name_is_none", &[], unknown_host),
     ("a_login_is_tried_and_kept_as_docker_keeps_it", &[], login::kept),
     ("a_login_that_is_refused_changes_nothing", &[], login::refused),
     ("a_login_leaves_the_rest_of_the_config", &[], login::rest_stays),
@@ -231,6 +233,19 @@ fn unreachable(environment: &Environment) -> Outcome {
     drop(listener);
     let scratch = environment.scratch()?;
     expect_failure(&finish(&mut pull(environment, &scratch, &format!("{host}/app:1")))?, 1, &[&host])
+}
+
+fn unknown_host(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let begin = Instant::now();
+    let finished = finish(&mut pull(environment, &scratch, "registry.invalid/app:1"))?;
+    // Where a machine has no name server at all, nobody says that the name is none.
+    let words: &[&str] =
+        if finished.stderr.contains("Temporary failure") { &[] } else { &["no host called `registry.invalid`"] };
+    expect_failure(&finished, 1, words)?;
+    check(words.is_empty() || begin.elapsed() < Duration::from_secs(5), || {
+        "it was asked for again and again".to_owned()
+    })
 }
 
 fn debian(environment: &Environment) -> Outcome {

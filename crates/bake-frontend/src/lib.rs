@@ -29,6 +29,6 @@ pub use history::{ImagePlan, PackageScans, PlannedHistory};
 pub use lower::{Checked, MAIN_CONTEXT};
 pub use meta::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 pub use outline::{Outline, OutlineAccess, OutlineArgument};
-pub use plan::{MainContext, Plan, PlanOptions, check, outline, plan};
+pub use plan::{MainContext, Plan, PlanIdentity, PlanOptions, check, outline, plan};
 pub use stages::unmatched_stage_names;
 pub use targets::{Target, targets};

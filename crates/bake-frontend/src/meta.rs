@@ -4,6 +4,8 @@ use bake_dockerfile::IgnorePatterns;
 use bake_graph::ImageOrigin;
 use bake_oci::{Digest, ImageConfig, Platform, Reference};
 
+use crate::history::ImagePlan;
+
 /// Finds out what an image name means. Called from several threads at once.
 pub trait MetaResolver: Sync {
     /// Pins `reference` for `platform` and fetches its config.
@@ -45,6 +47,8 @@ pub enum NamedContext {
     Git(bake_graph::GitSource),
     /// A file or archive on an HTTP server.
     Http(bake_graph::HttpSource),
+    /// What another plan of the same graph makes.
+    Planned(Box<ImagePlan>),
 }
 
 /// An image or context could not be found out about.

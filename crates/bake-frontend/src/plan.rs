@@ -7,7 +7,7 @@ use bake_graph::{BuildGraph, NetworkMode};
 use bake_oci::Platform;
 
 use crate::history::ImagePlan;
-use crate::lower::{Checked, Lowering, Scope};
+use crate::lower::{Checked, Lowering, MAIN_CONTEXT, Scope};
 use crate::meta::MetaResolver;
 use crate::outline::Outline;
 use crate::steps::number_steps;
@@ -39,6 +39,25 @@ pub struct PlanOptions {
     pub allow_insecure: bool,
     /// Whether `RUN --network=host` was allowed by the caller.
     pub allow_host_network: bool,
+    /// Which of several plans in one graph this is.
+    pub identity: PlanIdentity,
+}
+
+/// Which plan of a graph this is: several builds can be planned into one, and what they have in common is there once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanIdentity {
+    /// The number of its Dockerfile, which what it adds has as [`source`](bake_graph::Origin::source) of its origin.
+    pub source: u32,
+    /// What stands before the stages of its steps where they are shown; empty where there is only one plan.
+    pub name: String,
+    /// The name of its main build context in the graph.
+    pub context: String,
+}
+
+impl Default for PlanIdentity {
+    fn default() -> Self {
+        Self { source: 0, name: String::new(), context: MAIN_CONTEXT.to_owned() }
+    }
 }
 
 impl PlanOptions {
@@ -57,6 +76,7 @@ impl PlanOptions {
             extra_hosts: Vec::new(),
             allow_insecure: false,
             allow_host_network: false,
+            identity: PlanIdentity::default(),
         }
     }
 }
@@ -70,11 +90,9 @@ pub enum MainContext {
     Fetched,
 }
 
-/// What is to be done, and what becomes of it.
+/// What becomes of the steps that planning added to a graph.
 #[derive(Debug)]
 pub struct Plan {
-    /// All steps of all platforms.
-    pub graph: BuildGraph,
     /// One image for each platform, in the order asked for.
     pub images: Vec<ImagePlan>,
     /// What the build checks found, each tied to the source; the code is the name of the check.
@@ -85,18 +103,20 @@ pub struct Plan {
     pub unused_build_args: Vec<String>,
 }
 
-/// Plans a build, or says everything that is wrong with it.
+/// Plans a build: adds the steps of all platforms to `graph`, or says everything that is wrong with it. A step that is there already,
+/// from another plan, is that step.
 pub fn plan(
+    graph: &mut BuildGraph,
     dockerfile: &Dockerfile,
     options: &PlanOptions,
     resolver: &dyn MetaResolver,
 ) -> Result<Plan, Vec<Diagnostic>> {
-    let mut graph = BuildGraph::new();
     let mut images = Vec::with_capacity(options.target_platforms.len());
     let (mut warnings, mut violated) = (Vec::new(), Vec::new());
     let mut unused: Option<Vec<String>> = None;
+    let mut steps = Vec::new();
     for (index, platform) in options.target_platforms.iter().enumerate() {
-        let lowering = Lowering::new(dockerfile, options, resolver, platform.clone(), &mut graph)?;
+        let lowering = Lowering::new(dockerfile, options, resolver, platform.clone(), graph)?;
         let lowered = lowering.run()?;
         // Every platform gives the same warnings; one set is enough.
         if index == 0 {
@@ -107,31 +127,33 @@ pub fn plan(
             None => still,
             Some(before) => before.into_iter().filter(|name| still.contains(name)).collect(),
         });
+        steps.extend(lowered.steps);
         images.push(lowered.image);
     }
-    number_steps(&mut graph, &images);
-    Ok(Plan { graph, images, warnings, violated, unused_build_args: unused.unwrap_or_default() })
+    number_steps(graph, &images, &steps, &options.identity.name);
+    Ok(Plan { images, warnings, violated, unused_build_args: unused.unwrap_or_default() })
 }
 
-/// Runs the build checks alone: on the stages that the target needs, or on all where none is asked for.
+/// Runs the build checks alone: on the stages that the target needs, or on all where none is asked for. `graph` holds the plans that named
+/// contexts lead to.
 pub fn check(
+    graph: &mut BuildGraph,
     dockerfile: &Dockerfile,
     options: &PlanOptions,
     resolver: &dyn MetaResolver,
 ) -> Result<Checked, Vec<Diagnostic>> {
-    let mut graph = BuildGraph::new();
     let scope = if options.target.as_ref().is_none_or(String::is_empty) { Scope::All } else { Scope::Needed };
-    Ok(Lowering::new(dockerfile, options, resolver, first_platform(options), &mut graph)?.check(scope))
+    Ok(Lowering::new(dockerfile, options, resolver, first_platform(options), graph)?.check(scope))
 }
 
-/// Finds out what the target takes from outside.
+/// Finds out what the target takes from outside. `graph` holds the plans that named contexts lead to.
 pub fn outline(
+    graph: &mut BuildGraph,
     dockerfile: &Dockerfile,
     options: &PlanOptions,
     resolver: &dyn MetaResolver,
 ) -> Result<Outline, Vec<Diagnostic>> {
-    let mut graph = BuildGraph::new();
-    Lowering::new(dockerfile, options, resolver, first_platform(options), &mut graph)?.outline()
+    Lowering::new(dockerfile, options, resolver, first_platform(options), graph)?.outline()
 }
 
 fn first_platform(options: &PlanOptions) -> Platform {

@@ -9,6 +9,7 @@ use std::path::Path;
 use bake_dockerfile::instruction::InstructionKind;
 use bake_dockerfile::{Dockerfile, SourceText, Span};
 use bake_frontend::{CHECKS, MetaError, MetaResolver, NamedContext, PlanOptions, ResolvedImage};
+use bake_graph::BuildGraph;
 use bake_lint::{ImageFacts, LintOptions, lint, rule_named};
 use bake_oci::{Digest, ImageConfig, Platform, Reference};
 use bake_testkit::fake_resolver::FakeResolver;
@@ -92,7 +93,7 @@ fn line_of_instruction(dockerfile: &Dockerfile, span: Span) -> usize {
 
 fn by_build(dockerfile: &Dockerfile) -> Violations {
     let options = PlanOptions::for_platform(Platform::new("linux", "amd64", None));
-    let Ok(checked) = bake_frontend::check(dockerfile, &options, &EveryImage::default()) else {
+    let Ok(checked) = bake_frontend::check(&mut BuildGraph::new(), dockerfile, &options, &EveryImage::default()) else {
         return BTreeSet::new();
     };
     checked.warnings.iter().map(|found| (line_of_instruction(dockerfile, found.span), found.code.0)).collect()
@@ -174,7 +175,7 @@ fn settings(text: &str) -> Option<String> {
     if dockerfile.has_errors() {
         return None;
     }
-    let plan = bake_frontend::plan(&dockerfile, &options, &EveryImage::default()).ok()?;
+    let plan = bake_frontend::plan(&mut BuildGraph::new(), &dockerfile, &options, &EveryImage::default()).ok()?;
     let config = &plan.images.first()?.config.config;
     Some(format!(
         "env {:?}\nuser {}\ndirectory {}\nports {:?}\nvolumes {:?}\nshell {:?}\nhealthcheck {:?}\ntriggers {}",

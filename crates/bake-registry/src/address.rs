@@ -136,6 +136,24 @@ pub(crate) struct AddressRefused {
     name: String,
 }
 
+/// The name servers know no host of this name.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no host called `{name}`")]
+pub(crate) struct UnknownHost {
+    name: String,
+}
+
+impl UnknownHost {
+    /// What the C library says when the answer is "no such name", and not "no answer". Its number does not come through
+    /// the standard library, so its words tell: of glibc, and of musl.
+    const WORDS: [&str; 2] = ["Name or service not known", "Name does not resolve"];
+
+    fn is_meant_by(error: &std::io::Error) -> bool {
+        let text = error.to_string();
+        Self::WORDS.iter().any(|words| text.contains(words))
+    }
+}
+
 /// Resolves names for connections, leaving out addresses out of reach.
 #[derive(Debug)]
 pub(crate) struct GuardedResolver {
@@ -162,7 +180,11 @@ impl Resolve for GuardedResolver {
                     loopback.into_iter().filter(|ip| reach.allows(*ip)).map(|ip| SocketAddr::new(ip, 0)).collect();
                 return finish(name, allowed);
             }
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            if found.as_ref().is_err_and(UnknownHost::is_meant_by) {
+                return Err(UnknownHost { name: name.clone() }.into());
+            }
+            let found = found?;
             let allowed = found.filter(|address| reach.allows(address.ip())).collect();
             finish(name, allowed)
         })

@@ -9,7 +9,7 @@ use bake_oci::{Digest, ManifestError};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
-use crate::address::AddressRefused;
+use crate::address::{AddressRefused, UnknownHost};
 use crate::credentials::CredentialsError;
 
 /// The most of an error body that is read: enough for any honest registry, little enough for a hostile one.
@@ -31,9 +31,12 @@ pub struct RegistryError {
 }
 
 impl RegistryError {
-    /// Why it failed.
+    /// Why it failed; where mirrors were asked first, why the registry itself could not help.
     pub fn failure(&self) -> &RegistryFailure {
-        &self.failure
+        match &*self.failure {
+            RegistryFailure::AfterMirrors { failure, .. } => failure,
+            failure => failure,
+        }
     }
 
     /// What was attempted, as a phrase such as ``resolve `docker.io/library/alpine:3` ``.
@@ -43,12 +46,12 @@ impl RegistryError {
 
     /// Whether the registry says that what was asked for does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(*self.failure, RegistryFailure::NotFound { .. })
+        matches!(self.failure(), RegistryFailure::NotFound { .. })
     }
 
     /// Whether other or more credentials could help.
     pub fn is_unauthorized(&self) -> bool {
-        matches!(*self.failure, RegistryFailure::Unauthorized { .. } | RegistryFailure::Denied { .. })
+        matches!(self.failure(), RegistryFailure::Unauthorized { .. } | RegistryFailure::Denied { .. })
     }
 }
 
@@ -159,6 +162,24 @@ pub enum RegistryFailure {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The name of the host is none: asking again would not change that.
+    #[error("could not connect to {url}")]
+    UnknownHost {
+        /// The URL asked, without secrets.
+        url: String,
+        /// Which name.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The registry itself could not be asked, and what it has was not to be had from its mirrors before.
+    #[error("{mirrors}")]
+    AfterMirrors {
+        /// Which mirrors, and why each could not help.
+        mirrors: String,
+        /// Why the registry itself could not.
+        #[source]
+        failure: Box<RegistryFailure>,
+    },
     /// The connection broke.
     #[error("the connection to {url} broke")]
     Broken {
@@ -260,6 +281,16 @@ impl<T> Attempt<T> for Outcome<T> {
 }
 
 impl RegistryFailure {
+    /// Adds why mirrors could not help, where that may be the mistake: not where the registry itself has answered.
+    pub(crate) fn after_mirrors(self: Box<Self>, mirrors: &[String]) -> Box<Self> {
+        let unreachable =
+            matches!(*self, Self::Connect { .. } | Self::UnknownHost { .. } | Self::Timeout { .. } | Self::Tls { .. });
+        if mirrors.is_empty() || !unreachable {
+            return self;
+        }
+        Box::new(Self::AfterMirrors { mirrors: mirrors.join("; "), failure: self })
+    }
+
     /// Whether the same request may succeed when it is made again.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -316,7 +347,9 @@ impl RegistryFailure {
         if chain_has::<rustls::Error>(&error) {
             return Box::new(Self::Tls { url, source: error.into() });
         }
-        Box::new(if error.is_connect() {
+        Box::new(if let Some(unknown) = in_chain::<UnknownHost>(&error) {
+            Self::UnknownHost { url, source: unknown.to_string().into() }
+        } else if error.is_connect() {
             Self::Connect { url, source: error.into() }
         } else if error.is_builder() {
             Self::Setup { reason: chain_text(&error) }
@@ -375,17 +408,22 @@ pub(crate) fn chain_text(error: &(dyn Error + 'static)) -> String {
 
 /// Whether `error` or one of its sources is a `T`; looks inside `io::Error`, whose `source` skips what it wraps.
 fn chain_has<T: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    in_chain::<T>(error).is_some()
+}
+
+/// The `T` among `error` and its sources, looked for in the same way.
+fn in_chain<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(current) = next {
-        if current.is::<T>() {
-            return true;
+        if let Some(found) = current.downcast_ref::<T>() {
+            return Some(found);
         }
         next = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner as &(dyn Error + 'static)),
             None => current.source(),
         };
     }
-    false
+    None
 }
 
 /// What a registry said in an error body (OCI distribution spec, "Error Codes"); displayed as `: CODE: message; ...`.

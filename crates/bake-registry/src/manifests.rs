@@ -114,12 +114,14 @@ impl RegistryClient {
     /// Asks the mirrors and then the registry itself.
     async fn get_manifest(&self, repository: &Repository, name: &str, expected: Option<&Digest>) -> Outcome<Resolved> {
         let mut endpoints = self.pull_endpoints(&repository.registry).await?.into_iter().peekable();
+        let mut mirrors = Vec::new();
         while let Some(endpoint) = endpoints.next() {
             match self.get_manifest_at(&endpoint, repository, name, expected).await {
                 Err(failure) if endpoints.peek().is_some() => {
                     tracing::debug!(mirror = endpoint.registry, %failure, "the mirror cannot help");
+                    mirrors.push(format!("the mirror `{}` could not help ({failure})", endpoint.registry));
                 }
-                result => return result,
+                result => return result.map_err(|failure| failure.after_mirrors(&mirrors)),
             }
         }
         Err(RegistryFailure::request("there is no registry to ask"))

@@ -12,9 +12,14 @@
 //! Must not: open files or sockets, read clocks, print.
 #![forbid(unsafe_code)]
 
+pub mod html;
 pub mod log;
 mod record;
 pub mod recorder;
+pub mod terminal;
+pub mod timeline;
+pub mod trace;
+mod words;
 
 pub use record::{
     BuildRecord, BuildResult, FindingRecord, ImageRecord, LayerRecord, LogRecord, MachineRecord, RequestRecord,

@@ -42,7 +42,7 @@ pub struct BuildRecord {
 
 impl BuildRecord {
     /// The steps of the Dockerfile, without sources and what else a build does.
-    pub fn instructions(&self) -> impl Iterator<Item = &StepRecord> {
+    pub fn instructions(&self) -> impl Iterator<Item = &StepRecord> + Clone {
         self.steps.iter().filter(|step| step.kind == StepKind::Instruction)
     }
 
@@ -192,7 +192,7 @@ pub struct StepRecord {
     /// When work on it began, in microseconds since the build did.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub began_us: u64,
-    /// When it was done, in the same way; 0 where it was not, or is not known.
+    /// When it was done or broken off, in the same way; 0 where it was not, or is not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ended_us: u64,
     /// When its result was made, in seconds since 1970, where that was in an earlier build.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bake_graph::{StepLabel, VertexId};
-use bake_solver::{BuildEvent, Explanation, Outcome, StepUsage};
+use bake_solver::{BuildEvent, Explanation, Outcome, StepError, StepUsage};
 
 use crate::log::{PackedLog, StepLog};
 use crate::record::{LogRecord, StepKind, StepOutcome, StepRecord, UsageRecord};
@@ -119,8 +119,13 @@ impl Recorder {
                 state.end(*step, at, *elapsed, outcome);
             }
             BuildEvent::Failed { step, message, elapsed } => {
-                state.end(*step, at, *elapsed, StepOutcome::Failed);
-                state.steps.entry(*step).or_default().error = Some(line(message));
+                // That it was broken off is no failure of its own.
+                if *message == StepError::cancelled().message {
+                    state.end(*step, at, *elapsed, StepOutcome::NotReached);
+                } else {
+                    state.end(*step, at, *elapsed, StepOutcome::Failed);
+                    state.steps.entry(*step).or_default().error = Some(line(message));
+                }
             }
         }
     }
@@ -294,19 +299,24 @@ mod tests {
         let message = "exit code: 1\nsecond line".to_owned();
         recorder.note(at(21), &BuildEvent::Failed { step: run, message, elapsed: at(9) });
 
+        recorder.note(at(21), &BuildEvent::Started { step: VertexId(5) });
+        let message = StepError::cancelled().message;
+        recorder.note(at(22), &BuildEvent::Failed { step: VertexId(5), message, elapsed: at(1) });
+
         let graph = [
             planned(source.0, &[], Some(StepKind::Source)),
             planned(merge.0, &[source.0], None),
             planned(run.0, &[merge.0], Some(StepKind::Instruction)),
             planned(unreached.0, &[run.0, merge.0], Some(StepKind::Instruction)),
             planned(4, &[], Some(StepKind::Source)),
+            planned(5, &[], Some(StepKind::Instruction)),
         ];
         let found = recorder.record(&graph, &|id| Some(id.0 as usize).filter(|number| *number < 3));
         let steps: Vec<&StepRecord> = found.steps.iter().map(|(_, step)| step).collect();
         let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
         assert_eq!(
             names,
-            ["step 0", "step 2", "step 3", "[internal] activity 4294967294"],
+            ["step 0", "step 2", "step 3", "step 5", "[internal] activity 4294967294"],
             "sources that were not asked and work that took no time are left out"
         );
         assert_eq!((steps[0].transferred_bytes, steps[0].outcome), (70, StepOutcome::Ran));
@@ -315,7 +325,11 @@ mod tests {
         assert_eq!((steps[1].outcome, steps[1].error.as_deref()), (StepOutcome::Failed, Some("exit code: 1…")));
         assert_eq!(steps[1].usage.as_ref().unwrap().disk_written_bytes, 512);
         assert_eq!((steps[2].outcome, steps[2].number), (StepOutcome::NotReached, None));
-        assert_eq!(steps[3].kind, StepKind::Activity);
+        assert_eq!(
+            (steps[3].outcome, steps[3].error.as_deref(), steps[3].ended_us),
+            (StepOutcome::NotReached, None, 22_000)
+        );
+        assert_eq!(steps[4].kind, StepKind::Activity);
         let text = crate::log::unpack(steps[1].log.unwrap(), &found.logs).unwrap();
         assert_eq!(text, b"out\n");
     }

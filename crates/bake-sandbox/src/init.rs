@@ -110,7 +110,12 @@ fn set_up(
     }
     step_mounts::attach_all(plan, contents, root.as_fd(), stubs)?;
     step_mounts::restrict(plan, root.as_fd(), null.as_fd())?;
-    bake_sys::namespace::set_host_name(plan.hostname.as_bytes()).stage(|| "setting the host name".to_owned())?;
+    match bake_sys::namespace::set_host_name(plan.hostname.as_bytes()) {
+        // In a namespace of our own only the filter of a surrounding container forbids it, as podman's does. The step then has that
+        // container's name, in which nothing is worth a failed build.
+        Ok(()) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(SetupFailure::new("setting the host name".to_owned(), errno)),
+    }
     if plan.own_network {
         bake_sys::namespace::bring_loopback_up().stage(|| "bringing the loopback device up".to_owned())?;
     }

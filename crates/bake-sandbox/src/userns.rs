@@ -58,7 +58,8 @@ pub fn enter_rootless(map: &RootlessMap) -> Result<(), SandboxError> {
             source: errno.into(),
             hint: matches!(errno, Errno::PERM | Errno::NOSPC | Errno::USERS).then(|| {
                 "unprivileged user namespaces are switched off or used up on this machine (`user.max_user_namespaces`, \
-                 `kernel.unprivileged_userns_clone`, `kernel.apparmor_restrict_unprivileged_userns`)"
+                 `kernel.unprivileged_userns_clone`, `kernel.apparmor_restrict_unprivileged_userns`), or the filter of a \
+                 surrounding container forbids them, as docker's and Kubernetes' own do"
                     .to_owned()
             }),
         })

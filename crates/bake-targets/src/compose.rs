@@ -165,7 +165,7 @@ impl Reader<'_> {
         let mut arguments = BTreeMap::new();
         for (name, value) in pairs(build, "args")? {
             let of_service = || environment.iter().find(|(key, _)| *key == name).and_then(|(_, value)| value.clone());
-            let value = value.or_else(of_service).or_else(|| self.inputs.lookup(&name).map(str::to_owned));
+            let value = value.or_else(of_service).or_else(|| self.inputs.lookup_for_compose(&name).map(str::to_owned));
             if let Some(value) = value {
                 arguments.insert(name, value);
             }

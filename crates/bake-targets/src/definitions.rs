@@ -32,6 +32,9 @@ pub struct Variable {
     pub description: Option<String>,
 }
 
+/// Attributes of newer versions of buildx. To leave out what they ask for would change the result.
+const NOT_SUPPORTED: [&str; 2] = ["policy", "resources"];
+
 /// What the files define, in the order of the files.
 pub(crate) struct Defined {
     pub(crate) targets: Vec<Target>,
@@ -542,6 +545,10 @@ impl Definitions {
             let name = attribute.name.as_str();
             if matches!(name, "name" | "matrix") {
                 continue;
+            }
+            if NOT_SUPPORTED.contains(&name) {
+                let problem = format!("the attribute `{name}` is not supported");
+                return Err(TargetError::new(problem).at(&attribute.place));
             }
             if !ATTRIBUTES.contains(&name) {
                 let near = bake_dockerfile::suggest::did_you_mean(name, ATTRIBUTES, false);

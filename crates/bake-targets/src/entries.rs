@@ -58,6 +58,59 @@ pub struct AttestEntry {
     pub attributes: BTreeMap<String, String>,
 }
 
+/// The line of CSV that holds these pairs.
+fn line<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let field = |(key, value): (&str, &str)| {
+        let field = format!("{key}={value}");
+        let needs_quotes = field.contains([',', '"', '\n', '\r']);
+        if needs_quotes { format!("\"{}\"", field.replace('"', "\"\"")) } else { field }
+    };
+    pairs.into_iter().map(field).collect::<Vec<_>>().join(",")
+}
+
+fn pairs_of(attributes: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+}
+
+impl CacheEntry {
+    /// As a flag of a build takes it: `type=registry,ref=example.com/app:cache`.
+    pub fn to_flag(&self) -> String {
+        line([("type", self.kind.as_str())].into_iter().chain(pairs_of(&self.attributes)))
+    }
+}
+
+impl OutputEntry {
+    /// As a flag of a build takes it: `type=local,dest=out`.
+    pub fn to_flag(&self) -> String {
+        let destination = self.destination.as_deref().map(|destination| ("dest", destination));
+        line([("type", self.kind.as_str())].into_iter().chain(destination).chain(pairs_of(&self.attributes)))
+    }
+}
+
+impl SecretEntry {
+    /// As a flag of a build takes it: `id=token,env=TOKEN`.
+    pub fn to_flag(&self) -> String {
+        let source = self.source.as_deref().map(|source| ("src", source));
+        let variable = self.variable.as_deref().map(|variable| ("env", variable));
+        line([("id", self.id.as_str())].into_iter().chain(source).chain(variable))
+    }
+}
+
+impl SshEntry {
+    /// As a flag of a build takes it: `default`, or `id=key,key`.
+    pub fn to_flag(&self) -> String {
+        if self.paths.is_empty() { self.id.clone() } else { format!("{}={}", self.id, self.paths.join(",")) }
+    }
+}
+
+impl AttestEntry {
+    /// As a flag of a build takes it: `type=provenance,mode=max`.
+    pub fn to_flag(&self) -> String {
+        let disabled = self.disabled.then_some(("disabled", "true"));
+        line([("type", self.kind.as_str())].into_iter().chain(disabled).chain(pairs_of(&self.attributes)))
+    }
+}
+
 /// One element of such a list, from text or from an object.
 pub(crate) trait Entry: Sized + PartialEq + Clone {
     /// From `key=value,...`; the error says what is wrong.
@@ -351,6 +404,20 @@ mod tests {
         assert_eq!((secret.source, secret.variable.as_deref()), (None, Some("NAME")));
         assert!(SecretEntry::from_text("id=x,foo=y").is_err());
         assert_eq!(SshEntry::from_text("k=/a,/b").unwrap().paths, ["/a", "/b"]);
+    }
+
+    #[test]
+    fn flags_read_back_as_they_were() {
+        let flag = |text: &str| OutputEntry::from_text(text).unwrap().to_flag();
+        assert_eq!(flag("type=image,\"name=a,b\",push=true"), "type=image,\"name=a,b\",push=true");
+        assert_eq!(flag("out"), "type=local,dest=out");
+        let quoted = OutputEntry { destination: Some("a\"b,c".to_owned()), ..OutputEntry::from_text("x").unwrap() };
+        assert_eq!(OutputEntry::from_text(&quoted.to_flag()).unwrap(), quoted);
+        assert_eq!(CacheEntry::from_text("a:cache").unwrap().to_flag(), "type=registry,ref=a:cache");
+        assert_eq!(SecretEntry::from_text("type=env,id=T,src=N").unwrap().to_flag(), "id=T,env=N");
+        assert_eq!(SshEntry::from_text("k=/a,/b").unwrap().to_flag(), "k=/a,/b");
+        let attest = AttestEntry::from_text("type=sbom,disabled=true").unwrap();
+        assert_eq!(attest.to_flag(), "type=sbom,disabled=true");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Inputs {
     /// Variables of the environment that may stand for variables of the file. Empty when that is switched off.
     pub environment: BTreeMap<String, String>,
+    /// Variables of the file `.env`, which Compose files may use; the environment wins over them.
+    pub dotenv: BTreeMap<String, String>,
     /// Values of `--var NAME=VALUE`; they win over the environment.
     pub variables: BTreeMap<String, String>,
     /// Names that files know without declaring them: `BAKE_CMD_CONTEXT`, `BAKE_LOCAL_PLATFORM`.
@@ -24,12 +26,18 @@ impl Inputs {
     pub(crate) fn lookup(&self, name: &str) -> Option<&str> {
         self.variables.get(name).or_else(|| self.environment.get(name)).map(String::as_str)
     }
+
+    /// The value that a variable has in Compose files.
+    pub(crate) fn lookup_for_compose(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).or_else(|| self.dotenv.get(name)).map(String::as_str)
+    }
 }
 
 impl Default for Inputs {
     fn default() -> Self {
         Self {
             environment: BTreeMap::new(),
+            dotenv: BTreeMap::new(),
             variables: BTreeMap::new(),
             built_in: BTreeMap::new(),
             now: 0,
@@ -44,6 +52,7 @@ impl fmt::Debug for Inputs {
         // Values may be secret: only names are shown.
         f.debug_struct("Inputs")
             .field("environment", &self.environment.keys().collect::<Vec<_>>())
+            .field("dotenv", &self.dotenv.keys().collect::<Vec<_>>())
             .field("variables", &self.variables.keys().collect::<Vec<_>>())
             .field("built_in", &self.built_in)
             .finish_non_exhaustive()

@@ -16,6 +16,7 @@ mod body;
 mod compose;
 mod config;
 mod definitions;
+mod dotenv;
 mod entries;
 mod error;
 mod evaluate;
@@ -30,6 +31,7 @@ mod value;
 
 pub use config::{Config, DEFAULT_FILES, DEFAULT_TARGET, Group, Selection};
 pub use definitions::Variable;
+pub use dotenv::dotenv;
 pub use entries::{AttestEntry, CacheEntry, OutputEntry, SecretEntry, SshEntry};
 pub use error::{BakeFile, Place, TargetError};
 pub use inputs::Inputs;

@@ -66,7 +66,7 @@ pub fn privileges(selection: &Selection) -> Privileges {
 }
 
 /// The path that a context is, unless it is something else: another target, an image, a URL.
-fn local_path(context: &str) -> Option<String> {
+pub(crate) fn local_path(context: &str) -> Option<String> {
     if let Some(path) = context.strip_prefix("cwd://") {
         return Some(path.to_owned());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::entries::{AttestEntry, CacheEntry, Entry, OutputEntry, SecretEntry, SshEntry, deduplicate, read_entries};
 use crate::print::Printed;
+use crate::privileges::local_path;
 use crate::value::Value;
 
 /// The attributes of a target, in the order of their names.
@@ -254,7 +255,7 @@ impl Target {
         put("description", text(&self.description.clone().filter(|description| !description.is_empty())));
         put("annotations", list(&self.annotations.as_ref().map(|all| all.iter().map(|text| escaped(text)).collect())));
         put("attest", printed_entries(self.attest.as_deref()));
-        put("context", text(&self.context));
+        put("context", text(&self.context.as_deref().map(printed_context)));
         put("contexts", map(&self.contexts, str::to_owned));
         put("dockerfile", text(&self.dockerfile));
         put("dockerfile-inline", text(&self.dockerfile_inline.as_deref().map(escaped)));
@@ -279,6 +280,25 @@ impl Target {
         put("extra-hosts", map(&self.extra_hosts, escaped));
         Printed::Object(members)
     }
+}
+
+/// A context as buildx shows it: the path of a directory in its shortest form, everything else as it is.
+fn printed_context(context: &str) -> String {
+    let Some(path) = local_path(context) else { return context.to_owned() };
+    let mut parts: Vec<&str> = Vec::new();
+    let is_absolute = path.starts_with('/');
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if is_absolute => {}
+            part => parts.push(part),
+        }
+    }
+    let root = if is_absolute { "/" } else { "" };
+    if parts.is_empty() && !is_absolute { ".".to_owned() } else { format!("{root}{}", parts.join("/")) }
 }
 
 /// Text that the parser reads as this text.

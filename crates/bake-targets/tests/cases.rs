@@ -49,8 +49,8 @@ fn run(directory: &Path) -> Result<String, String> {
         text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     };
     let case = Case::read(&lines("arguments"));
-    let mut environment = pairs(&lines("dotenv"));
-    environment.extend(pairs(&lines("environment")));
+    let environment = pairs(&lines("environment"));
+    let dotenv = pairs(&lines("dotenv"));
     let built_in = BTreeMap::from([("BAKE_CMD_CONTEXT".to_owned(), ".".to_owned())]);
     let names: Vec<String> = if case.files.is_empty() {
         DEFAULT_FILES.iter().filter(|name| directory.join(name).exists()).map(|name| (*name).to_owned()).collect()
@@ -59,7 +59,7 @@ fn run(directory: &Path) -> Result<String, String> {
     };
     let file = |name: String| BakeFile { text: fs::read_to_string(directory.join(&name)).unwrap(), name };
     let files = names.into_iter().map(file).collect();
-    let inputs = Inputs { environment: environment.clone(), built_in, ..Inputs::default() };
+    let inputs = Inputs { environment: environment.clone(), dotenv, built_in, ..Inputs::default() };
     let config = Config::read(files, inputs).map_err(|error| error.to_string())?;
     let mut overrides = Overrides::default();
     for text in case.overrides {

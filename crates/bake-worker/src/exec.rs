@@ -64,7 +64,7 @@ impl LinuxWorker {
             let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
             let mut prepared = Prepared::default();
             self.prepare_mounts(op, task, &mut prepared)?;
-            let process = spec(op, &identity, &prepared, &self.options.limits);
+            let process = spec(op, &identity, &prepared, &self.grants_of(task.vertex).limits);
             let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
             let ready = network.ready(&names, &notice)?;
             let mut step = new_step(op, process, root, isolation, ready, &mut prepared);
@@ -76,7 +76,7 @@ impl LinuxWorker {
                         .to_owned();
                 task.events.send(BuildEvent::Notice { step: task.id, message });
             }
-            let limits = Effective::new(&self.options.limits, op.limits.as_deref())?;
+            let limits = Effective::new(&self.grants_of(task.vertex).limits, op.limits.as_deref())?;
             self.run_step(step, &limits, active.upper, op, task)
         };
         let usage = match ran {
@@ -139,7 +139,7 @@ impl LinuxWorker {
         task: &Task<'_>,
     ) -> Result<StepUsage, StepError> {
         // Removed after everything of the step has ended.
-        let cgroup = limits.cgroup(self.options.limits.cgroup_parent.as_deref())?;
+        let cgroup = limits.cgroup(self.grants_of(task.vertex).limits.cgroup_parent.as_deref())?;
         step.cgroups = cgroup_directories(cgroup.as_ref())?;
         let running = bake_sandbox::spawn(step).map_err(|error| sandbox_failed(&error, op))?;
         let mut written = 0u64;

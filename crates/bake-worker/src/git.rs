@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::copy::{CopyOptions, copy};
 use crate::destination::Destination;
+use crate::grants::StepGrants;
 use crate::reuse::Copied;
 use crate::select::select_path;
 use crate::source_tree::{SourceTree, TreeError, io, split};
@@ -45,7 +46,7 @@ impl LinuxWorker {
 
     /// The files of a commit, fetched if they are not here, and its time.
     pub(crate) fn git_commit(&self, source: &GitSource, report: &Report<'_>) -> Result<FetchedCommit, StepError> {
-        let git = Git::find(self, source)?;
+        let git = Git::find(self, self.grants(report.source), source)?;
         let commit = git.resolve()?;
         self.fetched.note_commit(source, commit.clone());
         let name = format!(
@@ -127,12 +128,6 @@ impl LinuxWorker {
             .map_err(|error| StepError::input(error.to_string()))?;
         Ok(FetchedCommit { layer: self.publish_source(snapshot, report)?, committed_unix_s })
     }
-
-    /// The value of the first secret that the caller gave of `ids`.
-    pub(crate) fn first_secret(&self, ids: &[String]) -> Option<String> {
-        let found = ids.iter().find_map(|id| self.options.secrets.get(id))?;
-        String::from_utf8(found.0.to_vec()).ok().map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
-    }
 }
 
 /// `git`, and what it is asked about.
@@ -143,15 +138,15 @@ struct Git<'a> {
 }
 
 impl<'a> Git<'a> {
-    fn find(worker: &LinuxWorker, source: &'a GitSource) -> Result<Self, StepError> {
+    fn find(worker: &LinuxWorker, grants: &StepGrants, source: &'a GitSource) -> Result<Self, StepError> {
         let program = PROGRAMS.iter().map(Path::new).find(|path| path.is_file()).ok_or_else(|| {
             StepError::input(format!("cannot fetch `{}`: `git` is not installed", without_credentials(&source.url)))
         })?;
         let mut environment = worker.options.git_environment.clone();
-        if let Some(agent) = worker.options.agents.get("default") {
+        if let Some(agent) = grants.agents.get("default") {
             environment.push(("SSH_AUTH_SOCK".into(), agent.socket().into()));
         }
-        if let Some((address, header)) = worker.git_authorization(&source.url) {
+        if let Some((address, header)) = git_authorization(grants, &source.url) {
             // In the environment, since everybody on the machine can read the arguments of a process.
             environment.push(("GIT_CONFIG_COUNT".into(), "1".into()));
             environment.push(("GIT_CONFIG_KEY_0".into(), format!("http.{address}.extraHeader").into()));
@@ -232,28 +227,26 @@ impl<'a> Git<'a> {
     }
 }
 
-impl LinuxWorker {
-    /// The address that a secret is for (scheme, host and port), and the value of the `Authorization` header, where the caller of the build
-    /// gave the secret `GIT_AUTH_HEADER` or `GIT_AUTH_TOKEN`, alone or followed by `.HOST`.
-    fn git_authorization(&self, url: &str) -> Option<(String, String)> {
-        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
-        let authority = rest.split('/').next().unwrap_or_default();
-        // An address with a name and a password in it says how it wants to be asked.
-        if authority.is_empty() || authority.contains('@') {
-            return None;
-        }
-        // A secret for no host in particular is not sent where everybody on the way can read it.
-        let ids = |base: &str| -> Vec<String> {
-            let general = (scheme == "https").then(|| base.to_owned());
-            [format!("{base}.{authority}")].into_iter().chain(general).collect()
-        };
-        let basic = |token: String| format!("basic {}", BASE64_STANDARD.encode(format!("x-access-token:{token}")));
-        let header = self
-            .first_secret(&ids("GIT_AUTH_HEADER"))
-            .or_else(|| self.first_secret(&ids("GIT_AUTH_TOKEN")).map(basic))?;
-        // A line end would begin another header.
-        (!header.contains(['\r', '\n'])).then(|| (format!("{scheme}://{authority}/"), header))
+/// The address that a secret is for (scheme, host and port), and the value of the `Authorization` header, where the caller of the build
+/// gave the secret `GIT_AUTH_HEADER` or `GIT_AUTH_TOKEN`, alone or followed by `.HOST`.
+fn git_authorization(grants: &StepGrants, url: &str) -> Option<(String, String)> {
+    let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
+    let authority = rest.split('/').next().unwrap_or_default();
+    // An address with a name and a password in it says how it wants to be asked.
+    if authority.is_empty() || authority.contains('@') {
+        return None;
     }
+    // A secret for no host in particular is not sent where everybody on the way can read it.
+    let ids = |base: &str| -> Vec<String> {
+        let general = (scheme == "https").then(|| base.to_owned());
+        [format!("{base}.{authority}")].into_iter().chain(general).collect()
+    };
+    let basic = |token: String| format!("basic {}", BASE64_STANDARD.encode(format!("x-access-token:{token}")));
+    let header = grants
+        .first_secret(&ids("GIT_AUTH_HEADER"))
+        .or_else(|| grants.first_secret(&ids("GIT_AUTH_TOKEN")).map(basic))?;
+    // A line end would begin another header.
+    (!header.contains(['\r', '\n'])).then(|| (format!("{scheme}://{authority}/"), header))
 }
 
 /// Seconds since 1970, as git prints them.

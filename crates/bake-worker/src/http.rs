@@ -14,6 +14,7 @@ use bake_solver::{BuildEvent, Layer, StepError};
 use reqwest::header::{AUTHORIZATION, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use serde::{Deserialize, Serialize};
 
+use crate::grants::StepGrants;
 use crate::worker::{LinuxWorker, Report, store_failed};
 
 /// The largest file that is fetched.
@@ -123,7 +124,7 @@ impl LinuxWorker {
             .build()
             .map_err(failed)?;
         let mut request = client.get(&source.url);
-        if let Some(header) = self.http_authorization(&source.url)? {
+        if let Some(header) = http_authorization(self.grants(report.source), &source.url)? {
             request = request.header(AUTHORIZATION, header);
         }
         if let Some(known) = known {
@@ -176,25 +177,23 @@ impl LinuxWorker {
     }
 }
 
-impl LinuxWorker {
-    /// The value of the `Authorization` header for an address, where the caller of the build gave the secret `HTTP_AUTH_HEADER_HOST` or
-    /// `HTTP_AUTH_TOKEN_HOST`. It goes to this host only: a redirect to another one is followed without it.
-    fn http_authorization(&self, url: &str) -> Result<Option<HeaderValue>, StepError> {
-        let Ok(address) = reqwest::Url::parse(url) else { return Ok(None) };
-        let Some(host) = address.host_str() else { return Ok(None) };
-        let with_port = address.port().map(|port| format!("{host}:{port}"));
-        let ids = |base: &str| -> Vec<String> {
-            with_port.iter().map(String::as_str).chain([host]).map(|host| format!("{base}_{host}")).collect()
-        };
-        let header = self
-            .first_secret(&ids("HTTP_AUTH_HEADER"))
-            .or_else(|| self.first_secret(&ids("HTTP_AUTH_TOKEN")).map(|token| format!("Bearer {token}")));
-        let Some(header) = header else { return Ok(None) };
-        let mut value = HeaderValue::from_str(&header)
-            .map_err(|_| StepError::input(format!("the secret for `{host}` cannot be the value of a header")))?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
+/// The value of the `Authorization` header for an address, where the caller of the build gave the secret `HTTP_AUTH_HEADER_HOST` or
+/// `HTTP_AUTH_TOKEN_HOST`. It goes to this host only: a redirect to another one is followed without it.
+fn http_authorization(grants: &StepGrants, url: &str) -> Result<Option<HeaderValue>, StepError> {
+    let Ok(address) = reqwest::Url::parse(url) else { return Ok(None) };
+    let Some(host) = address.host_str() else { return Ok(None) };
+    let with_port = address.port().map(|port| format!("{host}:{port}"));
+    let ids = |base: &str| -> Vec<String> {
+        with_port.iter().map(String::as_str).chain([host]).map(|host| format!("{base}_{host}")).collect()
+    };
+    let header = grants
+        .first_secret(&ids("HTTP_AUTH_HEADER"))
+        .or_else(|| grants.first_secret(&ids("HTTP_AUTH_TOKEN")).map(|token| format!("Bearer {token}")));
+    let Some(header) = header else { return Ok(None) };
+    let mut value = HeaderValue::from_str(&header)
+        .map_err(|_| StepError::input(format!("the secret for `{host}` cannot be the value of a header")))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 /// The address without user name, password and query.

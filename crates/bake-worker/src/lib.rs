@@ -24,6 +24,7 @@ mod exec;
 mod fetched;
 mod file;
 mod git;
+mod grants;
 mod http;
 mod images;
 mod imported;
@@ -49,6 +50,7 @@ pub use exec::{
     Missing, Privileges, Started, Streams, SystemCalls, TmpfsMount, capabilities,
 };
 pub use git::FetchedCommit;
+pub use grants::{SecretValue, StepGrants};
 pub use images::{ImageError, Images, PinnedImage, Pulled};
 pub use imported::{ImportError, ImportProgress, ImportedLayers, ImportedMounts, MountContent};
 pub use layers::{LayerDigests, LayerIdentity};
@@ -60,4 +62,4 @@ pub use ssh::{OwnAgent, SshAgent, SshError};
 pub use step_network::{HOST_GATEWAY, StepNetworkOptions, find_pasta};
 pub use users::{Accounts, Identity, UserError};
 pub use verify::verify_layer;
-pub use worker::{Isolation, LinuxWorker, Report, SecretValue, StepIsolation, WorkerOptions};
+pub use worker::{Isolation, LinuxWorker, Report, StepIsolation, WorkerOptions};

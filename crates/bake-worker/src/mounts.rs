@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::cache_mounts::CacheMounts;
 use crate::copy::{CopyOptions, copy};
 use crate::destination::{Attributes, Destination};
+use crate::grants::StepGrants;
 use crate::images::chain_of;
 use crate::imported::{ImportedMounts, MountContent};
 use crate::reuse::Copied;
@@ -53,7 +54,8 @@ impl LinuxWorker {
         task: &Task<'_>,
         prepared: &mut Prepared,
     ) -> Result<(), StepError> {
-        prepared.mounts.extend(self.shared_memory());
+        let grants = self.grants_of(task.vertex);
+        prepared.mounts.extend(shared_memory(grants));
         let caches = self.take_cache_mounts(op, task)?;
         let mut binds = std::collections::HashMap::new();
         for mount in &op.mounts {
@@ -70,7 +72,7 @@ impl LinuxWorker {
                     prepared.mounts.push(StepMount::read_write(mount.target.clone(), source));
                 }
                 MountKind::Secret { id, uid, gid, mode, required } => {
-                    let Some(secret) = self.options.secrets.get(id) else {
+                    let Some(secret) = grants.secrets.get(id) else {
                         if *required {
                             return Err(secret_missing(id));
                         }
@@ -79,7 +81,7 @@ impl LinuxWorker {
                     let source = MountSource::File { content: secret.0.to_vec(), mode: *mode, uid: *uid, gid: *gid };
                     prepared.mounts.push(StepMount::read_only(mount.target.clone(), source));
                 }
-                MountKind::Ssh { id, uid, gid, mode, required } => match self.options.agents.get(id) {
+                MountKind::Ssh { id, uid, gid, mode, required } => match grants.agents.get(id) {
                     Some(agent) => {
                         self.agent(&mount.target, agent, (*uid, *gid, *mode), prepared)?;
                         // The first one, unless the Dockerfile says otherwise.
@@ -99,7 +101,7 @@ impl LinuxWorker {
         }
         prepared.held.push(Held::Caches(caches));
         for secret in &op.secret_env {
-            match self.options.secrets.get(&secret.id) {
+            match grants.secrets.get(&secret.id) {
                 Some(value) => {
                     let value = String::from_utf8(value.0.to_vec()).map_err(|_| {
                         StepError::input(format!("the secret `{}` is not UTF-8, so it cannot be a variable", secret.id))
@@ -111,13 +113,6 @@ impl LinuxWorker {
             }
         }
         Ok(())
-    }
-
-    /// `/dev/shm` of another size than the sandbox gives it.
-    pub(crate) fn shared_memory(&self) -> Option<StepMount> {
-        let size_bytes = self.options.shm_size_bytes?;
-        let source = MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: TMPFS_MODE };
-        Some(StepMount::read_write("/dev/shm", source))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one bind mount and all it is made from")]
@@ -349,6 +344,13 @@ impl LinuxWorker {
             .and_then(|root| destination.set_attributes(root.fd(), root.path(), attributes))
             .map_err(|error| failed(error.to_string()))
     }
+}
+
+/// `/dev/shm` of another size than the sandbox gives it.
+pub(crate) fn shared_memory(grants: &StepGrants) -> Option<StepMount> {
+    let size_bytes = grants.shm_size_bytes?;
+    let source = MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: TMPFS_MODE };
+    Some(StepMount::read_write("/dev/shm", source))
 }
 
 /// The identity of a cache mount in the store: its ID, what a new directory is filled from, and mode and owner where they

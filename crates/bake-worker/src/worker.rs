@@ -20,14 +20,13 @@ use crate::activity::Activities;
 use crate::context::BuildContext;
 use crate::exec::Failures;
 use crate::fetched::Fetched;
+use crate::grants::StepGrants;
 use crate::images::{ImageError, Images, chain_of};
 use crate::imported::ImportedMounts;
 use crate::layers::LayerDigests;
-use crate::limits::StepLimits;
 use crate::network::Network;
 use crate::select::{Selections, select, select_path};
 use crate::source_tree::{SourceTree, TreeError};
-use crate::ssh::SshAgent;
 use crate::step_network::{StepNetworkOptions, StepNetworks};
 use crate::users::Accounts;
 use crate::{content, layers};
@@ -89,16 +88,6 @@ impl Isolation {
     }
 }
 
-/// A secret given by the caller of the build. Its value is never shown.
-#[derive(Clone)]
-pub struct SecretValue(pub Arc<Vec<u8>>);
-
-impl std::fmt::Debug for SecretValue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretValue(..)")
-    }
-}
-
 /// What a worker is given.
 #[derive(Debug)]
 pub struct WorkerOptions {
@@ -110,18 +99,12 @@ pub struct WorkerOptions {
     pub network: Arc<Network>,
     /// How steps are kept apart.
     pub isolation: Isolation,
-    /// Secrets, by ID.
-    pub secrets: BTreeMap<String, SecretValue>,
-    /// SSH agents, by ID.
-    pub agents: BTreeMap<String, Arc<SshAgent>>,
+    /// What steps may use, by the number of their Dockerfile ([`Origin::source`](bake_graph::Origin::source)).
+    pub grants: Vec<StepGrants>,
     /// The OCI runtime that runs steps instead of the built-in sandbox.
     pub runtime: Option<ExternalRuntime>,
     /// The networks of steps.
     pub step_network: StepNetworkOptions,
-    /// The size of steps' `/dev/shm` in bytes.
-    pub shm_size_bytes: Option<u64>,
-    /// What every step may use.
-    pub limits: StepLimits,
     /// What cache mounts held where they were exported.
     pub imported_mounts: Option<Arc<dyn ImportedMounts>>,
     /// The variables that `git` is given (home directory, agent socket, proxies).
@@ -137,12 +120,15 @@ pub struct Report<'a> {
     pub label: &'a StepLabel,
     /// Where progress and output go.
     pub events: &'a dyn EventSink,
+    /// The number of the Dockerfile that it is done for, and whose grants hold.
+    pub source: u32,
 }
 
 impl<'a> Report<'a> {
     /// The report of a step.
     pub(crate) fn of(task: &Task<'a>) -> Self {
-        Self { step: task.id, label: &task.vertex.label, events: task.events }
+        let source = task.vertex.origin.map_or(0, |origin| origin.source);
+        Self { step: task.id, label: &task.vertex.label, events: task.events, source }
     }
 }
 
@@ -150,6 +136,7 @@ impl<'a> Report<'a> {
 #[derive(Debug)]
 pub struct LinuxWorker {
     pub(crate) options: WorkerOptions,
+    pub(crate) no_grants: StepGrants,
     contexts: BTreeMap<String, BuildContext>,
     pub(crate) format: LayerFormat,
     digests: LayerDigests,
@@ -173,6 +160,7 @@ impl LinuxWorker {
         let step_networks = StepNetworks::new(options.step_network.clone());
         Self {
             options,
+            no_grants: StepGrants::default(),
             contexts: BTreeMap::new(),
             format,
             digests,

@@ -1,8 +1,9 @@
-//! `bake build`, from the request to the report. Read top to bottom:
+//! `bake build`, from the request to the report. Read top to bottom. `bake up` is the same for several requests: steps 2 to 4 and 8 to
+//! 10 for each of them, and what lies between once for all, in one graph.
 //!
 //! 1. **start**: [`main`](crate) has checked that this is not the sandbox's child, and entered a user namespace for
 //!    ordinary users; [`BuildRequest`] holds what was asked for.
-//! 2. **read** ([`read`]): the Dockerfile and the ignore file. A context from a server, or from standard input, is fetched; a directory is
+//! 2. **read** ([`target`], [`read`]): the Dockerfile and the ignore file. A context from a server, or from standard input, is fetched; a directory is
 //!    walked only when something copies from it.
 //! 3. **parse** (`bake_dockerfile::parse`): always a tree; all errors at once, each with its lines.
 //! 4. **plan** (`bake_frontend::plan`): expand, pick the target, drop unreachable stages, resolve base images, lower to a
@@ -26,12 +27,16 @@ pub(crate) mod measure;
 mod packages;
 pub(crate) mod plan;
 mod read;
+pub(crate) mod repository;
 mod ssh;
+pub(crate) mod target;
 pub(crate) mod verify;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::colour::Colour;
@@ -39,28 +44,28 @@ use bake::ui::progress::Progress;
 use bake::ui::report::Summary;
 use bake::ui::sanitize::sanitize_line;
 use bake::ui::snippet::{FailedStep, render_diagnostics, render_failed_step};
+use bake_cache::StepResult;
 use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, SourceText, Span};
-use bake_frontend::{Plan, PlanOptions};
-use bake_graph::{StepLabel, VertexId};
+use bake_graph::{BuildGraph, StepLabel, VertexId};
 use bake_oci::{DefinitionDigest, Timestamp};
-use bake_solver::{SolveError, SolveOptions, Solved, StepErrorKind};
-use bake_worker::{BuildContext, Continuation, Images, LinuxWorker, WorkerOptions};
+use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, StepErrorKind};
+use bake_worker::{Continuation, Images, LinuxWorker, StepGrants, WorkerOptions};
 
 pub(crate) use self::read::ignore_patterns;
+pub(crate) use self::target::TargetRequest;
 
-use self::journal::{Journal, Success};
-use crate::lock::ImageLock;
-use crate::policy::ImagePolicy;
-use crate::settings::{BuildRequest, NamedSource};
-use crate::signals;
-use crate::wiring::{Host, Resolver, store_failed};
-
-use self::verify::{Purpose, Settled};
-
-use self::measure::{Effort, MeasuredBuild, Measuring};
-
+use self::assemble::Assembled;
+use self::attest::Attestations;
 use self::export::{BuildFacts, Exported, ExportedImage, Exporting};
+use self::failure::KeptContext;
+use self::journal::{Journal, Success};
+use self::measure::{Effort, MeasuredBuild, Measuring};
+use self::target::{Layouts, Planned, Planning, Plans, Sources};
+use self::verify::{Purpose, Settled};
+use crate::settings::BuildRequest;
+use crate::signals;
+use crate::wiring::{Host, store_failed};
 
 /// Builds, exports, and returns what is to be written to standard output.
 ///
@@ -71,40 +76,72 @@ pub(crate) fn build(
     colour: Colour,
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
-    build_for(Purpose::Outputs, request, host, colour, continuation)
-        .map_err(|error| error.in_file(request.absolute_dockerfile().as_deref()))
+    build_one(Purpose::Outputs, request, host, colour, continuation)
 }
 
-fn build_for(
+/// The same for several targets, each after those that it is linked to: what they have in common is done once, and outputs are written
+/// when all steps of all of them are done.
+pub(crate) fn build_targets(
+    targets: &[TargetRequest<'_>],
+    host: &Host,
+    colour: Colour,
+) -> Result<Vec<BuiltTarget>, CommandError> {
+    build_for(Purpose::Outputs, targets, host, colour, None)
+}
+
+fn build_one(
     purpose: Purpose<'_>,
     request: &BuildRequest,
     host: &Host,
     colour: Colour,
     continuation: Option<Continuation>,
 ) -> Result<Option<String>, CommandError> {
-    let journal = Journal::begin(host, request);
-    let progress = Progress::with_options(request.display, colour, crate::settings::display_options(request)?)
+    let mut built = build_for(purpose, &[TargetRequest::alone(request)], host, colour, continuation)?;
+    Ok(built.pop().and_then(|built| built.digest))
+}
+
+fn build_for(
+    purpose: Purpose<'_>,
+    requests: &[TargetRequest<'_>],
+    host: &Host,
+    colour: Colour,
+    continuation: Option<Continuation>,
+) -> Result<Vec<BuiltTarget>, CommandError> {
+    // What is about the whole build is the same in all of them.
+    let Some(request) = requests.first().map(|target| target.request) else { return Ok(Vec::new()) };
+    let options = crate::settings::display_options(requests.iter().map(|target| target.request))?;
+    let journal = Journal::begin(host, requests)?;
+    let progress = Progress::with_options(request.display, colour, options)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?
         .recorded_by(journal.recorder());
     for problem in crate::settings::palette_problems() {
         progress.print(format!("{} `BUILDKIT_COLORS`: {}", colour.warning("warning:"), sanitize_line(&problem)));
     }
-    build_recorded(purpose, request, host, &progress, &journal, continuation)
-        .inspect_err(|error| journal.failed(&progress, error))
+    let built = build_recorded(purpose, requests, host, &progress, &journal, continuation)
+        .inspect_err(|error| journal.failed(&progress, error));
+    // Of a sample there is something to tell only where it fails.
+    if built.is_ok() && !purpose.has_outputs() {
+        return built;
+    }
+    match journal.report() {
+        Ok(()) => built,
+        Err(error) => built.and(Err(error)),
+    }
 }
 
 /// The same, with everything that happens shown by `progress` and collected by `journal`.
 fn build_recorded(
     purpose: Purpose<'_>,
-    request: &BuildRequest,
+    requests: &[TargetRequest<'_>],
     host: &Host,
     progress: &Progress,
     journal: &Journal<'_>,
     continuation: Option<Continuation>,
-) -> Result<Option<String>, CommandError> {
-    let colour = progress.colour();
+) -> Result<Vec<BuiltTarget>, CommandError> {
     let started = Timestamp::now();
-    export::forget_results(request);
+    for target in requests {
+        export::forget_results(target.request);
+    }
     let cancelled = Arc::new(AtomicBool::new(false));
     let running: Arc<OnceLock<Weak<LinuxWorker>>> = Arc::default();
     let _signals = signals::on_interrupt({
@@ -120,65 +157,38 @@ fn build_recorded(
         }
     });
     // Read while the Dockerfile and the context are, and while images are resolved.
-    let images = layout_images(request, host);
-    let imported = cache::Imported::begin(request, host, &images.cancelled())?;
+    let layouts = Layouts::of(requests);
+    let images = host.images(layouts.directories());
+    let imported = cache::Imported::begin(requests, host, &images.cancelled())?;
     let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
-    let worker = worker(request, host, &images, Some(&imported))?;
-    let input = read::read(request, &worker, progress)?;
-    export::check_times(request, input.source_date_epoch)?;
+    let worker = worker(requests, host, &images, Some(&imported))?;
 
-    let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
-    report_problems(&dockerfile, progress)?;
+    let mut planning = Planning::new(host, layouts, images, worker, progress);
+    requests.iter().try_for_each(|target| planning.add(target))?;
+    let Plans { graph, targets, mut worker, images, kept } = planning.finish();
 
-    let resolver = resolver(request, host, &images, &input)?;
-    // A server that takes its time is seen to.
-    let resolving = progress.begin(internal("resolving base images"));
-    let plan = match bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver) {
-        Ok(plan) => plan,
-        Err(diagnostics) => {
-            resolving.done();
-            return Err(problems(&dockerfile, &diagnostics, colour));
-        }
-    };
-    resolving.done();
-    progress.findings(&dockerfile.source, &plan.warnings);
-    resolver.tell_of_lock(progress);
-    warn_unmatched_filters(request, &dockerfile, progress);
-    for name in &plan.unused_build_args {
-        progress
-            .print(format!("{} build argument `{name}` is not used by this Dockerfile", colour.warning("warning:")));
-    }
-
-    if !plan.violated.is_empty() {
-        return Err(violation(&plan.violated));
-    }
-
-    let contexts = failure::contexts(request, &input.contexts);
-    let mut worker = worker.with_contexts(input.contexts);
-    let continued = continuation.as_ref().map(|continuation| continued_steps(continuation, &plan)).transpose()?;
+    let wanted = wanted(&targets);
+    let continued =
+        continuation.as_ref().map(|continuation| continued_steps(continuation, &graph, &wanted)).transpose()?;
     if let Some(continuation) = continuation {
         progress.print(format!(
             "{} what comes of the step that failed is used by this build only, and does not get into the cache",
-            colour.warning("note:")
+            progress.colour().warning("note:")
         ));
         worker = worker.with_continuation(continuation);
     }
     let worker = Arc::new(worker);
     // Nobody else sets it.
     let _ = running.set(Arc::downgrade(&worker));
-    let epoch = input.source_date_epoch;
-    let targets = targets(&plan, request);
-    journal.plan(&plan, &targets, &dockerfile.source);
+    journal.plan(&graph, &wanted, &targets);
     let build = Build {
-        plan: &plan,
+        graph: &graph,
         targets: &targets,
+        wanted: &wanted,
         worker: &worker,
         images: &images,
         imported: &imported,
         host,
-        request,
-        epoch,
-        dockerfile: &dockerfile.source,
         started,
         continued: continued.as_deref(),
         purpose,
@@ -195,58 +205,18 @@ fn build_recorded(
     };
     let failed = match carried_out {
         Ok((solved, exported)) => {
-            let measuring = Measuring { plan: &plan, solved: &solved, dockerfile: &dockerfile, images: &images, host };
-            let measured = match purpose {
-                Purpose::Sample(_) => None,
-                Purpose::Measurement(measurement) => {
-                    let measured = measuring.try_measure(Effort::Full(progress))?;
-                    let source = dockerfile.source.clone();
-                    // Nobody else sets it.
-                    let _ = measurement.set(measured.map(|measured| MeasuredBuild { measured, source }));
-                    None
-                }
-                Purpose::Outputs | Purpose::Comparison(_) => measuring.measure(Effort::Little),
-            };
-            let told = measured.as_ref().map(|measured| measured.tell(&dockerfile, request, progress));
-            let number = journal.succeeded(
-                progress,
-                &Success {
-                    solved: &solved,
-                    exported: &exported,
-                    layers: measured.as_ref().map(|measured| measured.records(&dockerfile)),
-                    measured: journal::findings(&dockerfile.source, &told.unwrap_or_default()),
-                },
-            );
-            if purpose.has_outputs() {
-                let (source, findings, attestations) = (&dockerfile.source, &plan.warnings, &exported.metadata);
-                let measurement = measured.map(|measured| measured.metadata(&dockerfile));
-                let facts = BuildFacts { number, source, findings, attestations, measurement };
-                export::write_results(exported.image.as_ref(), request, &facts)?;
-            }
+            build.report(&solved, &exported, journal, progress)?;
             imported.tell_of_mounts(progress);
             empty_trash(host);
-            resolver.write_lock()?;
-            progress.finish(Some(&Summary {
-                ran: solved.ran,
-                cached: solved.cached,
-                elapsed: progress.elapsed(),
-                tags: exported.tags,
-                size_bytes: exported.image.as_ref().map(ExportedImage::size_bytes),
-                destinations: exported.destinations,
-                digest: exported.image.as_ref().map(|image| image.digest().to_string()),
-            }));
-            return Ok(exported.image.map(|image| image.digest().to_string()));
+            targets.iter().try_for_each(Planned::write_lock)?;
+            progress.finish(Some(&summary(&solved, &exported, progress.elapsed())));
+            return Ok(built(&targets, exported));
         }
         Err(Failure::Step(error)) => {
-            let failed = failed_build(&error, &plan, &dockerfile, progress);
+            let failed = failed_build(&error, &graph, Sources::new(&targets), progress);
             match &error {
                 SolveError::Step { step, error } if !cancelled.load(Ordering::SeqCst) => {
-                    let location = plan.graph.vertex(*step).origin.map(|origin| {
-                        format!("{}:{}", dockerfile.source.name(), dockerfile.source.position(origin.start).line)
-                    });
-                    let (step, error, contexts) = (*step, error.message.as_str(), &contexts);
-                    let failure = failure::Failed { request, host, worker: &worker, contexts, step, error, location };
-                    failed.hints(failure.handle())
+                    failed.hints(build.failed_step(*step, &error.message, &kept))
                 }
                 _ => failed,
             }
@@ -265,6 +235,15 @@ fn build_recorded(
     Err(failed)
 }
 
+/// A target that was built.
+#[derive(Debug)]
+pub(crate) struct BuiltTarget {
+    /// Its name; empty for a request of its own.
+    pub(crate) name: String,
+    /// The digest of its image, if one was made.
+    pub(crate) digest: Option<String>,
+}
+
 /// Why carrying out a plan ended without a result.
 #[derive(Debug)]
 enum Failure {
@@ -280,73 +259,208 @@ impl From<CommandError> for Failure {
     }
 }
 
-/// A plan and what it is carried out with.
+/// Plans and what they are carried out with.
 struct Build<'a> {
-    plan: &'a Plan,
-    targets: &'a [VertexId],
+    graph: &'a BuildGraph,
+    targets: &'a [Planned<'a>],
+    /// The vertices whose results are wanted.
+    wanted: &'a [VertexId],
     worker: &'a Arc<LinuxWorker>,
     images: &'a Arc<Images>,
     imported: &'a cache::Imported,
     host: &'a Host,
-    request: &'a BuildRequest,
-    epoch: Option<i64>,
-    dockerfile: &'a SourceText,
     started: Timestamp,
     /// The steps that only this build has results of, if it goes on from a failure.
     continued: Option<&'a [DefinitionDigest]>,
     purpose: Purpose<'a>,
 }
 
+/// A target whose steps are done: its images, and what is said of them.
+struct Finished<'a> {
+    target: &'a Planned<'a>,
+    /// Results of its steps, for caches.
+    results: Vec<StepResult>,
+    assembled: Vec<Assembled>,
+    attestations: Attestations,
+}
+
 impl Build<'_> {
-    /// Steps 5 to 9.
-    fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Exported), Failure> {
-        let Self { plan, targets, worker, images, imported, host, request, epoch, continued, purpose, .. } = *self;
+    /// Steps 5 to 9: all steps of all targets, then all outputs, so that a failure leaves none.
+    fn carry_out(&self, progress: &Progress, cancelled: &AtomicBool) -> Result<(Solved, Vec<Exported>), Failure> {
+        let Self { graph, targets, worker, imported, host, continued, .. } = *self;
         let (told, imports) = (imported.told(), &imported.steps);
         let waiting = || cache::Imported::tell(told, imports, progress);
         let cache = imported.cache(host, &waiting);
         let options = SolveOptions {
-            parallelism: request.parallelism,
-            require_cached: request.require_cached,
+            parallelism: targets
+                .first()
+                .map_or(Parallelism::Fixed(NonZeroUsize::MIN), |target| target.request.parallelism),
+            require_cached: targets.iter().any(|target| target.request.require_cached),
             continued,
             cancelled,
         };
         let solved =
-            bake_solver::solve(&plan.graph, targets, &**worker, &cache, progress, &options).map_err(Failure::Step)?;
+            bake_solver::solve(graph, self.wanted, &**worker, &cache, progress, &options).map_err(Failure::Step)?;
 
-        let results = if request.cache.to.is_empty() {
+        let results = if targets.iter().all(|target| target.request.cache.to.is_empty()) {
             Vec::new()
         } else {
             cache.results(&host.store, imports).map_err(|error| store_failed(&error))?
         };
+        // Large layers take longer to be digested than to be made.
+        let digesting = progress.begin(internal("digesting layers"));
+        let assembled: Vec<_> = targets.iter().map(|target| self.assemble(target, &solved, &results)).collect();
+        digesting.done();
+        let finished = targets.iter().zip(assembled).map(|(target, assembled)| {
+            let (results, assembled) = assembled?;
+            self.finish(target, &solved, (results, assembled), progress)
+        });
+        let finished = finished.collect::<Result<Vec<_>, _>>()?;
+        let mut exported = Vec::with_capacity(finished.len());
+        for finished in &finished {
+            exported.push(self.export(finished, progress, cancelled)?);
+        }
+        for finished in finished.iter().filter(|_| self.purpose.has_outputs()) {
+            self.export_cache(finished, &solved, progress, cancelled)?;
+        }
+        Ok((solved, exported))
+    }
+
+    /// Step 8: the images of a target, with the results of its steps.
+    fn assemble(
+        &self,
+        target: &Planned<'_>,
+        solved: &Solved,
+        results: &[StepResult],
+    ) -> Result<(Vec<StepResult>, Vec<Assembled>), CommandError> {
+        let Self { graph, worker, imported, .. } = *self;
+        let Planned { request, plan, epoch, .. } = target;
+        let results = cache::results_of(results, graph, &target.wanted(), solved);
         let inline = request
             .cache
             .is_inline()
             .then(|| assemble::Inline { results: &results, compression: export::common_compression(&request.exports) });
-        // Large layers take longer to be digested than to be made.
-        let digesting = progress.begin(internal("digesting layers"));
-        let assembled = assemble::assemble(plan, &solved, worker, epoch, inline.as_ref(), imports);
-        digesting.done();
-        let assembled = assembled?;
-        let assembled = assembled.as_slice();
-        let (dockerfile, started) = (self.dockerfile, self.started);
-        let facts = attest::Facts { request, plan, worker, store: &host.store, dockerfile, started, epoch };
-        let search = packages::Search { plan, assembled, solved: &solved, worker, images, host, progress };
-        let wants_packages = request.attest.sbom.is_some() && purpose.has_outputs();
-        let lists = if wants_packages { search.lists()? } else { Vec::new() };
-        let attestations = &attest::Attestations::new(&facts, assembled, lists);
-        let exporting = Exporting { assembled, attestations, request, host, images, progress, cancelled, epoch };
-        if purpose.settle(&exporting)? == Settled::Done {
-            return Ok((solved, Exported::default()));
-        }
-        let mut outcome = exporting.export()?;
-        outcome.metadata = attestations.metadata(request.multi_platform);
+        let assembled = assemble::assemble(plan, solved, worker, *epoch, inline.as_ref(), &imported.steps)?;
+        Ok((results, assembled))
+    }
 
+    /// The rest of step 8: what is said of the images.
+    fn finish<'a>(
+        &'a self,
+        target: &'a Planned<'a>,
+        solved: &Solved,
+        (results, assembled): (Vec<StepResult>, Vec<Assembled>),
+        progress: &Progress,
+    ) -> Result<Finished<'a>, CommandError> {
+        let Self { graph, worker, images, host, started, .. } = *self;
+        let sources = Sources::new(self.targets);
+        let facts = attest::Facts { target, graph, sources, worker, store: &host.store, started };
+        let search = packages::Search { target, assembled: &assembled, solved, worker, images, host, progress };
+        let wants_packages = target.request.attest.sbom.is_some() && self.purpose.has_outputs();
+        let lists = if wants_packages { search.lists()? } else { Vec::new() };
+        let attestations = Attestations::new(&facts, &assembled, lists);
+        Ok(Finished { target, results, assembled, attestations })
+    }
+
+    /// Step 9 for one target.
+    fn export(
+        &self,
+        finished: &Finished<'_>,
+        progress: &Progress,
+        cancelled: &AtomicBool,
+    ) -> Result<Exported, CommandError> {
+        let (request, epoch) = (finished.target.request, finished.target.epoch);
+        let (assembled, attestations) = (finished.assembled.as_slice(), &finished.attestations);
+        let (host, images, target) = (self.host, self.images, finished.target.name);
+        let exporting =
+            Exporting { target, assembled, attestations, request, host, images, progress, cancelled, epoch };
+        if self.purpose.settle(&exporting)? == Settled::Done {
+            return Ok(Exported::default());
+        }
+        let mut exported = exporting.export()?;
+        exported.metadata = attestations.metadata(request.multi_platform);
+        Ok(exported)
+    }
+
+    /// The end of step 9: what other builds are to know.
+    fn export_cache(
+        &self,
+        finished: &Finished<'_>,
+        solved: &Solved,
+        progress: &Progress,
+        cancelled: &AtomicBool,
+    ) -> Result<(), CommandError> {
+        let Self { host, images, worker, imported, .. } = *self;
+        let request = finished.target.request;
         let exporter = export::exporter(request, host);
         let export =
             cache::Export { request, host, images, worker, exporter: &exporter, imported, progress, cancelled };
-        export.steps(&results, assembled)?;
-        export.mounts(plan, &solved)?;
-        Ok((solved, outcome))
+        export.steps(&finished.results, &finished.assembled)?;
+        export.mounts(self.graph, &finished.target.wanted(), solved)
+    }
+
+    /// Step 10: what the images weigh, the record of the build, and the files for programs.
+    fn report(
+        &self,
+        solved: &Solved,
+        exported: &[Exported],
+        journal: &Journal<'_>,
+        progress: &Progress,
+    ) -> Result<(), CommandError> {
+        let mut all = Vec::with_capacity(self.targets.len());
+        let mut findings = Vec::new();
+        for target in self.targets {
+            let sources = Sources::new(self.targets);
+            let measuring =
+                Measuring { target, graph: self.graph, sources, solved, images: self.images, host: self.host };
+            let measured = match self.purpose {
+                Purpose::Sample(_) => None,
+                Purpose::Measurement(measurement) => {
+                    let measured = measuring.try_measure(Effort::Full(progress))?;
+                    let source = target.dockerfile.source.clone();
+                    // Nobody else sets it.
+                    let _ = measurement.set(measured.map(|measured| MeasuredBuild { measured, source }));
+                    None
+                }
+                Purpose::Outputs | Purpose::Comparison(_) => measuring.measure(Effort::Little),
+            };
+            if let Some(measured) = &measured {
+                findings.extend(journal::findings(target, &measured.tell(target, progress)));
+            }
+            all.push((target, measured));
+        }
+        let layers = match all.as_slice() {
+            [(target, Some(measured))] => Some(measured.records(&target.dockerfile)),
+            _ => None,
+        };
+        let number = journal.succeeded(progress, &Success { solved, exported, layers, measured: findings });
+        if !self.purpose.has_outputs() {
+            return Ok(());
+        }
+        let mut results = export::Results::default();
+        for ((target, measured), exported) in all.into_iter().zip(exported) {
+            let (source, findings) = (&target.dockerfile.source, &target.plan.warnings);
+            let measurement = measured.map(|measured| measured.metadata(&target.dockerfile));
+            let attestations = &exported.metadata;
+            let facts = BuildFacts { number, source, findings, attestations, measurement };
+            results.add(target, exported.image.as_ref(), &facts)?;
+        }
+        results.write()
+    }
+
+    /// Keeps what is left of a failed step; what to say about it.
+    fn failed_step(&self, step: VertexId, error: &str, contexts: &BTreeMap<String, KeptContext>) -> Vec<String> {
+        let origin = self.graph.vertex(step).origin;
+        let sources = Sources::new(self.targets);
+        let Some(target) = origin.and_then(|origin| sources.target(origin)).or(self.targets.first()) else {
+            return Vec::new();
+        };
+        let location = origin.map(|origin| {
+            let source = &target.dockerfile.source;
+            format!("{}:{}", source.name(), source.position(origin.start).line)
+        });
+        let (request, host, worker) = (target.request, self.host, &**self.worker);
+        failure::Failed { request, host, worker, contexts, step, error, location }.handle()
     }
 }
 
@@ -355,23 +469,47 @@ fn internal(text: &str) -> StepLabel {
     StepLabel { text: text.to_owned(), internal: true, ..StepLabel::default() }
 }
 
-/// The vertices whose results are wanted: those of the images, and those whose packages are to be listed with them.
-fn targets(plan: &Plan, request: &BuildRequest) -> Vec<VertexId> {
-    let mut targets: Vec<VertexId> = plan.images.iter().map(|image| image.root).collect();
-    if request.attest.sbom.is_some() {
-        let scans = plan.images.iter().flat_map(|image| &image.scans.stages).map(|(_, root)| *root);
-        targets.extend(scans.filter(|root| !targets.contains(root)).collect::<Vec<_>>());
+/// The vertices whose results the targets want, each once.
+fn wanted(targets: &[Planned<'_>]) -> Vec<VertexId> {
+    let mut wanted: Vec<VertexId> = Vec::new();
+    for root in targets.iter().flat_map(Planned::wanted) {
+        if !wanted.contains(&root) {
+            wanted.push(root);
+        }
     }
-    targets
+    wanted
+}
+
+/// The last lines of the display.
+fn summary(solved: &Solved, exported: &[Exported], elapsed: Duration) -> Summary {
+    let images: Vec<&ExportedImage> = exported.iter().filter_map(|exported| exported.image.as_ref()).collect();
+    Summary {
+        ran: solved.ran,
+        cached: solved.cached,
+        elapsed,
+        tags: exported.iter().flat_map(|exported| exported.tags.clone()).collect(),
+        // Images of several targets share layers, so their sum would be of nothing.
+        size_bytes: if let [image] = images.as_slice() { Some(image.size_bytes()) } else { None },
+        destinations: exported.iter().flat_map(|exported| exported.destinations.clone()).collect(),
+        digest: if let [image] = images.as_slice() { Some(image.digest().to_string()) } else { None },
+    }
+}
+
+fn built(targets: &[Planned<'_>], exported: Vec<Exported>) -> Vec<BuiltTarget> {
+    let digest = |exported: Exported| exported.image.map(|image| image.digest().to_string());
+    let built = targets.iter().zip(exported);
+    built.map(|(target, exported)| BuiltTarget { name: target.name.to_owned(), digest: digest(exported) }).collect()
 }
 
 /// The steps that only a build which goes on from a failure has results of. The failed one must be among those of the plan.
-fn continued_steps(continuation: &Continuation, plan: &Plan) -> Result<Vec<DefinitionDigest>, CommandError> {
+fn continued_steps(
+    continuation: &Continuation,
+    graph: &BuildGraph,
+    wanted: &[VertexId],
+) -> Result<Vec<DefinitionDigest>, CommandError> {
     let mut steps: Vec<DefinitionDigest> = continuation.layers.keys().copied().collect();
     let Some(step) = &continuation.step else { return Ok(steps) };
-    let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
-    let needed = plan.graph.needed(&targets);
-    if !needed.iter().any(|id| plan.graph.vertex(*id).definition == step.definition) {
+    if !graph.needed(wanted).iter().any(|id| graph.vertex(*id).definition == step.definition) {
         return Err(CommandError::input("the step that failed is not a step of this build any more")
             .hint("the Dockerfile, its arguments or a base image changed since; start the build anew"));
     }
@@ -386,67 +524,34 @@ pub(crate) fn agents(
     ssh::agents(sources)
 }
 
-/// The images of this build, those of named layouts among them.
-fn images(request: &BuildRequest, host: &Host) -> Arc<Images> {
-    Arc::new(layout_images(request, host))
-}
-
-fn layout_images(request: &BuildRequest, host: &Host) -> Images {
-    let layouts = request.named.iter().filter_map(|(name, source)| match source {
-        NamedSource::Layout { directory, .. } => Some((name.clone(), directory.clone())),
-        _ => None,
-    });
-    host.images(layouts.collect())
-}
-
 /// What carries out the steps, and before that fetches contexts.
 fn worker(
-    request: &BuildRequest,
+    requests: &[TargetRequest<'_>],
     host: &Host,
     images: &Arc<Images>,
     imported: Option<&cache::Imported>,
 ) -> Result<LinuxWorker, CommandError> {
+    let grants = requests.iter().map(|target| {
+        Ok(StepGrants {
+            secrets: target.request.secrets.clone(),
+            agents: ssh::agents(&target.request.ssh)?,
+            shm_size_bytes: target.request.shm_size_bytes,
+            limits: target.request.limits.clone(),
+        })
+    });
     Ok(LinuxWorker::new(WorkerOptions {
         store: host.store.clone(),
         images: Arc::clone(images),
         network: Arc::clone(&host.network),
         isolation: host.isolation(),
-        secrets: request.secrets.clone(),
-        agents: ssh::agents(&request.ssh)?,
+        grants: grants.collect::<Result<_, CommandError>>()?,
         step_network: host.step_network.clone(),
         runtime: host.runtime.clone(),
-        shm_size_bytes: request.shm_size_bytes,
-        limits: request.limits.clone(),
         imported_mounts: imported
             .filter(|imported| !imported.mounts.is_empty())
             .map(|imported| Arc::clone(&imported.mounts) as _),
         git_environment: crate::settings::git_environment(),
     }))
-}
-
-/// What images and names mean in this build.
-fn resolver(
-    request: &BuildRequest,
-    host: &Host,
-    images: &Arc<Images>,
-    input: &read::Input,
-) -> Result<Resolver, CommandError> {
-    let ignore = match input.contexts.get("context") {
-        Some(BuildContext::Directory(directory)) => Some(directory.ignore.clone()),
-        Some(BuildContext::Fetched(_)) | None => None,
-    };
-    let lock = ImageLock::open(&request.lock, input.dockerfile_path.as_deref(), host)?;
-    let policy = ImagePolicy::open(&request.policy, host)?;
-    Ok(Resolver { images: Arc::clone(images), named: request.named.clone(), pull: request.pull, ignore, lock, policy })
-}
-
-/// What was asked for, with what only reading tells.
-fn plan_options(request: &BuildRequest, input: &read::Input) -> PlanOptions {
-    let mut options = PlanOptions { main_context: input.main_context, ..request.plan.clone() };
-    if let Some(epoch) = input.source_date_epoch {
-        options.build_args.insert("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string());
-    }
-    options
 }
 
 /// Warns of a `--no-cache-filter` that names no stage: nothing would run that was meant to.
@@ -513,7 +618,7 @@ fn at(error: CommandError, source: &SourceText, span: Span) -> CommandError {
 }
 
 /// A failed step with its output and its lines.
-fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progress: &Progress) -> CommandError {
+fn failed_build(error: &SolveError, graph: &BuildGraph, sources: Sources<'_>, progress: &Progress) -> CommandError {
     let SolveError::Step { step, error } = error else {
         progress.finish(None);
         return CommandError::interrupted();
@@ -522,11 +627,13 @@ fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progre
         progress.finish(None);
         return CommandError::interrupted();
     }
-    let vertex = plan.graph.vertex(*step);
+    let vertex = graph.vertex(*step);
     let name = vertex.label.to_string();
     let output = progress.tail(*step);
     progress.finish(None);
-    let origin = vertex.origin.map(|origin| (&dockerfile.source, Span::new(origin.start, origin.end)));
+    let target = vertex.origin.and_then(|origin| sources.target(origin));
+    let span = vertex.origin.map(|origin| Span::new(origin.start, origin.end));
+    let origin = target.map(|target| &target.dockerfile.source).zip(span);
     let snippet = render_failed_step(&FailedStep { name: &name, output: &output, origin }, progress.colour());
     let line = match origin {
         // The message names the step and ends with what changed, to which a line would seem to belong.
@@ -538,8 +645,8 @@ fn failed_build(error: &SolveError, plan: &Plan, dockerfile: &Dockerfile, progre
     let mut failed = CommandError::new(ErrorKind::Build, format!("{}{line}", error.message))
         .snippet(snippet)
         .hints(error.hints.clone());
-    if let Some((source, span)) = origin {
-        failed = at(failed, source, span);
+    if let (Some(target), Some((source, span))) = (target, origin) {
+        failed = at(failed, source, span).in_file(target.request.absolute_dockerfile().as_deref());
     }
     if is_store_full(error) {
         failed = failed.hint("`bake prune` frees space in the store");

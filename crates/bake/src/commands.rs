@@ -20,6 +20,7 @@ mod transfer;
 
 pub(crate) mod analyze;
 pub(crate) mod attestations;
+pub(crate) mod builds;
 pub(crate) mod collect;
 pub(crate) mod config;
 pub(crate) mod copy;
@@ -51,5 +52,6 @@ pub(crate) mod sbom;
 pub(crate) mod shell;
 pub(crate) mod sign;
 pub(crate) mod tag;
+pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod why;

@@ -26,7 +26,7 @@ mod wiring;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bake::cli::{Arguments, Command};
+use bake::cli::{Arguments, Command, HistoryArguments};
 use bake::error::{CommandError, install_panic_hook};
 use clap::Parser as _;
 
@@ -81,6 +81,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
     // What needs no store starts nothing else.
     match &arguments.command {
         Command::Lint(lint) if !lint.measure => {
+            commands::config::warn_of_variables();
             return commands::lint::run(lint, arguments.global.root.as_deref(), colour);
         }
         Command::Fmt(fmt) => return commands::fmt::run(fmt, colour),
@@ -104,6 +105,15 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             return commands::login::login(login, &arguments.global.insecure_registry).map(|()| ExitCode::SUCCESS);
         }
         Command::Logout(logout) => return commands::login::logout(logout).map(|()| ExitCode::SUCCESS),
+        Command::Up(up) => {
+            if let Some(code) = commands::up::show_local(up, colour)? {
+                return Ok(code);
+            }
+        }
+        // A browser that shows a report is not to be in a namespace.
+        Command::History(HistoryArguments { command: Some(command), .. }) => {
+            return commands::builds::run(command, arguments.global.root.as_deref()).map(|()| ExitCode::SUCCESS);
+        }
         // Before namespaces are entered: it tells whether they can be.
         Command::Doctor(doctor) => return commands::doctor::run(doctor, arguments.global.root.as_deref()),
         _ => {}
@@ -152,6 +162,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 commands::collect::after_build(budget, &host, quiet);
             }
         }
+        Command::Up(up) => return commands::up::run(up, host, colour),
         Command::Lint(lint) if lint.measure => return commands::lint::measure::run(lint, host, colour),
         Command::Images(images) => commands::images::run(images, &host)?,
         Command::Inspect(inspect) => commands::inspect::run(inspect, &host)?,

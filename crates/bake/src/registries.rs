@@ -223,6 +223,9 @@ pub(crate) fn hint(error: &RegistryError) -> Option<String> {
                   `/etc/docker/certs.d/HOST/ca.crt`, or name it with `--insecure-registry HOST`"
                 .to_owned())
         }
+        RegistryFailure::UnknownHost { .. } => {
+            Some("check the name of the registry; behind a proxy, set `HTTPS_PROXY`".to_owned())
+        }
         RegistryFailure::Connect { .. } | RegistryFailure::Timeout { .. } => {
             Some("check the host, the port, and the proxy (`HTTPS_PROXY`, `NO_PROXY`)".to_owned())
         }

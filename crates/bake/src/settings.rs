@@ -18,7 +18,7 @@ use bake::ui::progress::{DisplayKind, DisplayOptions};
 use bake_cache::{ExportSpec as CacheExportSpec, ImportSpec, Place};
 use bake_dockerfile::{CheckOptions, parse_boolean};
 use bake_exporter::ExportSpec;
-use bake_frontend::{MAIN_CONTEXT, MainContext, PlanOptions, is_http_url};
+use bake_frontend::{MAIN_CONTEXT, MainContext, PlanIdentity, PlanOptions, is_http_url};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
 use bake_solver::Parallelism;
@@ -43,6 +43,20 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// Whether the environment has a variable whose name begins like this.
 pub(crate) fn any_variable(prefix: &str) -> bool {
     std::env::vars_os().any(|(name, _)| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+}
+
+/// Every variable of the environment that is text.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
+}
+
+/// The directory that paths begin at, without links.
+pub(crate) fn working_directory() -> Result<PathBuf, CommandError> {
+    let directory = std::env::current_dir().and_then(std::fs::canonicalize);
+    directory.map_err(|error| CommandError::input(format!("the working directory is not known: {error}")))
 }
 
 /// The columns of the lines of a help text on standard output.
@@ -132,6 +146,23 @@ pub(crate) enum Presence {
     Optional,
 }
 
+/// Where pages are put that are to be opened: `$XDG_CACHE_HOME/bake`, else `~/.cache/bake`.
+pub(crate) fn cache_directory() -> Option<PathBuf> {
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    cache.map(|cache| cache.join("bake"))
+}
+
+/// The words of the command that opens a page: the first of `$BROWSER`, else `xdg-open` where there is a display.
+pub(crate) fn browser() -> Option<Vec<String>> {
+    if let Some(browsers) = variable("BROWSER") {
+        let first = browsers.split(':').next().unwrap_or_default();
+        return Some(first.split_whitespace().map(str::to_owned).collect());
+    }
+    let display = variable("WAYLAND_DISPLAY").or_else(|| variable("DISPLAY"));
+    display.map(|_| vec!["xdg-open".to_owned()])
+}
+
 /// An amount of disk space as the store takes it.
 pub(crate) fn space(space: bake::cli::Space) -> bake_store::Space {
     match space {
@@ -170,11 +201,15 @@ pub(crate) fn ci() -> Result<Ci, CommandError> {
 }
 
 /// What the environment says about the display of a build.
-pub(crate) fn display_options(request: &BuildRequest) -> Result<DisplayOptions, CommandError> {
+pub(crate) fn display_options<'a>(
+    mut requests: impl Iterator<Item = &'a BuildRequest>,
+) -> Result<DisplayOptions, CommandError> {
     // As in BuildKit, what is no positive number says nothing.
     let lines = variable("BUILDKIT_TTY_LOG_LINES").and_then(|lines| lines.parse().ok()).filter(|lines| *lines > 0);
     let usual = DisplayOptions::default();
-    let ci = Ci { dockerfile: request.absolute_dockerfile(), ..ci()? };
+    // Of several Dockerfiles each is found by its name.
+    let only = requests.next().filter(|_| requests.next().is_none());
+    let ci = Ci { dockerfile: only.and_then(BuildRequest::absolute_dockerfile), ..ci()? };
     Ok(DisplayOptions { log_lines: lines.unwrap_or(usual.log_lines), ci })
 }
 
@@ -188,12 +223,12 @@ fn terminal() -> Result<DisplayKind, CommandError> {
 }
 
 /// How progress is shown.
-fn display(arguments: &BuildArguments) -> Result<DisplayKind, CommandError> {
+pub(crate) fn display(quiet: bool, mode: Option<ProgressMode>) -> Result<DisplayKind, CommandError> {
     let automatic = || DisplayKind::automatic(std::io::stderr().is_terminal(), variable("TERM").as_deref());
-    if arguments.quiet {
+    if quiet {
         return Ok(DisplayKind::Quiet);
     }
-    match arguments.progress {
+    match mode {
         Some(ProgressMode::Auto) => Ok(automatic()),
         Some(ProgressMode::Tty) => terminal(),
         Some(ProgressMode::Plain) => Ok(DisplayKind::Plain),
@@ -242,6 +277,8 @@ pub(crate) enum DockerfileSpec {
     Stdin,
     /// A file on an HTTP server.
     Http(HttpSource),
+    /// Its text, from a file with targets.
+    Inline(String),
 }
 
 impl BuildRequest {
@@ -307,6 +344,8 @@ pub(crate) struct BuildRequest {
     pub(crate) require_cached: bool,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
+    /// Where a page about the build is written.
+    pub(crate) report: Option<PathBuf>,
     /// Whether the findings of build checks are in that file.
     pub(crate) metadata_warnings: bool,
     pub(crate) source_date_epoch: Option<SourceDateEpoch>,
@@ -438,13 +477,14 @@ impl BuildRequest {
             require_cached: arguments.require_cached,
             iidfile: arguments.iidfile.clone(),
             metadata_file: arguments.metadata_file.clone(),
+            report: arguments.report.clone(),
             metadata_warnings: variable("BUILDX_METADATA_WARNINGS")
                 .is_some_and(|text| parse_boolean(&text) == Some(true)),
             source_date_epoch,
             shm_size_bytes: arguments.shm_size,
             limits: step_limits(&arguments.limits)?,
             cache: CacheRequest::new(arguments, truth(&build_args, "BUILDKIT_INLINE_CACHE")?)?,
-            display: display(arguments)?,
+            display: display(arguments.quiet, arguments.progress)?,
             call: arguments.called(),
             failure: FailureRequest::new(arguments),
             attest: attest_request(arguments)?,
@@ -466,6 +506,7 @@ impl BuildRequest {
                 },
                 extra_hosts: extra_hosts(&arguments.add_host)?,
                 allow_insecure: arguments.allow.contains(&Entitlement::SecurityInsecure),
+                identity: PlanIdentity::default(),
                 allow_host_network: arguments.allow.contains(&Entitlement::NetworkHost)
                     || arguments.network == NetworkMode::Host,
             },
@@ -632,7 +673,7 @@ fn http_source(url: &str) -> HttpSource {
 }
 
 /// The form in which names of contexts are compared: familiar, without `:latest`.
-fn context_name(name: &str) -> String {
+pub(crate) fn context_name(name: &str) -> String {
     match Reference::parse(name) {
         Ok(reference) => {
             let familiar = reference.familiar();

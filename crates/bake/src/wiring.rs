@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake_dockerfile::IgnorePatterns;
-use bake_frontend::{MetaError, MetaResolver, NamedContext, ResolvedImage};
+use bake_frontend::{ImagePlan, MetaError, MetaResolver, NamedContext, ResolvedImage};
 use bake_oci::{Platform, Reference};
 use bake_sandbox::userns::{RootlessMap, enter_rootless, namespace_for};
 use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, IdRange, ProcSource, probe};
@@ -64,6 +64,15 @@ impl Privilege {
         };
         enter(&map)?;
         Ok(Self::Rootless(map))
+    }
+
+    /// What [`Self::is_root`] would say after [`Self::acquire`], without entering anything.
+    pub(crate) fn is_root_expected() -> bool {
+        match root_privilege() {
+            Some(RootPrivilege::Mounting) => !has_single_id(),
+            Some(RootPrivilege::Ids) => true,
+            Some(RootPrivilege::None) | None => false,
+        }
     }
 
     /// Whether the invoking user is root, for the default place of the store.
@@ -252,6 +261,12 @@ fn step_isolation(privilege: &Privilege, format: LayerFormat, root: &Path) -> Re
 pub(crate) struct Resolver {
     pub(crate) images: Arc<Images>,
     pub(crate) named: BTreeMap<String, NamedSource>,
+    /// How the worker calls contexts that are files, by their names here.
+    pub(crate) contexts: BTreeMap<String, String>,
+    /// How the images call OCI layouts, by their names here.
+    pub(crate) layouts: BTreeMap<String, String>,
+    /// Contexts that are other targets: the target's name, and what is planned for it.
+    pub(crate) planned: BTreeMap<String, (String, Vec<ImagePlan>)>,
     pub(crate) pull: bool,
     /// What the main build context leaves out.
     pub(crate) ignore: Option<IgnorePatterns>,
@@ -300,21 +315,39 @@ impl MetaResolver for Resolver {
     }
 
     fn named_context(&self, name: &str, platform: &Platform) -> Result<Option<NamedContext>, MetaError> {
+        if let Some((target, images)) = self.planned.get(name) {
+            return planned_for(target, images, platform).map(Some);
+        }
+        let known = |names: &BTreeMap<String, String>| names.get(name).cloned().unwrap_or_else(|| name.to_owned());
         match self.named.get(name) {
             None => Ok(None),
-            Some(NamedSource::Directory(_)) => Ok(Some(NamedContext::Directory { name: name.to_owned() })),
+            Some(NamedSource::Directory(_)) => Ok(Some(NamedContext::Directory { name: known(&self.contexts) })),
             Some(NamedSource::Git(source)) => Ok(Some(NamedContext::Git((**source).clone()))),
             Some(NamedSource::Http(source)) => Ok(Some(NamedContext::Http(source.clone()))),
             Some(NamedSource::Image(reference)) => {
                 self.resolve_image(reference, platform).map(|image| Some(NamedContext::Image(Box::new(image))))
             }
             Some(NamedSource::Layout { name: image, .. }) => {
-                let image = self.images.resolve_in_layout(name, image.as_deref(), platform);
+                let image = self.images.resolve_in_layout(&known(&self.layouts), image.as_deref(), platform);
                 image
                     .map(|image| Some(NamedContext::Image(Box::new(resolved(image)))))
                     .map_err(|error| unresolved(name, error))
             }
         }
+    }
+}
+
+/// Of the images of a target the one for `platform`; an only one is for every platform, as it is with BuildKit.
+fn planned_for(target: &str, images: &[ImagePlan], platform: &Platform) -> Result<NamedContext, MetaError> {
+    let own = images.iter().find(|image| image.platform == *platform);
+    let only = if let [only] = images { Some(only) } else { None };
+    match own.or(only) {
+        Some(image) => Ok(NamedContext::Planned(Box::new(image.clone()))),
+        None => Err(MetaError {
+            message: format!("the target `{target}` is not built for {platform}"),
+            hint: Some(format!("add `{platform}` to its `platforms`")),
+            source: None,
+        }),
     }
 }
 

@@ -13,7 +13,7 @@ use bake_oci::Digest;
 
 use super::metadata::clean;
 use super::mounts::input_number;
-use super::{Lower, Lowering, MAIN_CONTEXT, StageState, fail};
+use super::{Lower, Lowering, StageState, fail};
 use crate::git::{is_commit_prefix, is_git_url, is_http_url, parse_git_url};
 use crate::mode::parse_mode;
 use crate::percent;
@@ -97,7 +97,7 @@ impl Lowering<'_> {
                             input
                         } else {
                             self.check_ignored(&path, add, word.span);
-                            self.local(MAIN_CONTEXT)
+                            self.main_context()
                         };
                         CopyAction {
                             parents: copy.parents,

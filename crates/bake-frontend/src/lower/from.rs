@@ -139,9 +139,7 @@ impl Lowering<'_> {
             origin: image.origin,
         }));
         let stage = self.shown_stage(label, &platform);
-        let label_of_step = bake_graph::StepLabel { stage, number: None, text, internal: false };
-        let origin = Some(bake_graph::Origin { source: 0, start: at.start, end: at.end });
-        let root = self.graph.add(op, vec![], label_of_step, origin, false);
+        let root = self.stage_step(op, vec![], (stage, text), at, false);
         fresh_state(root, config, label.to_owned(), ignore_cache, platform)
     }
 
@@ -156,6 +154,11 @@ impl Lowering<'_> {
     ) -> StageState {
         match context {
             NamedContext::Image(image) => self.image_state(*image, label, ignore_cache, platform, text, at),
+            NamedContext::Planned(plan) => {
+                let mut state = fresh_state(plan.root, plan.config, label.to_owned(), ignore_cache, platform);
+                state.history = plan.history;
+                state
+            }
             other => {
                 let created_by = match &other {
                     NamedContext::Directory { name } => format!("local source for {name}"),
@@ -194,6 +197,7 @@ impl Lowering<'_> {
         match context {
             NamedContext::Directory { name } => self.local(&name),
             NamedContext::Image(image) => self.image_source(*image, at),
+            NamedContext::Planned(plan) => plan.root,
             NamedContext::Git(git) => {
                 let text = format!("fetch {}", without_credentials(&git.url));
                 self.internal(Op::Source(SourceOp::Git(git)), vec![], text, Some(at))

@@ -58,6 +58,8 @@ pub(crate) struct Lowering<'a> {
     capture: Capture,
     errors: Vec<Diagnostic>,
     used_args: BTreeSet<String>,
+    /// The steps, each with the stage that it is one of; another plan may have added them.
+    steps: Vec<(VertexId, String)>,
 }
 
 /// The instruction that is being applied, as far as its checks need it.
@@ -113,6 +115,8 @@ pub(crate) struct Lowered {
     /// The checks that fail the build.
     pub(crate) violated: Vec<&'static str>,
     pub(crate) unused_build_args: Vec<String>,
+    /// The steps, each with the stage that it is one of.
+    pub(crate) steps: Vec<(VertexId, String)>,
 }
 
 /// What the checks alone come to.
@@ -181,6 +185,7 @@ impl<'a> Lowering<'a> {
             capture: Capture::new(dockerfile.stages.len()),
             errors: Vec::new(),
             used_args,
+            steps: Vec::new(),
         })
     }
 
@@ -214,6 +219,7 @@ impl<'a> Lowering<'a> {
             warnings,
             violated,
             unused_build_args,
+            steps: self.steps,
         })
     }
 
@@ -533,10 +539,24 @@ impl<'a> Lowering<'a> {
         state: &StageState,
         at: Span,
     ) -> VertexId {
-        let label =
-            StepLabel { stage: self.shown_stage(&state.label, &state.platform), number: None, text, internal: false };
-        let origin = Some(Origin { source: 0, start: at.start, end: at.end });
-        self.graph.add(op, inputs, label, origin, state.ignore_cache)
+        let shown = self.shown_stage(&state.label, &state.platform);
+        self.stage_step(op, inputs, (shown, text), at, state.ignore_cache)
+    }
+
+    /// Adds a step as the stage is called while it is built, and its text.
+    pub(crate) fn stage_step(
+        &mut self,
+        op: Op,
+        inputs: Vec<VertexId>,
+        (stage, text): (String, String),
+        at: Span,
+        ignore_cache: bool,
+    ) -> VertexId {
+        let label = StepLabel { stage: stage.clone(), number: None, text, internal: false };
+        let origin = Some(Origin { source: self.options.identity.source, start: at.start, end: at.end });
+        let id = self.graph.add(op, inputs, label, origin, ignore_cache);
+        self.steps.push((id, stage));
+        id
     }
 
     /// How a stage is called while it is built: with its platform where there are several, and with the one it is built for where that is
@@ -556,8 +576,14 @@ impl<'a> Lowering<'a> {
     /// Adds something that a step uses but that is no step itself.
     pub(crate) fn internal(&mut self, op: Op, inputs: Vec<VertexId>, text: String, at: Option<Span>) -> VertexId {
         let label = StepLabel { stage: String::new(), number: None, text, internal: true };
-        let origin = at.map(|at| Origin { source: 0, start: at.start, end: at.end });
+        let origin = at.map(|at| Origin { source: self.options.identity.source, start: at.start, end: at.end });
         self.graph.add(op, inputs, label, origin, false)
+    }
+
+    /// The main build context.
+    pub(crate) fn main_context(&mut self) -> VertexId {
+        let name = self.options.identity.context.clone();
+        self.local(&name)
     }
 
     /// A directory of the caller.

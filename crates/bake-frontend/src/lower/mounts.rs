@@ -5,7 +5,7 @@ use bake_dockerfile::instruction::{MountFlag, MountKind as FlagKind, Word};
 use bake_graph::{CacheMount, CacheSharing, ExecMount, MountKind, SecretEnvironment, VertexId};
 
 use super::metadata::clean;
-use super::{Lower, Lowering, MAIN_CONTEXT, StageState, fail};
+use super::{Lower, Lowering, StageState, fail};
 
 /// Where a secret is put that names no target.
 const SECRET_DIRECTORY: &str = "/run/secrets";
@@ -48,7 +48,7 @@ impl Lowering<'_> {
                 FlagKind::Bind => {
                     let input = match &flag.from {
                         Some(from) => self.source_named(from, stage_index, false, state)?,
-                        None => self.local(MAIN_CONTEXT),
+                        None => self.main_context(),
                     };
                     let source = clean(&format!("/{}", values.source.as_deref().unwrap_or("/")));
                     MountKind::Bind {

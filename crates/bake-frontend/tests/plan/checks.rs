@@ -4,6 +4,7 @@ use bake_dockerfile::{IgnoreFile, IgnorePatterns, SourceText, parse};
 use bake_frontend::{
     CHECKS, Checked, MetaError, MetaResolver, NamedContext, PlanOptions, ResolvedImage, check, check_named,
 };
+use bake_graph::BuildGraph;
 use bake_oci::{DiffId, Digest, ImageConfig, Platform, Reference};
 use bake_testkit::fake_resolver::FakeResolver;
 
@@ -43,7 +44,7 @@ fn checked(text: &str) -> Checked {
         ignore: IgnoreFile::parse(b"*.log\n").unwrap(),
     };
     let options = PlanOptions::for_platform(Platform::new("linux", "amd64", None));
-    check(&parse(SourceText::new("Dockerfile", text)), &options, &resolver).unwrap()
+    check(&mut BuildGraph::new(), &parse(SourceText::new("Dockerfile", text)), &options, &resolver).unwrap()
 }
 
 fn messages(text: &str) -> Vec<String> {

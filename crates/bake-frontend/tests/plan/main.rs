@@ -6,5 +6,6 @@
 mod checks;
 mod config;
 mod planning;
+mod shared;
 mod stages;
 mod variables;

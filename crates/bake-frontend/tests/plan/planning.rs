@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bake_dockerfile::{Diagnostic, SourceText, parse};
 use bake_frontend::{Plan, PlanOptions, plan};
-use bake_graph::{ExecOp, Op};
+use bake_graph::{BuildGraph, ExecOp, Op};
 use bake_oci::Platform;
 use bake_testkit::fake_resolver::FakeResolver;
 
@@ -16,6 +16,21 @@ pub(crate) struct Asked {
     pub(crate) build_args: &'static [(&'static str, &'static str)],
     pub(crate) labels: &'static [(&'static str, &'static str)],
     pub(crate) platform: Option<&'static str>,
+}
+
+/// A plan with the graph it was made into.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) graph: BuildGraph,
+    plan: Plan,
+}
+
+impl std::ops::Deref for Planned {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
 }
 
 fn owned(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -32,7 +47,7 @@ impl Asked {
     }
 
     /// Plans a text without mistakes of syntax.
-    pub(crate) fn plan(&self, text: &str) -> Result<Plan, Vec<Diagnostic>> {
+    pub(crate) fn plan(&self, text: &str) -> Result<Planned, Vec<Diagnostic>> {
         let dockerfile = parse(SourceText::new("Dockerfile", text));
         assert!(!dockerfile.has_errors(), "{text}\n{:?}", dockerfile.diagnostics);
         let options = PlanOptions {
@@ -42,7 +57,9 @@ impl Asked {
             target_platforms: vec![Platform::parse(self.platform.unwrap_or("linux/amd64")).unwrap()],
             ..PlanOptions::for_platform(Platform::new("linux", "amd64", None))
         };
-        plan(&dockerfile, &options, &self.resolver)
+        let mut graph = BuildGraph::new();
+        let plan = plan(&mut graph, &dockerfile, &options, &self.resolver)?;
+        Ok(Planned { graph, plan })
     }
 
     /// The messages of a plan that fails.
@@ -55,7 +72,7 @@ impl Asked {
 }
 
 /// Plans a text that can be built.
-pub(crate) fn planned(text: &str) -> Plan {
+pub(crate) fn planned(text: &str) -> Planned {
     Asked::default().plan(text).unwrap()
 }
 
@@ -65,7 +82,7 @@ pub(crate) fn history(text: &str) -> Vec<String> {
 }
 
 /// The history that a plan adds; entries without a layer are in parentheses.
-pub(crate) fn history_of(plan: &Plan) -> Vec<String> {
+pub(crate) fn history_of(plan: &Planned) -> Vec<String> {
     let show = |entry: &bake_frontend::PlannedHistory| {
         if entry.layer { entry.created_by.clone() } else { format!("({})", entry.created_by) }
     };
@@ -73,12 +90,12 @@ pub(crate) fn history_of(plan: &Plan) -> Vec<String> {
 }
 
 /// The environment of the config.
-pub(crate) fn env(plan: &Plan) -> &[String] {
+pub(crate) fn env(plan: &Planned) -> &[String] {
     &plan.images[0].config.config.env
 }
 
 /// The RUN steps that are needed, in order.
-pub(crate) fn runs(plan: &Plan) -> Vec<&ExecOp> {
+pub(crate) fn runs(plan: &Planned) -> Vec<&ExecOp> {
     let needed = plan.graph.needed(&[plan.images[0].root]);
     needed
         .into_iter()
@@ -87,13 +104,13 @@ pub(crate) fn runs(plan: &Plan) -> Vec<&ExecOp> {
 }
 
 /// The value of a variable in the environment of the last RUN.
-pub(crate) fn variable(plan: &Plan, name: &str) -> Option<String> {
+pub(crate) fn variable(plan: &Planned, name: &str) -> Option<String> {
     let run = runs(plan).pop().unwrap();
     run.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
 }
 
 /// The texts of the steps that are needed, as shown.
-pub(crate) fn steps(plan: &Plan) -> Vec<String> {
+pub(crate) fn steps(plan: &Planned) -> Vec<String> {
     let needed = plan.graph.needed(&[plan.images[0].root]);
     needed.into_iter().map(|id| plan.graph.vertex(id).label.to_string()).collect()
 }

@@ -43,7 +43,7 @@ fn text_of(text: &str, inputs: &Inputs, depth: usize) -> Result<String, String> 
             if length == 0 {
                 return Err(format!("`$` in `{text}` begins no variable: write `$$` for the character"));
             }
-            result.push_str(inputs.lookup(&rest[..length]).unwrap_or_default());
+            result.push_str(inputs.lookup_for_compose(&rest[..length]).unwrap_or_default());
             rest = &rest[length..];
         }
     }
@@ -79,7 +79,7 @@ fn braces(text: &str, inputs: &Inputs, depth: usize) -> Result<String, String> {
     if name.is_empty() {
         return Err(format!("`${{{text}}}` names no variable"));
     }
-    let value = inputs.lookup(name);
+    let value = inputs.lookup_for_compose(name);
     let not_empty = value.filter(|value| !value.is_empty());
     let inner = |word: &str| text_of(word, inputs, depth + 1);
     if operation.is_empty() {

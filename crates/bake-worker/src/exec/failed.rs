@@ -295,7 +295,7 @@ impl LinuxWorker {
             let source = MountSource::File { content, mode: 0o755, uid: 0, gid: 0 };
             prepared.mounts.push(StepMount::read_only(TOOLBOX, source));
         }
-        let process = spec(&op, &identity, &prepared, &self.options.limits);
+        let process = spec(&op, &identity, &prepared, &self.grants(0).limits);
         let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
         let ready = network.ready(&names, notice)?;
         // No other runtime, whatever the build had: those know neither terminals nor the toolbox.
@@ -317,18 +317,18 @@ impl LinuxWorker {
                 }
                 there
             }
-            MountKind::Secret { id, .. } if !self.options.secrets.contains_key(id) => {
+            MountKind::Secret { id, .. } if !self.grants(0).secrets.contains_key(id) => {
                 missing.secrets.push(id.clone());
                 false
             }
-            MountKind::Ssh { id, .. } if !self.options.agents.contains_key(id) => {
+            MountKind::Ssh { id, .. } if !self.grants(0).agents.contains_key(id) => {
                 missing.agents.push(id.clone());
                 false
             }
             _ => true,
         });
         op.secret_env.retain(|secret| {
-            let there = self.options.secrets.contains_key(&secret.id);
+            let there = self.grants(0).secrets.contains_key(&secret.id);
             if !there {
                 missing.secrets.push(secret.id.clone());
             }

@@ -19,6 +19,7 @@ use crate::destination::{Attributes, Destination, DestinationError};
 use crate::images::chain_of;
 use crate::limits::{Effective, LOOK_INTERVAL};
 use crate::mounts::Prepared;
+use crate::mounts::shared_memory;
 use crate::step_network::HostNames;
 use crate::worker::{LinuxWorker, snapshot_failed, store_failed};
 
@@ -136,8 +137,8 @@ impl LinuxWorker {
             })?;
         }
         let mut prepared = Prepared::default();
-        prepared.mounts.extend(self.shared_memory());
-        let mut process = spec(&op, &identity, &prepared, &self.options.limits);
+        prepared.mounts.extend(shared_memory(self.grants(0)));
+        let mut process = spec(&op, &identity, &prepared, &self.grants(0).limits);
         privileges::apply(&run.privileges, &mut process);
         let names = HostNames { own: run.hostname.as_deref(), extra: &run.extra_hosts };
         let ready = network.ready(&names, notice)?;
@@ -243,7 +244,7 @@ pub(super) fn run_to_end(
     if let (Some(pipe), None) = (streams.stdin, streams.terminal) {
         step.stdin = Stdin::Pipe(pipe);
     }
-    let options = &worker.options.limits;
+    let options = &worker.grants(0).limits;
     let limits = Effective::new(options, op.limits.as_deref())?;
     // Removed after everything of the command has ended.
     let cgroup = limits.cgroup(options.cgroup_parent.as_deref())?;

@@ -7,9 +7,8 @@ use bake_attest::{
     BuildStep, ConfigSource, Dependency, Provenance, ProvenanceArguments, ProvenanceOptions, SLSA_PROVENANCE_V1, SPDX,
     SbomOptions, Statement, Subject, image_purl,
 };
-use bake_dockerfile::SourceText;
-use bake_frontend::{ImagePlan, Plan};
-use bake_graph::{ImageOrigin, NetworkMode, Op, SourceOp, VertexId};
+use bake_frontend::ImagePlan;
+use bake_graph::{BuildGraph, ImageOrigin, NetworkMode, Op, SourceOp, VertexId};
 use bake_oci::manifest::descriptor_digest;
 use bake_oci::{Digest, Document, Image, ImageConfig, Platform, Reference, Timestamp};
 use bake_store::Store;
@@ -18,7 +17,8 @@ use serde_json::Value;
 
 use super::assemble::Assembled;
 use super::packages::PackageList;
-use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec, NamedSource};
+use super::target::{Planned, Sources};
+use crate::settings::{ContextSpec, DockerfileSpec, NamedSource};
 
 /// The largest manifest or config that is read again, in bytes.
 const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
@@ -67,20 +67,19 @@ pub(super) struct ImageAttestations {
 
 /// What a build knows of itself.
 pub(super) struct Facts<'a> {
-    pub(super) request: &'a BuildRequest,
-    pub(super) plan: &'a Plan,
+    pub(super) target: &'a Planned<'a>,
+    pub(super) graph: &'a BuildGraph,
+    pub(super) sources: Sources<'a>,
     pub(super) worker: &'a LinuxWorker,
     pub(super) store: &'a Store,
-    pub(super) dockerfile: &'a SourceText,
     pub(super) started: Timestamp,
-    pub(super) epoch: Option<i64>,
 }
 
 impl Attestations {
     /// Says what was asked for. Provenance tells the time, unless the build is to be the same at all times.
     /// `lists` are the packages of each image.
     pub(super) fn new(facts: &Facts<'_>, assembled: &[Assembled], lists: Vec<Vec<PackageList>>) -> Self {
-        let attest = &facts.request.attest;
+        let attest = &facts.target.request.attest;
         if attest.is_empty() && attest.metadata.is_none() {
             return Self::default();
         }
@@ -110,7 +109,7 @@ impl Attestations {
             });
             ImageAttestations { platform: image.platform.clone(), created, said, metadata }
         };
-        Self { images: facts.plan.images.iter().zip(assembled).map(image).collect() }
+        Self { images: facts.target.plan.images.iter().zip(assembled).map(image).collect() }
     }
 
     /// The statements about images that are to be called `names`, for each image.
@@ -200,17 +199,17 @@ fn name_with(filename: &str, part: Option<&str>) -> String {
 
 impl Facts<'_> {
     fn provenance(&self, image: &ImagePlan) -> Provenance {
-        let needed = self.plan.graph.needed(&[image.root]);
+        let needed = self.graph.needed(&[image.root]);
         let mut dependencies: BTreeSet<Dependency> =
-            needed.iter().filter_map(|id| self.dependency(&self.plan.graph.vertex(*id).op)).collect();
+            needed.iter().filter_map(|id| self.dependency(&self.graph.vertex(*id).op)).collect();
         dependencies.extend(self.context_dependency());
-        let times = self.epoch.is_none().then(|| (self.started, Timestamp::now()));
+        let times = self.target.epoch.is_none().then(|| (self.started, Timestamp::now()));
         Provenance {
             source: self.config_source(),
-            dockerfile: self.dockerfile.text().as_bytes().to_vec(),
+            dockerfile: self.target.dockerfile.source.text().as_bytes().to_vec(),
             arguments: self.arguments(),
             platform: image.platform.clone(),
-            builder_platform: self.request.plan.build_platform.clone(),
+            builder_platform: self.target.request.plan.build_platform.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             dependencies,
             steps: self.steps(&needed),
@@ -260,7 +259,7 @@ impl Facts<'_> {
             url: source.url.clone(),
             digest: self.worker.fetched_file(source),
         };
-        let context = match &self.request.context {
+        let context = match &self.target.request.context {
             ContextSpec::Directory(_) | ContextSpec::Stdin => None,
             ContextSpec::Http(source) => Some(http(source)),
             ContextSpec::Git(source) => Some(Dependency::Git {
@@ -269,7 +268,7 @@ impl Facts<'_> {
                 commit: self.worker.fetched_commit(source),
             }),
         };
-        let dockerfile = match &self.request.dockerfile {
+        let dockerfile = match &self.target.request.dockerfile {
             DockerfileSpec::Http(source) => Some(http(source)),
             _ => None,
         };
@@ -277,7 +276,7 @@ impl Facts<'_> {
     }
 
     fn config_source(&self) -> ConfigSource {
-        let (uri, commit) = match (&self.request.dockerfile, &self.request.context) {
+        let (uri, commit) = match (&self.target.request.dockerfile, &self.target.request.context) {
             (DockerfileSpec::Http(source), _) | (DockerfileSpec::Default, ContextSpec::Http(source)) => {
                 (Some(source.url.clone()), None)
             }
@@ -300,7 +299,7 @@ impl Facts<'_> {
     /// concern.
     fn dockerfile_path(&self) -> String {
         let name = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match (&self.request.dockerfile, &self.request.context) {
+        match (&self.target.request.dockerfile, &self.target.request.context) {
             (DockerfileSpec::Path(path), ContextSpec::Directory(context)) => {
                 let (whole, root) = (std::fs::canonicalize(path), std::fs::canonicalize(context));
                 let inside = whole.ok().zip(root.ok()).and_then(|(whole, root)| {
@@ -312,12 +311,14 @@ impl Facts<'_> {
             (DockerfileSpec::Path(path), _) => path.to_string_lossy().into_owned(),
             // Its address is the source's.
             (DockerfileSpec::Http(_), _) => "Dockerfile".to_owned(),
-            (DockerfileSpec::Default | DockerfileSpec::Stdin, _) => self.dockerfile.name().to_owned(),
+            (DockerfileSpec::Default | DockerfileSpec::Stdin | DockerfileSpec::Inline(_), _) => {
+                self.target.dockerfile.source.name().to_owned()
+            }
         }
     }
 
     fn arguments(&self) -> ProvenanceArguments {
-        let plan = &self.request.plan;
+        let plan = &self.target.request.plan;
         let context = |source: &NamedSource| match source {
             // Directories of this machine are nobody's concern.
             NamedSource::Directory(_) => "local".to_owned(),
@@ -327,17 +328,17 @@ impl Facts<'_> {
             NamedSource::Http(source) => source.url.clone(),
         };
         let mut build_args = plan.build_args.clone();
-        build_args.extend(self.epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string())));
+        build_args.extend(self.target.epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch.to_string())));
         ProvenanceArguments {
             target: plan.target.clone().filter(|target| !target.is_empty()),
             build_args,
             labels: plan.labels.clone(),
-            contexts: self.request.named.iter().map(|(name, source)| (name.clone(), context(source))).collect(),
-            secrets: self.request.secrets.keys().cloned().collect(),
-            ssh: self.request.ssh.keys().cloned().collect(),
+            contexts: self.target.request.named.iter().map(|(name, source)| (name.clone(), context(source))).collect(),
+            secrets: self.target.request.secrets.keys().cloned().collect(),
+            ssh: self.target.request.ssh.keys().cloned().collect(),
             no_cache: plan.no_cache,
             network: network(plan.network).map(str::to_owned),
-            told: self.request.attest.told_arguments.clone(),
+            told: self.target.request.attest.told_arguments.clone(),
         }
     }
 
@@ -345,11 +346,12 @@ impl Facts<'_> {
     fn steps(&self, needed: &[VertexId]) -> Vec<BuildStep> {
         let positions: HashMap<VertexId, usize> = needed.iter().copied().zip(0..).collect();
         let step = |id: &VertexId| {
-            let vertex = self.plan.graph.vertex(*id);
-            let (name, lines) = match vertex.origin {
-                Some(origin) => {
-                    let text = self.dockerfile.slice(bake_dockerfile::Span::new(origin.start, origin.end));
-                    let line = |offset| self.dockerfile.position(offset).line;
+            let vertex = self.graph.vertex(*id);
+            let origin = vertex.origin.and_then(|origin| Some((origin, self.sources.text(origin)?)));
+            let (name, lines) = match origin {
+                Some((origin, source)) => {
+                    let text = source.slice(bake_dockerfile::Span::new(origin.start, origin.end));
+                    let line = |offset| source.position(offset).line;
                     (text.trim_end().to_owned(), Some((line(origin.start), line(origin.end.max(origin.start + 1) - 1))))
                 }
                 None => (kind(&vertex.op).to_owned(), None),

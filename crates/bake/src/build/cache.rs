@@ -13,12 +13,11 @@ use bake::error::{CommandError, ErrorKind, chain_text};
 use bake::ui::progress::Progress;
 use bake_cache::{
     Backend, BackendError, BlobEntry, Connection, Document, ExportSpec, GhaBackend, GhaOptions, ImportReport,
-    ImportSource, ImportingCache, Imports, LayerEntry, LocalBackend, Mode, MountEntry, Place, RegistryBackend,
-    S3Backend, S3Options, StepResult, UsedResults,
+    ImportSource, ImportSpec, ImportingCache, Imports, LayerEntry, LocalBackend, Mode, MountEntry, Place,
+    RegistryBackend, S3Backend, S3Options, StepResult, UsedResults,
 };
 use bake_exporter::{ExportError, ExportLayer, Exporter, LayerContent};
-use bake_frontend::Plan;
-use bake_graph::{MountKind, Op, StepLabel, VertexId};
+use bake_graph::{BuildGraph, MountKind, Op, StepLabel, VertexId};
 use bake_oci::{Reference, SnapshotId};
 use bake_snapshot::read_owner;
 use bake_solver::{BuildEvent, EventSink, Layer, Output, Solved};
@@ -26,7 +25,8 @@ use bake_store::BlobDescriptor;
 use bake_worker::{Images, LinuxWorker, StoreCache, cache_mount_id};
 
 use super::assemble::Assembled;
-use crate::settings::{BuildRequest, variable};
+use super::target::TargetRequest;
+use crate::settings::{BuildRequest, CacheRequest, variable};
 use crate::wiring::{Host, store_failed};
 
 /// How often a cache mount is packed before it counts as impossible.
@@ -49,18 +49,25 @@ pub(super) type BuildCache<'a> = UsedResults<ImportingCache<'a, StoreCache>>;
 impl Imported {
     /// Begins to read what is to be imported.
     pub(super) fn begin(
-        request: &BuildRequest,
+        requests: &[TargetRequest<'_>],
         host: &Host,
         cancelled: &Arc<AtomicBool>,
     ) -> Result<Self, CommandError> {
-        let begin = |specs: &[bake_cache::ImportSpec]| {
+        let begin = |of: fn(&CacheRequest) -> &[ImportSpec]| {
+            let mut specs: Vec<&ImportSpec> = Vec::new();
+            for spec in requests.iter().flat_map(|target| of(&target.request.cache)) {
+                // Targets often share their caches.
+                if !specs.contains(&spec) {
+                    specs.push(spec);
+                }
+            }
             let sources =
                 specs.iter().map(|spec| source(&spec.place, host, cancelled)).collect::<Result<Vec<_>, _>>()?;
             Ok::<_, CommandError>(Imports::begin(host.store.clone(), sources, cancelled))
         };
         Ok(Self {
-            steps: begin(&request.cache.from)?,
-            mounts: begin(&request.cache.mounts_from)?,
+            steps: begin(|cache| &cache.from)?,
+            mounts: begin(|cache| &cache.mounts_from)?,
             told: Once::new(),
             broken: std::cell::Cell::new(0),
         })
@@ -278,11 +285,11 @@ impl Export<'_> {
     }
 
     /// Leaves the content of the cache mounts that the steps of this build have, whether they ran or not.
-    pub(super) fn mounts(&self, plan: &Plan, solved: &Solved) -> Result<(), CommandError> {
+    pub(super) fn mounts(&self, graph: &BuildGraph, wanted: &[VertexId], solved: &Solved) -> Result<(), CommandError> {
         if self.request.cache.mounts_to.is_empty() {
             return Ok(());
         }
-        let ids = mount_ids(plan, solved);
+        let ids = mount_ids(graph, wanted, solved);
         for spec in &self.request.cache.mounts_to {
             self.shown(spec, "the cache mounts", &self.imported.mounts, |step, backend| {
                 let broken = self.imported.mounts.broken().len();
@@ -380,12 +387,26 @@ impl Export<'_> {
     }
 }
 
-/// The identities of all cache mounts of the steps of a plan, each once.
-fn mount_ids(plan: &Plan, solved: &Solved) -> BTreeSet<String> {
-    let targets: Vec<_> = plan.images.iter().map(|image| image.root).collect();
+/// The results of the steps that `wanted` needs.
+pub(super) fn results_of(
+    results: &[StepResult],
+    graph: &BuildGraph,
+    wanted: &[VertexId],
+    solved: &Solved,
+) -> Vec<StepResult> {
+    if results.is_empty() {
+        return Vec::new();
+    }
+    let outputs = graph.needed(wanted).into_iter().filter_map(|id| solved.outputs.get(&id));
+    let own: HashSet<&SnapshotId> = outputs.flat_map(Output::layers).map(|layer| &layer.snapshot).collect();
+    results.iter().filter(|result| own.contains(&result.layer.snapshot)).cloned().collect()
+}
+
+/// The identities of all cache mounts of the steps that `wanted` needs, each once.
+fn mount_ids(graph: &BuildGraph, wanted: &[VertexId], solved: &Solved) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
-    for vertex in plan.graph.needed(&targets) {
-        let vertex = plan.graph.vertex(vertex);
+    for vertex in graph.needed(wanted) {
+        let vertex = graph.vertex(vertex);
         let Op::Exec(exec) = &vertex.op else { continue };
         let inputs: Vec<&Output> = vertex.inputs.iter().filter_map(|input| solved.outputs.get(input)).collect();
         for mount in &exec.mounts {

@@ -27,7 +27,7 @@ use crate::push_progress;
 use crate::settings::BuildRequest;
 use crate::wiring::{Host, store_failed};
 
-pub(super) use self::results::{BuildFacts, forget_results, write_results};
+pub(super) use self::results::{BuildFacts, Results, forget_results};
 use self::write::write_to;
 
 /// What came of the exports.
@@ -63,6 +63,8 @@ impl ExportedImage {
 /// What all outputs of a build have in common.
 #[derive(Clone, Copy)]
 pub(super) struct Exporting<'a> {
+    /// The name of the target; empty for a request of its own.
+    pub(super) target: &'a str,
     pub(super) assembled: &'a [Assembled],
     pub(super) attestations: &'a Attestations,
     pub(super) request: &'a BuildRequest,
@@ -97,7 +99,13 @@ impl Exporting<'_> {
         let mut outcome = Exported::default();
         for spec in &self.request.exports {
             let text = describe(spec);
-            let label = StepLabel { text: text.clone(), internal: false, ..StepLabel::default() };
+            let label = StepLabel {
+                stage: self.target.to_owned(),
+                text: text.clone(),
+                // What other targets are built from is nobody's result.
+                internal: spec.target == ExportTarget::CacheOnly && !self.target.is_empty(),
+                ..StepLabel::default()
+            };
             let activity = self.progress.begin(label);
             let output = Output { all: self, spec, exporter: &exporter, step: activity.id() };
             match output.write(&mut outcome) {

@@ -175,6 +175,7 @@ impl Failed<'_> {
         }
         if self.request.failure.keep > 0 {
             hints.push(match self.keep(failed) {
+                Ok(()) if self.typed().is_err() => "`bake debug` opens a shell where the step failed".to_owned(),
                 Ok(()) => {
                     "`bake debug` opens a shell where the step failed, `bake resume` goes on from there".to_owned()
                 }

@@ -2,21 +2,23 @@
 //! once when it ends.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
-use bake_dockerfile::{Diagnostic, SourceText};
-use bake_frontend::Plan;
-use bake_graph::{Op, SourceOp, VertexId};
+use bake_dockerfile::Diagnostic;
+use bake_graph::{BuildGraph, Op, Origin, SourceOp, VertexId};
 use bake_oci::{Platform, Timestamp};
 use bake_report::{
-    BuildRecord, BuildResult, FindingRecord, ImageRecord, LayerRecord, MachineRecord, Planned, Recorder, RequestRecord,
-    StepKind, StepOutcome, StepRecord,
+    BuildRecord, BuildResult, FindingRecord, ImageRecord, LayerRecord, MachineRecord, Planned as PlannedStep, Recorder,
+    RequestRecord, StepKind, StepOutcome, StepRecord, html,
 };
 use bake_solver::Solved;
 
 use super::export::{Exported, ExportedImage};
+use super::target::{Planned, Sources, TargetRequest};
+use crate::files::replace_file;
 use crate::settings::{BuildRequest, ContextSpec, DockerfileSpec};
 use crate::wiring::Host;
 
@@ -24,44 +26,62 @@ use crate::wiring::Host;
 #[derive(Debug)]
 pub(super) struct Journal<'a> {
     host: &'a Host,
-    request: &'a BuildRequest,
+    requests: &'a [TargetRequest<'a>],
+    /// Where a page about the build is to go.
+    report: Option<&'a Path>,
     started: Timestamp,
     recorder: Arc<Recorder>,
     planned: OnceLock<PlannedBuild>,
-    written: OnceLock<()>,
+    written: OnceLock<Written>,
 }
 
 /// What is known once a build is planned.
 #[derive(Debug)]
 struct PlannedBuild {
-    vertices: Vec<Planned>,
+    vertices: Vec<PlannedStep>,
     findings: Vec<FindingRecord>,
-    dockerfile: String,
+    dockerfiles: Vec<String>,
     platforms: Vec<String>,
+}
+
+/// What was written down.
+#[derive(Debug)]
+struct Written {
+    record: BuildRecord,
+    number: Option<i64>,
+    logs: Vec<u8>,
 }
 
 /// What came of a build.
 #[derive(Debug)]
 pub(super) struct Success<'a> {
     pub(super) solved: &'a Solved,
-    pub(super) exported: &'a Exported,
-    /// The layers by instruction, and whether the base image is among them.
+    /// What came of each target.
+    pub(super) exported: &'a [Exported],
+    /// The layers of an only image by instruction, and whether the base image is among them.
     pub(super) layers: Option<(Vec<LayerRecord>, bool)>,
     /// What measuring the layers found.
     pub(super) measured: Vec<FindingRecord>,
 }
 
 impl<'a> Journal<'a> {
-    /// For a build that begins now.
-    pub(super) fn begin(host: &'a Host, request: &'a BuildRequest) -> Self {
-        Self {
+    /// For a build that begins now. Targets that are built together are one build. Where a report is to go is looked at before
+    /// anything is done.
+    pub(super) fn begin(host: &'a Host, requests: &'a [TargetRequest<'a>]) -> Result<Self, CommandError> {
+        // What is about the whole build is the same in all of them.
+        let report = requests.first().and_then(|target| target.request.report.as_deref());
+        if let Some(path) = report {
+            check_report(path)?;
+        }
+        Ok(Self {
+            report,
             host,
-            request,
+            requests,
             started: Timestamp::now(),
             recorder: Arc::default(),
             planned: OnceLock::new(),
             written: OnceLock::new(),
-        }
+        })
     }
 
     /// What has to be told of all events.
@@ -70,9 +90,10 @@ impl<'a> Journal<'a> {
     }
 
     /// Takes note of what is going to be done.
-    pub(super) fn plan(&self, plan: &Plan, targets: &[VertexId], source: &SourceText) {
-        let graph = &plan.graph;
-        let vertices = graph.needed(targets).into_iter().map(|id| {
+    pub(super) fn plan(&self, graph: &BuildGraph, wanted: &[VertexId], targets: &[Planned<'_>]) {
+        let sources = Sources::new(targets);
+        let line = |origin: Origin| sources.text(origin).map(|source| source.position(origin.start).line);
+        let vertices = graph.needed(wanted).into_iter().map(|id| {
             let vertex = graph.vertex(id);
             let kind = match &vertex.op {
                 Op::Exec(_) | Op::File(_) => Some(StepKind::Instruction),
@@ -84,18 +105,19 @@ impl<'a> Journal<'a> {
                 name: vertex.label.to_string(),
                 stage: vertex.label.stage.clone(),
                 kind,
-                line: vertex.origin.map(|origin| source.position(origin.start).line),
+                line: vertex.origin.and_then(line),
                 // Only for these something is looked up by it.
                 definition: if kind == StepKind::Instruction { vertex.definition.hex() } else { String::new() },
                 ..StepRecord::default()
             });
-            Planned { id, inputs: vertex.inputs.clone(), step }
+            PlannedStep { id, inputs: vertex.inputs.clone(), step }
         });
+        let images = targets.iter().flat_map(|target| &target.plan.images);
         let planned = PlannedBuild {
             vertices: vertices.collect(),
-            findings: findings(source, &plan.warnings),
-            dockerfile: source.name().to_owned(),
-            platforms: plan.images.iter().map(|image| image.platform.to_string()).collect(),
+            findings: targets.iter().flat_map(|target| findings(target, &target.plan.warnings)).collect(),
+            dockerfiles: distinct(targets.iter().map(|target| target.dockerfile.source.name().to_owned())),
+            platforms: distinct(images.map(|image| image.platform.to_string())),
         };
         // A build is planned once.
         let _ = self.planned.set(planned);
@@ -103,22 +125,29 @@ impl<'a> Journal<'a> {
 
     /// Writes down that the build succeeded, and returns its number.
     pub(super) fn succeeded(&self, progress: &Progress, success: &Success<'_>) -> Option<i64> {
-        let image = success.exported.image.as_ref();
         let layers = success.layers.clone();
         let (layers, base_measured) = layers.unwrap_or_default();
-        let image = (image.is_some() || !layers.is_empty()).then(|| ImageRecord {
-            digest: image.map(|image| image.digest().to_string()).unwrap_or_default(),
-            names: success.exported.tags.clone(),
-            size_bytes: image.map(ExportedImage::size_bytes),
-            layers,
-            base_measured,
-        });
-        let record = BuildRecord {
-            result: BuildResult::Succeeded,
-            image,
-            destinations: success.exported.destinations.clone(),
-            ..BuildRecord::default()
+        let mut destinations: Vec<String> =
+            success.exported.iter().flat_map(|exported| exported.destinations.clone()).collect();
+        let image = if let [exported] = success.exported {
+            let image = exported.image.as_ref();
+            (image.is_some() || !layers.is_empty()).then(|| ImageRecord {
+                digest: image.map(|image| image.digest().to_string()).unwrap_or_default(),
+                names: exported.tags.clone(),
+                size_bytes: image.map(ExportedImage::size_bytes),
+                layers,
+                base_measured,
+            })
+        } else {
+            // A record has room for one image, so those of several targets are told in words.
+            let made = self.requests.iter().zip(success.exported).filter_map(|(target, exported)| {
+                let digest = exported.image.as_ref()?.digest();
+                Some(format!("{}: {digest} {}", target.name, exported.tags.join(", ")).trim_end().to_owned())
+            });
+            destinations.extend(made);
+            None
         };
+        let record = BuildRecord { result: BuildResult::Succeeded, image, destinations, ..BuildRecord::default() };
         self.write(progress, record, &success.measured, Some(success.solved))
     }
 
@@ -132,6 +161,15 @@ impl<'a> Journal<'a> {
             let error = (result == BuildResult::Failed).then(|| error.message().to_owned());
             self.write(progress, BuildRecord { result, error, ..BuildRecord::default() }, &[], None);
         }
+    }
+
+    /// Writes the page that was asked for.
+    pub(super) fn report(&self) -> Result<(), CommandError> {
+        let (Some(path), Some(Written { record, number, logs })) = (self.report, self.written.get()) else {
+            return Ok(());
+        };
+        let page = html::page(&html::Page { record, number: *number, logs });
+        replace_file(path, page.as_bytes()).map_err(|error| report_failed(path, &error.to_string()))
     }
 
     /// Adds to `record` what is known of every build, and keeps it.
@@ -156,15 +194,19 @@ impl<'a> Journal<'a> {
                 None => step,
             }
         });
+        let requests = || self.requests.iter().map(|target| target.request);
         let record = BuildRecord {
-            name: name_of(self.request),
+            name: self.name(),
             elapsed_ms: u64::try_from(progress.elapsed().as_millis()).unwrap_or(u64::MAX),
             started_unix_ms: self.started.seconds.saturating_mul(1000)
                 + i64::from(self.started.nanoseconds / 1_000_000),
             request: RequestRecord {
-                context: context(&self.request.context),
-                dockerfile: planned.map_or_else(|| dockerfile(self.request), |planned| planned.dockerfile.clone()),
-                target: self.request.plan.target.clone(),
+                context: distinct(requests().map(|request| context(&request.context))).join(", "),
+                dockerfile: match planned {
+                    Some(planned) => planned.dockerfiles.join(", "),
+                    None => distinct(requests().map(dockerfile)).join(", "),
+                },
+                target: if let [only] = self.requests { only.request.plan.target.clone() } else { None },
                 platforms: planned.map(|planned| planned.platforms.clone()).unwrap_or_default(),
             },
             machine: machine(),
@@ -174,8 +216,19 @@ impl<'a> Journal<'a> {
         };
         let number = self.keep(&record, &recorded.logs);
         // A build ends once.
-        let _ = self.written.set(());
+        let _ = self.written.set(Written { record, number, logs: recorded.logs });
         number
+    }
+
+    /// What was built: its tags, or its context; for several, the names of the targets.
+    fn name(&self) -> String {
+        if let [only] = self.requests
+            && only.name.is_empty()
+        {
+            let tags: Vec<String> = only.request.tags.iter().map(bake_oci::Reference::familiar).collect();
+            return if tags.is_empty() { context(&only.request.context) } else { tags.join(", ") };
+        }
+        self.requests.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     fn keep(&self, record: &BuildRecord, logs: &[u8]) -> Option<i64> {
@@ -194,13 +247,46 @@ impl<'a> Journal<'a> {
     }
 }
 
+/// Texts, each once.
+fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::new();
+    for text in texts {
+        if !distinct.contains(&text) {
+            distinct.push(text);
+        }
+    }
+    distinct
+}
+
+/// Refuses a path at which no file could be written, as far as that can be told now.
+fn check_report(path: &Path) -> Result<(), CommandError> {
+    use rustix::fs::{Access, access};
+    if path == Path::new("-") {
+        return Err(CommandError::usage("`--report` writes to a file; standard output is for the digest"));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| report_failed(path, &error.to_string()))?;
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(report_failed(path, "it is not a regular file")),
+        _ => Ok(()),
+    }
+}
+
+fn report_failed(path: &Path, why: &str) -> CommandError {
+    CommandError::build(format!("cannot write the report `{}`: {why}", path.display()))
+}
+
 /// Findings with their lines.
-pub(super) fn findings(source: &SourceText, diagnostics: &[Diagnostic]) -> Vec<FindingRecord> {
+pub(super) fn findings(target: &Planned<'_>, diagnostics: &[Diagnostic]) -> Vec<FindingRecord> {
+    let source = &target.dockerfile.source;
+    // A line alone says little where there are several Dockerfiles.
+    let of = if target.name.is_empty() { String::new() } else { format!("{}: ", target.name) };
     let finding = |diagnostic: &Diagnostic| FindingRecord {
         rule: diagnostic.code.to_string(),
         severity: diagnostic.severity.to_string(),
-        message: diagnostic.message.clone(),
-        help: diagnostic.help.clone(),
+        message: format!("{of}{}", diagnostic.message),
+        // What is told of sizes has it at the end.
+        help: diagnostic.help.clone().filter(|help| !diagnostic.message.ends_with(help.as_str())),
         line: Some(source.position(diagnostic.span.start).line),
         url: diagnostic.url.clone(),
     };
@@ -222,11 +308,6 @@ fn machine() -> MachineRecord {
     }
 }
 
-fn name_of(request: &BuildRequest) -> String {
-    let tags: Vec<String> = request.tags.iter().map(bake_oci::Reference::familiar).collect();
-    if tags.is_empty() { context(&request.context) } else { tags.join(", ") }
-}
-
 fn context(context: &ContextSpec) -> String {
     match context {
         ContextSpec::Directory(path) => {
@@ -241,6 +322,7 @@ fn dockerfile(request: &BuildRequest) -> String {
         DockerfileSpec::Default => "Dockerfile".to_owned(),
         DockerfileSpec::Path(path) => path.display().to_string(),
         DockerfileSpec::Stdin => "standard input".to_owned(),
+        DockerfileSpec::Inline(_) => "of the target".to_owned(),
         DockerfileSpec::Http(source) => bake_graph::without_credentials(&source.url),
     }
 }

@@ -14,8 +14,7 @@ use bake::ui::progress::Progress;
 use bake::ui::sanitize::sanitize_line;
 use bake_analyze::{Listing, Summary, analyze};
 use bake_dockerfile::{Diagnostic, Dockerfile, SourceText};
-use bake_frontend::Plan;
-use bake_graph::{Op, SourceOp, VertexId};
+use bake_graph::{BuildGraph, Op, Origin, SourceOp, VertexId};
 use bake_lint::{LintOptions, MeasuredCache, MeasuredWaste, Measurements, lint_measured};
 use bake_report::LayerRecord;
 use bake_solver::{Solved, StateDigest};
@@ -23,7 +22,8 @@ use bake_worker::Images;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::build_for;
+use super::build_one;
+use super::target::{Planned, Sources};
 use super::verify::Purpose;
 use crate::lint_settings::SettingsFinder;
 use crate::listings;
@@ -61,7 +61,7 @@ pub(crate) fn measure_build(
     colour: Colour,
 ) -> Result<MeasuredBuild, CommandError> {
     let measurement = OnceLock::new();
-    build_for(Purpose::Measurement(&measurement), request, host, colour, None)?;
+    build_one(Purpose::Measurement(&measurement), request, host, colour, None)?;
     let measured = measurement.into_inner().flatten();
     measured.ok_or_else(|| CommandError::build("the layers of the image are not here, so they cannot be measured"))
 }
@@ -75,9 +75,10 @@ struct Remembered {
 
 /// Where layers are found.
 pub(super) struct Measuring<'a> {
-    pub(super) plan: &'a Plan,
+    pub(super) target: &'a Planned<'a>,
+    pub(super) graph: &'a BuildGraph,
+    pub(super) sources: Sources<'a>,
     pub(super) solved: &'a Solved,
-    pub(super) dockerfile: &'a Dockerfile,
     pub(super) images: &'a Images,
     pub(super) host: &'a Host,
 }
@@ -109,7 +110,7 @@ impl Measuring<'_> {
 
     /// The same, with what went wrong. `None` where a layer is not here.
     pub(super) fn try_measure(&self, effort: Effort<'_>) -> Result<Option<Measured>, CommandError> {
-        let Some(image) = self.plan.images.first() else { return Ok(None) };
+        let Some(image) = self.target.plan.images.first() else { return Ok(None) };
         let layers = self.solved.outputs.get(&image.root).map_or(&[][..], |output| output.layers());
         let instructions = self.makers(image.root, layers.len());
         let name = StateDigest::of(layers).0.to_string();
@@ -150,15 +151,14 @@ impl Measuring<'_> {
 
     /// For each layer of `root` the instruction that made it.
     fn makers(&self, root: VertexId, layers: usize) -> Vec<Option<usize>> {
-        let graph = &self.plan.graph;
         // From the top down: the layers of an input lie below what is made of it.
         let mut makers = Vec::with_capacity(layers);
         let mut left = vec![root];
         while let Some(id) = left.pop() {
-            let vertex = graph.vertex(id);
+            let vertex = self.graph.vertex(id);
             match &vertex.op {
                 Op::Exec(_) | Op::File(_) => {
-                    makers.push(vertex.origin.and_then(|origin| self.instruction_at(origin.start)));
+                    makers.push(vertex.origin.and_then(|origin| self.instruction_at(origin)));
                     left.extend(vertex.inputs.first());
                 }
                 // The last input is on top.
@@ -176,8 +176,13 @@ impl Measuring<'_> {
         std::iter::repeat_n(None, unknown).chain(makers).take(layers).collect()
     }
 
-    fn instruction_at(&self, offset: usize) -> Option<usize> {
-        let after = self.dockerfile.instructions.partition_point(|instruction| instruction.span.start <= offset);
+    /// The instruction of this Dockerfile; `None` for what another target's is the origin of, which is a base here.
+    fn instruction_at(&self, origin: Origin) -> Option<usize> {
+        let dockerfile = &self.target.dockerfile;
+        if !self.sources.is_in(origin, &dockerfile.source) {
+            return None;
+        }
+        let after = dockerfile.instructions.partition_point(|instruction| instruction.span.start <= origin.start);
         after.checked_sub(1)
     }
 }
@@ -237,10 +242,12 @@ impl Measured {
     }
 
     /// Tells of what is worth a word at the end of a build, and returns what was found.
-    pub(super) fn tell(&self, dockerfile: &Dockerfile, request: &BuildRequest, progress: &Progress) -> Vec<Diagnostic> {
+    pub(super) fn tell(&self, target: &Planned<'_>, progress: &Progress) -> Vec<Diagnostic> {
+        let (dockerfile, request) = (&target.dockerfile, target.request);
         let measurements = self.measurements();
         if let Some(line) = self.layers_line(dockerfile, &measurements) {
-            progress.print(line);
+            let of = if target.name.is_empty() { String::new() } else { format!("{}: ", target.name) };
+            progress.print(format!("{of}{line}"));
         }
         let judged = measurements.waste.iter().map(|waste| waste.bytes);
         let total = judged.chain(measurements.caches.iter().map(|cache| cache.bytes)).fold(0, u64::saturating_add);

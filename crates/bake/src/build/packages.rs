@@ -7,7 +7,7 @@ use bake::error::{CommandError, ErrorKind};
 use bake::ui::progress::Progress;
 use bake::ui::sanitize::sanitize_line;
 use bake_dockerfile::IgnorePatterns;
-use bake_frontend::{ImagePlan, MAIN_CONTEXT, Plan};
+use bake_frontend::{ImagePlan, MAIN_CONTEXT};
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::DiffId;
 use bake_sbom::{DirectoryFiles, Entry, EntryKind, Files, FilesError, Inventory, Limits, RandomAccess, Visit};
@@ -15,6 +15,7 @@ use bake_solver::{Layer, Solved};
 use bake_worker::{BuildContext, Images, LinuxWorker};
 
 use super::assemble::Assembled;
+use super::target::Planned;
 use crate::wiring::Host;
 
 /// A list of packages.
@@ -27,7 +28,7 @@ pub(super) struct PackageList {
 
 /// What is searched.
 pub(super) struct Search<'a> {
-    pub(super) plan: &'a Plan,
+    pub(super) target: &'a Planned<'a>,
     pub(super) assembled: &'a [Assembled],
     pub(super) solved: &'a Solved,
     pub(super) worker: &'a LinuxWorker,
@@ -41,7 +42,7 @@ impl Search<'_> {
     pub(super) fn lists(&self) -> Result<Vec<Vec<PackageList>>, CommandError> {
         let text = "listing packages".to_owned();
         let activity = self.progress.begin(StepLabel { text: text.clone(), ..StepLabel::default() });
-        let images = self.plan.images.iter().zip(self.assembled);
+        let images = self.target.plan.images.iter().zip(self.assembled);
         let lists = images.map(|(plan, assembled)| self.lists_of(plan, assembled, activity.id()));
         match lists.collect::<Result<Vec<_>, _>>() {
             Ok(lists) => {
@@ -70,7 +71,7 @@ impl Search<'_> {
             lists.push(list(Some(name.clone()), self.of_layers(&layers, &[], step)?));
         }
         if plan.scans.context
-            && let Ok(context) = self.worker.context(MAIN_CONTEXT)
+            && let Ok(context) = self.worker.context(&self.target.main_context)
         {
             lists.push(list(Some(MAIN_CONTEXT.to_owned()), self.of_context(context, step)?));
         }

@@ -15,9 +15,8 @@ use bake_graph::VertexId;
 use bake_solver::{Explanation, Forecast, PlannedStep};
 use serde::Serialize;
 
-use super::{
-    cache, layout_images, plan_options, problems, read, report_problems, resolver, warn_unmatched_filters, worker,
-};
+use super::target::{Layouts, Planning, Plans, TargetRequest};
+use super::{cache, worker};
 use crate::commands::table::{Table, json_lines};
 use crate::settings::BuildRequest;
 use crate::wiring::Host;
@@ -47,25 +46,22 @@ pub(crate) fn plan(
 ) -> Result<(), CommandError> {
     let progress = Progress::to_stderr(request.display, colour)
         .map_err(|error| CommandError::build(format!("cannot show progress: {error}")))?;
-    let images = layout_images(request, host);
-    let imported = cache::Imported::begin(request, host, &images.cancelled())?;
+    let requests = [TargetRequest::alone(request)];
+    let layouts = Layouts::of(&requests);
+    let images = host.images(layouts.directories());
+    let imported = cache::Imported::begin(&requests, host, &images.cancelled())?;
     let images = Arc::new(images.with_imported(Arc::clone(&imported.steps) as _));
-    let worker = worker(request, host, &images, Some(&imported))?;
-    let input = read::read(request, &worker, &progress)?;
-    let dockerfile = bake_dockerfile::parse(input.dockerfile.clone());
-    report_problems(&dockerfile, &progress)?;
-    let resolver = resolver(request, host, &images, &input)?;
-    let plan = bake_frontend::plan(&dockerfile, &plan_options(request, &input), &resolver)
-        .map_err(|diagnostics| problems(&dockerfile, &diagnostics, colour))?;
-    resolver.tell_of_lock(&progress);
-    warn_unmatched_filters(request, &dockerfile, &progress);
-    let worker = worker.with_contexts(input.contexts);
-    let targets: Vec<VertexId> = plan.images.iter().map(|image| image.root).collect();
+    let worker = worker(&requests, host, &images, Some(&imported))?;
+    let mut planning = Planning::new(host, layouts, images, worker, &progress);
+    requests.iter().try_for_each(|target| planning.add(target))?;
+    let Plans { graph, targets, worker, .. } = planning.finish();
+    let images = targets.iter().flat_map(|target| &target.plan.images);
+    let targets: Vec<VertexId> = images.map(|image| image.root).collect();
     let (told, imports) = (imported.told(), &imported.steps);
     let waiting = || cache::Imported::tell(told, imports, &progress);
     let cache = imported.cache(host, &waiting);
-    let steps = bake_solver::plan(&plan.graph, &targets, &worker, &cache, &progress).map_err(|(step, error)| {
-        let name = plan.graph.vertex(step).label.to_string();
+    let steps = bake_solver::plan(&graph, &targets, &worker, &cache, &progress).map_err(|(step, error)| {
+        let name = graph.vertex(step).label.to_string();
         CommandError::build(format!("cannot plan `{}`: {error}", sanitize_line(&name))).hints(error.hints.clone())
     })?;
     progress.finish(None);

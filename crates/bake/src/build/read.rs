@@ -32,8 +32,14 @@ pub(super) struct Input {
     pub(super) source_date_epoch: Option<i64>,
 }
 
-pub(super) fn read(request: &BuildRequest, worker: &LinuxWorker, progress: &Progress) -> Result<Input, CommandError> {
-    let fetcher = Fetcher { worker, progress };
+/// `source` is the number that the Dockerfile gets in the graph.
+pub(super) fn read(
+    request: &BuildRequest,
+    worker: &LinuxWorker,
+    progress: &Progress,
+    source: u32,
+) -> Result<Input, CommandError> {
+    let fetcher = Fetcher { worker, progress, source };
     let main = fetcher.main_context(&request.context)?;
     let (dockerfile, beside) = dockerfile(request, &main, &fetcher)?;
     let source_date_epoch = fetcher.source_date_epoch(request, &main)?;
@@ -77,9 +83,11 @@ enum Main {
 }
 
 /// Gets what is not a file of the caller.
-struct Fetcher<'a> {
-    worker: &'a LinuxWorker,
-    progress: &'a Progress,
+pub(super) struct Fetcher<'a> {
+    pub(super) worker: &'a LinuxWorker,
+    pub(super) progress: &'a Progress,
+    /// The number of the Dockerfile that it is done for.
+    pub(super) source: u32,
 }
 
 impl Fetcher<'_> {
@@ -153,10 +161,14 @@ impl Fetcher<'_> {
     }
 
     /// Does `work` and shows it as a step; it is of no interest unless it takes long or fails.
-    fn shown<T>(&self, text: &str, work: impl FnOnce(&Report<'_>) -> Result<T, StepError>) -> Result<T, CommandError> {
+    pub(super) fn shown<T>(
+        &self,
+        text: &str,
+        work: impl FnOnce(&Report<'_>) -> Result<T, StepError>,
+    ) -> Result<T, CommandError> {
         let label = StepLabel { stage: String::new(), number: None, text: text.to_owned(), internal: true };
         let activity = self.progress.begin(label.clone());
-        let report = Report { step: activity.id(), label: &label, events: self.progress };
+        let report = Report { step: activity.id(), label: &label, events: self.progress, source: self.source };
         match work(&report) {
             Ok(done) => {
                 activity.done();
@@ -203,6 +215,7 @@ fn dockerfile(
     fetcher: &Fetcher<'_>,
 ) -> Result<(SourceText, Option<PathBuf>), CommandError> {
     match (&request.dockerfile, context) {
+        (DockerfileSpec::Inline(text), _) => Ok((source("Dockerfile", text.clone().into_bytes())?, None)),
         (DockerfileSpec::Stdin, _) => {
             let mut bytes = Vec::new();
             let limit = limits::FILE_BYTES_MAX as u64 + 1;

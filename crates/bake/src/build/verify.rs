@@ -11,7 +11,7 @@ use bake_exporter::{Aspect, ExportImage, FileDifference};
 use bake_oci::Timestamp;
 use serde_json::Value;
 
-use super::build_for;
+use super::build_one;
 use super::export::{self, Exporting};
 use super::measure::MeasuredBuild;
 use crate::settings::BuildRequest;
@@ -74,10 +74,10 @@ impl Purpose<'_> {
 pub(crate) fn build_twice(request: &BuildRequest, host: &Host, colour: Colour) -> Result<Option<String>, CommandError> {
     let began = Instant::now();
     let sample = OnceLock::new();
-    build_for(Purpose::Sample(&sample), request, host, colour, None)?;
+    build_one(Purpose::Sample(&sample), request, host, colour, None)?;
     let first = sample.into_inner().ok_or_else(|| CommandError::internal("the first build left no image"))?;
     std::thread::sleep(APART.saturating_sub(began.elapsed()));
-    build_for(Purpose::Comparison(&first), request, host, colour, None)
+    build_one(Purpose::Comparison(&first), request, host, colour, None)
 }
 
 /// Fails with all differences if there are any.

@@ -88,6 +88,10 @@ pub struct BuildArguments {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub metadata_file: Option<PathBuf>,
 
+    /// Write a page about the build to this file, also where it fails: when steps ran and why, what they used, wrote and added.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
     /// Build twice without the cache, and fail with the files that differ if the images are not the same; outputs are
     /// written only if they are. `SOURCE_DATE_EPOCH` must be set.
     #[arg(long, conflicts_with_all = ["require_cached", "call", "check"], help_heading = "Output")]

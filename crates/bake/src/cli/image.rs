@@ -85,38 +85,6 @@ pub struct InspectArguments {
     pub images: Vec<String>,
 }
 
-/// Arguments of `bake history`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  bake history myapp:1.0\n  bake history --no-trunc --format '{{.CreatedBy}}' myapp:1.0\n\n\
-        Fields of --format: .ID .CreatedSince .CreatedAt .CreatedBy .Size .Comment."
-)]
-pub struct HistoryArguments {
-    /// How the list is written: `table`, `json`, `table TEMPLATE` or `TEMPLATE`.
-    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = row_format)]
-    pub format: RowFormat,
-
-    /// Write sizes and times for people; `--human=false` writes bytes and points in time.
-    #[arg(short = 'H', long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", action = ArgAction::Set, value_parser = truth)]
-    pub human: bool,
-
-    /// Write everything in full.
-    #[arg(long)]
-    pub no_trunc: bool,
-
-    /// Write image IDs only.
-    #[arg(short, long)]
-    pub quiet: bool,
-
-    /// The platform, of images with several.
-    #[arg(long, value_name = "PLATFORM")]
-    pub platform: Option<String>,
-
-    /// A reference, image ID or digest.
-    #[arg(value_name = "IMAGE")]
-    pub image: String,
-}
-
 /// Arguments of `bake tag`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  bake tag myapp:1.0 registry.example.com/team/myapp:1.0")]

@@ -55,6 +55,9 @@ const BUILD: &[Flag] = &[
     flag("stream", Value::None, FALSE),
 ];
 
+/// Flags of `docker buildx bake` that `bake up` does not have.
+const UP: &[Flag] = &[flag("builder", Value::Required, &["default"])];
+
 /// Flags of `docker run` that people are likely to type and `bake run` does not have.
 const RUN: &[Flag] = &[
     short("detach", 'd', Value::None, FALSE),
@@ -131,6 +134,10 @@ macro_rules! unsupported_flags {
 unsupported_flags! {
     /// Takes the flags of `docker buildx build` that bake does not act on, and refuses them.
     UnsupportedBuildFlags, BUILD
+}
+unsupported_flags! {
+    /// Takes the flags of `docker buildx bake` that bake does not act on, and refuses them.
+    UnsupportedUpFlags, UP
 }
 unsupported_flags! {
     /// Takes the flags of `docker run` that bake does not act on, and refuses them.

@@ -9,7 +9,7 @@ use bake::cli::DebugArguments;
 use bake::error::CommandError;
 use bake::ui::sanitize::sanitize_line;
 use bake_oci::Timestamp;
-use bake_worker::{DebugSession, LinuxWorker, Missing, WorkerOptions};
+use bake_worker::{DebugSession, LinuxWorker, Missing, StepGrants, WorkerOptions};
 
 use super::table::Table;
 use super::transfer::say;
@@ -33,12 +33,13 @@ pub(crate) fn debug(arguments: &DebugArguments, host: &Host) -> Result<ExitCode,
         images: Arc::new(host.images(BTreeMap::new())),
         network: Arc::clone(&host.network),
         isolation: host.isolation(),
-        secrets: settings::secrets(&arguments.secret)?,
-        agents: crate::build::agents(&settings::ssh_sources(&arguments.ssh)?)?,
+        grants: vec![StepGrants {
+            secrets: settings::secrets(&arguments.secret)?,
+            agents: crate::build::agents(&settings::ssh_sources(&arguments.ssh)?)?,
+            ..StepGrants::default()
+        }],
         step_network: host.step_network.clone(),
         runtime: None,
-        shm_size_bytes: None,
-        limits: bake_worker::StepLimits::default(),
         imported_mounts: None,
         git_environment: Vec::new(),
     })

@@ -40,8 +40,10 @@ const HEADINGS: &[(&str, &str)] = &[
 ];
 
 pub(crate) fn run(arguments: &HistoryArguments, host: &Host) -> Result<(), CommandError> {
+    // Without a command for past builds there is an image.
+    let name = arguments.image.as_deref().unwrap_or_default();
     let platform = transfer::platform(arguments.platform.as_deref())?;
-    let found = stored::find(&host.store, &arguments.image)?.for_platform(platform.as_ref())?;
+    let found = stored::find(&host.store, name)?.for_platform(platform.as_ref())?;
     let image = found.image();
     let sizes = layer_sizes(image, &host.store.with_new_lease())?;
     let id = if arguments.no_trunc { image.config_digest.to_string() } else { image.config_digest.short().to_owned() };

@@ -14,7 +14,7 @@ use bake_oci::{ImageConfig, Platform, Reference, SnapshotId, TreeDigest};
 use bake_sandbox::{Exit, PublishedPort};
 use bake_solver::{Layer, LayerBlob, StepError, StepErrorKind};
 use bake_worker::{
-    CapabilityError, ImageRun, Images, LinuxWorker, Privileges, SystemCalls, WorkerOptions, capabilities,
+    CapabilityError, ImageRun, Images, LinuxWorker, Privileges, StepGrants, SystemCalls, WorkerOptions, capabilities,
 };
 
 use super::stored::{self, StoredImage};
@@ -60,17 +60,19 @@ fn run_image(arguments: &RunArguments, host: &Host) -> Result<ExitCode, CommandE
     progress.finish(None);
     let process = process(arguments, &image.image().config, terminal)?;
     let what = ImageRun { layers, binds: mounts.binds, tmpfs: mounts.tmpfs, privileges, ..process };
+    let grants = StepGrants {
+        shm_size_bytes: arguments.shm_size,
+        limits: step_limits(&arguments.limits)?,
+        ..StepGrants::default()
+    };
     let worker = LinuxWorker::new(WorkerOptions {
+        grants: vec![grants],
         store: host.store.clone(),
         images,
         network: Arc::clone(&host.network),
         isolation: host.isolation(),
-        secrets: BTreeMap::new(),
-        agents: BTreeMap::new(),
         step_network: host.step_network.clone(),
         runtime: host.runtime.clone(),
-        shm_size_bytes: arguments.shm_size,
-        limits: step_limits(&arguments.limits)?,
         imported_mounts: None,
         git_environment: Vec::new(),
     });

@@ -66,9 +66,14 @@ fn build(entry: JournalEntry) -> Option<Build> {
     let JournalEntry { number, ended_unix_s, document } = entry;
     let mut entry: BuildRecord = serde_json::from_slice(&document).ok()?;
     // What is no step of the Dockerfile comes from no cache.
-    entry.steps.retain(|step| step.kind == StepKind::Instruction);
-    // These are places in the whole list.
-    entry.steps.iter_mut().for_each(|step| step.inputs.clear());
+    let mut next = 0..;
+    let is_step = |step: &StepRecord| step.kind == StepKind::Instruction;
+    let places: Vec<Option<usize>> =
+        entry.steps.iter().map(|step| if is_step(step) { next.next() } else { None }).collect();
+    entry.steps.retain(is_step);
+    for step in &mut entry.steps {
+        step.inputs = step.inputs.iter().filter_map(|input| *places.get(*input)?).collect();
+    }
     Some(Build { number, ended_unix_s, entry })
 }
 
@@ -86,7 +91,7 @@ fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<Strin
     let mut table = Table::new(&["BUILD", "ENDED", "RESULT", "TIME", "STEPS", "NAME"]);
     for Build { number, ended_unix_s, entry } in builds {
         let time = seconds(Duration::from_millis(entry.elapsed_ms));
-        let steps = counts(&entry.steps);
+        let steps = counts(entry.steps.iter());
         table.row([
             number.to_string(),
             ago(ended_unix_s, now),
@@ -99,8 +104,10 @@ fn list(builds: Vec<Build>, format: ListFormat, now: SystemTime) -> Result<Strin
     Ok(table.render())
 }
 
-fn counts(steps: &[StepRecord]) -> String {
-    let of = |outcome: StepOutcome| steps.iter().filter(|step| step.outcome == outcome).count();
+/// How many steps came to what.
+pub(super) fn counts<'a>(steps: impl Iterator<Item = &'a StepRecord>) -> String {
+    let outcomes: Vec<StepOutcome> = steps.map(|step| step.outcome).collect();
+    let of = |wanted: StepOutcome| outcomes.iter().filter(|outcome| **outcome == wanted).count();
     let parts: Vec<String> = [
         (StepOutcome::Ran, "ran"),
         (StepOutcome::Failed, "failed"),
@@ -124,7 +131,7 @@ fn table(build: &Build, all: bool, now: SystemTime) -> String {
         entry.result.name(),
         ago(build.ended_unix_s, now),
         seconds(Duration::from_millis(entry.elapsed_ms)),
-        counts(&entry.steps),
+        counts(entry.steps.iter()),
     );
     let mut steps: Vec<&StepRecord> = entry
         .steps
@@ -159,7 +166,7 @@ fn why(step: &StepRecord, now: SystemTime) -> String {
 }
 
 /// The step with a number or a text.
-fn find<'a>(steps: &'a [StepRecord], wanted: &str) -> Result<&'a StepRecord, CommandError> {
+pub(super) fn find<'a>(steps: &'a [StepRecord], wanted: &str) -> Result<&'a StepRecord, CommandError> {
     if let Ok(number) = wanted.trim_start_matches('#').parse::<usize>() {
         return steps
             .iter()

@@ -19,6 +19,8 @@ pub(crate) enum ProjectRule {
     RegistryCache,
     /// Everything but the network of the machine.
     OwnNetwork,
+    /// What reads a lock file, and not what writes one.
+    ReadingLock,
     /// Nothing.
     Never,
 }
@@ -27,13 +29,14 @@ impl ProjectRule {
     /// The rule for a flag of `bake build`. What is not listed is for whoever builds.
     pub(super) fn of_flag(name: &str) -> Self {
         match name {
-            "annotation" | "attest" | "build-arg" | "cpus" | "label" | "lock" | "locked" | "memory"
-            | "no-cache-filter" | "platform" | "progress" | "provenance" | "provenance-args" | "pull" | "sbom"
-            | "shm-size" | "target" | "timeout" => Self::Free,
+            "annotation" | "attest" | "build-arg" | "cpus" | "label" | "locked" | "memory" | "no-cache-filter"
+            | "platform" | "progress" | "provenance" | "provenance-args" | "pull" | "sbom" | "shm-size" | "target"
+            | "timeout" => Self::Free,
             "file" | "lock-file" | "policy" => Self::PathInside,
             "build-context" => Self::ContextInside,
             "cache-from" => Self::RegistryCache,
             "network" => Self::OwnNetwork,
+            "lock" => Self::ReadingLock,
             _ => Self::Never,
         }
     }
@@ -69,7 +72,12 @@ impl ProjectRule {
             Self::OwnNetwork if value.as_str() == Some("host") => {
                 Err("a project's file cannot open the network of the machine to steps".to_owned())
             }
-            Self::Free | Self::OwnNetwork => Ok(value.clone()),
+            // A lock file may be a link to anywhere.
+            Self::ReadingLock if matches!(value.as_str(), Some("add" | "update")) => {
+                Err("a project's file cannot have files written: only `use`, `require` and `off` may stand here"
+                    .to_owned())
+            }
+            Self::Free | Self::OwnNetwork | Self::ReadingLock => Ok(value.clone()),
         }
     }
 }

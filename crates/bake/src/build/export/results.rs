@@ -1,13 +1,14 @@
 //! `--iidfile` and `--metadata-file`: what is known about a result, for programs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bake::error::CommandError;
 use bake_dockerfile::{Diagnostic, SourceText};
 use serde_json::{Map, Value, json};
 
 use super::ExportedImage;
+use crate::build::target::Planned;
 use crate::settings::BuildRequest;
 
 /// What else is known about a build that succeeded.
@@ -35,16 +36,47 @@ pub(in crate::build) fn forget_results(request: &BuildRequest) {
     }
 }
 
-/// Writes both files, as far as they were asked for. Without an image there is no image ID.
-pub(in crate::build) fn write_results(
-    image: Option<&ExportedImage>,
-    request: &BuildRequest,
-    facts: &BuildFacts<'_>,
-) -> Result<(), CommandError> {
-    if let (Some(path), Some(image)) = (&request.iidfile, image) {
-        write(path, image_id(image).as_bytes())?;
+/// The metadata files of a build: that of a request of its own, or one for all targets, with the name of each as a key.
+#[derive(Debug, Default)]
+pub(in crate::build) struct Results {
+    files: BTreeMap<PathBuf, Map<String, Value>>,
+}
+
+impl Results {
+    /// Adds what is known of a target, if that was asked for, and writes its image ID. Without an image there is none.
+    pub(in crate::build) fn add(
+        &mut self,
+        target: &Planned<'_>,
+        image: Option<&ExportedImage>,
+        facts: &BuildFacts<'_>,
+    ) -> Result<(), CommandError> {
+        if let (Some(path), Some(image)) = (&target.request.iidfile, image) {
+            write(path, image_id(image).as_bytes())?;
+        }
+        let Some(path) = &target.request.metadata_file else { return Ok(()) };
+        let metadata = metadata(image, target.request, facts);
+        let file = self.files.entry(path.clone()).or_default();
+        if target.name.is_empty() {
+            file.extend(metadata);
+        } else {
+            file.insert(target.name.to_owned(), metadata.into());
+        }
+        Ok(())
     }
-    let Some(path) = &request.metadata_file else { return Ok(()) };
+
+    /// Writes the files.
+    pub(in crate::build) fn write(self) -> Result<(), CommandError> {
+        for (path, metadata) in self.files {
+            let text = serde_json::to_vec_pretty(&metadata);
+            let mut text = text.map_err(|error| CommandError::internal(error.to_string()))?;
+            text.push(b'\n');
+            write(&path, &text)?;
+        }
+        Ok(())
+    }
+}
+
+fn metadata(image: Option<&ExportedImage>, request: &BuildRequest, facts: &BuildFacts<'_>) -> Map<String, Value> {
     let mut metadata = image.map(image_metadata).unwrap_or_default();
     if let Some(number) = facts.number {
         metadata.insert("buildx.build.ref".into(), format!("bake/bake/{number}").into());
@@ -57,9 +89,7 @@ pub(in crate::build) fn write_results(
         let warnings = bake::ui::checks::warnings_json(facts.source, facts.findings);
         metadata.insert("buildx.build.warnings".into(), warnings);
     }
-    let mut text = serde_json::to_vec_pretty(&metadata).map_err(|error| CommandError::internal(error.to_string()))?;
-    text.push(b'\n');
-    write(path, &text)
+    metadata
 }
 
 /// The digest of the config, or of the index where there are several.

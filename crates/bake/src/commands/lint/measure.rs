@@ -89,6 +89,7 @@ fn build_arguments(arguments: &LintArguments, is_root: bool) -> Result<Box<Build
         (!build.tag.is_empty(), "--tag"),
         (build.iidfile.is_some(), "--iidfile"),
         (build.metadata_file.is_some(), "--metadata-file"),
+        (build.report.is_some(), "--report"),
         (!build.cache_to.is_empty(), "--cache-to"),
         (!build.cache_mounts_to.is_empty(), "--cache-mounts-to"),
         (build.verify_reproducible, "--verify-reproducible"),
