@@ -91,15 +91,13 @@ fn measure(workload: Workload, peers: &[Peer], rounds: u32) -> Result<Vec<Row>, 
         let task = files.task(workload, peer, 0);
         let Some(command) = peer.command(&task) else { continue };
         // What is cached has to be there before, and who cannot do it at all is left out now.
-        let ready =
-            files.change(0).and_then(|()| files.before(workload, peer, 0)).and_then(|()| once(command).map(drop));
+        let ready = files.before(workload, peer, 0).and_then(|()| once(command).map(drop));
         match ready {
             Ok(()) => rows.push(Row::new(workload, peer)),
             Err(problem) => println!("{} is left out: {problem}", peer.name),
         }
     }
     for round in 1..=rounds {
-        files.change(round)?;
         for row in &mut rows {
             let peer = peers.iter().find(|peer| peer.name == row.peer).ok_or("a builder is gone")?;
             files.before(workload, peer, round)?;

@@ -21,8 +21,8 @@ enum Kind {
     Buildkit,
     /// A running docker with buildx.
     Docker,
-    /// buildah or podman, which differ in names only.
-    Containers { program: &'static str },
+    /// buildah or podman, which differ in names only, each with a store of its own.
+    Containers { program: &'static str, store: PathBuf },
     /// A linter.
     Hadolint,
     /// A command for the shell.
@@ -57,8 +57,8 @@ pub(super) fn find(program: &Path, directory: &Path) -> (Vec<Peer>, Vec<String>)
         ("bake", Kind::Bake { program: program.to_owned(), store: directory.join("store") }),
         ("buildkit", Kind::Buildkit),
         ("docker", Kind::Docker),
-        ("buildah", Kind::Containers { program: "buildah" }),
-        ("podman", Kind::Containers { program: "podman" }),
+        ("buildah", Kind::Containers { program: "buildah", store: directory.join("buildah") }),
+        ("podman", Kind::Containers { program: "podman", store: directory.join("podman") }),
         ("hadolint", Kind::Hadolint),
     ];
     let (mut found, mut absent) = (Vec::new(), Vec::new());
@@ -122,7 +122,7 @@ impl Peer {
             Kind::Bake { program, store } => Some(bake(program, store, task)),
             Kind::Buildkit => buildkit(task),
             Kind::Docker => docker(task),
-            Kind::Containers { program } => containers(program, task),
+            Kind::Containers { program, store } => containers(program, store, task),
             Kind::Hadolint => match task {
                 Task::Version => Some(command("hadolint", &["--version"])),
                 Task::Lint { dockerfile } => {
@@ -200,22 +200,25 @@ fn docker(task: &Task) -> Option<Command> {
     }
 }
 
-fn containers(program: &str, task: &Task) -> Option<Command> {
+fn containers(program: &str, store: &Path, task: &Task) -> Option<Command> {
+    let mut command = Command::new(program);
+    if !matches!(task, Task::Version) {
+        command.arg("--root").arg(store.join("root")).arg("--runroot").arg(store.join("run"));
+    }
     match task {
-        Task::Version => Some(command(program, &["--version"])),
+        Task::Version => command.arg("--version"),
         Task::Build { context, tag, no_cache } => {
-            let mut command = command(program, &["build", "--layers", "--tag", tag]);
-            command.args(no_cache.then_some("--no-cache")).arg(context);
-            Some(command)
+            command.args(["build", "--layers", "--tag", tag]).args(no_cache.then_some("--no-cache")).arg(context)
         }
         Task::Export { tag, archive, .. } => {
-            Some(command(program, &["push", "--quiet", tag, &format!("oci-archive:{}", archive.display())]))
+            command.args(["push", "--quiet", tag, &format!("oci-archive:{}", archive.display())])
         }
         Task::Push { tag, destination, .. } => {
-            Some(command(program, &["push", "--quiet", "--tls-verify=false", tag, destination]))
+            command.args(["push", "--quiet", "--tls-verify=false", tag, destination])
         }
-        Task::Lint { .. } => None,
-    }
+        Task::Lint { .. } => return None,
+    };
+    Some(command)
 }
 
 /// A command of the user's, which is told what to do by variables.

@@ -153,8 +153,13 @@ impl Files {
         }
     }
 
-    /// What has to be done before, and is not measured: building what is exported or pushed.
+    /// What has to be done before, and is not measured: a change that nobody has seen, and building what is exported or pushed.
     pub(super) fn before(&self, workload: Workload, peer: &Peer, round: u32) -> Result<(), String> {
+        if let Some(path) = &self.changing {
+            // By builder too: a registry that has a layer of one would not take it from another.
+            let text = format!("round {round} of {} in process {}\n", peer.name, std::process::id());
+            fs::write(path, text).map_err(failed("write", path))?;
+        }
         let archive = self.directory.join("image.tar");
         if archive.exists() {
             fs::remove_file(&archive).map_err(failed("remove", &archive))?;
@@ -165,12 +170,6 @@ impl Files {
         let tag = Task::tag(workload, peer, round);
         let task = Task::Build { context: self.directory.join("context"), tag, no_cache: false };
         peer.command(&task).map_or(Ok(()), |command| once(command).map(drop))
-    }
-
-    /// Changes what changes from round to round.
-    pub(super) fn change(&self, round: u32) -> Result<(), String> {
-        let Some(path) = &self.changing else { return Ok(()) };
-        fs::write(path, format!("round {round} of process {}\n", std::process::id())).map_err(failed("write", path))
     }
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result<(), String> {
