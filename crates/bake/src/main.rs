@@ -65,6 +65,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// The allocator of musl takes turns for all threads, and is slow with one: linting takes 1.8 times as long.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Writes an error, and tells the exit code.
 fn fail(error: &CommandError, colour: bake::ui::colour::Colour) -> ExitCode {
     let _ = std::io::stderr().write_all(error.render(colour).as_bytes());
