@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -65,9 +66,9 @@ fn write(scratch: &Scratch, files: &[(&str, &str)]) -> Outcome {
     files.iter().try_for_each(|(name, content)| scratch.write(&format!("work/{name}"), content))
 }
 
-/// How often a text is in what was shown.
+/// In how many different lines a text was shown: a step whose output comes between that of others is named again, with its number.
 fn count(finished: &Finished, text: &str) -> usize {
-    finished.stderr.lines().filter(|line| line.contains(text)).count()
+    finished.stderr.lines().filter(|line| line.contains(text)).collect::<BTreeSet<_>>().len()
 }
 
 fn run(environment: &Environment, scratch: &Scratch, arguments: &[&str]) -> Result<String, String> {

@@ -1,10 +1,12 @@
 //! `docs/troubleshooting.md`: each heading is a message as the program writes it.
 //!
-//! A comment `<!-- says: COMMANDS -->` below a heading makes the program say it. Without one, the words are looked for in
-//! the sources, so that a message that was changed there is noticed.
+//! A comment `<!-- says: COMMANDS -->` below a heading makes the program say it, `<!-- says as root: COMMANDS -->` if root runs the
+//! test. Without one, the words are looked for in the sources, so that a message that was changed there is noticed.
 
 use std::fs;
 use std::path::Path;
+
+use bake_testkit::host;
 
 use super::ground::{Base, Ground};
 use super::support::{Environment, Outcome, check};
@@ -34,7 +36,9 @@ pub(crate) fn are_written(environment: &Environment, base: &Result<Base, String>
         if index % PARTS != part {
             continue;
         }
-        let heading = entry.lines().next().unwrap_or_default();
+        let (heading, entry) = entry.split_once('\n').unwrap_or((entry, ""));
+        let as_root = if host::is_root() { "<!-- says:" } else { "" };
+        let entry = entry.replace("<!-- says as root:", as_root);
         let said =
             entry.split("<!-- says:").skip(1).filter_map(|rest| rest.split_once("-->")).map(|(said, _)| said.trim());
         let mut provoked = false;

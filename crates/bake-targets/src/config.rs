@@ -248,7 +248,7 @@ impl Config {
         if name == DEFAULT_TARGET && !self.targets.is_empty() {
             return error.hint("name the targets to build, or define `group \"default\"`");
         }
-        error
+        error.hint("`bake up --list targets` shows those that there are")
     }
 
     /// Takes in the targets that `name` is built from.
