@@ -352,6 +352,9 @@ pub(crate) fn shared_file(environment: &Environment) -> Outcome {
     // The user's file is put over the project's.
     scratch.write("user.toml", "[lint]\nfail-level = \"none\"\n")?;
     succeed(lint(environment).env("BAKE_CONFIG", scratch.at("user.toml")))?;
+    // The file can also be named.
+    scratch.write("elsewhere/bake.toml", "[build]\npull = true\n[lint]\nignore = [\"*\"]\n")?;
+    succeed(lint(environment).args(["--config", &scratch.at("elsewhere/bake.toml")]))?;
     // A slip in the section of somebody else is theirs to find.
     scratch.write("repository/bake.toml", "[build]\nplatfrom = 1\n[lint]\nselect = [\"maintainer\"]\n")?;
     succeed(&mut lint(environment))?;
