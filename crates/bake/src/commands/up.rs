@@ -11,6 +11,7 @@ mod definition;
 mod entitlements;
 mod lists;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use bake::cli::{CallFormat, CallMethod, UpArguments};
@@ -170,17 +171,24 @@ fn requests(
     remote: Option<&str>,
     is_root: bool,
 ) -> Result<Vec<Request>, CommandError> {
-    let mut order: Vec<&str> = Vec::with_capacity(selection.targets.len());
-    while order.len() < selection.targets.len() {
-        let is_ready = |target: &&Target| {
-            !order.contains(&target.name.as_str())
-                && arguments::links(target).all(|(_, linked)| order.contains(&linked) || linked == target.name)
-        };
-        let next = selection.targets.values().find(is_ready).ok_or_else(|| CommandError::internal(NO_CIRCLES))?;
-        order.push(&next.name);
+    let mut ordered: Vec<&Target> = Vec::with_capacity(selection.targets.len());
+    let mut known: BTreeSet<&str> = BTreeSet::new();
+    let mut left: Vec<&Target> = selection.targets.values().collect();
+    while !left.is_empty() {
+        let before = left.len();
+        left.retain(|target| {
+            let is_ready = arguments::links(target).all(|(_, linked)| known.contains(linked));
+            if is_ready {
+                known.insert(&target.name);
+                ordered.push(target);
+            }
+            !is_ready
+        });
+        if left.len() == before {
+            return Err(CommandError::internal(NO_CIRCLES));
+        }
     }
-    let targets = order.into_iter().filter_map(|name| selection.targets.get(name));
-    targets.map(|target| Request::new(target, arguments, remote, is_root)).collect()
+    ordered.into_iter().map(|target| Request::new(target, arguments, remote, is_root)).collect()
 }
 
 /// The host as all the requests need it, and the requests with what the configuration says.
