@@ -22,6 +22,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("git", "git"),
     ("gzip", "gzip"),
     ("htpasswd", "apache2-utils"),
+    ("jq", "jq"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
     ("openssl", "openssl"),
