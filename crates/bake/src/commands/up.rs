@@ -34,9 +34,6 @@ use crate::settings::{self, DockerfileSpec};
 use crate::signals;
 use crate::wiring::Host;
 
-/// Why targets are not built from each other in an order: reading the files has refused circles.
-const NO_CIRCLES: &str = "targets are built from each other in a circle";
-
 /// Writes what `--print` and `--list` ask for, where that takes no store: the files are here.
 pub(crate) fn show_local(arguments: &UpArguments, colour: Colour) -> Result<Option<ExitCode>, CommandError> {
     if !arguments.print && arguments.list.is_none() {
@@ -171,24 +168,20 @@ fn requests(
     remote: Option<&str>,
     is_root: bool,
 ) -> Result<Vec<Request>, CommandError> {
-    let mut ordered: Vec<&Target> = Vec::with_capacity(selection.targets.len());
-    let mut known: BTreeSet<&str> = BTreeSet::new();
-    let mut left: Vec<&Target> = selection.targets.values().collect();
-    while !left.is_empty() {
-        let before = left.len();
-        left.retain(|target| {
-            let is_ready = arguments::links(target).all(|(_, linked)| known.contains(linked));
-            if is_ready {
-                known.insert(&target.name);
-                ordered.push(target);
-            }
-            !is_ready
-        });
-        if left.len() == before {
-            return Err(CommandError::internal(NO_CIRCLES));
-        }
+    let (mut ordered, mut seen) = (Vec::with_capacity(selection.targets.len()), BTreeSet::new());
+    for name in selection.targets.keys() {
+        put(name, selection, &mut seen, &mut ordered);
     }
     ordered.into_iter().map(|target| Request::new(target, arguments, remote, is_root)).collect()
+}
+
+/// Puts a target behind those that it is built from. Circles were refused when the targets were selected.
+fn put<'a>(name: &'a str, selection: &'a Selection, seen: &mut BTreeSet<&'a str>, ordered: &mut Vec<&'a Target>) {
+    let Some(target) = selection.targets.get(name).filter(|_| seen.insert(name)) else { return };
+    for (_, linked) in arguments::links(target) {
+        put(linked, selection, seen, ordered);
+    }
+    ordered.push(target);
 }
 
 /// The host as all the requests need it, and the requests with what the configuration says.
