@@ -377,4 +377,21 @@ mod tests {
             assert!(select(text, "t4900").is_ok());
         }
     }
+
+    #[test]
+    fn long_chains_of_variables_are_errors() {
+        let nested = |inner: &str| format!("{}{inner}{}", "(".repeat(50), ")".repeat(50));
+        let text = |length: usize| {
+            let mut text =
+                format!("variable \"v{length}\" {{ default = 1 }}\ntarget \"a\" {{ args = {{ x = v0 }} }}\n");
+            for number in 0..length {
+                let next = nested(&format!("v{}", number + 1));
+                writeln!(text, "variable \"v{number}\" {{ default = {next} }}").unwrap();
+            }
+            BakeFile { name: "docker-bake.hcl".to_owned(), text }
+        };
+        let error = Config::read(vec![text(5000)], Inputs::default()).unwrap_err();
+        assert!(error.message.contains("more than 300 expressions"), "{error}");
+        assert!(Config::read(vec![text(5)], Inputs::default()).is_ok());
+    }
 }
