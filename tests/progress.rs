@@ -27,6 +27,7 @@ const SCREENS: &[ScreenTest] = &[
     ("a_failed_step_on_a_screen", failed),
     ("cached_steps_fold", folded),
     ("a_pull_has_a_bar", pulled),
+    ("waiting_for_a_locked_cache_mount_is_seen", locked),
     ("an_interrupt_leaves_a_terminal_that_works", interrupted),
     ("a_dumb_terminal_gets_lines", dumb),
     ("colours_and_lines_are_chosen", chosen),
@@ -302,6 +303,30 @@ fn pulled(environment: &Environment) -> Outcome {
     terminal.wait("bar", |screen| bar.is_match(screen))?;
     registry.clear_faults();
     Ok(())
+}
+
+fn locked(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let mut puppet = Puppet::new()?;
+    let step = "ARG A\nRUN --mount=type=cache,id=packages,sharing=locked,target=/c --network=host nc 127.0.0.1 $A\n";
+    let dockerfile = format!(
+        "FROM busybox AS one\n{step}FROM busybox AS two\nWORKDIR /two\n{step}FROM busybox\n\
+         COPY --from=one /bin/sh /one\nCOPY --from=two /bin/sh /two\n"
+    );
+    let mut command = build(environment, &scratch, &dockerfile, "auto")?;
+    command.args(puppet.flag("A")?);
+    let terminal = Terminal::start(&scratch, &command, 80, 24)?;
+    puppet.say("whichever is first\n")?;
+    let waiting = "         waiting for the cache mount `packages`, which another step has locked\n";
+    let screen =
+        terminal.wait("waiting", |screen| screen.contains(waiting) && screen.contains("| whichever is first"))?;
+    check(screen.matches("waiting for").count() == 1, || screen)?;
+    puppet.end()?;
+    puppet.say("the other one\n")?;
+    let screen = terminal.wait("other output", |screen| screen.contains("| the other one"))?;
+    check(!screen.contains("waiting for"), || format!("it still waits:\n{screen}"))?;
+    puppet.end()?;
+    terminal.wait("end", |screen| screen.contains("code=0")).map(|_| ())
 }
 
 fn interrupted(environment: &Environment) -> Outcome {

@@ -323,6 +323,14 @@ pub(crate) fn slips(environment: &Environment) -> Outcome {
             "warning: the environment variable `BAKE_BUILD_PLATFROM` means nothing to bake; did you mean `BAKE_BUILD_PLATFORM`?",
         ],
     )?;
+    let mut raw = build(environment, &scratch);
+    let raw = succeed(raw.args(["--progress", "rawjson"]).env("BAKE_X", "y"))?;
+    check(raw.stderr.lines().all(|line| line.starts_with('{')), || raw.stderr.clone())?;
+    scratch.write("repository/bake.toml", "[build]\ntarget = \"\\u001b[2J\"\n")?;
+    let hostile = succeed(&mut config(environment, &scratch, &["get", "build.target"]))?;
+    check(!hostile.text().contains('\u{1b}') && hostile.text().contains("[2J"), || hostile.text())?;
+    check(!succeed(&mut config(environment, &scratch, &[]))?.text().contains('\u{1b}'), || "it is shown".into())?;
+    scratch.write("repository/bake.toml", "")?;
     let mut quiet = build(environment, &scratch);
     equal(&succeed(quiet.env("BAKE_BUILD_QUIET", "true").env("BAKE_X", "y"))?.stderr.as_str(), &"", "a quiet build")
 }

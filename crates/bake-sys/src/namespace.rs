@@ -40,17 +40,21 @@ pub fn bring_loopback_up() -> Result<()> {
         *slot = libc::c_char::from_ne_bytes([byte]);
     }
     // SAFETY: the request is valid for reads and writes and names its device.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) } == -1 {
+    if unsafe { libc::ioctl(socket.as_raw_fd(), GET_FLAGS, &raw mut request) } == -1 {
         return Err(last_error());
     }
     // SAFETY: the call above stored the flags in the union.
     unsafe { request.ifr_ifru.ifru_flags |= FLAG_UP };
     // SAFETY: as above.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) } == -1 {
+    if unsafe { libc::ioctl(socket.as_raw_fd(), SET_FLAGS, &raw mut request) } == -1 {
         return Err(last_error());
     }
     Ok(())
 }
+
+/// `SIOCGIFFLAGS` and `SIOCSIFFLAGS`, in the type that the C library wants.
+const GET_FLAGS: libc::Ioctl = 0x8913;
+const SET_FLAGS: libc::Ioctl = 0x8914;
 
 /// `IFF_UP` in the width of the request's field.
 const FLAG_UP: libc::c_short = 1;

@@ -6,10 +6,12 @@ use rustix::io::Errno;
 
 use crate::{Result, check};
 
-/// `SECCOMP_IOCTL_NOTIF_RECV`, `_SEND`, `_SET_FLAGS` (`linux/seccomp.h`): direction, size, `!`, number.
-const RECEIVE: libc::c_ulong = 0xc050_2100;
-const SEND: libc::c_ulong = 0xc018_2101;
-const SET_FLAGS: libc::c_ulong = 0x4008_2104;
+/// `SECCOMP_IOCTL_NOTIF_RECV`, `_SEND`, `_SET_FLAGS` (`linux/seccomp.h`), in the type that the C library wants.
+const RECEIVE: libc::Ioctl = libc::_IOWR::<libc::seccomp_notif>(KIND, 0);
+const SEND: libc::Ioctl = libc::_IOWR::<libc::seccomp_notif_resp>(KIND, 1);
+const SET_FLAGS: libc::Ioctl = libc::_IOW::<u64>(KIND, 4);
+/// `SECCOMP_IOC_MAGIC`.
+const KIND: u32 = 0x21;
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`.
 const SYNCHRONOUS_WAKE_UP: u64 = 1;
 

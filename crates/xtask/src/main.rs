@@ -4,7 +4,8 @@
 //!
 //! Entry points: `ci` runs all gates; `tidy` checks the rules of the workspace that the compiler does not; `docs` writes what is
 //! generated from code; `bless` accepts the present output of test cases; `test` runs the tests with every program they compare
-//! ours with; `stress` kills, interrupts and starves builds; `example` and `base-image` build what is in `testdata/examples`.
+//! ours with; `dist` makes what is given to users; `bench` measures builds
+//! beside other builders; `stress` kills, interrupts and starves builds; `example` and `base-image` build what is in `testdata/examples`.
 //!
 //! Invariant: with `--check`, or as part of `ci`, nothing in the repository is changed.
 //!
@@ -13,8 +14,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: its output is what it is for")]
 
 mod base_image;
+mod bench;
 mod bless;
 mod ci;
+mod dist;
 mod docs;
 mod example;
 mod stress;
@@ -62,6 +65,18 @@ enum Command {
         #[arg(long)]
         install: bool,
     },
+    /// Measure builds beside the builders that this machine has
+    Bench {
+        /// How
+        #[command(flatten)]
+        options: bench::Options,
+    },
+    /// Make what is given to users: the static program, an archive, a Debian package, checksums
+    Dist {
+        /// How
+        #[command(flatten)]
+        options: dist::Options,
+    },
     /// Build bake, and kill, interrupt or starve its builds, or damage their store, at hundreds of places
     Stress {
         /// What is done to them
@@ -95,6 +110,8 @@ fn main() -> ExitCode {
         Command::Docs { check } => docs::run(check),
         Command::Bless { filter } => bless::run(filter.as_deref()),
         Command::Test { install } => test::run(install),
+        Command::Bench { options } => bench::run(&options),
+        Command::Dist { options } => dist::run(&options),
         Command::Stress { kind, options } => stress::run(kind, &options),
         Command::Example { name, options } => example::run(name, options),
         Command::BaseImage { name, output } => {

@@ -14,6 +14,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("busybox", "busybox-static"),
     ("bzip2", "bzip2"),
     ("cc", "gcc"),
+    ("chromium", "chromium"),
     ("containerd", "containerd"),
     ("crun", "crun"),
     ("docker", "docker.io"),

@@ -96,7 +96,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-sys",
         ],
     ),
-    ("xtask", &["bake-lint", "bake-oci"]),
+    ("xtask", &["bake-lint", "bake-oci", "bake-sys"]),
 ];
 
 /// Crates from outside that any crate may use: they neither act on the world nor shape an interface.
@@ -123,7 +123,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("clap", &["bake", "xtask"]),
     ("clap_complete", &["bake"]),
     ("clap_mangen", &["bake"]),
-    ("flate2", &["bake-oci", "bake-sbom", "bake-worker"]),
+    ("flate2", &["bake-oci", "bake-sbom", "bake-worker", "xtask"]),
     ("globset", &["bake"]),
     ("hcl-edit", &["bake-targets"]),
     ("http-body-util", &["bake-testkit"]),
@@ -133,6 +133,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
     ("libc", &["bake-sandbox", "bake-sys"]),
     ("liblzma", &["bake-worker"]),
     ("md-5", &["bake-targets"]),
+    ("mimalloc", &["bake"]),
     ("oci-spec", &["bake-oci", "bake-sandbox", "bake-worker"]),
     ("petgraph", &["bake-graph"]),
     ("poly1305", &["bake-attest"]),
