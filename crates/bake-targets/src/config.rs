@@ -30,6 +30,9 @@ pub const DEFAULT_FILES: [&str; 8] = [
 /// The target that is built when none is named.
 pub const DEFAULT_TARGET: &str = "default";
 
+/// How many targets may be built from, or inherit from, one another in a row. Nobody could follow a tenth of it.
+const CHAIN_MAX: usize = 200;
+
 /// A name for several targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -171,8 +174,9 @@ impl Config {
             group.targets.sort();
             group.targets.dedup();
         }
+        let mut linked = BTreeSet::new();
         for name in selection.targets.keys().cloned().collect::<Vec<_>>() {
-            self.link(&name, &mut selection.targets, &overridden, &mut Vec::new())?;
+            self.link(&name, &mut selection.targets, &overridden, &mut Vec::new(), &mut linked)?;
         }
         Ok(selection)
     }
@@ -201,7 +205,7 @@ impl Config {
 
     /// A target with what it inherits and what overrides say.
     fn resolve(&self, name: &str, overrides: &BTreeMap<String, Overrides>) -> Result<Target> {
-        let mut target = self.inherit(name, overrides, &mut BTreeMap::new())?.unwrap_or_default();
+        let mut target = self.inherit(name, overrides, &mut BTreeMap::new(), 0)?.unwrap_or_default();
         target.inherits.clear();
         name.clone_into(&mut target.name);
         target.context.get_or_insert_with(|| ".".to_owned());
@@ -217,7 +221,11 @@ impl Config {
         name: &str,
         overrides: &BTreeMap<String, Overrides>,
         visited: &mut BTreeMap<String, Option<Target>>,
+        depth: usize,
     ) -> Result<Option<Target>> {
+        if depth > CHAIN_MAX {
+            return Err(TargetError::new(format!("more than {CHAIN_MAX} targets inherit one from the other")));
+        }
         if let Some(known) = visited.get(name) {
             return Ok(known.clone());
         }
@@ -227,7 +235,7 @@ impl Config {
         };
         let mut merged = Target::named(name);
         for parent in &own.inherits {
-            if let Some(parent) = self.inherit(parent, overrides, visited)? {
+            if let Some(parent) = self.inherit(parent, overrides, visited, depth + 1)? {
                 merged.merge(&parent);
             }
         }
@@ -251,21 +259,28 @@ impl Config {
         error.hint("`bake up --list targets` shows those that there are")
     }
 
-    /// Takes in the targets that `name` is built from.
+    /// Takes in the targets that `name` is built from. `path` leads to it, `done` are those for which that was done.
     fn link(
         &self,
         name: &str,
         targets: &mut BTreeMap<String, Target>,
         overrides: &BTreeMap<String, Overrides>,
-        visited: &mut Vec<String>,
+        path: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
     ) -> Result<()> {
-        visited.push(name.to_owned());
+        if path.len() >= CHAIN_MAX {
+            return Err(TargetError::new(format!("more than {CHAIN_MAX} targets are built one from the other")));
+        }
+        if done.contains(name) {
+            return Ok(());
+        }
+        path.push(name.to_owned());
         let contexts = targets.get(name).map(|target| target.contexts.clone()).unwrap_or_default();
         for linked in contexts.values().filter_map(|context| context.strip_prefix("target:")) {
             if linked == name {
                 return Err(TargetError::new(format!("target `{name}` cannot be built from itself")));
             }
-            if visited.iter().any(|known| known == linked) {
+            if path.iter().any(|known| known == linked) {
                 return Err(TargetError::new(format!(
                     "targets `{name}` and `{linked}` are built from each other in a circle"
                 )));
@@ -280,7 +295,7 @@ impl Config {
                 resolved.linked = true;
                 targets.insert(linked.to_owned(), resolved);
             }
-            self.link(linked, targets, overrides, visited)?;
+            self.link(linked, targets, overrides, path, done)?;
             let (entitlements, platforms) = targets
                 .get(linked)
                 .map(|linked| (linked.entitlements.clone(), linked.platforms.clone()))
@@ -305,7 +320,8 @@ impl Config {
                 return Err(TargetError::new(message));
             }
         }
-        visited.pop();
+        path.pop();
+        done.insert(name.to_owned());
         Ok(())
     }
 }
@@ -319,4 +335,63 @@ fn deduplicate(names: &mut Vec<String>) {
 /// Whether a shell pattern (`*`, `?`, `[a-z]`) matches a name.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     bake_dockerfile::glob_match(pattern, name).unwrap_or(false)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed test should panic")]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    fn select(text: String, name: &str) -> Result<Selection> {
+        let file = BakeFile { name: "docker-bake.hcl".to_owned(), text };
+        Config::read(vec![file], Inputs::default()).unwrap().select(&[name.to_owned()], &Overrides::default())
+    }
+
+    #[test]
+    fn many_ways_to_a_target_are_gone_once() {
+        let mut text = "target \"a40\" {}\ntarget \"b40\" {}\n".to_owned();
+        for level in 0..40 {
+            let next = level + 1;
+            for side in ["a", "b"] {
+                let contexts = format!("{{ x = \"target:a{next}\", y = \"target:b{next}\" }}");
+                writeln!(text, "target \"{side}{level}\" {{\n contexts = {contexts}\n}}").unwrap();
+            }
+        }
+        assert_eq!(select(text, "a0").unwrap().targets.len(), 81);
+    }
+
+    #[test]
+    fn long_chains_are_errors() {
+        for (attribute, word) in
+            [("contexts = { x = \"target:tNEXT\" }", "built"), ("inherits = [\"tNEXT\"]", "inherit")]
+        {
+            let mut text = "target \"t5000\" {}\n".to_owned();
+            for number in 0..5000 {
+                let attribute = attribute.replace("NEXT", &(number + 1).to_string());
+                writeln!(text, "target \"t{number}\" {{\n {attribute}\n}}").unwrap();
+            }
+            let error = select(text.clone(), "t0").unwrap_err();
+            assert!(error.message.contains("more than 200") && error.message.contains(word), "{error}");
+            assert!(select(text, "t4900").is_ok());
+        }
+    }
+
+    #[test]
+    fn long_chains_of_variables_are_errors() {
+        let nested = |inner: &str| format!("{}{inner}{}", "(".repeat(50), ")".repeat(50));
+        let text = |length: usize| {
+            let mut text =
+                format!("variable \"v{length}\" {{ default = 1 }}\ntarget \"a\" {{ args = {{ x = v0 }} }}\n");
+            for number in 0..length {
+                let next = nested(&format!("v{}", number + 1));
+                writeln!(text, "variable \"v{number}\" {{ default = {next} }}").unwrap();
+            }
+            BakeFile { name: "docker-bake.hcl".to_owned(), text }
+        };
+        let error = Config::read(vec![text(5000)], Inputs::default()).unwrap_err();
+        assert!(error.message.contains("more than 300 expressions"), "{error}");
+        assert!(Config::read(vec![text(5)], Inputs::default()).is_ok());
+    }
 }

@@ -1,7 +1,7 @@
 //! What files in HCL and JSON define, evaluated when it is asked for: variables, functions, and attributes of blocks, which may all
 //! refer to each other in any order as long as they do not go in circles.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::body::{Attribute, BLOCK_KINDS, Block, Body, Term};
@@ -57,6 +57,8 @@ pub(crate) struct Definitions {
     block_values: RefCell<BTreeMap<(usize, String), Value>>,
     /// What is being evaluated, to notice circles.
     active: RefCell<BTreeSet<String>>,
+    /// How many expressions are being evaluated inside each other.
+    depth: Cell<usize>,
 }
 
 struct Function {
@@ -86,6 +88,7 @@ impl Definitions {
             values: RefCell::default(),
             block_values: RefCell::default(),
             active: RefCell::default(),
+            depth: Cell::new(0),
         };
         for body in bodies {
             for attribute in body.attributes {
@@ -151,6 +154,11 @@ impl Definitions {
         let result = evaluation();
         self.active.borrow_mut().remove(what);
         result
+    }
+
+    /// How many expressions are being evaluated inside each other.
+    pub(crate) fn depth(&self) -> &Cell<usize> {
+        &self.depth
     }
 
     /// The value of a variable or global attribute.

@@ -23,6 +23,9 @@ pub(crate) const ELEMENTS_MAX: usize = 100_000;
 /// Bytes that one text may grow to.
 pub(crate) const TEXT_BYTES_MAX: usize = 16 << 20;
 
+/// How many expressions may be evaluated inside each other, also by way of variables and functions: each takes some kilobytes of stack.
+const DEPTH_MAX: usize = 300;
+
 /// The names that an expression sees.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
@@ -107,6 +110,17 @@ impl Evaluator<'_> {
     }
 
     fn expression(&self, expression: &Expression, scope: Scope<'_>) -> Result<Value> {
+        let depth = scope.definitions.depth();
+        if depth.get() >= DEPTH_MAX {
+            return self.fail(expression, format!("more than {DEPTH_MAX} expressions lead from one to the other"));
+        }
+        depth.set(depth.get() + 1);
+        let value = self.value_of(expression, scope);
+        depth.set(depth.get() - 1);
+        value
+    }
+
+    fn value_of(&self, expression: &Expression, scope: Scope<'_>) -> Result<Value> {
         match expression {
             Expression::Null(_) => Ok(Value::Null),
             Expression::Bool(value) => Ok(Value::Bool(*value.value())),

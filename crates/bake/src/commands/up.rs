@@ -11,6 +11,7 @@ mod definition;
 mod entitlements;
 mod lists;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use bake::cli::{CallFormat, CallMethod, UpArguments};
@@ -32,9 +33,6 @@ use crate::configuration::Configuration;
 use crate::settings::{self, DockerfileSpec};
 use crate::signals;
 use crate::wiring::Host;
-
-/// Why targets are not built from each other in an order: reading the files has refused circles.
-const NO_CIRCLES: &str = "targets are built from each other in a circle";
 
 /// Writes what `--print` and `--list` ask for, where that takes no store: the files are here.
 pub(crate) fn show_local(arguments: &UpArguments, colour: Colour) -> Result<Option<ExitCode>, CommandError> {
@@ -170,17 +168,20 @@ fn requests(
     remote: Option<&str>,
     is_root: bool,
 ) -> Result<Vec<Request>, CommandError> {
-    let mut order: Vec<&str> = Vec::with_capacity(selection.targets.len());
-    while order.len() < selection.targets.len() {
-        let is_ready = |target: &&Target| {
-            !order.contains(&target.name.as_str())
-                && arguments::links(target).all(|(_, linked)| order.contains(&linked) || linked == target.name)
-        };
-        let next = selection.targets.values().find(is_ready).ok_or_else(|| CommandError::internal(NO_CIRCLES))?;
-        order.push(&next.name);
+    let (mut ordered, mut seen) = (Vec::with_capacity(selection.targets.len()), BTreeSet::new());
+    for name in selection.targets.keys() {
+        put(name, selection, &mut seen, &mut ordered);
     }
-    let targets = order.into_iter().filter_map(|name| selection.targets.get(name));
-    targets.map(|target| Request::new(target, arguments, remote, is_root)).collect()
+    ordered.into_iter().map(|target| Request::new(target, arguments, remote, is_root)).collect()
+}
+
+/// Puts a target behind those that it is built from. Circles were refused when the targets were selected.
+fn put<'a>(name: &'a str, selection: &'a Selection, seen: &mut BTreeSet<&'a str>, ordered: &mut Vec<&'a Target>) {
+    let Some(target) = selection.targets.get(name).filter(|_| seen.insert(name)) else { return };
+    for (_, linked) in arguments::links(target) {
+        put(linked, selection, seen, ordered);
+    }
+    ordered.push(target);
 }
 
 /// The host as all the requests need it, and the requests with what the configuration says.
