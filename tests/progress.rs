@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -24,9 +25,11 @@ type ScreenTest = (&'static str, fn(&Environment) -> Outcome);
 /// Tests that need `tmux`.
 const SCREENS: &[ScreenTest] = &[
     ("two_steps_on_screens_of_all_sizes", sizes),
+    ("more_steps_than_there_is_room_for", crowd),
     ("a_failed_step_on_a_screen", failed),
     ("cached_steps_fold", folded),
     ("a_pull_has_a_bar", pulled),
+    ("waiting_for_a_locked_cache_mount_is_seen", locked),
     ("an_interrupt_leaves_a_terminal_that_works", interrupted),
     ("a_dumb_terminal_gets_lines", dumb),
     ("colours_and_lines_are_chosen", chosen),
@@ -199,7 +202,7 @@ const TWO: &str = "FROM busybox AS compile\nARG A\nRUN --network=host nc 127.0.0
 fn build(environment: &Environment, scratch: &Scratch, dockerfile: &str, mode: &str) -> Result<Command, String> {
     scratch.write("context/Dockerfile", dockerfile)?;
     let mut command = environment.command(&scratch.store());
-    command.args(["build", "--progress", mode, "--jobs", "4", "--allow", "network.host", "-t", "app"]);
+    command.args(["build", "--progress", mode, "--jobs", "8", "--allow", "network.host", "-t", "app"]);
     command.args(environment.base_flags()).arg("--file").arg(scratch.at("context/Dockerfile")).env("TERM", "screen");
     command.arg(scratch.at("context"));
     Ok(command)
@@ -235,6 +238,31 @@ fn sizes(environment: &Environment) -> Outcome {
     documentation.end()?;
     terminal.wait("end", |screen| screen.contains("code=0"))?;
     terminal.expect("two-end.txt", "code=0")
+}
+
+fn crowd(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let mut puppets = (0..8).map(|_| Puppet::new()).collect::<Result<Vec<_>, _>>()?;
+    let (mut stages, mut copies) = (String::new(), "FROM busybox\n".to_owned());
+    for number in 1..=puppets.len() {
+        // Writing to a string cannot fail.
+        let _ =
+            write!(stages, "FROM busybox AS part{number}\nARG A{number}\nRUN --network=host nc 127.0.0.1 $A{number}\n");
+        let _ = writeln!(copies, "COPY --from=part{number} /bin/sh /sh{number}");
+    }
+    let mut command = build(environment, &scratch, &(stages + &copies), "auto")?;
+    for (number, puppet) in puppets.iter().enumerate() {
+        command.args(puppet.flag(&format!("A{}", number + 1))?);
+    }
+    let terminal = Terminal::start(&scratch, &command, 80, 24)?;
+    for (number, puppet) in puppets.iter_mut().enumerate() {
+        puppet.say(&format!("part {0}, one\npart {0}, two\npart {0}, three\n", number + 1))?;
+    }
+    terminal.expect("crowd-80x24.txt", "| part 8, three")?;
+    terminal.resize(80, 8)?;
+    terminal.expect("crowd-80x8.txt", "more")?;
+    puppets.iter_mut().try_for_each(Puppet::end)?;
+    terminal.wait("end", |screen| screen.contains("code=0")).map(|_| ())
 }
 
 fn failed(environment: &Environment) -> Outcome {
@@ -302,6 +330,30 @@ fn pulled(environment: &Environment) -> Outcome {
     terminal.wait("bar", |screen| bar.is_match(screen))?;
     registry.clear_faults();
     Ok(())
+}
+
+fn locked(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let mut puppet = Puppet::new()?;
+    let step = "ARG A\nRUN --mount=type=cache,id=packages,sharing=locked,target=/c --network=host nc 127.0.0.1 $A\n";
+    let dockerfile = format!(
+        "FROM busybox AS one\n{step}FROM busybox AS two\nWORKDIR /two\n{step}FROM busybox\n\
+         COPY --from=one /bin/sh /one\nCOPY --from=two /bin/sh /two\n"
+    );
+    let mut command = build(environment, &scratch, &dockerfile, "auto")?;
+    command.args(puppet.flag("A")?);
+    let terminal = Terminal::start(&scratch, &command, 80, 24)?;
+    puppet.say("whichever is first\n")?;
+    let waiting = "         waiting for the cache mount `packages`, which another step has locked\n";
+    let screen =
+        terminal.wait("waiting", |screen| screen.contains(waiting) && screen.contains("| whichever is first"))?;
+    check(screen.matches("waiting for").count() == 1, || screen)?;
+    puppet.end()?;
+    puppet.say("the other one\n")?;
+    let screen = terminal.wait("other output", |screen| screen.contains("| the other one"))?;
+    check(!screen.contains("waiting for"), || format!("it still waits:\n{screen}"))?;
+    puppet.end()?;
+    terminal.wait("end", |screen| screen.contains("code=0")).map(|_| ())
 }
 
 fn interrupted(environment: &Environment) -> Outcome {

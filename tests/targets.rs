@@ -295,6 +295,13 @@ fn overrides(environment: &Environment) -> Outcome {
     let set = tags(&["--set", "*.args.A=set", "--set", "default.tags+=y:1"], &[])?;
     check(set.contains("value-set") && set.contains("tagged y:1") && set.contains("tagged x:file"), || set.clone())?;
     write(&scratch, &[("other.hcl", "target \"default\" { args = { A = \"merged\" } }\n")])?;
+    // What people configure for their builds counts, what a project configures does not.
+    write(&scratch, &[("bake.toml", "[build]\nbuild-arg = { A = \"project\" }\n")])?;
+    let configured =
+        tags(&["--set", "default.args.A="], &[("BAKE_BUILD_LABEL", "a=b"), ("BAKE_BUILD_SHM_SIZE", "7m")])?;
+    check(configured.contains("value-\n") && !configured.contains("project"), || configured.clone())?;
+    let label = succeed(environment.command(&scratch.store()).args(["inspect", "x:file"]))?.text();
+    check(label.contains("\"a\": \"b\""), || label.clone())?;
     let named = tags(&[], &[("BUILDX_BAKE_FILE", "docker-bake.hcl:other.hcl")])?;
     check(named.contains("value-merged"), || named.clone())
 }

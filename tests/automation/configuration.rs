@@ -323,6 +323,14 @@ pub(crate) fn slips(environment: &Environment) -> Outcome {
             "warning: the environment variable `BAKE_BUILD_PLATFROM` means nothing to bake; did you mean `BAKE_BUILD_PLATFORM`?",
         ],
     )?;
+    let mut raw = build(environment, &scratch);
+    let raw = succeed(raw.args(["--progress", "rawjson"]).env("BAKE_X", "y"))?;
+    check(raw.stderr.lines().all(|line| line.starts_with('{')), || raw.stderr.clone())?;
+    scratch.write("repository/bake.toml", "[build]\ntarget = \"\\u001b[2J\"\n")?;
+    let hostile = succeed(&mut config(environment, &scratch, &["get", "build.target"]))?;
+    check(!hostile.text().contains('\u{1b}') && hostile.text().contains("[2J"), || hostile.text())?;
+    check(!succeed(&mut config(environment, &scratch, &[]))?.text().contains('\u{1b}'), || "it is shown".into())?;
+    scratch.write("repository/bake.toml", "")?;
     let mut quiet = build(environment, &scratch);
     equal(&succeed(quiet.env("BAKE_BUILD_QUIET", "true").env("BAKE_X", "y"))?.stderr.as_str(), &"", "a quiet build")
 }
@@ -344,6 +352,9 @@ pub(crate) fn shared_file(environment: &Environment) -> Outcome {
     // The user's file is put over the project's.
     scratch.write("user.toml", "[lint]\nfail-level = \"none\"\n")?;
     succeed(lint(environment).env("BAKE_CONFIG", scratch.at("user.toml")))?;
+    // The file can also be named.
+    scratch.write("elsewhere/bake.toml", "[build]\npull = true\n[lint]\nignore = [\"*\"]\n")?;
+    succeed(lint(environment).args(["--config", &scratch.at("elsewhere/bake.toml")]))?;
     // A slip in the section of somebody else is theirs to find.
     scratch.write("repository/bake.toml", "[build]\nplatfrom = 1\n[lint]\nselect = [\"maintainer\"]\n")?;
     succeed(&mut lint(environment))?;

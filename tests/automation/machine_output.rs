@@ -30,6 +30,11 @@ fn ground(environment: &Environment) -> Result<Scratch, String> {
     scratch.write("context/b", "b")?;
     scratch.write("bad/Dockerfile", "FROM scratch\nMAINTAINER someone\n")?;
     scratch.write("ugly/Dockerfile", "from scratch\ncopy a /a\n")?;
+    scratch.write(
+        "docker-bake.hcl",
+        "variable \"V\" {\n  default = \"1\"\n}\ngroup \"default\" {\n  targets = [\"small\"]\n}\n\
+         target \"small\" {\n  context = \"context\"\n  tags = [\"small:${V}\"]\n}\n",
+    )?;
     scratch.write("fails/Dockerfile", "FROM busybox\nRUN exit 7\n")?;
     scratch.write("slow/Dockerfile", "FROM busybox\nRUN echo begun; sleep 600\n")?;
     scratch.write("waste/Dockerfile", "FROM busybox\nRUN echo long > /x\nRUN rm /x\n")?;
@@ -139,6 +144,8 @@ pub(crate) fn streams(environment: &Environment) -> Outcome {
     check(!built.stderr.is_empty(), || "no progress".into())?;
     let id = scratch.read("id")?;
     check(id.starts_with("sha256:") && id.len() == 71, || format!("{id:?}"))?;
+    let targets = succeed(&mut bake(environment, &scratch, &["up"]))?.text();
+    check(targets.starts_with("small sha256:") && targets.lines().count() == 1, || targets.clone())?;
     let quiet = succeed(&mut bake(environment, &scratch, &["build", "--quiet", "context"]))?;
     equal(&(quiet.text(), quiet.stderr), &(built.text(), String::new()), "a quiet build")?;
     for arguments in [&["build", "fails"][..], &["history", "nothing:1"], &["df", "--nonsense"]] {
@@ -189,6 +196,12 @@ pub(crate) fn documents(environment: &Environment) -> Outcome {
         for object in &objects {
             compare(object, fields).map_err(|problem| format!("{command}: {problem}\n{object:#}"))?;
         }
+    }
+    let fields =
+        sections.iter().find(|(command, _)| command == "why --format json").ok_or("the page has no `bake why`")?;
+    let record = succeed(&mut bake(environment, &scratch, &["history", "inspect", "--format", "json"]))?.text();
+    for object in objects(&record)? {
+        compare(&object, &fields.1).map_err(|problem| format!("history inspect: {problem}\n{object:#}"))?;
     }
     Ok(())
 }

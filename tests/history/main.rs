@@ -183,6 +183,8 @@ fn logs(environment: &Environment) -> Outcome {
     equal(&history(environment, &scratch, &["logs"])?, &String::new(), "a cached build")?;
     let cached = finish(&mut command(environment, &scratch, &["logs", "--step", "three"]))?;
     expect_failure(&cached, 1, &["the step was cached"])?;
+    let absent = finish(&mut command(environment, &scratch, &["logs", "--step", "four"]))?;
+    expect_failure(&absent, 2, &["no step of the build contains `four`", "bake history inspect"])?;
 
     let used = succeed(environment.command(&scratch.store()).arg("df"))?.text();
     let row = used.lines().find(|line| line.starts_with("Build logs")).unwrap_or_default();

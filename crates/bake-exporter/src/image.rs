@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use bake_oci::manifest::descriptor;
 use bake_oci::validate::{Depth, validate_image};
@@ -18,6 +19,7 @@ use crate::attestation::Attached;
 use crate::compression::ExportCompression;
 use crate::error::ExportError;
 use crate::spec::ImageOptions;
+use crate::told::{Compressing, SendProgress, ToldWriter};
 
 /// An image to be exported: everything but the form of its blobs.
 #[derive(Debug, Clone)]
@@ -105,12 +107,19 @@ pub struct Exporter {
     pub(crate) threads: NonZeroUsize,
     always_index: bool,
     absent: HashMap<Digest, u64>,
+    compressing: Option<Compressing>,
 }
 
 impl Exporter {
     /// Exports from `store`, compressing on `threads` threads (which never changes the bytes).
     pub fn new(store: Store, format: LayerFormat, threads: NonZeroUsize) -> Self {
-        Self { store, format, threads, always_index: false, absent: HashMap::new() }
+        Self { store, format, threads, always_index: false, absent: HashMap::new(), compressing: None }
+    }
+
+    /// The same, telling how far large layers are that have to be compressed: diff ID, bytes of the archive until now, in all.
+    #[must_use]
+    pub fn with_compressing(self, compressing: Arc<SendProgress>) -> Self {
+        Self { compressing: Some(Compressing(compressing)), ..self }
     }
 
     /// The same, with blobs (digest and size in bytes) that need not be in the store: whoever sends them brings them, see
@@ -337,7 +346,8 @@ impl Exporter {
         layer: &ExportLayer,
         mut writer: BlobWriter<IngestWriter>,
     ) -> Result<(bake_oci::CompressedLayer, IngestWriter), ExportError> {
-        self.write_archive(layer, &mut writer)?;
+        let mut told = ToldWriter::new(&mut writer, &layer.diff_id.0, layer.tar_size_bytes, self.compressing.as_ref());
+        self.write_archive(layer, &mut told)?;
         writer.finish().map_err(ExportError::Write)
     }
 

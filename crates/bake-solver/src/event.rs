@@ -2,6 +2,7 @@
 //!
 //! The events carry what BuildKit's status stream carries (vertexes with digests and inputs, statuses, logs, warnings).
 
+use std::fmt;
 use std::time::Duration;
 
 use bake_graph::{StepLabel, VertexId};
@@ -23,10 +24,12 @@ pub enum BuildEvent {
         /// Which.
         step: VertexId,
     },
-    /// A step waits for another build that is making the same thing.
+    /// A step waits for somebody else, or goes on after that.
     Waiting {
         /// Which.
         step: VertexId,
+        /// For what; `None` when it goes on. It goes on without that too, when anything else happens to it.
+        awaited: Option<Awaited>,
     },
     /// A step has to be carried out, and this is why.
     Explained {
@@ -87,6 +90,27 @@ pub enum BuildEvent {
         /// How long it took.
         elapsed: Duration,
     },
+}
+
+/// What a step can wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Awaited {
+    /// Another build that is making the same thing.
+    SameStep,
+    /// A cache mount that another step has for itself.
+    CacheMount {
+        /// Its identity in the Dockerfile.
+        id: String,
+    },
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SameStep => f.write_str("waiting for another build that makes the same"),
+            Self::CacheMount { id } => write!(f, "waiting for the cache mount `{id}`, which another step has locked"),
+        }
+    }
 }
 
 /// A step as announced.

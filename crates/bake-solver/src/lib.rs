@@ -21,7 +21,7 @@ mod step;
 mod worker;
 
 pub use cache::{CacheError, CacheStore, NewRecord};
-pub use event::{BuildEvent, EventSink, MemoryOf, Outcome, StepInfo, StepUsage, Stream};
+pub use event::{Awaited, BuildEvent, EventSink, MemoryOf, Outcome, StepInfo, StepUsage, Stream};
 pub use explain::{
     Cause, Change, Difference, Eviction, Explanation, FileChange, How, InputNote, NearestRecord, Notes, PastRecord,
     Wanted,

@@ -9,7 +9,7 @@ use bake_graph::{BuildGraph, InputView, Op, SourceOp, Vertex, VertexId};
 use bake_oci::CacheKey;
 
 use crate::cache::{CacheError, CacheStore, NewRecord};
-use crate::event::{BuildEvent, EventSink, Outcome};
+use crate::event::{Awaited, BuildEvent, EventSink, Outcome};
 use crate::explain::{Explanation, Explanations, Missed};
 use crate::key::step_key;
 use crate::output::{Layer, Output};
@@ -236,7 +236,7 @@ impl<'a> Context<'a> {
         let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let keep_waiting = || {
             if waiting().insert(id) {
-                self.events.send(BuildEvent::Waiting { step: id });
+                self.events.send(BuildEvent::Waiting { step: id, awaited: Some(Awaited::SameStep) });
             }
             self.is_wanted()
         };

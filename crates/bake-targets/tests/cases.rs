@@ -100,6 +100,79 @@ fn files_become_targets() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// Numbers that look random, and are the same ones every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % (limit.max(1) as u64)).unwrap()
+    }
+}
+
+/// Files of the cases with pieces taken out, doubled or put elsewhere: whatever comes of them, it is an answer, and a text that is printed
+/// can be read again.
+#[test]
+fn broken_files_are_answered() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut files: Vec<BakeFile> = Vec::new();
+    for entry in fs::read_dir(cases).unwrap() {
+        for file in fs::read_dir(entry.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let extension = path.extension().unwrap_or_default().to_string_lossy();
+            if matches!(&*extension, "hcl" | "yaml" | "json") && name != "expected.json" {
+                files.push(BakeFile { name, text: fs::read_to_string(path).unwrap() });
+            }
+        }
+    }
+    assert!(files.len() > 80, "only {} files", files.len());
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let (mut read, mut selected) = (0, 0);
+    for round in 0..10_000 {
+        let BakeFile { name, text } = files[round % files.len()].clone();
+        let mut characters: Vec<char> = text.chars().collect();
+        for _ in 0..=numbers.below(3) {
+            let start = numbers.below(characters.len());
+            let end = (start + numbers.below(20)).min(characters.len());
+            let piece: Vec<char> = characters[start..end].to_vec();
+            if numbers.below(2) == 0 {
+                characters.drain(start..end);
+            }
+            let place = numbers.below(characters.len() + 1);
+            characters.splice(place..place, piece);
+        }
+        let file = BakeFile { name, text: characters.into_iter().collect() };
+        let text = file.text.clone();
+        let Ok(config) = Config::read(vec![file], Inputs::default()) else { continue };
+        read += 1;
+        // What is asked for is printed as the group `default`, which would stand before a target of that name.
+        let targets = config.targets.iter().filter(|target| target.name != "default");
+        let names: Vec<String> = targets.map(|target| target.name.clone()).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let Ok(selection) = config.select(&names, &Overrides::default()) else { continue };
+        selected += 1;
+        // Like buildx, `--print` escapes only some of the attributes.
+        if text.contains("$$") || text.contains("%%") {
+            continue;
+        }
+        let printed = print(&selection.groups, &selection.targets);
+        let again = BakeFile { name: "printed.json".to_owned(), text: printed.clone() };
+        let config = Config::read(vec![again], Inputs::default())
+            .unwrap_or_else(|error| panic!("{error}\n{printed}\nof\n{text}"));
+        let selection = config
+            .select(&names, &Overrides::default())
+            .unwrap_or_else(|error| panic!("{error}\n{printed}\nof\n{text}"));
+        assert_eq!(print(&selection.groups, &selection.targets), printed, "of\n{text}");
+    }
+    assert!(read > 400 && selected > 200, "{read} were read, {selected} selected");
+}
+
 /// `tests/functions.txt`: an expression, a tab, and its value as JSON, or `error`. The values are buildx's where it knows the function.
 #[test]
 fn functions_give_what_they_should() {

@@ -544,7 +544,8 @@ impl RecordingSink {
             .map(|event| match event {
                 BuildEvent::Planned { steps } => format!("planned {} steps", steps.len()),
                 BuildEvent::Started { step } => format!("started {}", name(step)),
-                BuildEvent::Waiting { step } => format!("waiting {}", name(step)),
+                BuildEvent::Waiting { step, awaited: Some(_) } => format!("waiting {}", name(step)),
+                BuildEvent::Waiting { step, awaited: None } => format!("goes on {}", name(step)),
                 BuildEvent::Explained { step, explanation } => format!("explained {}: {explanation}", name(step)),
                 BuildEvent::Log { step, bytes, .. } => {
                     format!("log {}: {}", name(step), String::from_utf8_lossy(bytes).trim_end())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use bake_graph::{CacheMount, CacheSharing, ExecOp, MountKind};
-use bake_solver::{StepError, Task};
+use bake_solver::{Awaited, BuildEvent, StepError, Task};
 
 use crate::mounts::cache_mount_id;
 use crate::worker::{LinuxWorker, store_failed};
@@ -42,12 +42,19 @@ impl LinuxWorker {
         for (id, (cache, sharing)) in wanted {
             let mut waiting = None;
             let fill = |directory: &std::path::Path| self.fill_cache_mount(directory, &id, cache, task);
+            let tell = |awaited| task.events.send(BuildEvent::Waiting { step: task.id, awaited });
             let keep_waiting = || {
-                waiting.get_or_insert_with(|| self.activities.wait(task.id));
+                waiting.get_or_insert_with(|| {
+                    tell(Some(Awaited::CacheMount { id: cache.id.clone() }));
+                    self.activities.wait(task.id)
+                });
                 !self.cancelled.load(Ordering::SeqCst)
             };
             let taken = self.options.store.cache_mount_while(&id, sharing, fill, keep_waiting);
             let taken = taken.map_err(|error| store_failed(&error))?.ok_or_else(StepError::cancelled)?;
+            if waiting.is_some() {
+                tell(None);
+            }
             mounts.taken.insert(id, taken);
         }
         Ok(mounts)

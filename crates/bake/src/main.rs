@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use bake::cli::{Arguments, Command, HistoryArguments};
 use bake::error::{CommandError, install_panic_hook};
+use bake::ui::progress::DisplayKind;
 use clap::Parser as _;
 
 use crate::wiring::{Host, Privilege};
@@ -134,7 +135,8 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             let configuration = configuration::Configuration::read(host.privilege.is_root())?;
             let request = settings::BuildRequest::new(build);
             let mut request = request.map_err(|error| error.hints(configured_hint.cloned()))?;
-            if request.display != bake::ui::progress::DisplayKind::Quiet {
+            // Programs that read progress expect nothing else there.
+            if !matches!(request.display, DisplayKind::Quiet | DisplayKind::RawJson) {
                 commands::config::warn_of_variables();
             }
             request.policy.configured(&configuration);
@@ -158,7 +160,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
                 print(&format!("{digest}\n"))?;
             }
             if let Some(budget) = configuration.budget() {
-                let quiet = request.display == bake::ui::progress::DisplayKind::Quiet;
+                let quiet = request.display == DisplayKind::Quiet;
                 commands::collect::after_build(budget, &host, quiet);
             }
         }

@@ -1,4 +1,4 @@
-//! Showing how far a push is.
+//! Showing how far compressing and pushing are.
 
 use std::sync::Arc;
 
@@ -20,6 +20,11 @@ pub(crate) fn callbacks(transfers: &Transfers) -> (Arc<SendProgress>, Arc<PushPr
         told.tell(id(verb, digest), size_bytes, size_bytes);
     };
     (Arc::new(sending), Arc::new(told))
+}
+
+/// What an exporter is told to call while it compresses.
+pub(crate) fn compressing(transfers: Transfers) -> Arc<SendProgress> {
+    Arc::new(move |layer: &Digest, current, total| transfers.tell(id("compress", layer), current, total))
 }
 
 fn id(verb: &str, digest: &Digest) -> String {

@@ -19,7 +19,7 @@ const ROWS_SHOWN: usize = 60;
 const LOAD_SHOWN: f64 = 0.1;
 
 /// How many marks there are on the axis, at most.
-const MARKS_MAX: u64 = 6;
+const MARKS_MAX: u64 = 4;
 
 pub(super) fn timeline(markup: &mut Markup, record: &BuildRecord, timeline: &Timeline) {
     if timeline.rows.is_empty() {

@@ -107,6 +107,8 @@ impl Exporting<'_> {
                 ..StepLabel::default()
             };
             let activity = self.progress.begin(label);
+            let compressing = push_progress::compressing(self.progress.transfers(activity.id()));
+            let exporter = exporter.clone().with_compressing(compressing);
             let output = Output { all: self, spec, exporter: &exporter, step: activity.id() };
             match output.write(&mut outcome) {
                 Ok(image) => {

@@ -76,7 +76,11 @@ fn get_value(arguments: &ConfigGetArguments) -> Result<ExitCode, CommandError> {
             None => String::new(),
         };
         for item in items {
-            let _ = writeln!(text, "{prefix}{}", configuration::values::text(&item));
+            let plain = configuration::values::text(&item);
+            // A project's file could hold sequences that a terminal obeys; quotes make them visible.
+            let is_plain = !plain.chars().any(|character| character.is_control() && !"\n\t".contains(character));
+            let shown = if is_plain { plain } else { item.to_string() };
+            let _ = writeln!(text, "{prefix}{shown}");
         }
     }
     crate::print(&text)?;

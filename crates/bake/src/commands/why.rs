@@ -17,6 +17,9 @@ use serde::Serialize;
 use super::table::{Table, json_lines};
 use crate::wiring::{Host, store_failed};
 
+/// Where the steps of a build are.
+const ALL_STEPS: &str = "`bake why --all` lists the steps of the build";
+
 /// How many changed files are listed unless all are asked for.
 const FILES_LISTED: usize = 20;
 
@@ -48,7 +51,7 @@ pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandEr
         (None, ListFormat::Json) => json_lines(&[build])?,
         (None, ListFormat::Table) => table(&build, arguments.all, now),
         (Some(wanted), format) => {
-            let mut step = find(&build.entry.steps, wanted)?.clone();
+            let mut step = find(&build.entry.steps, wanted, ALL_STEPS)?.clone();
             if step.outcome == StepOutcome::Cached && step.made_unix_s.is_none() {
                 step.made_unix_s = last_made(host, &step)?;
             }
@@ -165,13 +168,13 @@ fn why(step: &StepRecord, now: SystemTime) -> String {
     }
 }
 
-/// The step with a number or a text.
-pub(super) fn find<'a>(steps: &'a [StepRecord], wanted: &str) -> Result<&'a StepRecord, CommandError> {
+/// The step with a number or a text; `hint` says where all of them are.
+pub(super) fn find<'a>(steps: &'a [StepRecord], wanted: &str, hint: &str) -> Result<&'a StepRecord, CommandError> {
     if let Ok(number) = wanted.trim_start_matches('#').parse::<usize>() {
         return steps
             .iter()
             .find(|step| step.number == Some(number))
-            .ok_or_else(|| CommandError::input(format!("the build has no step #{number}")).hint(all_steps()));
+            .ok_or_else(|| CommandError::input(format!("the build has no step #{number}")).hint(hint));
     }
     let needle = wanted.to_lowercase();
     let found: Vec<&StepRecord> = steps.iter().filter(|step| step.name.to_lowercase().contains(&needle)).collect();
@@ -179,7 +182,7 @@ pub(super) fn find<'a>(steps: &'a [StepRecord], wanted: &str) -> Result<&'a Step
         [only] => Ok(only),
         [] => {
             let wanted = sanitize_line(wanted);
-            Err(CommandError::input(format!("no step of the build contains `{wanted}`")).hint(all_steps()))
+            Err(CommandError::input(format!("no step of the build contains `{wanted}`")).hint(hint))
         }
         several => {
             let name = |step: &&StepRecord| {
@@ -190,10 +193,6 @@ pub(super) fn find<'a>(steps: &'a [StepRecord], wanted: &str) -> Result<&'a Step
             Err(CommandError::input(format!("several steps contain `{}`", sanitize_line(wanted))).hints(names))
         }
     }
-}
-
-fn all_steps() -> &'static str {
-    "`bake why --all` lists the steps of the build"
 }
 
 /// Everything that is known of a step.
@@ -312,11 +311,11 @@ mod tests {
     #[test]
     fn steps_are_found_by_number_and_by_text() {
         let steps = [step(2, "[1/3] RUN npm ci", StepOutcome::Ran), step(3, "[2/3] RUN npm test", StepOutcome::Ran)];
-        assert_eq!(find(&steps, "#3").unwrap().number, Some(3));
-        assert_eq!(find(&steps, "2").unwrap().number, Some(2));
-        assert_eq!(find(&steps, "NPM CI").unwrap().number, Some(2));
-        assert!(find(&steps, "npm").unwrap_err().message().contains("several steps"));
-        assert!(find(&steps, "make").is_err() && find(&steps, "9").is_err());
+        assert_eq!(find(&steps, "#3", "").unwrap().number, Some(3));
+        assert_eq!(find(&steps, "2", "").unwrap().number, Some(2));
+        assert_eq!(find(&steps, "NPM CI", "").unwrap().number, Some(2));
+        assert!(find(&steps, "npm", "").unwrap_err().message().contains("several steps"));
+        assert!(find(&steps, "make", "").is_err() && find(&steps, "9", "").is_err());
     }
 
     #[test]

@@ -42,6 +42,11 @@ pub(crate) fn configured(
     with_values(line, name, &values)
 }
 
+/// The same for a target of a bake file, whose `line` nobody typed: the file of the project has no say in it.
+pub(crate) fn configured_for_target(line: &[OsString], is_root: bool) -> Result<Option<Configured>, CommandError> {
+    with_values(line, "build", &super::of_build(None, is_root)?)
+}
+
 /// The directory from which on the file of a project is looked for: that of the Dockerfile. A context that is fetched has none.
 fn project_start(build: &BuildArguments) -> Option<PathBuf> {
     match &build.file {

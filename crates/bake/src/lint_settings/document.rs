@@ -8,11 +8,11 @@ use clap::ValueEnum as _;
 use toml::Value;
 
 use super::{LintSettings, PathPattern, VARIABLE_PREFIX, patterns};
-use crate::configuration::Problem;
 use crate::configuration::document::{self, Owner};
 use crate::configuration::key::{Key, Section, Setter, Shape};
 use crate::configuration::project::{Project, ProjectRule};
 use crate::configuration::values::Values;
+use crate::configuration::{PROJECT_FILE, Problem};
 
 /// The keys, and what each does to the settings.
 pub(crate) fn keys() -> Vec<Key> {
@@ -149,11 +149,15 @@ fn variable(name: &str) -> Option<String> {
     Some(format!("{VARIABLE_PREFIX}{}", flag.replace('-', "_").to_uppercase()))
 }
 
-/// Reads a file of which all is `[lint]`, or in which that is the only section; its patterns are relative to `directory`.
+/// Reads a file of which all is `[lint]`, or in which that is the only section, or a `bake.toml`, which may have others; its patterns are
+/// relative to `directory`.
 pub(super) fn parse(text: &str, name: &str, directory: &Path) -> Result<LintSettings, Problem> {
     let table = crate::toml_text::parse_document(text)?;
     let owner = Owner::Project(Project { directory: directory.to_owned(), root: directory.to_owned() });
-    let values = if table.contains_key(Section::Lint.name()) {
+    let is_project_file = Path::new(name).file_name().is_some_and(|name| name == PROJECT_FILE);
+    let values = if is_project_file {
+        document::read(text, name, directory, &owner, &[Section::Lint])?
+    } else if table.contains_key(Section::Lint.name()) {
         if let Some(other) = table.keys().find(|name| *name != Section::Lint.name()) {
             return Err(Problem::unknown("section", other, "", &[Section::Lint.name()]));
         }

@@ -21,6 +21,14 @@ impl LineAssembler {
     pub(super) fn push(&mut self, at: Duration, bytes: &[u8], mut emit: impl FnMut(String)) {
         for chunk in bytes.split_inclusive(|byte| *byte == b'\n') {
             if let Some(line) = chunk.strip_suffix(b"\n") {
+                // Nearly every line of nearly every step.
+                if self.partial.is_empty()
+                    && line.len() < PIECE_BYTES_MAX
+                    && let Some(text) = printable(line)
+                {
+                    emit(text.to_owned());
+                    continue;
+                }
                 self.append(at, line, &mut emit);
                 if let Some(text) = visible(&self.partial) {
                     emit(text);
@@ -82,6 +90,12 @@ impl LineAssembler {
     pub(super) fn unfinished(&self) -> Option<String> {
         if self.partial.is_empty() { None } else { visible(&self.partial).filter(|text| !text.trim().is_empty()) }
     }
+}
+
+/// A line of printable ASCII characters and tabs, which stands on a terminal as it is.
+fn printable(line: &[u8]) -> Option<&str> {
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
+    if line.iter().all(is_printable) { std::str::from_utf8(line).ok() } else { None }
 }
 
 /// The text of a line as it would stand on a terminal, without escape sequences. None for a line that was only erased.

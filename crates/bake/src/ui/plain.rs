@@ -128,8 +128,10 @@ impl Plain {
                     }
                 }
             }
-            BuildEvent::Waiting { step } => {
-                self.line(*step, at, "waiting for another build that makes the same");
+            BuildEvent::Waiting { step, awaited } => {
+                if let Some(awaited) = awaited {
+                    self.line(*step, at, &sanitize_line(&awaited.to_string()));
+                }
             }
             BuildEvent::Explained { step, explanation } => {
                 if let Some(reason) = reason(explanation, self.began + at) {

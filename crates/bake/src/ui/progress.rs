@@ -159,7 +159,8 @@ impl Progress {
     /// If no thread can be started.
     pub fn with_options(kind: DisplayKind, colour: Colour, options: DisplayOptions) -> io::Result<Self> {
         let clock = Clock::system();
-        if kind == DisplayKind::Terminal && io::stderr().is_terminal() {
+        // Messages for debugging would be written into what is drawn.
+        if kind == DisplayKind::Terminal && io::stderr().is_terminal() && !tracing::enabled!(tracing::Level::DEBUG) {
             let (writer, size) = (Box::new(io::stderr()), Box::new(stderr_size));
             let terminal = Terminal::new(writer, size, colour, options.log_lines, clock.began);
             return Self::start(

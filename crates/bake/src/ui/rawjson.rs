@@ -36,6 +36,8 @@ struct Open {
     started: Timestamp,
     current: u64,
     total: Option<u64>,
+    /// When it was told last.
+    told: Duration,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -203,21 +205,29 @@ impl RawJson {
             BuildEvent::Transfer { step, id, current, total } => {
                 let vertex = self.vertexes.get(step)?.digest.clone();
                 let key = (*step, id.clone());
-                let open = self.transfers.entry(key.clone()).or_insert(Open { started: now, current: 0, total: None });
+                let first = Open { started: now, current: 0, total: None, told: at };
+                let is_first = !self.transfers.contains_key(&key);
+                let open = self.transfers.entry(key.clone()).or_insert(first);
                 (open.current, open.total) = (*current, total.or(open.total));
-                let open = *open;
                 let is_complete = open.total.is_some_and(|total| *current >= total);
+                if !is_first && !is_complete && at.saturating_sub(open.told) < TRANSFER_TOLD_EVERY {
+                    return None;
+                }
+                open.told = at;
+                let open = *open;
                 if is_complete {
                     self.transfers.remove(&key);
                 }
                 status.statuses.push(vertex_status(vertex, id, &open, now, is_complete));
             }
-            BuildEvent::Waiting { step } => {
+            BuildEvent::Waiting { step, awaited: Some(awaited) } => {
                 let vertex = self.vertexes.get(step)?.digest.clone();
-                let open = Open { started: now, current: 0, total: None };
-                status.statuses.push(vertex_status(vertex, WAITING, &open, now, false));
-                self.transfers.insert((*step, WAITING.to_owned()), open);
+                let id = awaited.to_string();
+                let open = Open { started: now, current: 0, total: None, told: at };
+                status.statuses.push(vertex_status(vertex, &id, &open, now, false));
+                self.transfers.insert((*step, id), open);
             }
+            BuildEvent::Waiting { step, awaited: None } => status.statuses = self.end_transfers(*step, now),
             // BuildKit's status messages have no place for it.
             BuildEvent::Used { .. } => {}
             BuildEvent::Notice { step, message } => status.warnings.push(VertexWarning {
@@ -253,8 +263,8 @@ impl RawJson {
     }
 }
 
-/// What a step does that another build does for it.
-const WAITING: &str = "waiting for another build that makes the same";
+/// How often a transfer is told of.
+const TRANSFER_TOLD_EVERY: Duration = Duration::from_millis(100);
 
 fn vertex_status(vertex: String, id: &str, open: &Open, now: Timestamp, is_complete: bool) -> VertexStatus {
     VertexStatus {

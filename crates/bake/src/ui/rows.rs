@@ -113,7 +113,8 @@ impl Step {
     /// How many of its `count` details are of more interest than output.
     fn fixed_details(&self, count: usize) -> usize {
         let open = self.open_transfers().count();
-        let fixed = usize::from(self.reason.is_some()) + usize::from(self.waiting) + open.min(TRANSFERS_MAX + 1);
+        let fixed =
+            usize::from(self.reason.is_some()) + usize::from(self.waiting.is_some()) + open.min(TRANSFERS_MAX + 1);
         fixed.min(count)
     }
 
@@ -129,8 +130,8 @@ impl Step {
         if let Some(reason) = &self.reason {
             lines.push(line(&colour.dim(&fit_middle(&format!("why: {reason}"), room))));
         }
-        if self.waiting {
-            lines.push(line(&colour.warning(&fit("waiting for another build that makes the same", room))));
+        if let Some(waiting) = &self.waiting {
+            lines.push(line(&colour.warning(&fit(waiting, room))));
         }
         lines.extend(self.transfer_lines(now, room).iter().map(|text| line(text)));
         let unfinished = [&self.state.stdout, &self.state.stderr].into_iter().filter_map(LineAssembler::unfinished);

@@ -23,7 +23,7 @@ use super::colour::Colour;
 use super::folding::{CachedStep, cached_lines};
 use super::measure::timer;
 use super::rows::{STATUS_COLUMNS, Totals, live_rows};
-use super::sanitize::sanitize;
+use super::sanitize::{sanitize, sanitize_line};
 use super::screen::{Screen, Size};
 use super::step::{INTERNAL_SHOWN_AFTER, StepState};
 use super::why::reason;
@@ -62,7 +62,8 @@ pub(super) struct Terminal {
 pub(super) struct Step {
     pub(super) state: StepState,
     pub(super) output: VecDeque<String>,
-    pub(super) waiting: bool,
+    /// What it waits for, in words.
+    pub(super) waiting: Option<String>,
     /// Why it runs.
     pub(super) reason: Option<String>,
 }
@@ -96,7 +97,7 @@ impl Terminal {
                     self.steps.entry(step.id).or_insert_with(|| Step {
                         state: StepState::new(step),
                         output: VecDeque::new(),
-                        waiting: false,
+                        waiting: None,
                         reason: None,
                     });
                 }
@@ -106,26 +107,26 @@ impl Terminal {
                     step.state.started = Some(at);
                 }
             }
-            BuildEvent::Waiting { step } => {
+            BuildEvent::Waiting { step, awaited } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.waiting = true;
+                    step.waiting = awaited.as_ref().map(|awaited| sanitize_line(&awaited.to_string()));
                 }
             }
             BuildEvent::Explained { step, explanation } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.waiting = false;
+                    step.waiting = None;
                     step.reason = reason(explanation, self.began + at);
                 }
             }
             BuildEvent::Log { step, stream, bytes } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.waiting = false;
+                    step.waiting = None;
                     step.write(at, *stream, bytes, self.log_lines);
                 }
             }
             BuildEvent::Transfer { step, id, current, total } => {
                 if let Some(step) = self.steps.get_mut(step) {
-                    step.waiting = false;
+                    step.waiting = None;
                     if let Some(transfer) = step.state.transfer(at, id, *current, *total) {
                         transfer.ended = transfer.is_complete();
                     }

@@ -116,7 +116,7 @@ pub(super) fn logs(arguments: &BuildLogsArguments, past: &Past) -> Result<(), Co
     let build = past.find(arguments.build.as_deref())?;
     let steps = &build.record.steps;
     let wanted: Vec<&StepRecord> = if let Some(step) = &arguments.step {
-        vec![why::find(steps, step)?]
+        vec![why::find(steps, step, "`bake history inspect --format json` has the steps of the build")?]
     } else {
         let told = |step: &&StepRecord| step.log.is_some() || step.outcome == StepOutcome::Failed;
         let mut told: Vec<&StepRecord> = steps.iter().filter(told).collect();

@@ -164,7 +164,7 @@ fn build_arguments(
         let first = first.split("\n\nFor more information").next().unwrap_or_default();
         CommandError::usage(first.split_whitespace().collect::<Vec<_>>().join(" "))
     })?;
-    let configured = configuration::defaults::configured(&parsed, &words, is_root)?;
+    let configured = configuration::defaults::configured_for_target(&words, is_root)?;
     let parsed = configured.map_or(parsed, |configured| configured.arguments);
     let Command::Build(mut build) = parsed.command else {
         return Err(CommandError::internal("the arguments of a build are those of another command"));
