@@ -26,7 +26,9 @@ const DESCRIPTION: &str = " bake compiles Dockerfiles into OCI images. It is one
 
 /// What lintian asks about and is meant to be so.
 const OVERRIDES: &str = "# One file for every system, which also runs in containers without libraries.
-bake: statically-linked-binary [usr/bin/bake]
+bake: shared-library-lacks-prerequisites [usr/bin/bake]
+# `bake sbom` reads the databases of the images that it lists.
+bake: uses-dpkg-database-directly [usr/bin/bake]
 # Made by the project itself, so there is no request for a package in Debian to close.
 bake: initial-upload-closes-no-bugs [usr/share/doc/bake/changelog.Debian.gz:1]
 ";
