@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use bake_sys::Errno;
 use bake_sys::mount::{Recursion, clone_tree, set_id_map};
-use bake_sys::process::{Namespaces, try_mount_in_user_namespace, try_mount_proc_in_user_namespace, try_namespaces};
+use bake_sys::process::{
+    Namespaces, try_mount_in_user_namespace, try_mount_proc_in_user_namespace, try_namespaces,
+    try_pivot_root_in_user_namespace,
+};
 use rustix::fs::{Mode, OFlags, open};
 
 use crate::id_map::IdMap;
@@ -75,6 +78,14 @@ pub fn namespaces() -> Result<(), Errno> {
 /// `EPERM`: parts of this process's `/proc` are hidden by mounts, as in most containers; otherwise as [`namespaces`].
 pub fn new_proc() -> Result<(), Errno> {
     try_mount_proc_in_user_namespace()
+}
+
+/// Whether a sandbox can have a root file system of its own.
+///
+/// # Errors
+/// As [`try_pivot_root_in_user_namespace`].
+pub fn new_root() -> Result<(), Errno> {
+    try_pivot_root_in_user_namespace()
 }
 
 /// Whether mounts of the file system that holds `directory` can be id-mapped by this process.
@@ -148,7 +159,34 @@ fn read_limited(path: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use bake_sys::seccomp::{ARCHITECTURE_AARCH64, ARCHITECTURE_X86_64, AbiTable, Action, Program, Verdict, install};
+
     use super::*;
+
+    #[test]
+    fn a_filter_that_forbids_another_root_is_noticed() {
+        assert_eq!(new_root(), Ok(()));
+        let (architecture, pivot_root) =
+            if cfg!(target_arch = "aarch64") { (ARCHITECTURE_AARCH64, 41) } else { (ARCHITECTURE_X86_64, 155) };
+        let forbidden = Verdict::always(Action::Errno(1));
+        let table = AbiTable {
+            architecture,
+            verdicts: BTreeMap::from([(pivot_root, forbidden)]),
+            otherwise: Action::Allow,
+            known_end: u32::MAX,
+            unknown: Action::Allow,
+        };
+        let program = Program::compile(&[table]).expect("one table is a program");
+        // A filter is for one thread and what it starts.
+        let under_filter = std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).expect("it is always allowed");
+            install(&program).expect("the kernel has filters");
+            new_root()
+        });
+        assert_eq!(under_filter.join().expect("it does not panic"), Err(Errno::PERM));
+    }
 
     #[test]
     fn the_largest_useful_range_of_the_user_is_taken() {

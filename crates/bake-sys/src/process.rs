@@ -217,6 +217,21 @@ pub fn try_mount_proc_in_user_namespace() -> Result<()> {
     })
 }
 
+/// Whether a process that is privileged in new user and mount namespaces only may change to another root file system.
+///
+/// # Errors
+/// `EPERM`: a filter or a security module forbids it; `EINVAL`: the root is an initial ramdisk or a `chroot`; otherwise as
+/// [`clone_and_execute`].
+pub fn try_pivot_root_in_user_namespace() -> Result<()> {
+    in_namespaces(Namespaces::USER.with(Namespaces::MOUNT), || {
+        let mode = rustix::fs::Mode::RWXU;
+        let root = crate::mount::new_tmpfs(None, mode, rustix::mount::MountAttrFlags::empty())?;
+        crate::mount::attach(&root, rustix::fs::CWD, c"/")?;
+        rustix::process::fchdir(&root)?;
+        crate::mount::pivot_root_to_working_directory()
+    })
+}
+
 /// Makes a process in new namespaces that waits until it is killed, so that they can be opened through it.
 ///
 /// It holds no descriptor of the caller but its standard streams, and is killed when the calling thread ends.

@@ -19,7 +19,7 @@ pub(super) fn findings(user: Uid) -> Vec<Finding> {
     if !user.is_root() {
         findings.push(subordinate_ids());
     }
-    findings.extend([overlay(), proc(user), seccomp(), cgroups(), processes()]);
+    findings.extend([overlay(), new_root(), proc(user), seccomp(), cgroups(), processes()]);
     findings
 }
 
@@ -115,6 +115,29 @@ fn overlay() -> Finding {
             NAME,
             format!("it cannot be mounted in a user namespace: {errno}"),
             "use Linux 5.11 or later",
+        )
+        .required(),
+    }
+}
+
+fn new_root() -> Finding {
+    const NAME: &str = "root file system";
+    match probe::new_root() {
+        Ok(()) => Finding::ok(NAME, "steps get one of their own").required(),
+        Err(errno) if probe::namespaces().is_err() => {
+            Finding::missing(NAME, format!("cannot be tried without user namespaces: {errno}"), "see above").required()
+        }
+        Err(Errno::INVAL) => Finding::missing(
+            NAME,
+            "this machine runs from its initial ramdisk or in a `chroot`, where `pivot_root` cannot work",
+            "start from a disk, or run bake outside of the `chroot`",
+        )
+        .required(),
+        Err(errno) => Finding::missing(
+            NAME,
+            format!("steps cannot change to one of their own: {errno}"),
+            "a surrounding container forbids it: give it `--security-opt seccomp=unconfined` (in Kubernetes \
+             `seccompProfile: {type: Unconfined}`), or a profile that allows `mount` and `pivot_root`",
         )
         .required(),
     }
