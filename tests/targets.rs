@@ -23,6 +23,7 @@ const TESTS: &[Test] = &[
     ("overrides_variables_and_environment", &[], overrides),
     ("a_compose_file_is_built", &[], compose),
     ("the_metadata_file_tells_of_each_target", &[], metadata),
+    ("the_report_tells_of_each_target", &[], report),
     ("outputs_and_caches_of_each_target", &[], outputs),
     ("calls_are_answered_for_each_target", &[], calls),
     ("lists_name_targets_and_variables", &[], lists),
@@ -336,6 +337,19 @@ fn metadata(environment: &Environment) -> Outcome {
     equal(&document["web"]["image.name"], &"docker.io/library/web:1".into(), "the name of an image")?;
     let source = &document["app-1"]["buildx.build.provenance"]["buildDefinition"]["externalParameters"]["configSource"];
     equal(&source["path"], &"Dockerfile".into(), "the Dockerfile of a target")
+}
+
+fn report(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    small_project(environment, &scratch)?;
+    let finished = up(environment, &scratch, &["--report", "r.html", "web", "app-1"])?.success()?;
+    let page = scratch.read("work/r.html")?;
+    for line in finished.text().lines() {
+        let (name, digest) = line.split_once(' ').ok_or("a line has a name and a digest")?;
+        check(page.contains(digest), || format!("no digest of {name}: {page}"))?;
+        check(page.contains(&format!("<h3>{name}</h3>")), || format!("no layers of {name}: {page}"))?;
+    }
+    Ok(())
 }
 
 fn outputs(environment: &Environment) -> Outcome {

@@ -154,10 +154,10 @@ fn recorded(environment: &Environment) -> Outcome {
     equal(&step(&record, "FROM busybox")?["kind"], &"source".into(), "kind of a source")?;
     equal(&step(&record, "exporting to an OCI layout")?["kind"], &"activity".into(), "kind of an export")?;
     check(record["machine"]["processors"].as_u64() > Some(0), || record["machine"].to_string())?;
-    let layers = record["image"]["layers"].as_array().map_or(0, Vec::len);
-    check(layers >= 3, || format!("layers: {}", record["image"]))?;
-    check(record["image"]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), || {
-        record["image"].to_string()
+    let layers = record["images"][0]["layers"].as_array().map_or(0, Vec::len);
+    check(layers >= 3, || format!("layers: {}", record["images"][0]))?;
+    check(record["images"][0]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), || {
+        record["images"][0].to_string()
     })?;
     // `bake why` is about steps of the Dockerfile alone.
     let why = succeed(environment.command(&scratch.store()).args(["why", "--all", "--format", "json"]))?.text();

@@ -27,9 +27,9 @@ pub struct BuildRecord {
     /// Where it ran.
     #[serde(default)]
     pub machine: MachineRecord,
-    /// The image that was made, if one was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<ImageRecord>,
+    /// The images that were made or measured, one for each target at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<ImageRecord>,
     /// What else was done with the result, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destinations: Vec<String>,
@@ -110,6 +110,9 @@ pub struct MachineRecord {
 /// An image that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ImageRecord {
+    /// The target that it is of, where several were built together.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
     /// The digest of its manifest or index; empty where only its layers were measured.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
@@ -125,6 +128,18 @@ pub struct ImageRecord {
     /// Whether those of the base image are among them.
     #[serde(default)]
     pub base_measured: bool,
+}
+
+impl ImageRecord {
+    /// Target, names and digest on one line, as far as they are known.
+    pub fn line(&self) -> String {
+        let of = if self.target.is_empty() { String::new() } else { format!("{}:", self.target) };
+        [of, self.names.join(", "), self.digest.clone()]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
 }
 
 /// What an instruction adds to an image.

@@ -25,7 +25,8 @@ pub fn otlp(record: &BuildRecord, number: i64) -> Value {
         attribute("bake.build.result", record.result.name()),
         attribute("bake.build.context", record.request.context.as_str()),
     ];
-    if let Some(image) = &record.image {
+    // One attribute has one value; which image of several targets it would be is nobody's guess.
+    if let [image] = record.images.as_slice() {
         attributes.push(attribute("bake.image.digest", image.digest.as_str()));
     }
     let mut spans = vec![json!({

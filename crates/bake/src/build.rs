@@ -429,10 +429,8 @@ impl Build<'_> {
             }
             all.push((target, measured));
         }
-        let layers = match all.as_slice() {
-            [(target, Some(measured))] => Some(measured.records(&target.dockerfile)),
-            _ => None,
-        };
+        let layers = all.iter().map(|(target, measured)| Some(measured.as_ref()?.records(&target.dockerfile)));
+        let layers = layers.collect();
         let number = journal.succeeded(progress, &Success { solved, exported, layers, measured: findings });
         if !self.purpose.has_outputs() {
             return Ok(());

@@ -4,7 +4,7 @@ use bake_solver::{Difference, Explanation, MemoryOf};
 
 use super::markup::Markup;
 use super::{Page, anchor, logs, moment};
-use crate::record::{BuildRecord, BuildResult, StepKind, StepOutcome, StepRecord};
+use crate::record::{BuildRecord, BuildResult, ImageRecord, StepKind, StepOutcome, StepRecord};
 use crate::timeline::{Timeline, is_broken_off};
 use crate::words::{count, duration, percent, size};
 
@@ -33,12 +33,14 @@ pub(super) fn header(markup: &mut Markup, record: &BuildRecord, number: Option<i
                 markup.leaf("span", &[], platform);
             }
         });
-        if let Some(image) = record.image.as_ref().filter(|image| !image.digest.is_empty()) {
+        if let [image] = record.images.as_slice()
+            && !image.digest.is_empty()
+        {
             markup.element("p", &[("class", "lead")], |markup| markup.leaf("code", &[], &image.digest));
         }
         cards(markup, record, timeline);
         markup.element("nav", &[("aria-label", "Parts of this page")], |markup| {
-            let has_layers = record.image.as_ref().is_some_and(|image| !image.layers.is_empty());
+            let has_layers = record.images.iter().any(|image| !image.layers.is_empty());
             for (id, text, there) in [
                 ("timeline", "Timeline", !timeline.rows.is_empty()),
                 ("steps", "Steps", record.instructions().next().is_some()),
@@ -82,14 +84,23 @@ fn cards(markup: &mut Markup, record: &BuildRecord, timeline: &Timeline) {
         cards.push(("Processor time", duration(processor_us), busy));
         cards.push(("Memory", size(memory), "at most, in one step".to_owned()));
     }
-    if let Some(image) = &record.image {
-        let hidden: u64 = image.layers.iter().map(|layer| layer.hidden_bytes).sum();
-        let added: u64 = image.layers.iter().map(|layer| layer.added_bytes).sum();
-        let waste = if hidden > 0 { format!("{} of files wasted", size(hidden)) } else { String::new() };
-        if let Some(bytes) = image.size_bytes {
-            cards.push(("Image", size(bytes), waste));
-        } else if added > 0 {
-            cards.push(("Files", size(added), waste));
+    match record.images.as_slice() {
+        [] => {}
+        [image] => {
+            let hidden: u64 = image.layers.iter().map(|layer| layer.hidden_bytes).sum();
+            let added: u64 = image.layers.iter().map(|layer| layer.added_bytes).sum();
+            let waste = if hidden > 0 { format!("{} of files wasted", size(hidden)) } else { String::new() };
+            if let Some(bytes) = image.size_bytes {
+                cards.push(("Image", size(bytes), waste));
+            } else if added > 0 {
+                cards.push(("Files", size(added), waste));
+            }
+        }
+        // Their sizes would count what they share several times.
+        images => {
+            let largest = images.iter().filter_map(|image| image.size_bytes).max();
+            let largest = largest.map(|bytes| format!("the largest has {}", size(bytes)));
+            cards.push(("Images", images.len().to_string(), largest.unwrap_or_default()));
         }
     }
     let transferred = record.steps.iter().fold(0_u64, |sum, step| sum.saturating_add(step.transferred_bytes));
@@ -284,44 +295,62 @@ fn compared(markup: &mut Markup, nearest: Option<&bake_solver::NearestRecord>) {
 }
 
 pub(super) fn layers(markup: &mut Markup, record: &BuildRecord) {
-    let Some(image) = record.image.as_ref().filter(|image| !image.layers.is_empty()) else { return };
-    let largest = image.layers.iter().map(|layer| layer.added_bytes).max().unwrap_or(0);
+    let images: Vec<&ImageRecord> = record.images.iter().filter(|image| !image.layers.is_empty()).collect();
+    if images.is_empty() {
+        return;
+    }
+    // The bars of all images have one scale.
+    let added = images.iter().flat_map(|image| &image.layers).map(|layer| layer.added_bytes);
+    let largest = added.max().unwrap_or(0);
     markup.element("section", &[("id", "layers"), ("aria-labelledby", "layers-title")], |markup| {
         markup.leaf("h2", &[("id", "layers-title")], "Layers");
-        let base = if image.base_measured { "" } else { " The base image is not unpacked here, so it is not measured." };
+        let base = match images.as_slice() {
+            images if images.iter().all(|image| image.base_measured) => "",
+            [_] => " The base image is not unpacked here, so it is not measured.",
+            _ => " Base images that are not unpacked here are not measured.",
+        };
         let note = format!(
             "The bytes of files that each instruction adds. Wasted are those that a later one removes or replaces: they are in \
              the image, and nobody sees them.{base}"
         );
         markup.leaf("p", &[("class", "note")], &note);
-        markup.element("table", &[("class", "wide")], |markup| {
-            markup.element("thead", &[], |markup| {
-                markup.element("tr", &[], |markup| {
-                    for (name, class) in [("Instruction", ""), ("Share", ""), ("Added", "n"), ("Wasted", "n")] {
-                        markup.leaf("th", &[("scope", "col"), ("class", class)], name);
-                    }
-                });
-            });
-            markup.element("tbody", &[], |markup| {
-                for layer in &image.layers {
-                    markup.element("tr", &[], |markup| {
-                        markup.element("td", &[("class", "name")], |markup| {
-                            markup.leaf("span", &[("class", "mono")], &layer.instruction);
-                            if let Some(line) = layer.line {
-                                markup.leaf("span", &[("class", "why")], &format!(" line {line}"));
-                            }
-                        });
-                        markup.element("td", &[("class", "full share")], |markup| {
-                            if layer.added_bytes > 0 {
-                                share(markup, layer.added_bytes, layer.hidden_bytes, largest);
-                            }
-                        });
-                        markup.leaf("td", &[("class", "n"), ("data-label", "Added")], &size(layer.added_bytes));
-                        let hidden = if layer.hidden_bytes > 0 { size(layer.hidden_bytes) } else { String::new() };
-                        markup.leaf("td", &[("class", "n"), ("data-label", "Wasted")], &hidden);
-                    });
+        for image in images {
+            if !image.target.is_empty() {
+                markup.leaf("h3", &[], &image.target);
+            }
+            layers_of(markup, image, largest);
+        }
+    });
+}
+
+fn layers_of(markup: &mut Markup, image: &ImageRecord, largest: u64) {
+    markup.element("table", &[("class", "wide")], |markup| {
+        markup.element("thead", &[], |markup| {
+            markup.element("tr", &[], |markup| {
+                for (name, class) in [("Instruction", ""), ("Share", ""), ("Added", "n"), ("Wasted", "n")] {
+                    markup.leaf("th", &[("scope", "col"), ("class", class)], name);
                 }
             });
+        });
+        markup.element("tbody", &[], |markup| {
+            for layer in &image.layers {
+                markup.element("tr", &[], |markup| {
+                    markup.element("td", &[("class", "name")], |markup| {
+                        markup.leaf("span", &[("class", "mono")], &layer.instruction);
+                        if let Some(line) = layer.line {
+                            markup.leaf("span", &[("class", "why")], &format!(" line {line}"));
+                        }
+                    });
+                    markup.element("td", &[("class", "full share")], |markup| {
+                        if layer.added_bytes > 0 {
+                            share(markup, layer.added_bytes, layer.hidden_bytes, largest);
+                        }
+                    });
+                    markup.leaf("td", &[("class", "n"), ("data-label", "Added")], &size(layer.added_bytes));
+                    let hidden = if layer.hidden_bytes > 0 { size(layer.hidden_bytes) } else { String::new() };
+                    markup.leaf("td", &[("class", "n"), ("data-label", "Wasted")], &hidden);
+                });
+            }
         });
     });
 }
@@ -381,9 +410,12 @@ pub(super) fn facts(markup: &mut Markup, record: &BuildRecord, number: Option<i6
     let machine = &record.machine;
     let mut facts: Vec<(&str, String)> = Vec::new();
     facts.extend(number.map(|number| ("Build", number.to_string())));
-    if let Some(image) = &record.image {
-        facts.push(("Digest", image.digest.clone()));
-        facts.push(("Names", image.names.join("\n")));
+    match record.images.as_slice() {
+        [image] => {
+            facts.push(("Digest", image.digest.clone()));
+            facts.push(("Names", image.names.join("\n")));
+        }
+        images => facts.push(("Images", images.iter().map(ImageRecord::line).collect::<Vec<_>>().join("\n"))),
     }
     facts.push(("Sent to", record.destinations.join("\n")));
     facts.push(("Build context", request.context.clone()));

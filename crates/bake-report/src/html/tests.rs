@@ -89,7 +89,8 @@ fn everything() -> (BuildRecord, Vec<u8>) {
             platforms: vec!["linux/amd64".into()],
         },
         machine: MachineRecord { processors: 2, platform: "linux/amd64".into(), version: "0.1.0".into() },
-        image: Some(ImageRecord {
+        images: vec![ImageRecord {
+            target: HOSTILE.to_owned(),
             digest: "sha256:ab".into(),
             names: vec![HOSTILE.to_owned()],
             size_bytes: Some(5_000_000),
@@ -100,7 +101,7 @@ fn everything() -> (BuildRecord, Vec<u8>) {
                 hidden_bytes: 4_000_000,
             }],
             base_measured: false,
-        }),
+        }],
         destinations: vec![HOSTILE.to_owned()],
         steps,
         findings: vec![FindingRecord {

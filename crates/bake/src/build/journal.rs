@@ -58,8 +58,8 @@ pub(super) struct Success<'a> {
     pub(super) solved: &'a Solved,
     /// What came of each target.
     pub(super) exported: &'a [Exported],
-    /// The layers of an only image by instruction, and whether the base image is among them.
-    pub(super) layers: Option<(Vec<LayerRecord>, bool)>,
+    /// For each target the layers by instruction, and whether the base image is among them.
+    pub(super) layers: Vec<Option<(Vec<LayerRecord>, bool)>>,
     /// What measuring the layers found.
     pub(super) measured: Vec<FindingRecord>,
 }
@@ -125,29 +125,22 @@ impl<'a> Journal<'a> {
 
     /// Writes down that the build succeeded, and returns its number.
     pub(super) fn succeeded(&self, progress: &Progress, success: &Success<'_>) -> Option<i64> {
-        let layers = success.layers.clone();
-        let (layers, base_measured) = layers.unwrap_or_default();
-        let mut destinations: Vec<String> =
-            success.exported.iter().flat_map(|exported| exported.destinations.clone()).collect();
-        let image = if let [exported] = success.exported {
+        let destinations = success.exported.iter().flat_map(|exported| exported.destinations.clone()).collect();
+        let layers = success.layers.iter().cloned().map(Option::unwrap_or_default);
+        let made = self.requests.iter().zip(success.exported).zip(layers);
+        let images = made.filter_map(|((target, exported), (layers, base_measured))| {
             let image = exported.image.as_ref();
             (image.is_some() || !layers.is_empty()).then(|| ImageRecord {
+                target: target.name.clone(),
                 digest: image.map(|image| image.digest().to_string()).unwrap_or_default(),
                 names: exported.tags.clone(),
                 size_bytes: image.map(ExportedImage::size_bytes),
                 layers,
                 base_measured,
             })
-        } else {
-            // A record has room for one image, so those of several targets are told in words.
-            let made = self.requests.iter().zip(success.exported).filter_map(|(target, exported)| {
-                let digest = exported.image.as_ref()?.digest();
-                Some(format!("{}: {digest} {}", target.name, exported.tags.join(", ")).trim_end().to_owned())
-            });
-            destinations.extend(made);
-            None
-        };
-        let record = BuildRecord { result: BuildResult::Succeeded, image, destinations, ..BuildRecord::default() };
+        });
+        let images = images.collect();
+        let record = BuildRecord { result: BuildResult::Succeeded, images, destinations, ..BuildRecord::default() };
         self.write(progress, record, &success.measured, Some(success.solved))
     }
 

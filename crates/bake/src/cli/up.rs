@@ -57,6 +57,10 @@ pub struct UpArguments {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub metadata_file: Option<PathBuf>,
 
+    /// Write a page about the build to this file: times, why steps ran, sizes of layers, output. Also when the build fails.
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub report: Option<PathBuf>,
+
     /// Say how the images were made: `true`, `false`, or parameters such as `mode=min`; short for `--set
     /// '*.attest=type=provenance'`.
     #[arg(long, value_name = "SPEC", help_heading = "Output")]

@@ -11,7 +11,7 @@ use bake::ui::sanitize::sanitize_line;
 use bake_oci::Timestamp;
 use bake_report::terminal;
 use bake_report::timeline::Timeline;
-use bake_report::{BuildRecord, StepKind, StepOutcome, StepRecord, log};
+use bake_report::{BuildRecord, ImageRecord, StepKind, StepOutcome, StepRecord, log};
 use serde_json::Value;
 
 use super::super::table::Table;
@@ -42,7 +42,8 @@ fn text(build: &Build, now: Timestamp) -> String {
     let record = &build.record;
     let started = Timestamp::from_seconds(started_unix_s(build));
     let timeline = Timeline::of(record);
-    let image = record.image.as_ref();
+    let image = if let [image] = record.images.as_slice() { Some(image) } else { None };
+    let several = if image.is_some() { &[][..] } else { record.images.as_slice() };
     let machine = &record.machine;
     let lines = [
         ("Build", build.number.to_string()),
@@ -59,6 +60,7 @@ fn text(build: &Build, now: Timestamp) -> String {
         ("Digest", image.map(|image| image.digest.clone()).unwrap_or_default()),
         ("Tags", image.map(|image| image.names.join(", ")).unwrap_or_default()),
         ("Size", image.and_then(|image| image.size_bytes).map(size).unwrap_or_default()),
+        ("Images", several.iter().map(ImageRecord::line).collect::<Vec<_>>().join("; ")),
         ("Sent to", record.destinations.join(", ")),
         ("Findings", if record.findings.is_empty() { String::new() } else { record.findings.len().to_string() }),
         ("Steps", why::counts(record.instructions())),

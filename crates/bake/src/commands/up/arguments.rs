@@ -42,6 +42,7 @@ impl Request {
         let request = || {
             let arguments = build_arguments(target, up, place, is_root)?;
             let mut build = BuildRequest::new(&arguments)?;
+            build.report = up.report.clone().or(build.report);
             build.failure.typed = Some(Err("it was one of several targets".to_owned()));
             if let Some(text) = &target.dockerfile_inline {
                 build.dockerfile = DockerfileSpec::Inline(text.clone());
