@@ -69,6 +69,7 @@ pub(crate) fn exit_codes(environment: &Environment) -> Outcome {
         ("bake lint", ["lint context", "lint --fail-level style bad"]),
         ("bake fmt --check", ["fmt --check context/Dockerfile", "fmt --check ugly/Dockerfile"]),
         ("bake build --check", ["build --check context", "build --check bad"]),
+        ("bake up --check", ["up --check small", "up --check small --set small.context=bad"]),
         (
             "bake build --require-cached",
             ["build --require-cached context", "build --require-cached --build-arg A=3 fails"],
