@@ -116,6 +116,9 @@ struct Cost {
     processor: Duration,
 }
 
+/// The least that a linter has to say of the thousand lines, every sixth of which is a mistake by any linter's rules.
+const LINES_TOLD_MIN: usize = 100;
+
 /// Runs a command that must succeed.
 fn once(mut command: Command) -> Result<Cost, String> {
     let used = || {
@@ -123,21 +126,25 @@ fn once(mut command: Command) -> Result<Cost, String> {
         Ok::<Duration, String>(usage.user + usage.system)
     };
     let name = command.get_program().to_string_lossy().into_owned();
+    let linter = is_linter(&command);
     let (before, start) = (used()?, Instant::now());
     let output = command
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(if linter { Stdio::piped() } else { Stdio::null() })
         .stderr(Stdio::piped())
         .output()
         .map_err(|error| format!("Failed to start {name}: {error}"))?;
     let wall = start.elapsed();
     // Linters say with 1 that there are findings.
-    if !output.status.success() && output.status.code() != Some(1)
-        || output.status.code() == Some(1) && !is_linter(&command)
-    {
+    if !output.status.success() && output.status.code() != Some(1) || output.status.code() == Some(1) && !linter {
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.trim().lines().last().unwrap_or_default().to_owned();
         return Err(format!("{name} failed ({}): {last}", output.status));
+    }
+    // One that gives up at the first line says with 1 too that something is wrong.
+    let told = output.stdout.split(|byte| *byte == b'\n').count();
+    if linter && told < LINES_TOLD_MIN {
+        return Err(format!("{name} told of {told} lines only: it did not read the file"));
     }
     Ok(Cost { wall, processor: used()?.saturating_sub(before) })
 }

@@ -213,16 +213,16 @@ fn steps(text: &mut String, count: u32) {
 /// A Dockerfile as people write them, only longer.
 fn long_dockerfile(lines: usize) -> String {
     const ROTATION: [&str; 6] = [
-        "ARG VERSION_N=1.N",
-        "RUN apt-get update && apt-get install -y --no-install-recommends curl=7.N && rm -rf /var/lib/apt/lists/*",
-        "ENV HOME_N=/opt/N",
-        "COPY src/N /opt/N/",
-        "RUN set -eux; for f in a b; do echo \"$f\" >> /etc/N; done",
-        "LABEL org.example.N=\"N\"",
+        "ARG VERSION_@=1.@",
+        "RUN apt-get update && apt-get install -y curl=7.@ wget && rm -rf /var/lib/apt/lists/*",
+        "ENV HOME_@=/opt/@",
+        "COPY src/@ /opt/@/",
+        "RUN set -eux; for f in a b; do echo \"$f\" >> /etc/@; done",
+        "LABEL org.example.@=\"@\"",
     ];
     let mut text = "FROM debian:12-slim\n".to_owned();
     for (number, line) in ROTATION.iter().cycle().take(lines.saturating_sub(1)).enumerate() {
-        let _ = writeln!(text, "{}", line.replace('N', &number.to_string()));
+        let _ = writeln!(text, "{}", line.replace('@', &number.to_string()));
     }
     text
 }
