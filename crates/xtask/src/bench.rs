@@ -149,9 +149,10 @@ fn once(mut command: Command) -> Result<Cost, String> {
     Ok(Cost { wall, processor: used()?.saturating_sub(before) })
 }
 
+/// Whether a Dockerfile is checked by it.
 fn is_linter(command: &Command) -> bool {
-    command.get_program().to_string_lossy().ends_with("hadolint")
-        || command.get_args().any(|argument| argument == "lint")
+    let says = |word: &str| command.get_args().any(|argument| argument == word);
+    says("lint") || command.get_program().to_string_lossy().ends_with("hadolint") && !says("--version")
 }
 
 impl Task {
