@@ -105,7 +105,7 @@ pub struct BuildsListArguments {
 /// Arguments of `bake history inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  bake history inspect\n  bake history inspect ^1\n  \
-    bake history inspect 12 --format json | jq '.steps[].name'\n  bake history inspect --format '{{.image.digest}}'")]
+    bake history inspect 12 --format json | jq '.steps[].name'\n  bake history inspect --format '{{range .images}}{{.digest}}{{end}}'")]
 pub struct BuildInspectArguments {
     /// A number as `bake history ls` shows it, or `^1` for the build before the last one. Without it, the last one.
     #[arg(value_name = "BUILD")]
