@@ -20,6 +20,7 @@ use std::path::Path;
 use bake_oci::{DiffId, Digest, TreeDigest};
 
 use crate::StoreError;
+use crate::build_logs::build_logs;
 use crate::lease::other_live_leases;
 use crate::lock::GcLock;
 use crate::snapshots::{Snapshot, row_from_directory};
@@ -180,6 +181,11 @@ impl Store {
             let what = format!("the store `{}`", self.root().display());
             let holder = format!("{others} other process{}", if others == 1 { "" } else { "es" });
             return Err(StoreError::Locked { what, holder });
+        }
+        // The journal goes with the index. What it knows of goes first: whoever is killed in between leaves builds without output,
+        // and no output that a later build of the same number would seem to have written.
+        for log in build_logs(self.layout())? {
+            self.layout().move_to_trash(&log.path)?;
         }
         self.index().replace(|path| self.layout().move_to_trash(path).map(|_| ()))?;
         let boot_id = self.boot_id();
@@ -342,6 +348,20 @@ mod tests {
         let report = store.fsck(FsckOptions { repair: true, ..FsckOptions::default() }).unwrap();
         assert_eq!(texts(&report), Vec::<&str>::new());
         assert_eq!(fs::read(&path).unwrap(), after);
+    }
+
+    #[test]
+    fn the_output_of_builds_goes_with_the_journal() {
+        let test = TestStore::new();
+        let number = test.store.add_to_journal(b"a build").unwrap();
+        test.store.keep_build_log(number, b"its output").unwrap();
+        test.store.fsck(FsckOptions { rebuild: true, ..FsckOptions::default() }).unwrap();
+        assert_eq!(texts(&test.store.fsck(FsckOptions::default()).unwrap()), Vec::<&str>::new());
+        assert_eq!(test.store.build_log(number).unwrap(), None);
+        // Where the index is lost in another way, numbers begin anew.
+        test.store.keep_build_log(number, b"of another build").unwrap();
+        assert_eq!(test.store.add_to_journal(b"a silent build").unwrap(), number);
+        assert_eq!(test.store.build_log(number).unwrap(), None);
     }
 
     #[test]

@@ -41,10 +41,13 @@ impl Store {
                 connection.prepare_cached("DELETE FROM build WHERE number <= ?1")?.execute([number - BUILDS_MAX])?;
                 Ok(number)
             })
-            // Numbers are not given twice while their build is known, so there is one at most.
+            // Numbers are not given twice while their build is known, so of those that are forgotten there is one at most. The
+            // number itself is that of an older build where the index was lost.
             .inspect(|number| {
-                if let Err(error) = self.remove_build_log(number - BUILDS_MAX) {
-                    tracing::debug!(%error, "could not remove the output of a build that is forgotten");
+                for number in [number - BUILDS_MAX, *number] {
+                    if let Err(error) = self.remove_build_log(number) {
+                        tracing::debug!(%error, number, "could not remove the output of an older build");
+                    }
                 }
             })
     }
