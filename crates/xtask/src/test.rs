@@ -51,6 +51,9 @@ const PYTHON_PROGRAMS: [(&str, &str); 1] = [("moto_server", "moto[server]")];
 /// Where they are, below the workspace: Debian's `pip` installs only into environments.
 const PYTHON_ENVIRONMENT: &str = "target/python";
 
+/// A program that Debian has only in later releases: the test that compares with it runs where somebody has it.
+const NOT_IN_DEBIAN_STABLE: &str = "`docker-buildx`";
+
 /// How tests say that they lack a program.
 const NOT_INSTALLED: &str = "is not installed";
 
@@ -92,7 +95,8 @@ pub(crate) fn run(install: bool) -> Result<(), String> {
         println!("not run: {line}");
     }
     result?;
-    if ignored.iter().any(|line| line.contains(NOT_INSTALLED)) {
+    let is_wanted = |line: &&String| line.contains(NOT_INSTALLED) && !line.contains(NOT_IN_DEBIAN_STABLE);
+    if ignored.iter().any(|line| is_wanted(&line)) {
         return Err("tests were left out for want of a program".to_owned());
     }
     Ok(())
