@@ -323,6 +323,9 @@ pub(crate) fn slips(environment: &Environment) -> Outcome {
             "warning: the environment variable `BAKE_BUILD_PLATFROM` means nothing to bake; did you mean `BAKE_BUILD_PLATFORM`?",
         ],
     )?;
+    let mut known = build(environment, &scratch);
+    let known = succeed(known.env("BAKE_CI", "off").env("BAKE_ROOT", scratch.store()).env("BAKE_BUILD_PULL", "false"))?;
+    check(!known.stderr.contains("means nothing"), || known.stderr.clone())?;
     let mut raw = build(environment, &scratch);
     let raw = succeed(raw.args(["--progress", "rawjson"]).env("BAKE_X", "y"))?;
     check(raw.stderr.lines().all(|line| line.starts_with('{')), || raw.stderr.clone())?;

@@ -29,10 +29,13 @@ use self::definition::Definition;
 use super::transfer::say;
 use crate::build::call::Answer;
 use crate::build::{self, TargetRequest};
-use crate::configuration::Configuration;
+use crate::configuration::{self, Configuration};
 use crate::settings::{self, DockerfileSpec};
 use crate::signals;
 use crate::wiring::Host;
+
+/// What stands before a path that is meant on this machine, where files come from elsewhere.
+const HERE: &str = "cwd://";
 
 /// Writes what `--print` and `--list` ask for, where that takes no store: the files are here.
 pub(crate) fn show_local(arguments: &UpArguments, colour: Colour) -> Result<Option<ExitCode>, CommandError> {
@@ -53,7 +56,7 @@ pub(crate) fn run(arguments: &UpArguments, host: Host, colour: Colour) -> Result
         return show(arguments, definition, colour).map(|()| ExitCode::SUCCESS);
     }
     let remote = definition.remote.clone();
-    let selection = select(arguments, definition, colour)?.1;
+    let selection = select(arguments, definition, colour)?;
     let entitlements = entitlements::allowed(&arguments.allow)?;
     entitlements.check(&bake_targets::privileges(&selection))?;
 
@@ -85,12 +88,8 @@ pub(crate) fn run(arguments: &UpArguments, host: Host, colour: Colour) -> Result
     tell(answers, &requests, &selection)
 }
 
-/// The targets of a request, and what the files define besides.
-fn select(
-    arguments: &UpArguments,
-    definition: Definition,
-    colour: Colour,
-) -> Result<(Config, Selection), CommandError> {
+/// The targets of a request.
+fn select(arguments: &UpArguments, definition: Definition, colour: Colour) -> Result<Selection, CommandError> {
     let environment = settings::environment();
     let Definition { files, inputs, targets, remote } = definition;
     let told = |error: TargetError| told(&error, colour);
@@ -109,7 +108,7 @@ fn select(
             target.context = Some(address.clone());
         }
     }
-    Ok((config, selection))
+    Ok(selection)
 }
 
 /// `--set`, and the flags that are short for it, in buildx's order. `--load` is not among them unless it is to be shown: it means the
@@ -135,7 +134,7 @@ fn show(arguments: &UpArguments, definition: Definition, colour: Colour) -> Resu
         let config = Config::read(definition.files, definition.inputs).map_err(|error| told(&error, colour))?;
         return crate::print(&lists::text(&config, listed)?);
     }
-    let (_, selection) = select(arguments, definition, colour)?;
+    let selection = select(arguments, definition, colour)?;
     crate::print(&format!("{}\n", bake_targets::print(&selection.groups, &selection.targets)))
 }
 
@@ -172,7 +171,8 @@ fn requests(
     for name in selection.targets.keys() {
         put(name, selection, &mut seen, &mut ordered);
     }
-    ordered.into_iter().map(|target| Request::new(target, arguments, remote, is_root)).collect()
+    let configured = configuration::defaults::of_targets(is_root)?;
+    ordered.into_iter().map(|target| Request::new(target, arguments, remote, &configured)).collect()
 }
 
 /// Puts a target behind those that it is built from. Circles were refused when the targets were selected.

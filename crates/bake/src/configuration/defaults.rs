@@ -42,9 +42,17 @@ pub(crate) fn configured(
     with_values(line, name, &values)
 }
 
-/// The same for a target of a bake file, whose `line` nobody typed: the file of the project has no say in it.
-pub(crate) fn configured_for_target(line: &[OsString], is_root: bool) -> Result<Option<Configured>, CommandError> {
-    with_values(line, "build", &super::of_build(None, is_root)?)
+/// What is configured for the targets of bake files: the file of the project has no say in them.
+///
+/// # Errors
+/// A file or variable cannot be read.
+pub(crate) fn of_targets(is_root: bool) -> Result<Values, CommandError> {
+    super::of_build(None, is_root)
+}
+
+/// The same as [`configured`] for such a target, whose `line` nobody typed.
+pub(crate) fn configured_for_target(line: &[OsString], values: &Values) -> Result<Option<Configured>, CommandError> {
+    with_values(line, "build", values)
 }
 
 /// The directory from which on the file of a project is looked for: that of the Dockerfile. A context that is fetched has none.
@@ -65,6 +73,10 @@ pub(crate) fn check(values: &Values) -> Result<(), CommandError> {
 }
 
 fn with_values(line: &[OsString], name: &str, values: &Values) -> Result<Option<Configured>, CommandError> {
+    // Nearly always: the definition of the command line takes longer to make than many a build.
+    if values.of(Section::Build).next().is_none() {
+        return Ok(None);
+    }
     let command = Arguments::command();
     let Some(build) = command.find_subcommand(name) else { return Ok(None) };
     // It was parsed before, so that it can be.

@@ -11,7 +11,7 @@ use toml::Value;
 
 use super::Problem;
 use super::document::judge;
-use super::key::{Key, Section, Shape, keys};
+use super::key::{Key, Section, Shape, keys, variable_name};
 use super::values::{Entry, Origin, ValuePath, Values};
 use crate::lint_settings::{NO, VARIABLE_PREFIX, YES};
 use crate::settings;
@@ -19,7 +19,7 @@ use crate::settings;
 /// How all variables of bake begin.
 pub(crate) const PREFIX: &str = "BAKE_";
 /// Variables that are no keys.
-const OTHERS: [&str; 1] = ["BAKE_CONFIG"];
+const OTHERS: [&str; 2] = ["BAKE_CONFIG", bake::ui::ci::VARIABLE];
 
 /// What the environment says about some sections.
 ///
@@ -27,11 +27,11 @@ const OTHERS: [&str; 1] = ["BAKE_CONFIG"];
 /// A variable has a value that its key does not have, with the name of the variable.
 pub(super) fn read(sections: &[Section]) -> Result<Values, (String, Problem)> {
     let mut values = Values::default();
-    // Nearly always there is nothing to look for.
-    if !settings::any_variable(PREFIX) {
-        return Ok(values);
-    }
-    for key in keys(sections).iter().filter(|key| key.section != Section::Lint) {
+    // Nearly always there is nothing to look for, and the table of `[build]` takes building the whole definition of that command.
+    let is_named = |section: &Section| settings::any_variable(&variable_name(*section, ""));
+    let named: Vec<Section> =
+        sections.iter().copied().filter(|section| *section != Section::Lint && is_named(section)).collect();
+    for key in &keys(&named) {
         let Some(name) = &key.variable else { continue };
         let Some(text) = settings::variable(name) else { continue };
         for (path, value) in parsed(key, &text).map_err(|problem| (name.clone(), problem))? {
@@ -85,7 +85,10 @@ fn parsed(key: &Key, text: &str) -> Result<Vec<(ValuePath, Value)>, Problem> {
 
 /// Remarks about variables that look like bake's and are none: such slips are hard to see.
 pub(crate) fn unknown_variables() -> Vec<String> {
-    let given = settings::variables(PREFIX);
+    let mut given = settings::variables(PREFIX);
+    // Those that many have set are told apart without the tables that take time.
+    let of_machine: Vec<String> = keys(&[Section::Top]).into_iter().filter_map(|key| key.variable).collect();
+    given.retain(|name| !OTHERS.contains(&name.as_str()) && !of_machine.contains(name));
     if given.is_empty() {
         return Vec::new();
     }

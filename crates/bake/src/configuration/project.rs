@@ -155,7 +155,7 @@ pub(crate) fn search_directories(start: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether a repository begins here; in a worktree or submodule `.git` is a file.
-fn is_repository(directory: &Path) -> bool {
+pub(crate) fn is_repository(directory: &Path) -> bool {
     std::fs::symlink_metadata(directory.join(".git")).is_ok()
 }
 

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::super::table::{self, Table, json_lines, shortened};
 use super::super::{age, listing};
 use super::{Build, Past};
+use crate::configuration::project::is_repository;
 use crate::wiring::store_failed;
 
 /// How much of a name fits into the table.
@@ -168,7 +169,7 @@ fn repository() -> Result<PathBuf, CommandError> {
     let here = std::path::absolute(".")
         .map_err(|error| CommandError::usage(format!("cannot tell the current directory: {error}")))?;
     here.ancestors()
-        .find(|directory| directory.join(".git").exists())
+        .find(|directory| is_repository(directory))
         .map(Path::to_owned)
         .ok_or_else(|| CommandError::usage(format!("`--local`: `{}` is in no git repository", here.display())))
 }

@@ -10,12 +10,11 @@ use bake_frontend::{is_git_context, is_http_url};
 use bake_targets::{AttestEntry, CacheEntry, OutputEntry, SecretEntry, SshEntry, Target};
 use clap::Parser as _;
 
-use super::DockerfileSpec;
-use crate::configuration;
+use super::{DockerfileSpec, HERE};
+use crate::configuration::defaults::configured_for_target;
+use crate::configuration::values::Values;
 use crate::settings::{BuildRequest, context_name};
 
-/// What stands before a path that is meant on this machine, in a file from elsewhere.
-const HERE: &str = "cwd://";
 /// The Dockerfile of a target that names none.
 const DOCKERFILE: &str = "Dockerfile";
 
@@ -31,16 +30,16 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// `remote` is the repository that the files come from; `is_root` decides which configuration counts.
+    /// `remote` is the repository that the files come from.
     pub(super) fn new(
         target: &Target,
         up: &UpArguments,
         remote: Option<&str>,
-        is_root: bool,
+        configured: &Values,
     ) -> Result<Self, CommandError> {
         let place = Place { remote };
         let request = || {
-            let arguments = build_arguments(target, up, place, is_root)?;
+            let arguments = build_arguments(target, up, place, configured)?;
             let mut build = BuildRequest::new(&arguments)?;
             build.report = up.report.clone().or(build.report);
             build.failure.typed = Some(Err("it was one of several targets".to_owned()));
@@ -119,7 +118,7 @@ fn build_arguments(
     target: &Target,
     up: &UpArguments,
     place: Place<'_>,
-    is_root: bool,
+    configured: &Values,
 ) -> Result<Box<BuildArguments>, CommandError> {
     let context = place.context(target.context.as_deref().unwrap_or("."))?;
     let mut flags = Flags(Vec::new());
@@ -165,7 +164,7 @@ fn build_arguments(
         let first = first.split("\n\nFor more information").next().unwrap_or_default();
         CommandError::usage(first.split_whitespace().collect::<Vec<_>>().join(" "))
     })?;
-    let configured = configuration::defaults::configured_for_target(&words, is_root)?;
+    let configured = configured_for_target(&words, configured)?;
     let parsed = configured.map_or(parsed, |configured| configured.arguments);
     let Command::Build(mut build) = parsed.command else {
         return Err(CommandError::internal("the arguments of a build are those of another command"));

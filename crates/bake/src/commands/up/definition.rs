@@ -12,6 +12,7 @@ use bake_frontend::{is_git_context, is_http_url, parse_git_url};
 use bake_oci::Platform;
 use bake_targets::{BakeFile, DEFAULT_FILES, Inputs};
 
+use super::HERE;
 use crate::build;
 use crate::files::read_file;
 use crate::settings;
@@ -19,8 +20,6 @@ use crate::wiring::Host;
 
 /// The largest file with targets: whatever is larger is something else.
 const FILE_BYTES_MAX: u64 = 5 << 20;
-/// What stands before a path that is meant on this machine, where files come from elsewhere.
-const HERE: &str = "cwd://";
 
 /// Files with targets, and what is asked of them.
 pub(super) struct Definition {
