@@ -13,6 +13,7 @@ mod lock;
 mod password;
 mod policy;
 mod push_progress;
+mod question;
 mod registries;
 mod sbom;
 mod settings;

@@ -1,6 +1,6 @@
 //! `bake prune`.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use bake::cli::{Comparison, PruneArguments, StoreFilter, duration};
@@ -11,6 +11,7 @@ use regex::Regex;
 
 use super::table::{Table, shortened};
 use super::transfer::say;
+use crate::question::is_answered_yes;
 use crate::settings;
 use crate::wiring::{Host, store_failed};
 
@@ -205,14 +206,8 @@ fn confirmed(arguments: &PruneArguments) -> Result<bool, CommandError> {
     } else {
         "  - build cache that was not used recently\n"
     });
-    text.push_str("\nAre you sure you want to continue? [y/N] ");
-    let _ = std::io::stderr().write_all(text.as_bytes());
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| CommandError::input(format!("cannot read the answer from standard input: {error}")))?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    text.push_str("\nAre you sure you want to continue?");
+    is_answered_yes(&text)
 }
 
 #[cfg(test)]

@@ -7,10 +7,8 @@ use bake::error::CommandError;
 use bake::ui::sanitize::sanitize_line;
 use bake_targets::Privileges;
 
+use crate::question::is_answered_yes;
 use crate::settings;
-
-/// The longest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: u64 = 100;
 
 /// What is allowed.
 #[derive(Debug, Default)]
@@ -133,7 +131,6 @@ impl Entitlements {
 /// Asks, where there is somebody to ask.
 fn confirmed(wanted: &[String]) -> Result<bool, CommandError> {
     use std::fmt::Write as _;
-    use std::io::{BufRead as _, Read as _};
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(false);
     }
@@ -142,15 +139,8 @@ fn confirmed(wanted: &[String]) -> Result<bool, CommandError> {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  - {}", sanitize_line(line));
     }
-    text.push_str("\nDo you want to allow that and continue? [y/N] ");
-    let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
-    let mut answer = String::new();
-    std::io::stdin()
-        .lock()
-        .take(ANSWER_BYTES_MAX)
-        .read_line(&mut answer)
-        .map_err(|error| CommandError::input(format!("cannot read the answer from standard input: {error}")))?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    text.push_str("\nDo you want to allow that and continue?");
+    is_answered_yes(&text)
 }
 
 /// The path without links, as far as it exists; the rest cannot be a link.
