@@ -5,12 +5,15 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 #![expect(clippy::unwrap_used, reason = "the inputs are made here")]
 
+#[path = "common/cpu_time.rs"]
+mod cpu_time;
+#[path = "common/half_random.rs"]
+mod half_random;
+
 use std::fs::{self, File};
-use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::path::Path;
-use std::time::Duration;
 
 use bake_oci::digest::Digester;
 use bake_oci::{BlobWriter, Compression};
@@ -18,7 +21,7 @@ use bake_snapshot::{
     Contents, LayerFormat, NoMemory, OverlayXattrs, Ownership, Selection, TREE_ENTRIES_MAX, TreeOptions, WriteOptions,
     digest_entries, digest_layer, digest_tree, write_layer,
 };
-use rustix::time::{ClockId, clock_gettime};
+use half_random::half_random;
 
 /// Files of the tree, and the bytes of the largest; the mean is half of that.
 const FILES: usize = 10_000;
@@ -55,7 +58,7 @@ fn main() {
         hashed.0.finish()
     });
 
-    let sample = sample(SAMPLE_BYTES);
+    let sample = half_random(SAMPLE_BYTES);
     for (name, compression) in [("gzip", Compression::GZIP), ("Zstandard", Compression::ZSTD)] {
         measure(name, SAMPLE_BYTES, || {
             let mut writer = BlobWriter::new(std::io::sink(), compression, NonZeroUsize::MIN);
@@ -81,7 +84,7 @@ impl std::io::Write for Hashed {
 
 /// Makes files of different sizes, a hundred in a directory; tells their bytes.
 fn write_tree(tree: &Path) -> usize {
-    let content = sample(FILE_BYTES_MAX);
+    let content = half_random(FILE_BYTES_MAX);
     let mut bytes = 0;
     for number in 0..FILES {
         let directory = tree.join((number / 100).to_string());
@@ -95,37 +98,9 @@ fn write_tree(tree: &Path) -> usize {
     bytes
 }
 
-/// Bytes that compress to about half.
-fn sample(count: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(count + 16);
-    while bytes.len() < count {
-        // xorshift64*, by Vigna.
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
-        bytes.extend_from_slice(b"the same");
-    }
-    bytes.truncate(count);
-    bytes
-}
-
-/// Prints the CPU time of `work` by this process, the median.
+/// Prints the CPU time of `work`, the median.
 fn measure<T>(name: &str, bytes: usize, work: impl Fn() -> T) {
-    let mut times: Vec<Duration> = (0..ITERATIONS)
-        .map(|_| {
-            let before = cpu_time();
-            black_box(work());
-            cpu_time().saturating_sub(before)
-        })
-        .collect();
-    times.sort_unstable();
-    let seconds = times[ITERATIONS / 2].as_secs_f64();
+    let seconds = cpu_time::median(ITERATIONS, work).as_secs_f64();
     let megabytes = u32::try_from(bytes / 1_000_000).unwrap();
     println!("{name}: {:.1} ms, {:.0} MB/s", seconds * 1000.0, f64::from(megabytes) / seconds);
-}
-
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
 }

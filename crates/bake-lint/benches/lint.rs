@@ -5,14 +5,15 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints what it measured")]
 #![expect(clippy::unwrap_used, reason = "the inputs are made here")]
 
+#[path = "../../../benches/common/cpu_time.rs"]
+mod cpu_time;
+
 use std::fmt::Write as _;
-use std::hint::black_box;
 use std::time::Duration;
 
 use bake_dockerfile::{SourceText, parse};
 use bake_lint::report::{FileFindings, json};
 use bake_lint::{LintOptions, RULES, apply_fixes, lint};
-use rustix::time::{ClockId, clock_gettime};
 
 /// Thirteen kinds of instructions in rotation with three more `RUN`, so that a quarter of the lines are `RUN`.
 const ROTATION: [&str; 16] = [
@@ -69,9 +70,7 @@ fn slowest_rules() {
     let parsed = parse(SourceText::new("Dockerfile", dockerfile(SIZES[SIZES.len() - 1].0)));
     let time = |id: &str| {
         let options = LintOptions { select: vec![id.to_owned()], ..LintOptions::default() };
-        let before = cpu_time();
-        black_box(lint(&parsed, &options));
-        cpu_time().saturating_sub(before)
+        cpu_time::once(|| lint(&parsed, &options))
     };
     let mut times: Vec<(Duration, &str)> = RULES.iter().map(|rule| (time(rule.id), rule.id)).collect();
     times.sort_unstable();
@@ -92,19 +91,7 @@ fn dockerfile(lines: usize) -> String {
     text
 }
 
-/// The CPU time of `work` by this process, the median.
+/// Prints the CPU time of `work`, the median.
 fn measure<T>(name: &str, iterations: usize, work: impl Fn() -> T) {
-    let mut times: Vec<Duration> = (0..iterations)
-        .map(|_| {
-            let before = cpu_time();
-            black_box(work());
-            cpu_time().saturating_sub(before)
-        })
-        .collect();
-    times.sort_unstable();
-    println!("{name}: {:.2} ms", times[iterations / 2].as_secs_f64() * 1000.0);
-}
-
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
+    println!("{name}: {:.2} ms", cpu_time::median(iterations, work).as_secs_f64() * 1000.0);
 }

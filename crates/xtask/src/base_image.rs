@@ -5,9 +5,10 @@ mod debian;
 mod layout;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
+
+use crate::workspace::failed;
 
 /// A base image that can be made here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,21 +52,4 @@ impl BaseImage {
         std::fs::rename(&unfinished, directory).map_err(failed("make", directory))?;
         Ok(origin)
     }
-}
-
-/// Says what was attempted on which path.
-fn failed<E: std::fmt::Display>(attempt: &str, path: &Path) -> impl Fn(E) -> String {
-    let text = format!("Failed to {attempt} {}", path.display());
-    move |error| format!("{text}: {error}")
-}
-
-/// What a program wrote to its standard output; what it said on standard error, when it failed.
-fn output(command: &mut Command) -> Result<String, String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("Failed to start {name}: {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{name} failed ({}): {}", output.status, said.trim()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -118,19 +118,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
 
 /// The time of the last commit.
 fn commit_time() -> Result<i64, String> {
-    let text = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace::root()))
-        .map_err(|error| format!("{error}\n  outside of a repository, set SOURCE_DATE_EPOCH"))?;
-    let text = String::from_utf8_lossy(&text);
+    let text =
+        workspace::output_text(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(workspace::root()))
+            .map_err(|error| format!("{error}\n  outside of a repository, set SOURCE_DATE_EPOCH"))?;
     text.trim().parse().map_err(|_| format!("git says that `{}` is the time of the last commit", text.trim()))
-}
-
-/// What a program wrote to its standard output; what it said on standard error, when it failed.
-fn output(command: &mut Command) -> Result<Vec<u8>, String> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("Failed to start {name}: {error}"))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{name} failed ({}): {}", output.status, said.trim()));
-    }
-    Ok(output.stdout)
 }

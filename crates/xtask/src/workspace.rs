@@ -109,6 +109,28 @@ pub(crate) fn display(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 
+/// Says what was attempted on which path.
+pub(crate) fn failed<E: std::fmt::Display>(attempt: &str, path: &Path) -> impl Fn(E) -> String {
+    let text = format!("Failed to {attempt} {}", path.display());
+    move |error| format!("{text}: {error}")
+}
+
+/// What a program wrote to its standard output; what it said on standard error, when it failed.
+pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("Failed to start {name}: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{name} failed ({}): {}", output.status, said.trim()));
+    }
+    Ok(output.stdout)
+}
+
+/// The same as text.
+pub(crate) fn output_text(command: &mut Command) -> Result<String, String> {
+    output(command).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// Runs cargo in the root, its output going where ours goes.
 pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
     // Set by the cargo that runs this program; the plain name serves when it was started by hand.

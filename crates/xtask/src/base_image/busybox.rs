@@ -6,8 +6,9 @@ use std::process::Command;
 
 use bake_oci::{ContainerConfig, Entry, EntryKind};
 
+use super::BaseImage;
 use super::layout::LayoutWriter;
-use super::{BaseImage, failed, output};
+use crate::workspace::{failed, output_text};
 
 const PACKAGE: &str = "busybox-static";
 
@@ -38,7 +39,7 @@ pub(super) fn make(directory: &Path) -> Result<String, String> {
     let packages = directory.join("packages");
     let (program, version) = installed().map_or_else(|| download(&packages), Ok)?;
     let bytes = std::fs::read(&program).map_err(failed("read", &program))?;
-    let applets = output(Command::new(&program).arg("--list"))?;
+    let applets = output_text(Command::new(&program).arg("--list"))?;
     if packages.exists() {
         std::fs::remove_dir_all(&packages).map_err(failed("remove", &packages))?;
     }
@@ -78,23 +79,24 @@ pub(super) fn make(directory: &Path) -> Result<String, String> {
 
 /// The program of the package, if that is installed, and its version.
 fn installed() -> Option<(PathBuf, String)> {
-    let files = output(Command::new("dpkg-query").args(["--listfiles", PACKAGE])).ok()?;
+    let files = output_text(Command::new("dpkg-query").args(["--listfiles", PACKAGE])).ok()?;
     let program = files.lines().find(|path| path.ends_with("bin/busybox")).map(PathBuf::from)?;
-    let version = output(Command::new("dpkg-query").args(["--show", "--showformat", "${Version}", PACKAGE])).ok()?;
+    let version =
+        output_text(Command::new("dpkg-query").args(["--show", "--showformat", "${Version}", PACKAGE])).ok()?;
     program.is_file().then_some((program, version))
 }
 
 /// Fetches the package and unpacks it; neither needs root.
 fn download(directory: &Path) -> Result<(PathBuf, String), String> {
     std::fs::create_dir_all(directory).map_err(failed("make", directory))?;
-    output(Command::new("apt-get").args(["download", PACKAGE]).current_dir(directory)).map_err(|error| {
+    output_text(Command::new("apt-get").args(["download", PACKAGE]).current_dir(directory)).map_err(|error| {
         format!("{error}\n  to get the package in another way: apt-get update && apt-get install {PACKAGE}")
     })?;
     let package = crate::workspace::entries(directory)?.into_iter().next();
     let package = package.ok_or_else(|| format!("apt-get left no package in {}", directory.display()))?;
-    let version = output(Command::new("dpkg-deb").arg("--field").arg(&package).arg("Version"))?.trim().to_owned();
+    let version = output_text(Command::new("dpkg-deb").arg("--field").arg(&package).arg("Version"))?.trim().to_owned();
     let files = directory.join("files");
-    output(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&files))?;
+    output_text(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(&files))?;
     let program =
         ["bin/busybox", "usr/bin/busybox"].map(|path| files.join(path)).into_iter().find(|path| path.is_file());
     Ok((program.ok_or_else(|| format!("there is no busybox in {}", package.display()))?, version))

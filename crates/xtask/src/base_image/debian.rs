@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use bake_oci::{ContainerConfig, EntryKind, LayerReader};
 
 use super::layout::LayoutWriter;
-use super::{failed, output};
+use crate::workspace::{failed, output_text};
 
 /// The public image that this one stands in for.
 pub(super) const REFERENCE: &str = "debian:12";
@@ -32,7 +32,7 @@ struct Mirrors {
 /// Makes the image in an empty directory and says what it is made from.
 pub(super) fn make(directory: &Path) -> Result<String, String> {
     let format = "--format=$(LABEL) $(REPO_URI)";
-    let targets = output(Command::new("apt-get").args(["indextargets", format, "Created-By: Packages"]));
+    let targets = output_text(Command::new("apt-get").args(["indextargets", format, "Created-By: Packages"]));
     let mirrors = Mirrors::read(&targets.unwrap_or_default());
     let mut layout = LayoutWriter::new(directory)?;
     let tool = if has("mmdebstrap") {
@@ -102,7 +102,7 @@ fn debootstrap(mirrors: &Mirrors, root: &Path, layout: &mut LayoutWriter) -> Res
     if mirrors.needs_certificates() {
         command.arg("--include=ca-certificates");
     }
-    output(command.arg(RELEASE).arg(root).arg(&mirrors.archive))?;
+    output_text(command.arg(RELEASE).arg(root).arg(&mirrors.archive))?;
     let sources = root.join("etc/apt/sources.list");
     std::fs::write(&sources, mirrors.sources().map(|line| line + "\n").concat()).map_err(failed("write", &sources))?;
     let mut tar = Command::new("tar");
@@ -152,7 +152,7 @@ fn copy_entries(archive: impl Read, layout: &mut LayoutWriter) -> Result<(), Str
 
 /// Whether a program can be started.
 fn has(program: &str) -> bool {
-    output(Command::new(program).arg("--version")).is_ok()
+    output_text(Command::new(program).arg("--version")).is_ok()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use bake_oci::{
     BlobWriter, Compression, ContainerConfig, History, Image, ImageConfig, ImageLayer, LayerWriter, Platform, Reference,
 };
 
-use super::failed;
+use crate::workspace::failed;
 
 /// Where the layer's archive goes: compressed, into a file that has no digest for a name yet.
 pub(super) type Archive = LayerWriter<BlobWriter<BufWriter<File>>>;

@@ -1,5 +1,9 @@
 //! What is measured: Dockerfiles and contexts that need no registry, so that every builder starts from the same bytes.
 
+// The same bytes as in the benchmarks of functions.
+#[path = "../../../../benches/common/half_random.rs"]
+mod half_random;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpStream;
@@ -10,8 +14,11 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
+use half_random::half_random;
+
 use super::once;
 use super::peer::{Peer, Task};
+use crate::workspace::failed;
 
 /// All of them, in the order of the table.
 pub(super) const ALL: [Workload; 8] = [
@@ -227,22 +234,6 @@ fn long_dockerfile(lines: usize) -> String {
     text
 }
 
-/// Bytes that compress to about half, the same every time.
-fn half_random(count: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(count + 16);
-    while bytes.len() < count {
-        // xorshift64*, by Vigna.
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
-        bytes.extend_from_slice(b"the same");
-    }
-    bytes.truncate(count);
-    bytes
-}
-
 /// Debian's registry on a port of its own; it ends with this value.
 #[derive(Debug)]
 struct Registry {
@@ -289,10 +280,4 @@ impl Drop for Registry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Says what was attempted on which path.
-fn failed<E: std::fmt::Display>(attempt: &str, path: &Path) -> impl Fn(E) -> String {
-    let text = format!("Failed to {attempt} {}", path.display());
-    move |error| format!("{text}: {error}")
 }

@@ -69,7 +69,8 @@ fn manual(program: &Program) -> Result<Named, String> {
 
 /// A time as in the heading of a mail, which Debian's changelogs have.
 pub(super) fn mail_time(seconds: i64) -> Result<String, String> {
-    let text =
-        super::output(Command::new("date").args(["--utc", "-R", "--date", &format!("@{seconds}")]).env("LC_ALL", "C"))?;
-    Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    let text = workspace::output_text(
+        Command::new("date").args(["--utc", "-R", "--date", &format!("@{seconds}")]).env("LC_ALL", "C"),
+    )?;
+    Ok(text.trim().to_owned())
 }

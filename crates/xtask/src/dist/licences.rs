@@ -7,7 +7,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::output;
 use crate::workspace;
 
 /// A text longer than this is no licence.
@@ -36,7 +35,7 @@ impl Metadata {
     pub(super) fn read(target: &str) -> Result<Self, String> {
         let cargo = option_env!("CARGO").unwrap_or("cargo");
         let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", target];
-        let bytes = output(Command::new(cargo).args(arguments).current_dir(workspace::root()))?;
+        let bytes = workspace::output(Command::new(cargo).args(arguments).current_dir(workspace::root()))?;
         let document =
             serde_json::from_slice(&bytes).map_err(|error| format!("Failed to read what cargo said: {error}"))?;
         Ok(Self { document })

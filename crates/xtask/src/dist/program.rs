@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{VERSION, output};
+use super::VERSION;
 use crate::workspace;
 
 /// How every program begins.
@@ -35,8 +35,9 @@ impl Program {
     /// Compiles bake for `target`.
     pub(super) fn build(target: Option<&str>) -> Result<Self, String> {
         let target = target.map_or_else(|| format!("{}-unknown-linux-musl", std::env::consts::ARCH), str::to_owned);
-        let directory = output(Command::new("rustc").args(["--print", "target-libdir", "--target", &target]))?;
-        if !Path::new(String::from_utf8_lossy(&directory).trim()).is_dir() {
+        let directory =
+            workspace::output_text(Command::new("rustc").args(["--print", "target-libdir", "--target", &target]))?;
+        if !Path::new(directory.trim()).is_dir() {
             return Err(format!(
                 "the compiler cannot compile for {target}: rustup target add {target}\n  \
                  or, without it, a program with the C library of this machine: --target {}-unknown-linux-gnu",
@@ -79,7 +80,7 @@ impl Program {
 
     /// What it writes to standard output. Nothing of the user's is read or written.
     pub(super) fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, String> {
-        output(Command::new(&self.path).args(arguments).env_clear())
+        workspace::output(Command::new(&self.path).args(arguments).env_clear())
     }
 }
 
