@@ -6,6 +6,7 @@ mod markup;
 mod parts;
 
 use bake_oci::Digest;
+use bake_oci::digest::from_hex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -72,16 +73,9 @@ pub fn page(page: &Page<'_>) -> String {
 
 /// What a browser may do with the page: apply its own style, and nothing else.
 fn policy() -> String {
-    let hash = STANDARD.encode(digest_bytes(STYLE));
+    let digest = Digest::of(STYLE.as_bytes());
+    let hash = STANDARD.encode(from_hex(digest.hex()).unwrap_or_default());
     format!("default-src 'none'; style-src 'sha256-{hash}'; img-src data:; base-uri 'none'; form-action 'none'")
-}
-
-/// The SHA-256 of a text.
-fn digest_bytes(text: &str) -> Vec<u8> {
-    let hex = Digest::of(text.as_bytes());
-    let digits = hex.hex().as_bytes();
-    let pairs = digits.chunks(2).filter_map(|pair| std::str::from_utf8(pair).ok());
-    pairs.filter_map(|pair| u8::from_str_radix(pair, 16).ok()).collect()
 }
 
 /// How a step is found in the page.

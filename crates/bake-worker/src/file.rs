@@ -274,10 +274,13 @@ impl<'a> Told<'a> {
     }
 
     fn bytes(&self, bytes: u64) {
+        if self.total_bytes < TOLD_BYTES_MIN {
+            return;
+        }
         let current = self.copied_bytes.get() + bytes;
         self.copied_bytes.set(current);
         let is_due = self.last.get().elapsed() >= TOLD_EVERY || current >= self.total_bytes;
-        if self.total_bytes >= TOLD_BYTES_MIN && is_due {
+        if is_due {
             self.last.set(Instant::now());
             let total = Some(self.total_bytes);
             self.events.send(BuildEvent::Transfer { step: self.step, id: "copy".to_owned(), current, total });

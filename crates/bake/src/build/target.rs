@@ -140,8 +140,13 @@ impl<'a> Sources<'a> {
 
     /// Whether an origin is a range of `text` too: several targets may have one Dockerfile.
     pub(super) fn is_in(&self, origin: Origin, text: &SourceText) -> bool {
-        self.text(origin).is_some_and(|own| own.name() == text.name() && own.text() == text.text())
+        self.text(origin).is_some_and(|own| is_same_text(own, text))
     }
+}
+
+/// Whether two targets have one Dockerfile.
+fn is_same_text(one: &SourceText, other: &SourceText) -> bool {
+    one.name() == other.name() && one.text() == other.text()
 }
 
 /// Reads and plans targets, one after the other, into one graph.
@@ -288,12 +293,8 @@ impl<'a> Planning<'a> {
 
     /// The findings that were not told for an earlier target with the same Dockerfile.
     fn news(&self, source: &SourceText, findings: &[Diagnostic]) -> Vec<Diagnostic> {
-        let is_same = |known: &&Planned<'_>| {
-            let other = &known.dockerfile.source;
-            other.name() == source.name() && other.text() == source.text()
-        };
-        let told: Vec<&Diagnostic> =
-            self.targets.iter().filter(is_same).flat_map(|known| &known.plan.warnings).collect();
+        let same = self.targets.iter().filter(|known| is_same_text(&known.dockerfile.source, source));
+        let told: Vec<&Diagnostic> = same.flat_map(|known| &known.plan.warnings).collect();
         findings.iter().filter(|finding| !told.contains(finding)).cloned().collect()
     }
 

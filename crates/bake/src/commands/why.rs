@@ -14,6 +14,7 @@ use bake_solver::{Change, Difference, Explanation};
 use bake_store::JournalEntry;
 use serde::Serialize;
 
+use super::builds;
 use super::table::{Table, json_lines};
 use crate::wiring::{Host, store_failed};
 
@@ -64,10 +65,9 @@ pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandEr
     crate::print(&text)
 }
 
-/// A build as another version may have written it down; `None` if it cannot be read.
+/// A build with the steps of its Dockerfiles alone; `None` if it cannot be read.
 fn build(entry: JournalEntry) -> Option<Build> {
-    let JournalEntry { number, ended_unix_s, document } = entry;
-    let mut entry: BuildRecord = serde_json::from_slice(&document).ok()?;
+    let builds::Build { number, ended_unix_s, record: mut entry } = builds::read(entry)?;
     // What is no step of the Dockerfile comes from no cache.
     let mut next = 0..;
     let is_step = |step: &StepRecord| step.kind == StepKind::Instruction;

@@ -164,7 +164,6 @@ impl Plain {
             BuildEvent::Finished { step, outcome, elapsed } => self.finished(*step, at, *outcome, *elapsed),
             BuildEvent::Failed { step, message, .. } => self.failed(*step, at, message),
         }
-        self.move_on(at);
         if self.page.len() >= PAGE_BYTES_MAX { self.flush() } else { Ok(()) }
     }
 
@@ -298,6 +297,7 @@ impl Plain {
             text.push_str(line);
             text.push('\n');
         }
+        self.make_room(step, at);
     }
 
     /// Says something about a step.
@@ -306,6 +306,7 @@ impl Plain {
         let Some(known) = self.steps.get_mut(&step) else { return };
         let place = if self.current == Some(step) { &mut self.page } else { &mut known.hidden };
         push_line(place, number, text);
+        self.make_room(step, at);
     }
 
     /// Notes that there is something to say about a step, which has a number from now on.
@@ -318,10 +319,9 @@ impl Plain {
         Some(*known.number.get_or_insert_with(|| self.numbers.of(step)))
     }
 
-    /// Gives a step its block at once if it has more to say than should wait, or its block is over.
-    fn move_on(&mut self, now: Duration) {
-        let too_much = |(_, step): &(&VertexId, &Step)| step.hidden.len() >= HIDDEN_BYTES_MAX;
-        if let Some(step) = self.steps.iter().find(too_much).map(|(id, _)| *id) {
+    /// Gives a step its block at once if it has more to say than should wait.
+    fn make_room(&mut self, step: VertexId, now: Duration) {
+        if self.steps.get(&step).is_some_and(|known| known.hidden.len() >= HIDDEN_BYTES_MAX) {
             self.enter(step, now);
         }
     }
