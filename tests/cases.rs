@@ -196,6 +196,8 @@ fn events(case: &Case, environment: &Environment) -> Result<String, String> {
             parallelism: Parallelism::Fixed(NonZeroUsize::MIN),
             require_cached: false,
             continued: None,
+            trace_run: bake_solver::TraceRun::default(),
+            verify: bake_solver::VerifyShare::default(),
             cancelled: &AtomicBool::new(false),
         };
         let solved = solve(&graph, &targets, &worker, &cache, &sink, &options)

@@ -327,6 +327,7 @@ impl LayerEntry {
             tar_size_bytes: Some(self.tar_size),
             blob: Some(self.blob.layer_blob()),
             created_ns: Some(self.created),
+            copied: None,
         }
     }
 }

@@ -135,6 +135,7 @@ mod tests {
             tar_size_bytes: None,
             blob: None,
             created_ns: Some(5),
+            copied: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bake_graph::Component;
 use bake_oci::{CacheKey, SnapshotId, TreeDigest};
-use bake_solver::{CacheError, CacheStore, Layer, NewRecord, Notes, PastRecord, PathList, Wanted};
+use bake_solver::{CacheError, CacheStore, Layer, NewRecord, Notes, PastRecord, PathList, StoredTrace, Trace, Wanted};
 use bake_store::{Store, StoreError};
 
 use crate::document::StepResult;
@@ -59,6 +59,26 @@ impl<C: CacheStore> CacheStore for ImportingCache<'_, C> {
 
     fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {
         self.local.selection(digest)
+    }
+
+    fn traces(&self, outer: &CacheKey) -> Result<Vec<StoredTrace>, CacheError> {
+        self.local.traces(outer)
+    }
+
+    fn record_trace(&self, outer: &CacheKey, trace: &Trace) -> Result<(), CacheError> {
+        self.local.record_trace(outer, trace)
+    }
+
+    fn forget_trace(&self, outer: &CacheKey, questions: &[u8; 32]) -> Result<(), CacheError> {
+        self.local.forget_trace(outer, questions)
+    }
+
+    fn note_heavy(&self, outer: &CacheKey) -> Result<(), CacheError> {
+        self.local.note_heavy(outer)
+    }
+
+    fn is_heavy(&self, outer: &CacheKey) -> Result<bool, CacheError> {
+        self.local.is_heavy(outer)
     }
 
     fn lock(&self, key: &CacheKey, waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {
@@ -159,6 +179,26 @@ impl<C: CacheStore> CacheStore for UsedResults<C> {
 
     fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError> {
         self.cache.selection(digest)
+    }
+
+    fn traces(&self, outer: &CacheKey) -> Result<Vec<StoredTrace>, CacheError> {
+        self.cache.traces(outer)
+    }
+
+    fn record_trace(&self, outer: &CacheKey, trace: &Trace) -> Result<(), CacheError> {
+        self.cache.record_trace(outer, trace)
+    }
+
+    fn forget_trace(&self, outer: &CacheKey, questions: &[u8; 32]) -> Result<(), CacheError> {
+        self.cache.forget_trace(outer, questions)
+    }
+
+    fn note_heavy(&self, outer: &CacheKey) -> Result<(), CacheError> {
+        self.cache.note_heavy(outer)
+    }
+
+    fn is_heavy(&self, outer: &CacheKey) -> Result<bool, CacheError> {
+        self.cache.is_heavy(outer)
     }
 
     fn lock(&self, key: &CacheKey, waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {

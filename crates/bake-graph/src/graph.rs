@@ -36,6 +36,8 @@ pub struct Vertex {
     pub origin: Option<Origin>,
     /// Whether cached results are not to be used.
     pub ignore_cache: bool,
+    /// Whether it is not to be found by what it asked of the files that were copied for it. Never part of a key.
+    pub untraced: bool,
 }
 
 /// How a step is shown: `[stage 2/7] RUN make`.
@@ -105,7 +107,7 @@ impl BuildGraph {
             return *existing;
         }
         let edges = inputs.clone();
-        let node = self.graph.add_node(Vertex { op, inputs, definition, label, origin, ignore_cache });
+        let node = self.graph.add_node(Vertex { op, inputs, definition, label, origin, ignore_cache, untraced: false });
         for (number, input) in edges.into_iter().enumerate() {
             self.graph.add_edge(NodeIndex::new(input.0 as usize), node, number);
         }
@@ -128,6 +130,14 @@ impl BuildGraph {
             hasher.update(&vertex.definition.0);
         }
         DefinitionDigest(*hasher.finalize().as_bytes())
+    }
+
+    /// A step is not to be found by what it asked of the files that were copied for it.
+    ///
+    /// # Panics
+    /// If `id` belongs to another graph.
+    pub fn forbid_trace(&mut self, id: VertexId) {
+        self.graph[NodeIndex::new(id.0 as usize)].untraced = true;
     }
 
     /// The vertex called `id`.

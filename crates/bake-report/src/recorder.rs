@@ -89,7 +89,7 @@ impl Recorder {
                 let seen = state.steps.entry(*step).or_default();
                 *seen = Seen { label: std::mem::take(&mut seen.label), began: Some(at), ..Seen::default() };
             }
-            BuildEvent::Waiting { .. } => {}
+            BuildEvent::Waiting { .. } | BuildEvent::Traced { .. } | BuildEvent::Refuted { .. } => {}
             BuildEvent::Explained { step, explanation } => {
                 state.steps.entry(*step).or_default().explanation = Some(explanation.clone());
             }

@@ -4,7 +4,7 @@
 //! 1. walk the upper directory once, with the merged lower directories beside it;
 //! 2. drop what equals the lower file, deletions of nothing, and sockets; put deletions in the one form that
 //!    [`crate::write_layer`] needs no lower layers for: no opaque directories, one deletion per lower name;
-//! 3. restore the times of directories that step 2 wrote to;
+//! 3. restore the times of directories that step 2 wrote to, and of those that overlay copied from a served tree;
 //! 4. mark the root directory if its metadata changed;
 //! 5. digest what is left ([`crate::layer_digest`]).
 
@@ -19,9 +19,11 @@ use crate::content::{open_file, same_content};
 use crate::error::{At, Result, SnapshotError, display};
 use crate::format::{LayerFormat, ROOT_XATTR};
 use crate::layer_digest::{Contents, DigestBuilder};
+use crate::layer_tree::{LayerTraits, SERVED_DIRECTORY_TIME};
 use crate::node::{Kind, Node, NodeReader, proc_path};
 use crate::ownership::{Attributes, create_file, set_mtime};
-use crate::stack::{Found, MergedDirectory};
+use crate::snapshotter::Lower;
+use crate::stack::{Found, MergedDirectory, default_directory};
 use crate::walk::{Event, Walk, list_names, open_directory_at, open_root};
 
 /// A committed layer.
@@ -35,6 +37,8 @@ pub struct Committed {
     pub size_bytes: u64,
     /// The content of each regular file; further names of a file are left out.
     pub contents: Contents,
+    /// Whether files have extended attributes, or several names.
+    pub traits: LayerTraits,
 }
 
 /// What an upper directory holds.
@@ -263,9 +267,15 @@ fn leave(walk: &Walk, level: &Level, parent: &mut Level, digest: &mut DigestBuil
     let changed = level.lower_node.as_ref().is_none_or(|lower| !level.node.same_metadata(lower));
     if level.kept || changed {
         parent.kept = true;
-        if level.touched {
+        let mut time = level.node.mtime;
+        // Overlay copied the directory from a served tree, where it did not have its own time.
+        let is_served = time == SERVED_DIRECTORY_TIME;
+        if let (true, Some(lower)) = (is_served, &level.lower_node) {
+            time = lower.mtime;
+        }
+        if level.touched || is_served {
             let directory = open_directory_at(walk.directory(), walk.name()).at("open", walk.path())?;
-            set_mtime(directory.as_fd(), level.node.mtime).at("restore the time of", walk.path())?;
+            set_mtime(directory.as_fd(), time).at("restore the time of", walk.path())?;
         }
         return Ok(());
     }
@@ -336,8 +346,23 @@ pub(crate) fn mark_root(root: BorrowedFd<'_>, changed: bool) -> Result<()> {
 }
 
 /// Gives a fresh upper directory the metadata of the lowers' root directory, which overlay would otherwise hide.
-pub(crate) fn prepare_root(upper: &Path, lowers: &[&Path], format: LayerFormat) -> Result<()> {
-    let node = MergedDirectory::open(lowers, format)?.root_node()?;
+pub(crate) fn prepare_root(upper: &Path, lowers: &[Lower<'_>], format: LayerFormat) -> Result<()> {
+    let reader = NodeReader::from(format);
+    let mut node = default_directory();
+    // That of the topmost layer that changed it, as `MergedDirectory::root_node` has it.
+    for lower in lowers.iter().rev() {
+        let own = match lower {
+            Lower::Layer(path) => {
+                let node = reader.read(open_root(path)?.as_fd(), b"").at("examine", b"")?;
+                node.root_changed.then_some(node)
+            }
+            Lower::Served { tree, .. } => tree.root_node()?,
+        };
+        if let Some(own) = own {
+            node = own;
+            break;
+        }
+    }
     let root = open_root(upper)?;
     Attributes::from(&node).apply(format, root.as_fd(), Kind::Directory, b"").map(drop)
 }

@@ -17,7 +17,7 @@ use crate::format::LayerFormat;
 use crate::layer_digest::Contents;
 use crate::node::{Kind, Node};
 use crate::ownership::{Attributes, DeviceKind, create_file, make_device, pin};
-use crate::snapshotter::{Active, Snapshotter};
+use crate::snapshotter::{Active, Lower, Snapshotter};
 use crate::stack::MergedDirectory;
 use crate::walk::{DEPTH_MAX, list_names, open_directory_at, open_root};
 
@@ -69,6 +69,19 @@ impl Snapshotter for CopySnapshotter {
         bind(&copy, MountAttrFlags::MOUNT_ATTR_RDONLY)
     }
 
+    fn mount_over(&self, lowers: &[Lower<'_>], active: Option<Active<'_>>) -> Result<OwnedFd> {
+        let paths = lowers.iter().map(|lower| match lower {
+            Lower::Layer(path) => Ok(*path),
+            // A copy would be read before anybody asks for anything.
+            Lower::Served { .. } => Err(SnapshotError::ServedRefused),
+        });
+        let paths = paths.collect::<Result<Vec<_>>>()?;
+        match active {
+            Some(active) => self.mount(&paths, active),
+            None => self.view(&paths),
+        }
+    }
+
     fn commit(&self, lowers: &[&Path], active: Active<'_>, known: &Contents) -> Result<Committed> {
         commit_as(active.upper, lowers, self.format, Coverage::Everything, known)
     }
@@ -99,7 +112,7 @@ pub fn flatten(lowers: &[&Path], into: &Path, format: LayerFormat) -> Result<()>
     }
     let merged = MergedDirectory::open(lowers, format)?;
     let root_node = merged.root_node()?;
-    prepare_root(into, lowers, format)?;
+    prepare_root(into, &Lower::layers(lowers), format)?;
     let copy = open_root(into)?;
     if !list_names(copy.as_fd()).at("list", b"")?.is_empty() {
         return Err(Errno::NOTEMPTY).at("copy layers into", into.as_os_str().as_bytes());

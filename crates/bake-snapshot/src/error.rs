@@ -63,6 +63,9 @@ pub enum SnapshotError {
         /// How many there were.
         count: usize,
     },
+    /// Where layers are copied instead of mounted, none of them can be a mount.
+    #[error("a served tree can only be mounted, and layers are copied here")]
+    ServedRefused,
     /// The upper and the work directory must be two different directories of one parent directory.
     #[error("`{upper}` and `{work}` are not two directories of one parent directory")]
     NotSiblings {

@@ -24,6 +24,7 @@ use bake_oci::digest::TreeDigest;
 use crate::commit::Committed;
 use crate::content::{HashRequest, hash_files};
 use crate::error::{At, Result};
+use crate::layer_tree::LayerTraits;
 use crate::node::{Kind, Node};
 
 const HEADER: &[u8] = b"bake tree 1\0";
@@ -80,6 +81,10 @@ impl DigestBuilder {
                 requests.push(HashRequest { path: entry.path.clone(), node: entry.node.clone() });
             }
         }
+        let traits = LayerTraits {
+            attributes: self.entries.iter().any(|entry| !entry.node.xattrs.is_empty()),
+            links: same_as.iter().any(Option::is_some),
+        };
         let mut read = hash_files(root, &requests)?.into_iter();
         let mut contents = Contents::new();
         let mut hasher = blake3::Hasher::new();
@@ -127,6 +132,7 @@ impl DigestBuilder {
             entries: self.entries.len() as u64,
             size_bytes,
             contents,
+            traits,
         })
     }
 }

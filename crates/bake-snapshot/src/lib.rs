@@ -5,6 +5,7 @@
 //!
 //! Entry points: [`Snapshotter`] ([`OverlaySnapshotter`], or [`CopySnapshotter`] where overlay is refused) to mount
 //! and [`commit()`]; [`write_layer`], [`unpack`] and [`complete`] for archives; [`MergedView`] to look into a stack;
+//! [`LayerTree`] to look into one layer;
 //! [`digest_tree`] for what a copy depends on; [`compare_trees`] for what differs between two stacks.
 //!
 //! Invariant: names that come from an image or a step are only ever used by directory descriptor, one component at a
@@ -24,6 +25,7 @@ mod error;
 mod format;
 mod layer_digest;
 mod layer_list;
+mod layer_tree;
 mod layer_write;
 mod node;
 mod overlay;
@@ -44,10 +46,11 @@ pub use error::{Result, SnapshotError};
 pub use format::{LayerFormat, OverlayXattrs, Ownership};
 pub use layer_digest::Contents;
 pub use layer_list::{LayerEntry, LayerEntryKind, list_layer};
+pub use layer_tree::{DiskStatus, LayerTraits, LayerTree, SERVED_DIRECTORY_TIME, TreeName, TreeNode, kind_letter};
 pub use layer_write::{LayerStats, WriteOptions, write_layer};
 pub use overlay::{LOWERS_MAX, MOUNTER_ID_ON_DISK, OverlaySnapshotter};
 pub use ownership::{DeviceKind, OwnerKept, make_device, read_owner, set_owner};
-pub use snapshotter::{Active, Snapshotter};
+pub use snapshotter::{Active, Lower, Snapshotter};
 pub use squash::squash;
 pub use tree::{
     FileHasher, FileIdentity, Filter, NoMemory, Selection, TREE_ENTRIES_MAX, TreeEntry, TreeOptions, digest_entries,

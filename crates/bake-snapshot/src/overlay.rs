@@ -16,7 +16,7 @@ use crate::commit::{Committed, commit, prepare_root};
 use crate::error::{At, Result, SnapshotError, display_path};
 use crate::format::{LayerFormat, OverlayXattrs};
 use crate::layer_digest::Contents;
-use crate::snapshotter::{Active, Snapshotter};
+use crate::snapshotter::{Active, Lower, Snapshotter};
 use crate::walk::open_root;
 
 /// The kernel refuses more lower directories than this (`OVL_MAX_STACK`).
@@ -67,7 +67,7 @@ impl OverlaySnapshotter {
         Ok(mount)
     }
 
-    fn mount_overlay(&self, lowers: &[&Path], active: Option<Active<'_>>) -> Result<OwnedFd> {
+    fn mount_overlay(&self, lowers: &[Lower<'_>], active: Option<Active<'_>>) -> Result<OwnedFd> {
         if lowers.len() > LOWERS_MAX {
             return Err(SnapshotError::TooManyLowers { count: lowers.len() });
         }
@@ -92,9 +92,16 @@ impl OverlaySnapshotter {
         let mut pinned = Vec::with_capacity(lowers.len() + 1);
         // Topmost first. Layers are also read-only mounts: overlay never writes to a lower, and this says so.
         for lower in lowers.iter().rev() {
-            let mount = self.clone_layer(lower, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-            set_layer(&context, "lowerdir+", mount.as_fd()).map_err(failed("adding a lower directory"))?;
-            pinned.push(mount);
+            match lower {
+                Lower::Layer(path) => {
+                    let mount = self.clone_layer(path, MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+                    set_layer(&context, "lowerdir+", mount.as_fd()).map_err(failed("adding a lower directory"))?;
+                    pinned.push(mount);
+                }
+                Lower::Served { mount, .. } => {
+                    set_layer(&context, "lowerdir+", *mount).map_err(failed("adding a served directory"))?;
+                }
+            }
         }
         if lowers.len() == 1 && active.is_none() {
             // Overlay wants two directories. Mounting the one layer as it is would show its deletions as devices.
@@ -162,16 +169,23 @@ impl Snapshotter for OverlaySnapshotter {
     }
 
     fn mount(&self, lowers: &[&Path], active: Active<'_>) -> Result<OwnedFd> {
-        prepare_root(active.upper, lowers, self.format)?;
         if lowers.is_empty() {
+            prepare_root(active.upper, &[], self.format)?;
             // Overlay needs a lower directory; without one there is nothing to lay over.
             return self.clone_layer(active.upper, MountAttrFlags::empty());
         }
-        self.mount_overlay(lowers, Some(active))
+        self.mount_over(&Lower::layers(lowers), Some(active))
     }
 
     fn view(&self, lowers: &[&Path]) -> Result<OwnedFd> {
-        self.mount_overlay(lowers, None)
+        self.mount_over(&Lower::layers(lowers), None)
+    }
+
+    fn mount_over(&self, lowers: &[Lower<'_>], active: Option<Active<'_>>) -> Result<OwnedFd> {
+        if let Some(active) = active {
+            prepare_root(active.upper, lowers, self.format)?;
+        }
+        self.mount_overlay(lowers, active)
     }
 
     fn commit(&self, lowers: &[&Path], active: Active<'_>, known: &Contents) -> Result<Committed> {

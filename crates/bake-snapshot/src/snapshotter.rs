@@ -1,7 +1,7 @@
 //! How a stack of layers becomes a root directory, and how what happened in it becomes a layer.
 
 use std::fmt::Debug;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use crate::commit::Committed;
 use crate::error::{Result, SnapshotError, display_path};
 use crate::format::LayerFormat;
 use crate::layer_digest::Contents;
+use crate::layer_tree::LayerTree;
 
 /// The two directories of an active snapshot. Both are empty at first, belong to the snapshotter until the commit,
 /// and are never used a second time.
@@ -32,6 +33,26 @@ impl<'a> Active<'a> {
     }
 }
 
+/// What stands below in a mount.
+#[derive(Debug, Clone, Copy)]
+pub enum Lower<'a> {
+    /// The directory of a layer.
+    Layer(&'a Path),
+    /// A detached mount that shows a tree, with owners as the mount's user namespace has them.
+    Served {
+        /// The tree.
+        tree: &'a LayerTree,
+        /// The mount.
+        mount: BorrowedFd<'a>,
+    },
+}
+
+impl<'a> Lower<'a> {
+    pub(crate) fn layers(paths: &[&'a Path]) -> Vec<Self> {
+        paths.iter().map(|path| Self::Layer(path)).collect()
+    }
+}
+
 /// Turns layer directories into mounts and active snapshots into layers.
 ///
 /// Implementations give equal layers for equal changes. Lower directories are always listed base first, and are never
@@ -52,6 +73,13 @@ pub trait Snapshotter: Debug + Send + Sync {
     /// # Errors
     /// As [`Self::mount`].
     fn view(&self, lowers: &[&Path]) -> Result<OwnedFd>;
+
+    /// As [`Self::mount`] (with an active snapshot) or [`Self::view`] (without), where some of what stands below is not to be
+    /// read from its directory. There is at least one lower.
+    ///
+    /// # Errors
+    /// As [`Self::mount`]; [`SnapshotError::ServedRefused`] where this snapshotter cannot do that.
+    fn mount_over(&self, lowers: &[Lower<'_>], active: Option<Active<'_>>) -> Result<OwnedFd>;
 
     /// Makes the upper directory of an active snapshot a committed layer in place. Nothing may have it mounted. Files in
     /// `known` are not read again.

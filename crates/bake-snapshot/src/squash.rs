@@ -19,6 +19,7 @@ use crate::format::LayerFormat;
 use crate::layer_digest::Contents;
 use crate::node::{Kind, Node, NodeReader};
 use crate::ownership::{Attributes, set_mtime};
+use crate::snapshotter::Lower;
 use crate::walk::{Event, Walk, list_names, open_beneath, open_directory_at, open_root, remove_tree};
 
 /// Puts `layers` (adjacent in a stack, lowest first) into the empty directory `into`, which then is one layer that does
@@ -35,7 +36,7 @@ pub fn squash(below: &[&Path], layers: &[&Path], into: &Path, format: LayerForma
     for layer in layers {
         squash.add(layer, &root)?;
     }
-    prepare_root(into, below, format)?;
+    prepare_root(into, &Lower::layers(below), format)?;
     squash.finish(&root)?;
     drop(root);
     commit(into, below, format, &Contents::new())

@@ -6,6 +6,7 @@ use bake_oci::{CacheKey, DefinitionDigest, TreeDigest};
 use crate::explain::{Notes, PastRecord, Wanted};
 use crate::output::Layer;
 use crate::paths::PathList;
+use crate::trace::Trace;
 
 /// Remembers the layers that steps made. Implementations are called from several threads at once.
 pub trait CacheStore: Sync {
@@ -21,11 +22,35 @@ pub trait CacheStore: Sync {
     /// The paths of a selection that a record was made with, if they are still known.
     fn selection(&self, digest: &TreeDigest) -> Result<Option<PathList>, CacheError>;
 
+    /// The traces kept under an outer key, newest first, at most 16.
+    fn traces(&self, outer: &CacheKey) -> Result<Vec<StoredTrace>, CacheError>;
+
+    /// Keeps a trace under an outer key, in place of one that asked the same.
+    fn record_trace(&self, outer: &CacheKey, trace: &Trace) -> Result<(), CacheError>;
+
+    /// Forgets the trace under an outer key that asked `questions`.
+    fn forget_trace(&self, outer: &CacheKey, questions: &[u8; 32]) -> Result<(), CacheError>;
+
+    /// Remembers that recording what a step with this outer key asks gains nothing.
+    fn note_heavy(&self, outer: &CacheKey) -> Result<(), CacheError>;
+
+    /// Whether [`Self::note_heavy`] was called for an outer key.
+    fn is_heavy(&self, outer: &CacheKey) -> Result<bool, CacheError>;
+
     /// Waits until no other build works on `key`, then holds it until the guard is dropped.
     ///
     /// While someone else holds it, `keep_waiting` is called again and again, at least every 100 ms; when it says no, the
     /// answer is `None`.
     fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError>;
+}
+
+/// A trace of the past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTrace {
+    /// What was asked, and what was answered the last time.
+    pub trace: Trace,
+    /// When that was, in seconds since 1970.
+    pub made_unix_s: i64,
 }
 
 /// A result to be remembered.

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bake_graph::{StepLabel, VertexId};
-use bake_oci::DefinitionDigest;
+use bake_oci::{CacheKey, DefinitionDigest};
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Explanation;
@@ -37,6 +37,21 @@ pub enum BuildEvent {
         step: VertexId,
         /// Why.
         explanation: Explanation,
+    },
+    /// What a step asked of the files that were copied for it is known: when it has run, or when the answers are those of a
+    /// past run, whose result is used.
+    Traced {
+        /// Which.
+        step: VertexId,
+        /// Where that is kept.
+        trace: TraceNote,
+    },
+    /// The result of a past run was not used, because the step, run again to verify it, left something else.
+    Refuted {
+        /// Which.
+        step: VertexId,
+        /// The first path that differs; `None` if that cannot be told.
+        path: Option<String>,
     },
     /// A step wrote output.
     Log {
@@ -90,6 +105,19 @@ pub enum BuildEvent {
         /// How long it took.
         elapsed: Duration,
     },
+}
+
+/// Where a trace is kept, and what of it people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceNote {
+    /// The outer key of the step.
+    pub outer: CacheKey,
+    /// The digest of what was asked.
+    pub questions: [u8; 32],
+    /// The number of paths that something was asked of.
+    pub paths: usize,
+    /// Whether the result of a past run is used.
+    pub reused: bool,
 }
 
 /// What a step can wait for.

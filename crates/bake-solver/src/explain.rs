@@ -18,7 +18,7 @@ use crate::paths::PathList;
 use crate::worker::ContentDigest;
 
 /// The most changed files that an explanation lists; more are counted.
-const FILES_LISTED_MAX: usize = 1000;
+pub(crate) const FILES_LISTED_MAX: usize = 1000;
 
 /// The longest value that an explanation holds, in bytes.
 const VALUE_BYTES_MAX: usize = 300;
@@ -117,6 +117,13 @@ pub enum Difference {
         /// What they are files of.
         of: String,
     },
+    /// Files that it asked for when it ran before.
+    Read {
+        /// Those that changed, at most 1000.
+        changes: Vec<ReadChange>,
+        /// How many changed.
+        count: usize,
+    },
     /// The step that it follows left other files.
     Step {
         /// That step.
@@ -158,6 +165,52 @@ pub struct FileChange {
     pub path: String,
     /// How it differs.
     pub how: How,
+}
+
+/// Something that a step asked for and that is not what it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadChange {
+    /// Its path as the step sees it, relative to the step's working directory where it is below that.
+    pub path: String,
+    /// How it differs.
+    pub how: ReadHow,
+}
+
+/// How something that a step asked for differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadHow {
+    /// There was nothing.
+    Added,
+    /// There is nothing any more.
+    Removed,
+    /// It is of another type.
+    Type,
+    /// It holds something else.
+    Content,
+    /// It has other permission bits.
+    Mode,
+    /// It belongs to somebody else.
+    Owner,
+    /// It has other extended attributes, or another number of names.
+    Attributes,
+    /// Other names are in it.
+    Listing,
+}
+
+impl fmt::Display for ReadHow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Added => "is new",
+            Self::Removed => "is gone",
+            Self::Type => "changed (type)",
+            Self::Content => "changed (content)",
+            Self::Mode => "changed (mode)",
+            Self::Owner => "changed (owner)",
+            Self::Attributes => "changed (attributes)",
+            Self::Listing => "changed (names in it)",
+        })
+    }
 }
 
 /// How something differs.
@@ -216,6 +269,14 @@ impl fmt::Display for Difference {
                 (None, _) => write!(f, "{count} files changed"),
             },
             Self::Content { of } => write!(f, "files of {of} changed"),
+            Self::Read { changes, count } => match (changes.first(), count) {
+                (Some(first), 1) => write!(f, "`{}` {}", first.path, first.how),
+                (Some(first), 2) => write!(f, "`{}` {}, and one more that it read", first.path, first.how),
+                (Some(first), count) => {
+                    write!(f, "`{}` {}, and {} more that it read", first.path, first.how, count - 1)
+                }
+                (None, _) => write!(f, "{count} paths that it read changed"),
+            },
             Self::Step { step, cause: None } => write!(f, "`{step}` left other files"),
             Self::Step { step, cause: Some(cause) } if cause.step == *step => {
                 write!(f, "`{step}` left other files: {}", cause.difference)
@@ -386,7 +447,8 @@ impl Explanations {
     }
 
     /// Explains why a step runs, and remembers it for the steps that follow.
-    pub(crate) fn explain(&self, missed: &Missed<'_>, cache: &dyn CacheStore) -> Explanation {
+    /// `read` is what differs of that which it asked for when it ran before.
+    pub(crate) fn explain(&self, missed: &Missed<'_>, read: Option<Difference>, cache: &dyn CacheStore) -> Explanation {
         // An explanation is only a help: a cache that cannot give one is no reason to fail.
         let records = cache.nearest(&missed.wanted(self.steps(missed.graph))).unwrap_or_default();
         let nearest = records
@@ -399,7 +461,7 @@ impl Explanations {
             Some((_, record)) => {
                 let pairs = compare(&record.components, &missed.key.components);
                 let mut differences: Vec<Difference> =
-                    pairs.iter().map(|pair| self.difference(pair, &record, missed, cache)).collect();
+                    pairs.iter().map(|pair| self.difference(pair, &record, missed, cache)).chain(read).collect();
                 if differences.is_empty() {
                     differences.push(if record.evicted.is_some() { Difference::Evicted } else { Difference::Unusable });
                 }
@@ -461,6 +523,7 @@ impl Explanations {
 fn rank(difference: &Difference) -> u8 {
     match difference {
         Difference::CacheIgnored | Difference::NeverBuilt | Difference::Evicted | Difference::Unusable => 0,
+        Difference::Read { .. } => 1,
         Difference::Command(_) => 1,
         Difference::BuildArg(_) => 2,
         Difference::Variable(_) => 3,

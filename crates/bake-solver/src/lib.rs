@@ -16,19 +16,24 @@ mod key;
 mod output;
 mod paths;
 mod plan;
+mod reuse;
 mod solve;
 mod step;
+mod trace;
+mod trace_document;
 mod worker;
 
-pub use cache::{CacheError, CacheStore, NewRecord};
-pub use event::{Awaited, BuildEvent, EventSink, MemoryOf, Outcome, StepInfo, StepUsage, Stream};
+pub use cache::{CacheError, CacheStore, NewRecord, StoredTrace};
+pub use event::{Awaited, BuildEvent, EventSink, MemoryOf, Outcome, StepInfo, StepUsage, Stream, TraceNote};
 pub use explain::{
     Cause, Change, Difference, Eviction, Explanation, FileChange, How, InputNote, NearestRecord, Notes, PastRecord,
-    Wanted,
+    ReadChange, ReadHow, Wanted,
 };
 pub use key::{KeyParts, step_key};
-pub use output::{Layer, LayerBlob, Output, StateDigest};
+pub use output::{CopiedLayer, Layer, LayerBlob, Output, StateDigest};
 pub use paths::PathList;
 pub use plan::{Forecast, PlannedStep, plan};
+pub use reuse::{TraceRun, VerifyShare};
 pub use solve::{Parallelism, SolveError, SolveOptions, Solved, solve};
-pub use worker::{ContentDigest, StepError, StepErrorKind, Task, Worker};
+pub use trace::{Answer, Asked, NodeAnswer, QUESTIONS_MAX, Question, SLOTS_MAX, Scope, Slot, Trace, Traced, scope};
+pub use worker::{ContentDigest, Ran, StepError, StepErrorKind, Task, Worker};

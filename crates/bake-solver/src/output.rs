@@ -51,6 +51,19 @@ pub struct Layer {
     pub blob: Option<LayerBlob>,
     /// When a step made it, in nanoseconds since 1970; `None` for layers of images, whose config says when.
     pub created_ns: Option<i64>,
+    /// What is known of a layer that holds nothing but copies (COPY, ADD), so that what a step asks of it can be asked of
+    /// another one in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<CopiedLayer>,
+}
+
+/// What is known of a layer of copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopiedLayer {
+    /// Whether files in it have extended attributes.
+    pub attributes: bool,
+    /// Whether files in it have several names.
+    pub links: bool,
 }
 
 impl Layer {

@@ -12,6 +12,7 @@ use crate::event::{EventSink, StepInfo};
 use crate::explain::{Explanation, Explanations, Missed};
 use crate::key::step_key;
 use crate::output::{Layer, Output};
+use crate::reuse::{Reuse, TraceRun};
 use crate::solve::announce;
 use crate::step::{cache_failed, difference, no_root, stacked};
 use crate::worker::{StepError, Task, Worker};
@@ -62,10 +63,11 @@ pub fn plan(
     worker: &dyn Worker,
     cache: &dyn CacheStore,
     events: &dyn EventSink,
+    trace_run: TraceRun,
 ) -> Result<Vec<PlannedStep>, (VertexId, StepError)> {
     let needed = graph.needed(targets);
     let explanations = Explanations::new(&needed);
-    let mut planner = Planner { graph, worker, cache, events, explanations, known: HashMap::new() };
+    let mut planner = Planner { graph, worker, cache, events, trace_run, explanations, known: HashMap::new() };
     let mut steps = Vec::new();
     for id in needed {
         let (known, forecast) = planner.look(id).map_err(|error| (id, error))?;
@@ -80,6 +82,7 @@ struct Planner<'a> {
     worker: &'a dyn Worker,
     cache: &'a dyn CacheStore,
     events: &'a dyn EventSink,
+    trace_run: TraceRun,
     explanations: Explanations,
     known: HashMap<VertexId, Known>,
 }
@@ -100,7 +103,7 @@ impl Planner<'_> {
         match &vertex.op {
             Op::Source(SourceOp::Scratch) => Ok((Known::Output(Output::Layers(Vec::new())), None)),
             Op::Source(SourceOp::Local(_) | SourceOp::Image(_)) => {
-                let task = Task { id, vertex, inputs: Vec::new(), events: self.events };
+                let task = Task { id, vertex, inputs: Vec::new(), slots: &[], events: self.events };
                 Ok((Known::Output(self.worker.source(&task)?), None))
             }
             Op::Source(SourceOp::Http(_) | SourceOp::Git(_)) => {
@@ -167,8 +170,17 @@ impl Planner<'_> {
         if let Some(layer) = self.cache.lookup(&full.key).map_err(cache_failed)? {
             return Ok(found(layer));
         }
+        let mut read = None;
+        if let Some(scope) = crate::trace::scope(vertex, inputs).filter(|_| self.trace_run != TraceRun::Off) {
+            let task = Task { id, vertex, inputs: inputs.to_vec(), slots: &scope.slots, events: self.events };
+            match crate::reuse::find(&scope, &task, self.worker, self.cache)? {
+                Reuse::Found(hit) => return Ok(found(hit.layer)),
+                Reuse::Changed(difference) => read = Some(difference),
+                Reuse::Unknown => {}
+            }
+        }
         let missed = Missed { graph: self.graph, id, key: &full, selections: &selections };
-        let explanation = self.explanations.explain(&missed, self.cache);
+        let explanation = self.explanations.explain(&missed, read, self.cache);
         Ok((Known::After(vec![id]), Some(Forecast::Runs(explanation))))
     }
 }

@@ -18,6 +18,7 @@ use bake_oci::DefinitionDigest;
 use crate::cache::CacheStore;
 use crate::event::{BuildEvent, EventSink, Outcome, StepInfo};
 use crate::output::Output;
+use crate::reuse::{TraceRun, VerifyShare};
 use crate::step::{Context, Done};
 use crate::worker::{StepError, Worker};
 
@@ -51,6 +52,10 @@ pub struct SolveOptions<'a> {
     /// is known, and nobody finds them later. All other results from before count there, also where the cache was to be
     /// ignored when the build began.
     pub continued: Option<&'a [DefinitionDigest]>,
+    /// Whether steps are found by what they asked of the files that were copied for them.
+    pub trace_run: TraceRun,
+    /// How many of the steps that are found so are run all the same, to compare.
+    pub verify: VerifyShare,
     /// Set from outside to end the build soon.
     pub cancelled: &'a AtomicBool,
 }

@@ -9,12 +9,14 @@ use bake_graph::{BuildGraph, InputView, Op, SourceOp, Vertex, VertexId};
 use bake_oci::CacheKey;
 
 use crate::cache::{CacheError, CacheStore, NewRecord};
-use crate::event::{Awaited, BuildEvent, EventSink, Outcome};
-use crate::explain::{Explanation, Explanations, Missed};
+use crate::event::{Awaited, BuildEvent, EventSink, Outcome, TraceNote};
+use crate::explain::{Difference, Explanation, Explanations, Missed};
 use crate::key::step_key;
 use crate::output::{Layer, Output};
+use crate::reuse::{Found, Reuse, TraceRun};
 use crate::solve::{SolveError, SolveOptions};
-use crate::worker::{StepError, StepErrorKind, Task, Worker};
+use crate::trace::{QUESTIONS_MAX, Scope, Traced};
+use crate::worker::{Ran, StepError, StepErrorKind, Task, Worker};
 
 /// A vertex's result and how it came about; `None` for vertices that are no step (sources, merges).
 pub(crate) struct Done {
@@ -151,7 +153,7 @@ impl<'a> Context<'a> {
     }
 
     fn task<'b>(&'b self, id: VertexId, inputs: &'b [Output]) -> Task<'b> {
-        Task { id, vertex: self.vertex(id), inputs: inputs.iter().collect(), events: self.events }
+        Task { id, vertex: self.vertex(id), inputs: inputs.iter().collect(), slots: &[], events: self.events }
     }
 
     fn step(&self, id: VertexId, inputs: &[Output]) -> Result<Done, StepError> {
@@ -173,10 +175,11 @@ impl<'a> Context<'a> {
         let keys: Vec<CacheKey> = [Some(full.key), quick.map(|quick| quick.key)].into_iter().flatten().collect();
         let missed = Missed { graph: self.graph, id, key: &full, selections: &selections };
         let components = crate::explain::kept(&full.components, &vertex.op);
-        let recorded = |layer: &Layer| {
+        let recorded_as = |layer: &Layer, traced: Option<CacheKey>| {
             if self.is_continued(vertex) {
                 return Ok(());
             }
+            let keys: Vec<CacheKey> = keys.iter().copied().chain(traced).collect();
             let record = NewRecord {
                 keys: &keys,
                 definition: vertex.definition,
@@ -188,6 +191,7 @@ impl<'a> Context<'a> {
             self.explanations.recorded(full.key);
             self.cache.record(record).map_err(cache_failed)
         };
+        let recorded = |layer: &Layer| recorded_as(layer, None);
         let found = |layer: Layer| {
             // It was not found under its quick key, if it has one; next time it will be.
             if keys.len() > 1 {
@@ -201,8 +205,35 @@ impl<'a> Context<'a> {
         {
             return found(layer);
         }
+        let scope = self.scope(vertex, &borrowed);
+        let mut read = None;
+        if let Some(scope) = &scope
+            && !self.ignores_cache(vertex)
+        {
+            let task = Task { slots: &scope.slots, ..self.task(id, inputs) };
+            match crate::reuse::find(scope, &task, self.worker, self.cache)? {
+                Reuse::Found(hit) => {
+                    let note = TraceNote {
+                        outer: scope.outer,
+                        questions: hit.trace.questions(),
+                        paths: hit.trace.paths(),
+                        reused: true,
+                    };
+                    if !self.options.require_cached && self.options.verify.includes(&hit.key) {
+                        return self.verified(&hit, &note, &task, inputs, &|layer, key| recorded_as(layer, key));
+                    }
+                    self.events.send(BuildEvent::Traced { step: id, trace: note });
+                    recorded_as(&hit.layer, Some(hit.key))?;
+                    // As of now: it stays among the newest, and what differs the next time is told from here.
+                    self.cache.record_trace(&scope.outer, &hit.trace).map_err(cache_failed)?;
+                    return Ok(Done { output: stacked(inputs, hit.layer), outcome: Some(Outcome::Cached) });
+                }
+                Reuse::Changed(difference) => read = Some(difference),
+                Reuse::Unknown => {}
+            }
+        }
         if self.options.require_cached {
-            let explanation = self.explain(&missed);
+            let explanation = self.explain(&missed, read);
             let why = explanation.to_string();
             self.events.send(BuildEvent::Explained { step: id, explanation });
             return Err(not_cached(vertex, &why));
@@ -214,21 +245,87 @@ impl<'a> Context<'a> {
         {
             return found(layer);
         }
-        let explanation = self.explain(&missed);
+        let explanation = self.explain(&missed, read);
         self.events.send(BuildEvent::Explained { step: id, explanation });
-        let layer = self.worker.run(&self.task(id, inputs))?;
-        recorded(&layer)?;
+        let scope = match scope {
+            Some(scope) if self.is_recorded(&scope)? => Some(scope),
+            _ => None,
+        };
+        let slots = scope.as_ref().map_or(&[][..], |scope| &scope.slots);
+        let Ran { layer, traced } = self.worker.run(&Task { slots, ..self.task(id, inputs) })?;
+        let traced = scope.zip(traced);
+        recorded_as(&layer, traced.as_ref().map(|(scope, traced)| traced.trace.key(&scope.outer)))?;
+        if let Some((scope, traced)) = traced
+            && !self.is_continued(vertex)
+        {
+            self.keep(id, &scope, &traced)?;
+        }
         drop(guard);
         Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Ran) })
     }
 
-    fn explain(&self, missed: &Missed<'_>) -> Explanation {
+    /// What of a step's inputs it is asked about, if it may be found by that.
+    fn scope(&self, vertex: &Vertex, inputs: &[&Output]) -> Option<Scope> {
+        if self.options.trace_run == TraceRun::Off || self.is_continued(vertex) {
+            return None;
+        }
+        crate::trace::scope(vertex, inputs)
+    }
+
+    /// Whether what the step asks is to be recorded.
+    fn is_recorded(&self, scope: &Scope) -> Result<bool, StepError> {
+        match self.options.trace_run {
+            TraceRun::On => Ok(true),
+            TraceRun::Off => Ok(false),
+            TraceRun::Auto => Ok(!self.cache.is_heavy(&scope.outer).map_err(cache_failed)?),
+        }
+    }
+
+    /// Keeps what a step asked.
+    fn keep(&self, id: VertexId, scope: &Scope, traced: &Traced) -> Result<(), StepError> {
+        if traced.is_heavy() {
+            self.cache.note_heavy(&scope.outer).map_err(cache_failed)?;
+        }
+        if traced.trace.len() > QUESTIONS_MAX {
+            return Ok(());
+        }
+        self.cache.record_trace(&scope.outer, &traced.trace).map_err(cache_failed)?;
+        let (questions, paths) = (traced.trace.questions(), traced.trace.paths());
+        let trace = TraceNote { outer: scope.outer, questions, paths, reused: false };
+        self.events.send(BuildEvent::Traced { step: id, trace });
+        Ok(())
+    }
+
+    /// Runs a step whose result was found by what it asked, and compares.
+    fn verified(
+        &self,
+        hit: &Found,
+        note: &TraceNote,
+        task: &Task<'_>,
+        inputs: &[Output],
+        recorded_as: &dyn Fn(&Layer, Option<CacheKey>) -> Result<(), StepError>,
+    ) -> Result<Done, StepError> {
+        let layer = self.worker.run(task)?.layer;
+        if layer.tree == hit.layer.tree {
+            self.events.send(BuildEvent::Traced { step: task.id, trace: *note });
+            recorded_as(&hit.layer, Some(hit.key))?;
+            return Ok(Done { output: stacked(inputs, hit.layer.clone()), outcome: Some(Outcome::Cached) });
+        }
+        let path = self.worker.first_difference(&hit.layer, &layer);
+        self.events.send(BuildEvent::Refuted { step: task.id, path });
+        self.cache.forget_trace(&note.outer, &note.questions).map_err(cache_failed)?;
+        recorded_as(&layer, None)?;
+        Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Ran) })
+    }
+
+    /// Why a step runs; `read` is what differs of that which it asked in its last run.
+    fn explain(&self, missed: &Missed<'_>, read: Option<Difference>) -> Explanation {
         if self.ignores_cache(self.vertex(missed.id)) {
             let explanation = Explanation::cache_ignored();
             self.explanations.remember(missed.id, explanation.clone());
             return explanation;
         }
-        self.explanations.explain(missed, self.cache)
+        self.explanations.explain(missed, read, self.cache)
     }
 
     /// The right to carry out the step of a key. Waits for whoever has it, until the build ends.

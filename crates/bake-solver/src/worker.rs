@@ -6,6 +6,7 @@ use bake_oci::TreeDigest;
 use crate::event::EventSink;
 use crate::output::{Layer, Output};
 use crate::paths::PathList;
+use crate::trace::{Answer, Question, Slot, Traced};
 
 /// Carries out ops. Implementations are called from several threads at once.
 pub trait Worker: Sync {
@@ -19,8 +20,14 @@ pub trait Worker: Sync {
     /// cheap when nothing has to be fetched.
     fn source(&self, task: &Task<'_>) -> Result<Output, StepError>;
 
-    /// Carries out an exec or file op and returns the layer it adds.
-    fn run(&self, task: &Task<'_>) -> Result<Layer, StepError>;
+    /// Carries out an exec or file op and returns the layer it adds, with what it asked of [`Task::slots`].
+    fn run(&self, task: &Task<'_>) -> Result<Ran, StepError>;
+
+    /// Asks `questions`, sorted, of the slots of `task` as they are now; one answer for each, or `None` if that cannot be told.
+    fn answers(&self, task: &Task<'_>, questions: &[Question]) -> Result<Option<Vec<Answer>>, StepError>;
+
+    /// The first path in which two layers differ, for people; `None` if it cannot be told.
+    fn first_difference(&self, one: &Layer, other: &Layer) -> Option<String>;
 
     /// How many of the vertices in `running` have hardly used a processor of late, because they sleep or wait.
     ///
@@ -40,8 +47,25 @@ pub struct Task<'a> {
     pub vertex: &'a Vertex,
     /// The results of its inputs, in order.
     pub inputs: Vec<&'a Output>,
+    /// The slots that the step's questions are to be recorded of; none if nothing is to be recorded.
+    pub slots: &'a [Slot],
     /// Where progress and output go.
     pub events: &'a dyn EventSink,
+}
+
+/// What carrying out a step came to.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// The layer that it adds.
+    pub layer: Layer,
+    /// What it asked of its slots; `None` where that was not recorded, or not completely.
+    pub traced: Option<Traced>,
+}
+
+impl From<Layer> for Ran {
+    fn from(layer: Layer) -> Self {
+        Self { layer, traced: None }
+    }
 }
 
 /// What a selection of paths holds.

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use bake_graph::{FileAction, Op, SourceOp, Vertex, VertexId};
 use bake_oci::{CacheKey, DefinitionDigest, SnapshotId, TreeDigest};
 use bake_solver::{
-    BuildEvent, CacheError, CacheStore, ContentDigest, EventSink, Eviction, Layer, NewRecord, Output, PastRecord,
-    PathList, StepError, StepErrorKind, Task, Wanted, Worker,
+    Answer, Asked, BuildEvent, CacheError, CacheStore, ContentDigest, CopiedLayer, EventSink, Eviction, Layer,
+    NewRecord, NodeAnswer, Output, PastRecord, PathList, Question, Ran, StepError, StepErrorKind, StoredTrace, Task,
+    Trace, Traced, Wanted, Worker,
 };
 
 /// How long a test waits for something that another thread must do, before it is said to hang.
@@ -54,6 +55,8 @@ struct WorkerState {
     running: usize,
     most_at_once: usize,
     cancellations: usize,
+    reads: BTreeMap<String, Vec<String>>,
+    files: BTreeMap<String, String>,
 }
 
 impl FakeWorker {
@@ -70,6 +73,21 @@ impl FakeWorker {
     /// Lets the step with this text make a layer that is known by `content` alone, whatever it was made from.
     pub fn set_layer(&self, text: &str, content: &str) {
         self.state().layers.insert(text.to_owned(), content.to_owned());
+    }
+
+    /// Lets the step with this text ask for these paths in its first slot when it runs.
+    pub fn set_reads(&self, text: &str, paths: &[&str]) {
+        self.state().reads.insert(text.to_owned(), paths.iter().map(|path| (*path).to_owned()).collect());
+    }
+
+    /// Puts a file into all slots.
+    pub fn put_file(&self, path: &str, content: &str) {
+        self.state().files.insert(path.to_owned(), content.to_owned());
+    }
+
+    /// Takes a file out of all slots.
+    pub fn take_file(&self, path: &str) {
+        self.state().files.remove(path);
     }
 
     /// Lets the files of all root file systems be somewhere else.
@@ -223,17 +241,26 @@ impl Worker for FakeWorker {
         Ok(Output::Layers(vec![Arc::new(layer(&content))]))
     }
 
-    fn run(&self, task: &Task<'_>) -> Result<Layer, StepError> {
+    fn run(&self, task: &Task<'_>) -> Result<Ran, StepError> {
         let text = task.vertex.label.text.clone();
         self.perform(task.id, &text, Call::Run(text.clone()))?;
         if let Some(content) = self.state().layers.get(&text).cloned() {
-            return Ok(layer(&content));
+            return Ok(self.ran(task, layer(&content)));
         }
         let mut made_from = task.vertex.definition.hex();
         for (number, input) in task.inputs.iter().enumerate() {
             made_from.push_str(&self.content_of(task.vertex, number, input)?);
         }
-        Ok(layer(&made_from))
+        Ok(self.ran(task, layer(&made_from)))
+    }
+
+    fn answers(&self, _: &Task<'_>, questions: &[Question]) -> Result<Option<Vec<Answer>>, StepError> {
+        let state = self.state();
+        Ok(Some(questions.iter().map(|question| answer(&state.files, &question.path)).collect()))
+    }
+
+    fn first_difference(&self, one: &Layer, other: &Layer) -> Option<String> {
+        (one.tree != other.tree).then(|| "all of it".to_owned())
     }
 
     fn idle(&self, running: &[VertexId]) -> usize {
@@ -249,6 +276,22 @@ impl Worker for FakeWorker {
 }
 
 impl FakeWorker {
+    /// A result, with what the step asked of its first slot.
+    fn ran(&self, task: &Task<'_>, layer: Layer) -> Ran {
+        let layer = match task.vertex.op {
+            Op::File(_) => Layer { copied: Some(CopiedLayer { attributes: false, links: false }), ..layer },
+            _ => layer,
+        };
+        let state = self.state();
+        let read = state.reads.get(&task.vertex.label.text).filter(|_| !task.slots.is_empty());
+        let traced = read.map(|paths| {
+            let question = |path: &String| Question { slot: 0, path: path.as_bytes().to_vec(), asked: Asked::Node };
+            let entries = paths.iter().map(|path| (question(path), answer(&state.files, path.as_bytes())));
+            Traced { trace: Trace::new(entries.collect()), slot_paths: state.files.len() as u64 }
+        });
+        Ran { layer, traced }
+    }
+
     /// What an input holds, as text, without counting as a call.
     fn content_of(&self, vertex: &Vertex, number: usize, input: &Output) -> Result<String, StepError> {
         if let Some(state) = input.state() {
@@ -274,7 +317,7 @@ fn listed(content: &str) -> PathList {
 fn layer(content: &str) -> Layer {
     let tree = TreeDigest::of(content.as_bytes());
     let snapshot = SnapshotId::new(&format!("fake-{}", tree.hex())).expect("hexadecimal digits make a snapshot ID");
-    Layer { snapshot, tree, diff_id: None, tar_size_bytes: None, blob: None, created_ns: Some(0) }
+    Layer { snapshot, tree, diff_id: None, tar_size_bytes: None, blob: None, created_ns: Some(0), copied: None }
 }
 
 /// The paths of an input that a step copies.
@@ -290,6 +333,23 @@ fn selected(vertex: &Vertex, input: usize) -> Vec<String> {
             .collect(),
         _ => vec!["/".to_owned()],
     }
+}
+
+/// What is at a path of a slot.
+fn answer(files: &BTreeMap<String, String>, path: &[u8]) -> Answer {
+    let content = std::str::from_utf8(path).ok().and_then(|path| files.get(path));
+    content.map_or(Answer::Absent, |content| {
+        Answer::Node(NodeAnswer {
+            kind: b'f',
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            size: content.len() as u64,
+            links: 1,
+            attributes: [0; 32],
+            content: TreeDigest::of(content.as_bytes()).0,
+        })
+    })
 }
 
 /// Names and bytes of everything at `path` below `directory`; a pattern stands for everything.
@@ -339,6 +399,8 @@ struct CacheState {
     records: BTreeMap<CacheKey, Layer>,
     past: Vec<Past>,
     selections: BTreeMap<TreeDigest, PathList>,
+    traces: Vec<(CacheKey, StoredTrace)>,
+    heavy: BTreeSet<CacheKey>,
     /// The time that records get, in seconds since 1970.
     now_unix_s: i64,
     descriptions: Vec<String>,
@@ -474,6 +536,36 @@ impl CacheStore for FakeCache {
         Ok(self.state().selections.get(digest).cloned())
     }
 
+    fn traces(&self, outer: &CacheKey) -> Result<Vec<StoredTrace>, CacheError> {
+        let state = self.state();
+        state.check()?;
+        Ok(state.traces.iter().rev().filter(|(key, _)| key == outer).map(|(_, trace)| trace.clone()).collect())
+    }
+
+    fn record_trace(&self, outer: &CacheKey, trace: &Trace) -> Result<(), CacheError> {
+        self.forget_trace(outer, &trace.questions())?;
+        let mut state = self.state();
+        let stored = StoredTrace { trace: trace.clone(), made_unix_s: state.now_unix_s };
+        state.traces.push((*outer, stored));
+        Ok(())
+    }
+
+    fn forget_trace(&self, outer: &CacheKey, questions: &[u8; 32]) -> Result<(), CacheError> {
+        let mut state = self.state();
+        state.check()?;
+        state.traces.retain(|(key, stored)| key != outer || stored.trace.questions() != *questions);
+        Ok(())
+    }
+
+    fn note_heavy(&self, outer: &CacheKey) -> Result<(), CacheError> {
+        self.state().heavy.insert(*outer);
+        Ok(())
+    }
+
+    fn is_heavy(&self, outer: &CacheKey) -> Result<bool, CacheError> {
+        Ok(self.state().heavy.contains(outer))
+    }
+
     fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {
         let mut state = self.state();
         state.check()?;
@@ -551,6 +643,13 @@ impl RecordingSink {
                     format!("log {}: {}", name(step), String::from_utf8_lossy(bytes).trim_end())
                 }
                 BuildEvent::Transfer { step, id, .. } => format!("transfer {}: {id}", name(step)),
+                BuildEvent::Traced { step, trace } => {
+                    let verb = if trace.reused { "reused" } else { "traced" };
+                    format!("{verb} {}: {} paths", name(step), trace.paths)
+                }
+                BuildEvent::Refuted { step, path } => {
+                    format!("refuted {}: {}", name(step), path.as_deref().unwrap_or_default())
+                }
                 BuildEvent::Notice { step, message } => format!("notice {}: {message}", name(step)),
                 BuildEvent::Used { step, .. } => format!("used {}", name(step)),
                 BuildEvent::Finished { step, outcome, .. } => {

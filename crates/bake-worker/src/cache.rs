@@ -1,7 +1,9 @@
 //! The build cache in the local store.
 
 use bake_oci::{CacheKey, TreeDigest};
-use bake_solver::{CacheError, CacheStore, ContentDigest, Eviction, Layer, NewRecord, PastRecord, PathList, Wanted};
+use bake_solver::{
+    CacheError, CacheStore, ContentDigest, Eviction, Layer, NewRecord, PastRecord, PathList, StoredTrace, Trace, Wanted,
+};
 use bake_store::{CacheRecord, RecordNotes, Store, StoreError};
 
 /// The effort with which lists of paths are compressed: a step must not wait for it.
@@ -99,6 +101,26 @@ impl CacheStore for StoreCache {
         Ok(packed
             .and_then(|packed| zstd::bulk::decompress(&packed, PATHS_BYTES_MAX).ok())
             .map(|paths| PathList::from_bytes(&paths)))
+    }
+
+    fn traces(&self, _: &CacheKey) -> Result<Vec<StoredTrace>, CacheError> {
+        Ok(Vec::new())
+    }
+
+    fn record_trace(&self, _: &CacheKey, _: &Trace) -> Result<(), CacheError> {
+        Ok(())
+    }
+
+    fn forget_trace(&self, _: &CacheKey, _: &[u8; 32]) -> Result<(), CacheError> {
+        Ok(())
+    }
+
+    fn note_heavy(&self, _: &CacheKey) -> Result<(), CacheError> {
+        Ok(())
+    }
+
+    fn is_heavy(&self, _: &CacheKey) -> Result<bool, CacheError> {
+        Ok(false)
     }
 
     fn lock(&self, key: &CacheKey, keep_waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {

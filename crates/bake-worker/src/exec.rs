@@ -15,7 +15,7 @@ use bake_sandbox::{
     CgroupDirectory, ExecuteFailureKind, Exit, ProcSource, SandboxError, Step, StepCgroup, ThirtyTwoBit,
 };
 use bake_snapshot::{Active, MergedView};
-use bake_solver::{BuildEvent, Layer, MemoryOf, StepError, StepErrorKind, StepUsage, Stream, Task};
+use bake_solver::{BuildEvent, MemoryOf, Ran, StepError, StepErrorKind, StepUsage, Stream, Task};
 use oci_spec::runtime::{Capability, Process, Spec, UserBuilder};
 use rustix::fs::Mode;
 
@@ -36,9 +36,9 @@ pub use run::{Bind, ImageRun, Started, Streams, TmpfsMount};
 const OUTPUT_BYTES_MAX: u64 = 256 << 20;
 
 impl LinuxWorker {
-    pub(crate) fn exec(&self, op: &ExecOp, task: &Task<'_>) -> Result<Layer, StepError> {
+    pub(crate) fn exec(&self, op: &ExecOp, task: &Task<'_>) -> Result<Ran, StepError> {
         if let Some(layer) = self.layer_from_before(task) {
-            return Ok(layer);
+            return Ok(layer.into());
         }
         let base = task.inputs.first().ok_or_else(|| StepError::input("a process needs a root file system"))?;
         let lowers = self.directories(base, task)?;
@@ -51,7 +51,7 @@ impl LinuxWorker {
             Some(beginning) => {
                 let layer = self.commit(&lowers, beginning.root, None, task)?;
                 self.note_continued(task, &layer);
-                return Ok(layer);
+                return Ok(layer.into());
             }
         };
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
@@ -90,7 +90,7 @@ impl LinuxWorker {
         if continued {
             self.note_continued(task, &layer);
         }
-        Ok(layer)
+        Ok(layer.into())
     }
 
     /// Finds the user, and makes the working directory where the image lacks it.

@@ -388,6 +388,7 @@ impl Images {
                     size: descriptor.size(),
                 }),
                 created_ns: None,
+                copied: None,
             }));
         }
         Ok(layers)
@@ -417,6 +418,7 @@ impl Images {
             tar_size_bytes: None,
             blob: None,
             created_ns: None,
+            copied: None,
         }))
     }
 

@@ -220,6 +220,7 @@ pub(crate) fn publish(
         tar_size_bytes: None,
         blob: None,
         created_ns: Some(i64::try_from(now).unwrap_or(i64::MAX)),
+        copied: None,
     };
     Ok((layer, published.snapshot.path))
 }

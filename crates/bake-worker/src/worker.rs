@@ -12,7 +12,7 @@ use bake_graph::{FileAction, MountKind, Op, SourceOp, StepLabel, Vertex, VertexI
 use bake_oci::DefinitionDigest;
 use bake_sandbox::{ExternalRuntime, FakeIds, IdMap, Killer, ProcSource};
 use bake_snapshot::{Active, Contents, FileHasher, FileIdentity, LayerFormat, MergedView, Snapshotter};
-use bake_solver::{ContentDigest, EventSink, Layer, Output, PathList, StepError, Task, Worker};
+use bake_solver::{Answer, ContentDigest, EventSink, Layer, Output, PathList, Question, Ran, StepError, Task, Worker};
 use bake_store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -396,15 +396,23 @@ impl Worker for LinuxWorker {
         }
     }
 
-    fn run(&self, task: &Task<'_>) -> Result<Layer, StepError> {
+    fn run(&self, task: &Task<'_>) -> Result<Ran, StepError> {
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(StepError::cancelled());
         }
         match &task.vertex.op {
             Op::Exec(exec) => self.exec(exec, task),
-            Op::File(file) => self.file(file, task),
+            Op::File(file) => self.file(file, task).map(Ran::from),
             Op::Source(_) | Op::Merge | Op::Diff => Err(StepError::input("this vertex makes no layer")),
         }
+    }
+
+    fn answers(&self, _: &Task<'_>, _: &[Question]) -> Result<Option<Vec<Answer>>, StepError> {
+        Ok(None)
+    }
+
+    fn first_difference(&self, _: &Layer, _: &Layer) -> Option<String> {
+        None
     }
 
     fn idle(&self, running: &[VertexId]) -> usize {

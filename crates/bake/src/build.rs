@@ -297,6 +297,8 @@ impl Build<'_> {
                 .map_or(Parallelism::Fixed(NonZeroUsize::MIN), |target| target.request.parallelism),
             require_cached: targets.iter().any(|target| target.request.require_cached),
             continued,
+            trace_run: bake_solver::TraceRun::default(),
+            verify: bake_solver::VerifyShare::default(),
             cancelled,
         };
         let solved =

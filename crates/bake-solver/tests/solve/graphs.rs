@@ -8,7 +8,7 @@ use bake_graph::{
     MountKind, NetworkMode, Op, SecurityMode, SourceOp, StepLabel, Unpack, VertexId,
 };
 use bake_oci::Digest;
-use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, solve};
+use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, TraceRun, VerifyShare, solve};
 use bake_testkit::fake_worker::{FakeCache, FakeWorker, RecordingSink};
 
 /// A graph that is written down step by step.
@@ -126,6 +126,8 @@ pub(crate) struct Workshop {
     pub(crate) sink: RecordingSink,
     pub(crate) cancelled: AtomicBool,
     pub(crate) require_cached: bool,
+    pub(crate) trace_run: TraceRun,
+    pub(crate) verify_percent: u8,
 }
 
 impl Workshop {
@@ -149,6 +151,8 @@ impl Workshop {
             parallelism,
             require_cached: self.require_cached,
             continued: None,
+            trace_run: self.trace_run,
+            verify: VerifyShare { percent: self.verify_percent, seed: 1 },
             cancelled: &self.cancelled,
         };
         solve(graph, &[target], &self.worker, &self.cache, &self.sink, &options)

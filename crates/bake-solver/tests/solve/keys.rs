@@ -14,6 +14,7 @@ fn layers(contents: &[&str]) -> Output {
         tar_size_bytes: None,
         blob: None,
         created_ns: None,
+        copied: None,
     };
     Output::Layers(contents.iter().map(layer).map(std::sync::Arc::new).collect())
 }

@@ -8,3 +8,4 @@ mod graphs;
 mod keys;
 mod planning;
 mod scheduling;
+mod tracing;

@@ -1,13 +1,14 @@
 //! What a build would do.
 
 use bake_graph::VertexId;
-use bake_solver::{Forecast, plan};
+use bake_solver::{Forecast, TraceRun, plan};
 
 use crate::graphs::{Script, Workshop};
 
 /// What would become of each step, as text.
 fn planned(workshop: &Workshop, script: &Script, target: VertexId) -> Vec<String> {
-    let steps = plan(&script.graph, &[target], &workshop.worker, &workshop.cache, &workshop.sink).unwrap();
+    let steps =
+        plan(&script.graph, &[target], &workshop.worker, &workshop.cache, &workshop.sink, TraceRun::default()).unwrap();
     let text = |forecast: &Forecast| match forecast {
         Forecast::Cached { .. } => "cached".to_owned(),
         Forecast::Runs(explanation) => format!("runs: {explanation}"),

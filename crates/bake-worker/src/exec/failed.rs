@@ -268,8 +268,10 @@ impl LinuxWorker {
             label: StepLabel { text: step.name.clone(), ..StepLabel::default() },
             origin: None,
             ignore_cache: true,
+            untraced: true,
         };
-        let task = Task { id: VertexId(0), vertex: &vertex, inputs: outputs.iter().collect(), events: &Silent };
+        let task =
+            Task { id: VertexId(0), vertex: &vertex, inputs: outputs.iter().collect(), slots: &[], events: &Silent };
         let base = outputs.first().ok_or_else(|| StepError::input("the failed step had no root file system"))?;
         let lowers = self.directories(base, &task)?;
         let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();

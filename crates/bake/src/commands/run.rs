@@ -168,6 +168,7 @@ pub(super) fn directories(
                 tar_size_bytes: None,
                 blob: None,
                 created_ns: None,
+                copied: None,
             }));
             continue;
         }
@@ -184,6 +185,7 @@ pub(super) fn directories(
             tar_size_bytes: None,
             blob: Some(blob),
             created_ns: None,
+            copied: None,
         }));
     }
     complete::fetch(&missing, image, images, progress, step)?;

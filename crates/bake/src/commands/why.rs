@@ -240,15 +240,16 @@ fn one(text: &mut String, difference: &Difference, all: bool) {
             for change in changes.iter().take(shown) {
                 let _ = writeln!(text, "    {} {}", sanitize_line(&change.path), change.how);
             }
-            match count - shown {
-                0 => {}
-                left if shown < changes.len() => {
-                    let _ = writeln!(text, "    and {left} more (`--all` lists them)");
-                }
-                left => {
-                    let _ = writeln!(text, "    and {left} more");
-                }
+            listed(text, *count, shown, changes.len());
+        }
+        Difference::Read { changes, count } => {
+            let paths = if *count == 1 { "path" } else { "paths" };
+            let _ = writeln!(text, "  {count} {paths} that it read:");
+            let shown = if all { changes.len() } else { changes.len().min(FILES_LISTED) };
+            for change in changes.iter().take(shown) {
+                let _ = writeln!(text, "    {} {}", sanitize_line(&change.path), change.how);
             }
+            listed(text, *count, shown, changes.len());
         }
         Difference::Command(change)
         | Difference::BuildArg(change)
@@ -292,6 +293,19 @@ fn one(text: &mut String, difference: &Difference, all: bool) {
         | Difference::Unusable
         | Difference::Content { .. } => {
             let _ = writeln!(text, "  {}", sanitize_line(&difference.to_string()));
+        }
+    }
+}
+
+/// How many of `count` are not shown, and whether they could be.
+fn listed(text: &mut String, count: usize, shown: usize, known: usize) {
+    match count - shown {
+        0 => {}
+        left if shown < known => {
+            let _ = writeln!(text, "    and {left} more (`--all` lists them)");
+        }
+        left => {
+            let _ = writeln!(text, "    and {left} more");
         }
     }
 }

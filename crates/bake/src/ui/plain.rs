@@ -133,6 +133,7 @@ impl Plain {
                     self.line(*step, at, &sanitize_line(&awaited.to_string()));
                 }
             }
+            BuildEvent::Traced { .. } | BuildEvent::Refuted { .. } => {}
             BuildEvent::Explained { step, explanation } => {
                 if let Some(reason) = reason(explanation, self.began + at) {
                     self.line(*step, at, &format!("why: {reason}"));

@@ -174,6 +174,7 @@ impl RawJson {
                 vertex.started = Some(now.to_rfc3339());
                 status.vertexes.push(vertex.clone());
             }
+            BuildEvent::Traced { .. } | BuildEvent::Refuted { .. } => {}
             BuildEvent::Explained { step, explanation } => {
                 let vertex = self.vertexes.get_mut(step)?;
                 vertex.why = Some(explanation.clone());

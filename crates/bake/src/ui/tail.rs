@@ -55,6 +55,8 @@ impl Tails {
             | BuildEvent::Planned { .. }
             | BuildEvent::Waiting { .. }
             | BuildEvent::Explained { .. }
+            | BuildEvent::Traced { .. }
+            | BuildEvent::Refuted { .. }
             | BuildEvent::Transfer { .. }
             | BuildEvent::Notice { .. }
             | BuildEvent::Used { .. } => {}

@@ -112,6 +112,7 @@ impl Terminal {
                     step.waiting = awaited.as_ref().map(|awaited| sanitize_line(&awaited.to_string()));
                 }
             }
+            BuildEvent::Traced { .. } | BuildEvent::Refuted { .. } => {}
             BuildEvent::Explained { step, explanation } => {
                 if let Some(step) = self.steps.get_mut(step) {
                     step.waiting = None;

@@ -1,0 +1,168 @@
+//! Finding the result of a step by what it asked when it ran before.
+
+use std::collections::HashMap;
+
+use bake_graph::{MountKind, Op, Vertex};
+use bake_oci::CacheKey;
+
+use crate::cache::{CacheStore, StoredTrace};
+use crate::explain::{Difference, FILES_LISTED_MAX, ReadChange, ReadHow};
+use crate::output::Layer;
+use crate::step::cache_failed;
+use crate::trace::{Answer, Asked, Question, Scope, Slot, Trace};
+use crate::worker::{StepError, Task, Worker};
+
+/// Whether steps are found by what they asked of the files that were copied for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TraceRun {
+    /// Where that can be recorded at little cost.
+    #[default]
+    Auto,
+    /// Also where recording has cost much before.
+    On,
+    /// Never.
+    Off,
+}
+
+/// A share of the steps that are found by what they asked, and that are run all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VerifyShare {
+    /// Of a hundred; 0 for none, 100 for all.
+    pub percent: u8,
+    /// What the choice is drawn from: another number chooses others.
+    pub seed: u64,
+}
+
+impl VerifyShare {
+    /// Whether the step with this key is among the chosen.
+    pub(crate) fn includes(self, key: &CacheKey) -> bool {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.seed.to_le_bytes()).update(&key.0);
+        let mut first = [0; 8];
+        hasher.finalize_xof().fill(&mut first);
+        u64::from_le_bytes(first) % 100 < u64::from(self.percent)
+    }
+}
+
+/// What looking for the result of a past run came to.
+#[derive(Debug)]
+pub(crate) enum Reuse {
+    /// It is there.
+    Found(Found),
+    /// Of what the step asked in its last run, this is different now.
+    Changed(Difference),
+    /// There is no past run to compare with.
+    Unknown,
+}
+
+/// A result of a past run.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) layer: Layer,
+    pub(crate) trace: Trace,
+    pub(crate) key: CacheKey,
+}
+
+/// Asks of the slots of `task` as they are now what past runs with the same outer key asked.
+///
+/// # Errors
+/// If the slots or the cache cannot be read.
+pub(crate) fn find(
+    scope: &Scope,
+    task: &Task<'_>,
+    worker: &dyn Worker,
+    cache: &dyn CacheStore,
+) -> Result<Reuse, StepError> {
+    let past = cache.traces(&scope.outer).map_err(cache_failed)?;
+    let mut known: HashMap<Question, Answer> = HashMap::new();
+    let mut newest = None;
+    for StoredTrace { trace, .. } in past {
+        let new =
+            trace.entries().iter().map(|(question, _)| question).filter(|question| !known.contains_key(*question));
+        let new: Vec<Question> = new.cloned().collect();
+        let Some(answers) = worker.answers(task, &new)? else { return Ok(Reuse::Unknown) };
+        known.extend(new.into_iter().zip(answers));
+        let now = trace.entries().iter().filter_map(|(question, _)| Some((question.clone(), *known.get(question)?)));
+        let now = Trace::new(now.collect());
+        let key = now.key(&scope.outer);
+        if let Some(layer) = cache.lookup(&key).map_err(cache_failed)? {
+            return Ok(Reuse::Found(Found { layer, trace: now, key }));
+        }
+        newest.get_or_insert((trace, now));
+    }
+    Ok(match newest {
+        Some((before, now)) => match difference(task.vertex, &scope.slots, &before, &now) {
+            Some(difference) => Reuse::Changed(difference),
+            None => Reuse::Unknown,
+        },
+        None => Reuse::Unknown,
+    })
+}
+
+/// What differs between two traces of the same questions; `None` if nothing does.
+fn difference(vertex: &Vertex, slots: &[Slot], before: &Trace, now: &Trace) -> Option<Difference> {
+    let mut changes = Vec::new();
+    let mut count = 0;
+    let mut last: Option<&Question> = None;
+    let pairs = before.entries().iter().zip(now.entries());
+    for ((question, old), (_, new)) in pairs.filter(|((_, old), (_, new))| old != new) {
+        // A directory that is not there any more has no names either.
+        if last.is_some_and(|last| (last.slot, &last.path) == (question.slot, &question.path)) {
+            continue;
+        }
+        last = Some(question);
+        count += 1;
+        if changes.len() < FILES_LISTED_MAX {
+            changes.push(ReadChange { path: shown(vertex, slots, question), how: how(question.asked, old, new) });
+        }
+    }
+    (count > 0).then_some(Difference::Read { changes, count })
+}
+
+fn how(asked: Asked, old: &Answer, new: &Answer) -> ReadHow {
+    match (asked, old, new) {
+        (Asked::Node, Answer::Absent, _) => ReadHow::Added,
+        (Asked::Node, _, Answer::Absent) => ReadHow::Removed,
+        (Asked::Node, Answer::Node(old), Answer::Node(new)) => {
+            if old.kind != new.kind {
+                ReadHow::Type
+            } else if (old.size, old.content) != (new.size, new.content) {
+                ReadHow::Content
+            } else if old.mode != new.mode {
+                ReadHow::Mode
+            } else if (old.uid, old.gid) != (new.uid, new.gid) {
+                ReadHow::Owner
+            } else {
+                ReadHow::Attributes
+            }
+        }
+        _ => ReadHow::Listing,
+    }
+}
+
+/// A path as the step sees it: of a mount below where it is mounted, and relative to the working directory where it is below that.
+pub(crate) fn shown(vertex: &Vertex, slots: &[Slot], question: &Question) -> String {
+    let Op::Exec(exec) = &vertex.op else { return String::from_utf8_lossy(&question.path).into_owned() };
+    let path = String::from_utf8_lossy(&question.path).replace(char::is_control, "\u{fffd}");
+    let mount = match slots.get(usize::from(question.slot)) {
+        Some(Slot::Mount(number)) => exec.mounts.get(*number),
+        _ => None,
+    };
+    let absolute = match mount {
+        Some(mount) if path.is_empty() || is_file_mount(&mount.kind, &path) => mount.target.clone(),
+        Some(mount) => format!("{}/{path}", mount.target.trim_end_matches('/')),
+        None => format!("/{path}"),
+    };
+    let below = absolute.strip_prefix(exec.cwd.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+    match below {
+        Some("") => ".".to_owned(),
+        Some(rest) => rest.to_owned(),
+        None if absolute == exec.cwd => ".".to_owned(),
+        None => absolute,
+    }
+}
+
+/// Whether the path is that of the file that a mount shows, and not one in a directory that it shows.
+fn is_file_mount(kind: &MountKind, path: &str) -> bool {
+    matches!(kind, MountKind::Bind { source, .. } if source.trim_start_matches('/') == path)
+}
