@@ -7,7 +7,7 @@ use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bake_oci::Timestamp;
 use bake_sys::{Errno, OFlags, xattr};
@@ -20,7 +20,7 @@ use crate::layer_digest::{Contents, bytes, type_letter};
 use crate::node::{Kind, Node, NodeReader, proc_path, stat};
 use crate::stack::default_directory;
 use crate::view::FileKind;
-use crate::walk::{Event, Walk, open_beneath, open_root};
+use crate::walk::{Event, Walk, open_beneath, open_root, reopen_directory};
 
 /// The time that every directory of a served tree has: midnight of 2000-01-01, with a fraction that nobody else sets.
 ///
@@ -41,15 +41,21 @@ pub struct LayerTree {
     cursor: Mutex<Option<(Vec<u8>, Arc<OwnedFd>)>>,
 }
 
-/// How many names of a file are in the tree.
+/// Which names of the tree are those of one file. What the disk says also counts names elsewhere.
 #[derive(Debug)]
 enum Links {
-    /// What the disk says of a file also counts its names elsewhere; in this tree each has one.
+    /// Each file has one.
     One,
-    /// The names that several files of this tree share, counted.
-    Counted(HashMap<(u64, u64), u32>),
-    /// The disk is right.
-    AsOnDisk,
+    /// By file, of those that have several names anywhere; found out when the first of them is looked at.
+    Several(OnceLock<HashMap<(u64, u64), Names>>),
+}
+
+/// The names of one file in the tree.
+#[derive(Debug)]
+struct Names {
+    count: u32,
+    /// The first of them in byte order.
+    first: Vec<u8>,
 }
 
 /// What may be left out when a layer is looked at, because it is known that there is none.
@@ -78,6 +84,8 @@ pub struct TreeNode {
     pub mtime: Timestamp,
     /// How many names it has in the tree; 1 for directories.
     pub links: u32,
+    /// The first of its names in the tree, where it has several.
+    pub first_name: Option<Vec<u8>>,
     /// The same for all names of one file of the tree, while the tree is open.
     pub identity: (u64, u64),
     /// The digest of its extended attributes; zero where there is none.
@@ -108,18 +116,25 @@ impl LayerTree {
     /// The layer at `directory`. Files in `contents` need not be read to know what they hold.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`](crate::SnapshotError::Io) if it cannot be opened, or, where files have several names, walked.
+    /// [`SnapshotError::Io`](crate::SnapshotError::Io) if it cannot be opened.
     pub fn of_layer(directory: &Path, format: LayerFormat, traits: LayerTraits, contents: Contents) -> Result<Self> {
         let root = open_root(directory)?;
         let reader = NodeReader { with_xattrs: traits.attributes, ..NodeReader::from(format) };
-        let links = if traits.links { Links::Counted(count_links(directory)?) } else { Links::One };
+        let links = if traits.links { Links::Several(OnceLock::new()) } else { Links::One };
         Ok(Self { root, reader, is_layer: true, links, contents, cursor: Mutex::default() })
     }
 
     /// The tree below an open directory that is no layer: a mount, or a copy.
     pub fn of_directory(root: OwnedFd, ownership: Ownership, contents: Contents) -> Self {
         let reader = NodeReader { ownership, overlay: None, with_xattrs: true };
-        Self { root, reader, is_layer: false, links: Links::AsOnDisk, contents, cursor: Mutex::default() }
+        Self {
+            root,
+            reader,
+            is_layer: false,
+            links: Links::Several(OnceLock::new()),
+            contents,
+            cursor: Mutex::default(),
+        }
     }
 
     /// Where the owners of files are kept.
@@ -152,14 +167,19 @@ impl LayerTree {
         if path.is_empty() && self.is_layer && !node.root_changed {
             node = Node { mtime: node.mtime, identity: node.identity, ..default_directory() };
         }
-        Ok(Some(self.tree_node(node, disk)))
+        self.tree_node(&node, disk).map(Some)
     }
 
-    fn tree_node(&self, node: Node, disk: DiskStatus) -> TreeNode {
-        let links = match (&self.links, node.kind) {
-            (_, Kind::Directory) | (Links::One, _) => 1,
-            (Links::Counted(counted), _) => counted.get(&node.identity).copied().unwrap_or(1),
-            (Links::AsOnDisk, _) => node.links,
+    fn tree_node(&self, node: &Node, disk: DiskStatus) -> Result<TreeNode> {
+        let names = match &self.links {
+            Links::Several(known) if node.links > 1 && !node.is_directory() => {
+                if known.get().is_none() {
+                    // Whoever was faster counted the same.
+                    let _ = known.set(count_names(&self.root)?);
+                }
+                known.get().and_then(|known| known.get(&node.identity)).filter(|names| names.count > 1)
+            }
+            _ => None,
         };
         let mut attributes = [0; 32];
         if !node.xattrs.is_empty() {
@@ -171,18 +191,19 @@ impl LayerTree {
             attributes = *hasher.finalize().as_bytes();
         }
         let has_size = matches!(node.kind, Kind::File | Kind::Symlink);
-        TreeNode {
+        Ok(TreeNode {
             kind: (node.kind != Kind::Whiteout).then(|| FileKind::of(node.kind)),
             mode: if node.kind == Kind::Symlink { 0o777 } else { node.mode },
             uid: node.uid,
             gid: node.gid,
             size_bytes: if has_size { node.size } else { 0 },
             mtime: node.mtime,
-            links,
+            links: names.map_or(1, |names| names.count),
+            first_name: names.map(|names| names.first.clone()),
             identity: node.identity,
             attributes,
             disk,
-        }
+        })
     }
 
     /// The names in the directory at `path` in byte order, without `.` and `..`; `None` when there is no directory.
@@ -253,7 +274,9 @@ impl LayerTree {
         let (parent, name) = split(path);
         let directory = self.directory(parent).at("open the directory of", path)?;
         let directory = directory.ok_or(Errno::NOENT).at("read the link", path)?;
-        rustix::fs::readlinkat(&directory, name, Vec::new()).at("read the link", path).map(|target| target.into_bytes())
+        rustix::fs::readlinkat(&directory, name, Vec::new())
+            .at("read the link", path)
+            .map(std::ffi::CString::into_bytes)
     }
 
     /// The names of the extended attributes that `path` has on the disk.
@@ -284,12 +307,24 @@ impl LayerTree {
         }
     }
 
-    /// What `node`, which is at `path`, holds: the BLAKE3 hash of a file's content or of a link's target, the number of a
-    /// device, zero for everything else.
+    /// What `node`, which is at `path`, holds, as a BLAKE3 hash: a file's content, a link's target, the number of a device; zero
+    /// for everything else. Where a file has several names, with the first of them: which names are one file can be seen.
     ///
     /// # Errors
     /// As [`Self::open_file`].
     pub fn content(&self, path: &[u8], node: &TreeNode) -> Result<[u8; 32]> {
+        let content = self.own_content(path, node)?;
+        Ok(match &node.first_name {
+            Some(first) => {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(&content).update(first);
+                *hasher.finalize().as_bytes()
+            }
+            None => content,
+        })
+    }
+
+    fn own_content(&self, path: &[u8], node: &TreeNode) -> Result<[u8; 32]> {
         match node.kind {
             Some(FileKind::File) => {
                 if let Some(known) = self.contents.get(path) {
@@ -356,10 +391,10 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// How many names in the layer each file has that has more than one anywhere.
-fn count_links(directory: &Path) -> Result<HashMap<(u64, u64), u32>> {
+/// The names below `root` of each file that has more than one anywhere.
+fn count_names(root: &OwnedFd) -> Result<HashMap<(u64, u64), Names>> {
     let mut counted = HashMap::new();
-    let mut walk = Walk::new(open_root(directory)?)?;
+    let mut walk = Walk::new(reopen_directory(root.as_fd()).at("open the directory", b"")?)?;
     while let Some(event) = walk.next() {
         if event != Event::Entry {
             continue;
@@ -368,7 +403,11 @@ fn count_links(directory: &Path) -> Result<HashMap<(u64, u64), u32>> {
         if node.is_directory() {
             walk.descend()?;
         } else if node.links > 1 {
-            *counted.entry(node.identity).or_insert(0) += 1;
+            let names = counted.entry(node.identity).or_insert_with(|| Names { count: 0, first: walk.path().to_vec() });
+            names.count += 1;
+            if walk.path() < names.first.as_slice() {
+                names.first = walk.path().to_vec();
+            }
         }
     }
     Ok(counted)
@@ -400,7 +439,11 @@ mod tests {
         let file = tree.node(b"a/b/file").unwrap().unwrap();
         assert_eq!((file.kind, file.size_bytes, file.links), (Some(FileKind::File), 7, 2));
         assert_eq!(file.identity, tree.node(b"a/other").unwrap().unwrap().identity);
-        assert_eq!(tree.content(b"a/b/file", &file).unwrap(), *blake3::hash(b"content").as_bytes());
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(blake3::hash(b"content").as_bytes()).update(b"a/b/file");
+        let expected = *hasher.finalize().as_bytes();
+        assert_eq!(tree.content(b"a/b/file", &file).unwrap(), expected);
+        assert_eq!(tree.content(b"a/other", &file).unwrap(), expected);
         let link = tree.node(b"a/link").unwrap().unwrap();
         assert_eq!(tree.content(b"a/link", &link).unwrap(), *blake3::hash(b"b/file").as_bytes());
         for missing in [&b"a/link/x"[..], b"away/passwd", b"a/b/file/x", b"none", b"none/x"] {
