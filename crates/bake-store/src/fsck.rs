@@ -1,7 +1,7 @@
 //! Checking everything in the store, healing it from what is sound, and rebuilding its index from what is on the disk.
 //!
 //! 1. The index ([`SQLite`'s own check](crate::index)); one that is damaged is made anew from the snapshots' records.
-//! 2. Small things ([`small`]): the format file, cache mounts, file hashes, records of results.
+//! 2. Small things ([`small`]): the format file, cache mounts, file hashes, records of results, traces.
 //! 3. Blobs ([`blobs`]): every byte against its digest. What is damaged is taken out.
 //! 4. Snapshots ([`snapshots`]): row against record, files against tree digest. What is damaged is taken out.
 //! 5. Images ([`images`]): what a tag needs and is not there any more is healed from another source, or told.
@@ -64,7 +64,7 @@ pub struct Described {
 /// What a check does.
 #[derive(Clone, Copy, Default)]
 pub struct FsckOptions<'a> {
-    /// Replace the index by one made from the snapshots on the disk. Cache records and remembered values are lost;
+    /// Replace the index by one made from the snapshots on the disk. Cache records, traces and remembered values are lost;
     /// tags, blobs and snapshots are not.
     pub rebuild: bool,
     /// Take what is damaged out of the store, so that it is pulled or built again instead of failing again.

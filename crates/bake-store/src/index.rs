@@ -19,7 +19,7 @@ use crate::lock::{lock, open_lock_file};
 use crate::snapshots::rows_of_directories;
 
 /// The version of the tables below (`PRAGMA user_version`). A store of an older version is brought up to date when it is opened.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// How long a process waits for another one's write transaction before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -87,6 +87,21 @@ CREATE TABLE selection (
 CREATE INDEX selection_by_use ON selection (used, size);
 CREATE TABLE build (number INTEGER PRIMARY KEY AUTOINCREMENT, ended INTEGER NOT NULL, document BLOB NOT NULL);
 ";
+
+/// What version 3 adds: what steps asked of their inputs.
+const SCHEMA_3: &str = "
+CREATE TABLE trace (
+    number INTEGER PRIMARY KEY, outer_key BLOB NOT NULL, questions BLOB NOT NULL, size INTEGER NOT NULL,
+    made INTEGER NOT NULL, used INTEGER NOT NULL, document BLOB NOT NULL, UNIQUE (outer_key, questions)
+);
+CREATE INDEX trace_by_use ON trace (used, size);
+CREATE TABLE heavy (
+    number INTEGER PRIMARY KEY, outer_key BLOB NOT NULL UNIQUE, noted INTEGER NOT NULL, seal BLOB NOT NULL
+);
+";
+
+/// What each version adds to the one before, from version 1.
+const SCHEMAS: [&str; 3] = [SCHEMA_1, SCHEMA_2, SCHEMA_3];
 
 /// The lazily opened connection of this process.
 pub(crate) struct Index {
@@ -267,8 +282,7 @@ impl Index {
                 .map_err(fail)?;
             connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(fail)?;
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-            transaction.execute_batch(SCHEMA_1).map_err(fail)?;
-            transaction.execute_batch(SCHEMA_2).map_err(fail)?;
+            SCHEMAS.iter().try_for_each(|schema| transaction.execute_batch(schema)).map_err(fail)?;
             for row in rows_of_directories(&self.snapshots)? {
                 row.insert(&transaction).map_err(fail)?;
             }
@@ -283,10 +297,10 @@ impl Index {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Another process may have been faster.
         let version = schema_version(&transaction)?;
-        if version != 1 {
+        let Some(known) = usize::try_from(version).ok().filter(|version| (1..SCHEMAS.len()).contains(version)) else {
             return Ok(version);
-        }
-        transaction.execute_batch(SCHEMA_2)?;
+        };
+        SCHEMAS.iter().skip(known).try_for_each(|schema| transaction.execute_batch(schema))?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;
         Ok(SCHEMA_VERSION)
@@ -362,7 +376,13 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_version_1_is_brought_up_to_date() {
+    fn stores_of_earlier_versions_are_brought_up_to_date() {
+        for version in 1..SCHEMA_VERSION {
+            brought_up_to_date(version);
+        }
+    }
+
+    fn brought_up_to_date(version: i64) {
         let fresh = tables(&TestStore::new().store);
         let test = TestStore::new();
         let (root, path) = (test.store.root().to_owned(), test.store.layout().index());
@@ -374,7 +394,11 @@ mod tests {
         old.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)).unwrap();
         old.execute_batch(SCHEMA_1).unwrap();
         old.execute_batch("INSERT INTO record VALUES (1, zeroblob(32), x'7b7d', x'5b5d', 'RUN x', 5, 5)").unwrap();
-        old.execute_batch("INSERT INTO record_key VALUES (zeroblob(32), 1); PRAGMA user_version = 1").unwrap();
+        old.execute_batch("INSERT INTO record_key VALUES (zeroblob(32), 1)").unwrap();
+        for schema in SCHEMAS.iter().take(usize::try_from(version).unwrap()).skip(1) {
+            old.execute_batch(schema).unwrap();
+        }
+        old.pragma_update(None, "user_version", version).unwrap();
         drop(old);
         // Several processes find it old at the same time.
         let stores: Vec<_> = (0..4).map(|_| crate::Store::open(&root, OPTIONS).unwrap()).collect();

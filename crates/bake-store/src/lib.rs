@@ -46,6 +46,7 @@ mod store;
 mod tags;
 #[cfg(test)]
 mod testing;
+mod traces;
 mod trash;
 mod usage;
 
@@ -70,5 +71,6 @@ pub use remembered::Remembered;
 pub use snapshots::{ActiveSnapshot, Published, Snapshot, SnapshotRecord};
 pub use store::Store;
 pub use tags::{BlobDescriptor, StoredImage, Tag};
+pub use traces::StoredTrace;
 pub use trash::TrashReport;
 pub use usage::{ItemKind, Need, StoreItem, Usage};

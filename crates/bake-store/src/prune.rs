@@ -186,6 +186,7 @@ impl Store {
         }
         self.forget_unusable(options.all)?;
         self.tidy_past()?;
+        self.tidy_traces()?;
         report.freed_bytes += bin.close(self.layout())?.freed_bytes;
         if options.is_everything() {
             self.compact_index();
@@ -307,9 +308,12 @@ impl Store {
         }
     }
 
-    /// Forgets all results; their layers are for others to keep. Returns how many there were.
+    /// Forgets all results and what their steps asked; their layers are for others to keep. Returns how many there were.
     fn forget_records(&self) -> Result<u64, StoreError> {
-        self.index().write("forget all results", |connection| evict_all_records(connection, "bake prune"))
+        self.index().write("forget all results", |connection| {
+            crate::traces::forget_all_traces(connection)?;
+            evict_all_records(connection, "bake prune")
+        })
     }
 
     /// Deletes the rows of removed items; returns how many cache records went with them.

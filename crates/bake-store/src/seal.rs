@@ -43,6 +43,11 @@ pub(crate) fn unseal(place: &[&[u8]], sealed: Vec<u8>) -> Option<Vec<u8>> {
     (checksum(&[place, &[value]].concat()) == found).then(|| value.to_vec())
 }
 
+/// As [`unseal`], of a value that no earlier version wrote: one without a seal is damaged.
+pub(crate) fn unseal_always(place: &[&[u8]], sealed: &[u8]) -> Option<Vec<u8>> {
+    if sealed.first() == Some(&MARK) { unseal(place, sealed.to_vec()) } else { None }
+}
+
 /// A result with a seal that also covers the cache keys under which it is found.
 pub(crate) fn seal_result(keys: &[CacheKey], result: &[u8]) -> Vec<u8> {
     let mut value = u32::try_from(keys.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
@@ -102,6 +107,9 @@ mod tests {
         }
         assert_eq!(unseal(&place, b"old".to_vec()).as_deref(), Some(&b"old"[..]));
         assert_eq!(unseal(&place, vec![MARK, 0]), None);
+        assert_eq!(unseal_always(&place, &sealed).as_deref(), Some(&b"sha256:12"[..]));
+        assert_eq!(unseal_always(&place, b"old"), None);
+        assert_eq!(unseal_always(&place, b""), None);
     }
 
     #[test]

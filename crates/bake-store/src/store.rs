@@ -39,6 +39,7 @@ struct Shared {
 struct Uses {
     snapshots: BTreeSet<SnapshotId>,
     records: BTreeSet<i64>,
+    traces: BTreeSet<i64>,
 }
 
 impl Store {
@@ -110,6 +111,13 @@ impl Store {
         }
     }
 
+    /// Notes that a trace was used, unless its time of use is recent enough.
+    pub(crate) fn note_trace_use(&self, row: i64, used_unix_s: i64) {
+        if used_unix_s.saturating_add(USE_GRANULARITY_S) < now_unix_s() {
+            self.shared.uses().traces.insert(row);
+        }
+    }
+
     /// The identity of this boot of the machine: data written but not synced is trusted only within one boot.
     pub(crate) fn boot_id(&self) -> &str {
         self.shared.boot_id.get_or_init(|| {
@@ -129,7 +137,7 @@ impl Shared {
 
     fn flush_uses(&self) -> Result<(), StoreError> {
         let uses = std::mem::take(&mut *self.uses());
-        if uses.snapshots.is_empty() && uses.records.is_empty() {
+        if uses.snapshots.is_empty() && uses.records.is_empty() && uses.traces.is_empty() {
             return Ok(());
         }
         let now = now_unix_s();
@@ -141,6 +149,10 @@ impl Shared {
             let mut record = connection.prepare_cached("UPDATE record SET used = ?1 WHERE id = ?2")?;
             for row in &uses.records {
                 record.execute(params![now, row])?;
+            }
+            let mut trace = connection.prepare_cached("UPDATE trace SET used = ?1 WHERE number = ?2")?;
+            for row in &uses.traces {
+                trace.execute(params![now, row])?;
             }
             Ok(())
         })

@@ -80,7 +80,7 @@ impl Store {
         Ok(())
     }
 
-    /// Results whose snapshots are gone, and keys of results that are gone.
+    /// Results whose snapshots are gone, keys of results that are gone, and what steps asked.
     pub(super) fn check_records(&self, repair: bool, report: &mut FsckReport) -> Result<(), StoreError> {
         let dangling = self.index().read("list cache records", |connection| {
             let mut statement = connection.prepare(
@@ -114,6 +114,15 @@ impl Store {
                 })?;
             }
             report.problem(format!("{keys} cache keys have no record"), repair);
+        }
+        let traces = self.damaged_traces(repair)?;
+        if traces > 0 {
+            let text = if traces == 1 {
+                "a trace of a step is damaged".to_owned()
+            } else {
+                format!("{traces} traces of steps are damaged")
+            };
+            report.problem(text, repair);
         }
         Ok(())
     }
