@@ -245,13 +245,14 @@ fn proxy(environment: &Environment) -> Outcome {
 fn version_before(environment: &Environment) -> Outcome {
     let scratch = sources(environment)?;
     build(environment, &scratch, &[])?;
-    // What version 2 has added goes.
+    // What versions 2 and 3 have added goes.
     let connection =
         rusqlite::Connection::open(scratch.store().join("index.sqlite")).map_err(|error| error.to_string())?;
     connection
         .execute_batch(
             "DROP INDEX record_by_step; ALTER TABLE record DROP COLUMN step; ALTER TABLE record DROP COLUMN inputs;
              ALTER TABLE record DROP COLUMN selections; DROP TABLE evicted; DROP TABLE selection; DROP TABLE build;
+             DROP TABLE trace; DROP TABLE heavy;
              CREATE INDEX record_by_description ON record (description, created); PRAGMA user_version = 1;",
         )
         .map_err(|error| error.to_string())?;
