@@ -252,7 +252,7 @@ fn version_before(environment: &Environment) -> Outcome {
         .execute_batch(
             "DROP INDEX record_by_step; ALTER TABLE record DROP COLUMN step; ALTER TABLE record DROP COLUMN inputs;
              ALTER TABLE record DROP COLUMN selections; DROP TABLE evicted; DROP TABLE selection; DROP TABLE build;
-             DROP TABLE trace; DROP TABLE heavy;
+             DROP TABLE trace; DROP TABLE trace_key; DROP TABLE heavy;
              CREATE INDEX record_by_description ON record (description, created); PRAGMA user_version = 1;",
         )
         .map_err(|error| error.to_string())?;

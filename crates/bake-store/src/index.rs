@@ -95,6 +95,8 @@ CREATE TABLE trace (
     made INTEGER NOT NULL, used INTEGER NOT NULL, document BLOB NOT NULL, UNIQUE (outer_key, questions)
 );
 CREATE INDEX trace_by_use ON trace (used, size);
+CREATE TABLE trace_key (number INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, trace INTEGER NOT NULL);
+CREATE INDEX trace_key_by_trace ON trace_key (trace, number);
 CREATE TABLE heavy (
     number INTEGER PRIMARY KEY, outer_key BLOB NOT NULL UNIQUE, noted INTEGER NOT NULL, seal BLOB NOT NULL
 );

@@ -1,8 +1,9 @@
 //! Traces: what steps asked of their inputs when they ran, so that a later build can ask the same of other inputs.
 //!
 //! ```text
-//! trace  by outer key (all that counts but the answers) and list of questions: the list, in the caller's own form
-//! heavy  outer keys of steps that ask nearly everything: a trace of them gains nothing
+//! trace      by outer key (all that counts but the answers) and list of questions: the list, in the caller's own form
+//! trace_key  the keys that answers to a list have led to, so that what a result was found by is known
+//! heavy      outer keys of steps that ask nearly everything: a trace of them gains nothing
 //! ```
 //!
 //! A trace leads to a key at most, never to a result, and every one can be lost: its step then runs again. All of it is
@@ -26,6 +27,9 @@ const TRACES_BYTES_MAX: i64 = 64 << 20;
 /// How many traces one outer key has: each is a way that the step can go, and each is evaluated when a step misses.
 const OF_OUTER_KEY_MAX: i64 = 16;
 
+/// How many keys of one trace are known, beyond which the oldest are forgotten; as many as a result has.
+const KEYS_OF_TRACE_MAX: i64 = 64;
+
 /// How many steps are known to ask nearly everything, beyond which the oldest are forgotten.
 const HEAVY_MAX: i64 = 10_000;
 
@@ -45,9 +49,13 @@ pub struct StoredTrace {
     pub made_unix_s: i64,
 }
 
+/// The columns of a trace, as [`row_of`] reads them.
+const COLUMNS: &str = "number, outer_key, questions, made, document, used";
+
 impl Store {
     /// Keeps a trace, in place of the one that asks the same under the same outer key. Of an outer key the newest 16 stay.
-    pub fn add_trace(&self, trace: &StoredTrace) -> Result<(), StoreError> {
+    /// `key` is what its answers led to.
+    pub fn add_trace(&self, trace: &StoredTrace, key: &CacheKey) -> Result<(), StoreError> {
         if trace.document.len() > DOCUMENT_BYTES_MAX {
             return Err(StoreError::TooLarge {
                 what: "the trace of a step".into(),
@@ -58,18 +66,29 @@ impl Store {
         let size = to_sql(u64::try_from(document.len()).unwrap_or(u64::MAX));
         let sealed = seal(&place(outer, questions, &made_unix_s.to_le_bytes()), document);
         self.index().write("keep a trace", |connection| {
+            let number: i64 = connection
+                .prepare_cached(
+                    "INSERT INTO trace (outer_key, questions, size, made, used, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (outer_key, questions) DO UPDATE
+                     SET size = excluded.size, made = excluded.made, used = excluded.used, document = excluded.document
+                     RETURNING number",
+                )?
+                .query_row(params![outer.0, questions, size, made_unix_s, now_unix_s(), sealed], |row| row.get(0))?;
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO trace_key (key, trace) VALUES (?1, ?2)")?
+                .execute(params![key.0, number])?;
             connection
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO trace (outer_key, questions, size, made, used, document)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                    "DELETE FROM trace_key WHERE trace = ?1 AND number NOT IN
+                     (SELECT number FROM trace_key WHERE trace = ?1 ORDER BY number DESC LIMIT ?2)",
                 )?
-                .execute(params![outer.0, questions, size, made_unix_s, now_unix_s(), sealed])?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM trace WHERE outer_key = ?1 AND number NOT IN
-                     (SELECT number FROM trace WHERE outer_key = ?1 ORDER BY made DESC, number DESC LIMIT ?2)",
-                )?
-                .execute(params![outer.0, OF_OUTER_KEY_MAX])?;
+                .execute(params![number, KEYS_OF_TRACE_MAX])?;
+            delete(
+                connection,
+                "outer_key = ?1 AND number NOT IN
+                 (SELECT number FROM trace WHERE outer_key = ?1 ORDER BY made DESC, number DESC LIMIT ?2)",
+                params![outer.0, OF_OUTER_KEY_MAX],
+            )?;
             delete_surplus(connection)
         })
     }
@@ -78,8 +97,7 @@ impl Store {
     pub fn traces(&self, outer: &CacheKey) -> Result<Vec<StoredTrace>, StoreError> {
         let rows = self.index().read("look up traces", |connection| {
             let mut statement = connection.prepare_cached(&format!(
-                "SELECT number, outer_key, questions, made, document, used
-                 FROM trace WHERE outer_key = ?1 ORDER BY made DESC, number DESC LIMIT {OF_OUTER_KEY_MAX}"
+                "SELECT {COLUMNS} FROM trace WHERE outer_key = ?1 ORDER BY made DESC, number DESC LIMIT {OF_OUTER_KEY_MAX}"
             ))?;
             statement.query_map([outer.0], row_of)?.collect::<Result<Vec<_>, _>>()
         })?;
@@ -90,23 +108,33 @@ impl Store {
     pub fn trace(&self, outer: &CacheKey, questions: &[u8; 32]) -> Result<Option<StoredTrace>, StoreError> {
         let row = self.index().read("look up a trace", |connection| {
             connection
-                .prepare_cached(
-                    "SELECT number, outer_key, questions, made, document, used
-                     FROM trace WHERE outer_key = ?1 AND questions = ?2",
-                )?
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM trace WHERE outer_key = ?1 AND questions = ?2"))?
                 .query_row(params![outer.0, questions], row_of)
                 .optional()
         })?;
         Ok(row.and_then(|row| self.note_use(row)))
     }
 
+    /// The traces whose answers have led to one of these keys of a result, as far as they are still known; each once.
+    pub fn traces_of(&self, keys: &[CacheKey]) -> Result<Vec<StoredTrace>, StoreError> {
+        let rows = self.index().read("look up the traces of a result", |connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM trace WHERE number = (SELECT trace FROM trace_key WHERE key = ?1)"
+            ))?;
+            let mut rows: Vec<TraceRow> = Vec::new();
+            for key in keys {
+                let row = statement.query_row([key.0], row_of).optional()?;
+                rows.extend(row.filter(|row| rows.iter().all(|known| known.number != row.number)));
+            }
+            Ok(rows)
+        })?;
+        Ok(rows.into_iter().filter_map(|row| self.note_use(row)).collect())
+    }
+
     /// Forgets a trace, such as one that led to another result than the step makes.
     pub fn forget_trace(&self, outer: &CacheKey, questions: &[u8; 32]) -> Result<(), StoreError> {
         self.index().write("forget a trace", |connection| {
-            connection
-                .prepare_cached("DELETE FROM trace WHERE outer_key = ?1 AND questions = ?2")?
-                .execute(params![outer.0, questions])
-                .map(|_| ())
+            delete(connection, "outer_key = ?1 AND questions = ?2", params![outer.0, questions])
         })
     }
 
@@ -140,7 +168,7 @@ impl Store {
     pub(crate) fn tidy_traces(&self) -> Result<(), StoreError> {
         let oldest = now_unix_s() - KEEP_S;
         self.index().write("forget old traces", |connection| {
-            connection.execute("DELETE FROM trace WHERE used < ?1", [oldest])?;
+            delete(connection, "used < ?1", &[&oldest])?;
             connection.execute("DELETE FROM heavy WHERE noted < ?1", [oldest])?;
             Ok(())
         })
@@ -150,8 +178,7 @@ impl Store {
     pub(crate) fn damaged_traces(&self, remove: bool) -> Result<usize, StoreError> {
         let (traces, heavy) = self.index().read("check traces", |connection| {
             let mut traces = Vec::new();
-            let mut statement =
-                connection.prepare("SELECT number, outer_key, questions, made, document, used FROM trace")?;
+            let mut statement = connection.prepare(&format!("SELECT {COLUMNS} FROM trace"))?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 if row_of(row)?.trace.is_none() {
@@ -174,8 +201,7 @@ impl Store {
         let count = traces.len() + heavy.len();
         if remove && count > 0 {
             self.index().write("remove damaged traces", |connection| {
-                let mut statement = connection.prepare("DELETE FROM trace WHERE number = ?1")?;
-                traces.iter().try_for_each(|number| statement.execute([number]).map(|_| ()))?;
+                traces.iter().try_for_each(|number| delete(connection, "number = ?1", &[number]))?;
                 let mut statement = connection.prepare("DELETE FROM heavy WHERE number = ?1")?;
                 heavy.iter().try_for_each(|number| statement.execute([number]).map(|_| ()))
             })?;
@@ -221,6 +247,14 @@ fn heavy_seal(outer: &CacheKey) -> Vec<u8> {
     seal(&[b"heavy", &outer.0], b"")
 }
 
+/// Forgets the traces for which `condition` holds, and by which keys they were known.
+fn delete(connection: &Connection, condition: &str, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(&format!("DELETE FROM trace WHERE {condition} RETURNING number"))?;
+    let numbers = statement.query_map(values, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    let mut keys = connection.prepare_cached("DELETE FROM trace_key WHERE trace = ?1")?;
+    numbers.into_iter().try_for_each(|number| keys.execute([number]).map(|_| ()))
+}
+
 /// Forgets the traces that were of no use for the longest time, as far as all together are too large.
 fn delete_surplus(connection: &Connection) -> rusqlite::Result<()> {
     let mut excess: i64 = connection
@@ -233,7 +267,7 @@ fn delete_surplus(connection: &Connection) -> rusqlite::Result<()> {
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let Some((number, size)) = oldest else { break };
-        connection.prepare_cached("DELETE FROM trace WHERE number = ?1")?.execute([number])?;
+        delete(connection, "number = ?1", &[&number])?;
         excess -= size.max(1);
     }
     Ok(())
@@ -242,6 +276,7 @@ fn delete_surplus(connection: &Connection) -> rusqlite::Result<()> {
 /// Forgets all traces: without results they lead nowhere.
 pub(crate) fn forget_all_traces(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM trace", [])?;
+    connection.execute("DELETE FROM trace_key", [])?;
     connection.execute("DELETE FROM heavy", [])?;
     Ok(())
 }
@@ -260,6 +295,10 @@ mod tests {
         StoredTrace { outer: CacheKey::of(outer.as_bytes()), questions: [questions; 32], document, made_unix_s }
     }
 
+    fn add(test: &TestStore, trace: &StoredTrace) {
+        test.store.add_trace(trace, &CacheKey::of(&trace.document)).unwrap();
+    }
+
     fn asked(test: &TestStore, outer: &str) -> Vec<u8> {
         let traces = test.store.traces(&CacheKey::of(outer.as_bytes())).unwrap();
         traces.into_iter().map(|trace| trace.questions[0]).collect()
@@ -269,14 +308,14 @@ mod tests {
     fn the_newest_traces_of_an_outer_key_are_kept() {
         let test = TestStore::new();
         for number in 0..20 {
-            test.store.add_trace(&trace("a", number, 100 + i64::from(number))).unwrap();
+            add(&test, &trace("a", number, 100 + i64::from(number)));
         }
-        test.store.add_trace(&trace("b", 7, 1)).unwrap();
+        add(&test, &trace("b", 7, 1));
         assert_eq!(asked(&test, "a"), (4..20).rev().collect::<Vec<_>>());
         assert_eq!(asked(&test, "b"), [7]);
         // The same questions again: the newer answers are kept, and are the newest.
         let again = StoredTrace { document: b"again".to_vec(), ..trace("a", 9, 500) };
-        test.store.add_trace(&again).unwrap();
+        add(&test, &again);
         assert_eq!(asked(&test, "a")[..3], [9, 19, 18]);
         assert_eq!(test.store.trace(&again.outer, &again.questions).unwrap(), Some(again.clone()));
         assert_eq!(test.store.trace(&again.outer, &[99; 32]).unwrap(), None);
@@ -285,7 +324,7 @@ mod tests {
         assert_eq!(asked(&test, "a").len(), 15);
         // Of one second, the one that was added last is the newest.
         for number in [3, 2, 5] {
-            test.store.add_trace(&trace("c", number, 1)).unwrap();
+            add(&test, &trace("c", number, 1));
         }
         assert_eq!(asked(&test, "c"), [5, 2, 3]);
     }
@@ -296,17 +335,47 @@ mod tests {
         let large = |number: u8| StoredTrace { document: vec![number; 4 << 20], ..trace("a", number, 1) };
         let outer = |number: u8| CacheKey::of(&[number]);
         for number in 0..16 {
-            test.store.add_trace(&StoredTrace { outer: outer(number), ..large(number) }).unwrap();
+            add(&test, &StoredTrace { outer: outer(number), ..large(number) });
         }
         test.sql("UPDATE trace SET used = 1000 + number");
         assert_eq!(test.store.traces(&outer(0)).unwrap().len(), 1);
         test.store.flush_uses().unwrap();
-        test.store.add_trace(&StoredTrace { outer: outer(16), ..large(16) }).unwrap();
+        add(&test, &StoredTrace { outer: outer(16), ..large(16) });
         let kept: Vec<u8> = (0..17).filter(|number| !test.store.traces(&outer(*number)).unwrap().is_empty()).collect();
         assert_eq!(kept.len(), 16);
         assert!(kept.contains(&0) && !kept.contains(&1), "{kept:?}");
         let too_large = StoredTrace { document: vec![0; DOCUMENT_BYTES_MAX + 1], ..trace("x", 1, 1) };
-        assert!(matches!(test.store.add_trace(&too_large), Err(StoreError::TooLarge { .. })));
+        assert!(matches!(test.store.add_trace(&too_large, &CacheKey::of(b"x")), Err(StoreError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_trace_is_known_by_the_keys_that_its_answers_led_to() {
+        let test = TestStore::new();
+        let keys = ["one", "two", "other", "unknown"].map(|name| CacheKey::of(name.as_bytes()));
+        let (first, other) = (trace("a", 1, 1), trace("a", 2, 2));
+        test.store.add_trace(&first, &keys[0]).unwrap();
+        let again = StoredTrace { document: b"other answers".to_vec(), ..first };
+        test.store.add_trace(&again, &keys[1]).unwrap();
+        test.store.add_trace(&other, &keys[2]).unwrap();
+        // Both answers were given to one list of questions.
+        assert_eq!(test.store.traces_of(&keys[..2]).unwrap(), std::slice::from_ref(&again));
+        assert_eq!(test.store.traces_of(&keys).unwrap(), [again.clone(), other.clone()]);
+        assert_eq!(test.store.traces_of(&keys[3..]).unwrap(), []);
+        test.store.forget_trace(&again.outer, &again.questions).unwrap();
+        assert_eq!(test.store.traces_of(&keys).unwrap(), std::slice::from_ref(&other));
+        for number in 0..100_u32 {
+            test.store.add_trace(&other, &CacheKey::of(&number.to_le_bytes())).unwrap();
+        }
+        assert_eq!(test.store.traces_of(&keys).unwrap(), []);
+        let count = |table: &str| {
+            let read = test.store.index().read("count", |connection| {
+                connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))
+            });
+            read.unwrap()
+        };
+        assert_eq!((count("trace"), count("trace_key")), (1, KEYS_OF_TRACE_MAX));
+        test.store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).unwrap();
+        assert_eq!((count("trace"), count("trace_key")), (0, 0));
     }
 
     #[test]
@@ -325,7 +394,7 @@ mod tests {
     fn they_go_with_the_results_and_with_time() {
         let test = TestStore::new();
         let outer = CacheKey::of(b"a");
-        test.store.add_trace(&trace("a", 1, 1)).unwrap();
+        add(&test, &trace("a", 1, 1));
         test.store.note_heavy(&outer).unwrap();
         test.store.prune(&PruneOptions::default()).unwrap();
         let recent = PruneOptions {
@@ -340,8 +409,8 @@ mod tests {
         test.store.prune(&PruneOptions { all: true, ..PruneOptions::default() }).unwrap();
         assert_eq!((asked(&test, "a"), test.store.is_heavy(&outer).unwrap()), (vec![], false));
 
-        test.store.add_trace(&trace("old", 1, 1)).unwrap();
-        test.store.add_trace(&trace("new", 1, 1)).unwrap();
+        add(&test, &trace("old", 1, 1));
+        add(&test, &trace("new", 1, 1));
         let old = now_unix_s() - KEEP_S - 10;
         test.sql(&format!("UPDATE trace SET used = {old} WHERE number = (SELECT min(number) FROM trace)"));
         test.store.prune(&PruneOptions::default()).unwrap();
@@ -367,13 +436,13 @@ mod tests {
         ];
         for damage in statements {
             let test = TestStore::new();
-            test.store.add_trace(&trace("a", 1, 5)).unwrap();
+            add(&test, &trace("a", 1, 5));
             test.sql(&damage);
             for outer in [&a, &b] {
                 assert_eq!(test.store.traces(outer).unwrap(), [], "{damage}");
                 assert_eq!(test.store.trace(outer, &[1; 32]).unwrap(), None, "{damage}");
             }
-            test.store.add_trace(&trace("sound", 2, 6)).unwrap();
+            add(&test, &trace("sound", 2, 6));
             test.store.note_heavy(&a).unwrap();
             test.sql("UPDATE heavy SET seal = x'01'");
             let report = test.store.fsck(FsckOptions::default()).unwrap();
@@ -386,7 +455,7 @@ mod tests {
         }
         // Whatever bit flips in what is sealed.
         let test = TestStore::new();
-        test.store.add_trace(&trace("a", 1, 5)).unwrap();
+        add(&test, &trace("a", 1, 5));
         let sealed = seal(&place(&a, &[1; 32], &5_i64.to_le_bytes()), &trace("a", 1, 5).document);
         for bit in 0..sealed.len() * 8 {
             let mut damaged = sealed.clone();
@@ -399,10 +468,10 @@ mod tests {
     #[test]
     fn a_rebuilt_index_knows_no_traces() {
         let test = TestStore::new();
-        test.store.add_trace(&trace("a", 1, 5)).unwrap();
+        add(&test, &trace("a", 1, 5));
         test.store.fsck(FsckOptions { rebuild: true, ..FsckOptions::default() }).unwrap();
         assert_eq!(asked(&test, "a"), Vec::<u8>::new());
-        test.store.add_trace(&trace("a", 2, 5)).unwrap();
+        add(&test, &trace("a", 2, 5));
         assert_eq!(asked(&test, "a"), [2]);
     }
 }
