@@ -54,8 +54,8 @@ const COLUMNS: &str = "number, outer_key, questions, made, document, used";
 
 impl Store {
     /// Keeps a trace, in place of the one that asks the same under the same outer key. Of an outer key the newest 16 stay.
-    /// `key` is what its answers led to.
-    pub fn add_trace(&self, trace: &StoredTrace, key: &CacheKey) -> Result<(), StoreError> {
+    /// `keys` are those that its answers led to, and others of the same result.
+    pub fn add_trace(&self, trace: &StoredTrace, keys: &[CacheKey]) -> Result<(), StoreError> {
         if trace.document.len() > DOCUMENT_BYTES_MAX {
             return Err(StoreError::TooLarge {
                 what: "the trace of a step".into(),
@@ -74,9 +74,11 @@ impl Store {
                      RETURNING number",
                 )?
                 .query_row(params![outer.0, questions, size, made_unix_s, now_unix_s(), sealed], |row| row.get(0))?;
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO trace_key (key, trace) VALUES (?1, ?2)")?
-                .execute(params![key.0, number])?;
+            for key in keys {
+                connection
+                    .prepare_cached("INSERT OR REPLACE INTO trace_key (key, trace) VALUES (?1, ?2)")?
+                    .execute(params![key.0, number])?;
+            }
             connection
                 .prepare_cached(
                     "DELETE FROM trace_key WHERE trace = ?1 AND number NOT IN
@@ -296,7 +298,7 @@ mod tests {
     }
 
     fn add(test: &TestStore, trace: &StoredTrace) {
-        test.store.add_trace(trace, &CacheKey::of(&trace.document)).unwrap();
+        test.store.add_trace(trace, &[CacheKey::of(&trace.document)]).unwrap();
     }
 
     fn asked(test: &TestStore, outer: &str) -> Vec<u8> {
@@ -345,7 +347,7 @@ mod tests {
         assert_eq!(kept.len(), 16);
         assert!(kept.contains(&0) && !kept.contains(&1), "{kept:?}");
         let too_large = StoredTrace { document: vec![0; DOCUMENT_BYTES_MAX + 1], ..trace("x", 1, 1) };
-        assert!(matches!(test.store.add_trace(&too_large, &CacheKey::of(b"x")), Err(StoreError::TooLarge { .. })));
+        assert!(matches!(test.store.add_trace(&too_large, &[]), Err(StoreError::TooLarge { .. })));
     }
 
     #[test]
@@ -353,10 +355,10 @@ mod tests {
         let test = TestStore::new();
         let keys = ["one", "two", "other", "unknown"].map(|name| CacheKey::of(name.as_bytes()));
         let (first, other) = (trace("a", 1, 1), trace("a", 2, 2));
-        test.store.add_trace(&first, &keys[0]).unwrap();
+        test.store.add_trace(&first, &keys[..1]).unwrap();
         let again = StoredTrace { document: b"other answers".to_vec(), ..first };
-        test.store.add_trace(&again, &keys[1]).unwrap();
-        test.store.add_trace(&other, &keys[2]).unwrap();
+        test.store.add_trace(&again, &keys[1..2]).unwrap();
+        test.store.add_trace(&other, &keys[2..3]).unwrap();
         // Both answers were given to one list of questions.
         assert_eq!(test.store.traces_of(&keys[..2]).unwrap(), std::slice::from_ref(&again));
         assert_eq!(test.store.traces_of(&keys).unwrap(), [again.clone(), other.clone()]);
@@ -364,7 +366,7 @@ mod tests {
         test.store.forget_trace(&again.outer, &again.questions).unwrap();
         assert_eq!(test.store.traces_of(&keys).unwrap(), std::slice::from_ref(&other));
         for number in 0..100_u32 {
-            test.store.add_trace(&other, &CacheKey::of(&number.to_le_bytes())).unwrap();
+            test.store.add_trace(&other, &[CacheKey::of(&number.to_le_bytes())]).unwrap();
         }
         assert_eq!(test.store.traces_of(&keys).unwrap(), []);
         let count = |table: &str| {
