@@ -82,6 +82,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-worker",
         ],
     ),
+    ("bake-trace", &["bake-oci", "bake-snapshot", "bake-sys"]),
     (
         "bake-worker",
         &[
@@ -153,6 +154,7 @@ const EXTERNAL: &[(&str, &[&str])] = &[
             "bake-store",
             "bake-sys",
             "bake-testkit",
+            "bake-trace",
             "bake-worker",
         ],
     ),
