@@ -460,8 +460,11 @@ impl Explanations {
             None => Explanation::never_built(),
             Some((_, record)) => {
                 let pairs = compare(&record.components, &missed.key.components);
-                let mut differences: Vec<Difference> =
-                    pairs.iter().map(|pair| self.difference(pair, &record, missed, cache)).chain(read).collect();
+                // What it read is all that differs from when it ran with the same command on the same base.
+                let mut differences: Vec<Difference> = match read {
+                    Some(read) => vec![read],
+                    None => pairs.iter().map(|pair| self.difference(pair, &record, missed, cache)).collect(),
+                };
                 if differences.is_empty() {
                     differences.push(if record.evicted.is_some() { Difference::Evicted } else { Difference::Unusable });
                 }

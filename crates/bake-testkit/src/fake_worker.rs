@@ -244,7 +244,8 @@ impl Worker for FakeWorker {
     fn run(&self, task: &Task<'_>) -> Result<Ran, StepError> {
         let text = task.vertex.label.text.clone();
         self.perform(task.id, &text, Call::Run(text.clone()))?;
-        if let Some(content) = self.state().layers.get(&text).cloned() {
+        let chosen = self.state().layers.get(&text).cloned();
+        if let Some(content) = chosen {
             return Ok(self.ran(task, layer(&content)));
         }
         let mut made_from = task.vertex.definition.hex();
