@@ -24,7 +24,7 @@ use crate::recent::Recent;
 use crate::shown::{Attributes, Entry, ServeOptions, Shown, is_directory};
 
 /// Files that are kept open for the next read, and listings for the next piece: several readers take turns.
-const FILES_MAX: usize = 32;
+const FILES_MAX: usize = 16;
 const LISTINGS_MAX: usize = 8;
 
 /// A server before and while it runs.
@@ -239,7 +239,7 @@ impl Server {
         }
         self.asked.lists(request.node);
         let first = usize::try_from(offset).unwrap_or(usize::MAX);
-        for (entry, next) in listing.iter().skip(first).zip(offset + 1..) {
+        for (entry, next) in listing.iter().skip(first).zip(offset.saturating_add(1)..) {
             let mut name = entry.as_name(next);
             if !reply.fits(&name, form == Form::NamesAndStatus, room) {
                 break;

@@ -1,5 +1,4 @@
 //! Trees made by scripts, served, and looked at by commands through overlay.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests panic, and say what they skip")]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;

@@ -1,7 +1,4 @@
 //! What a served tree is as a mount: its ends, its owners, its failures.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests panic, and say what they skip")]
-
-mod support;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,15 +6,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{Tree, can_trace, paths, run_in, shell_in, shown};
 use bake_snapshot::{LayerFormat, LayerTree, Ownership, SERVED_DIRECTORY_TIME};
 use bake_sys::xattr;
 use bake_trace::{Attributes, IdRange, OwnerShift, ServeOptions, TraceError, TracedTree};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
-use support::{Tree, can_trace, paths, run_in, shell_in, shown};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 #[test]
 fn what_is_not_recorded_is_constant() {
@@ -165,7 +162,7 @@ fn a_user_namespace_needs_no_privilege() {
     if !can_trace() {
         return;
     }
-    let output = inner("inside_a_user_namespace", Some(&["unshare", "-Urm"])).output().unwrap();
+    let output = inner("serve::inside_a_user_namespace", Some(&["unshare", "-Urm"])).output().unwrap();
     if !output.status.success() && String::from_utf8_lossy(&output.stderr).contains("unshare failed") {
         println!("skipped: user namespaces are not available");
         return;
@@ -215,25 +212,28 @@ fn killing_the_server_frees_its_readers() {
     if !can_trace() {
         return;
     }
-    let mut server = inner("served_until_killed", None).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut output = BufReader::new(server.stdout.take().unwrap());
+    let mut command = inner("serve::served_until_killed", None);
+    let mut server = KilledAtLast(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut output = BufReader::new(server.0.stdout.take().unwrap());
     let mut line = String::new();
     while !line.starts_with("reader ") {
         line.clear();
         assert!(output.read_line(&mut line).unwrap() > 0);
     }
     let reader: i32 = line.trim().strip_prefix("reader ").unwrap().parse().unwrap();
-    let server_id = Pid::from_child(&server);
+    let server_id = Pid::from_child(&server.0);
     kill_process(server_id, Signal::STOP).unwrap();
+    // Reported when the last of its threads stands still.
+    waitpid(Some(server_id), WaitOptions::UNTRACED).unwrap();
     // The reader goes on, and waits for a server that does not answer.
-    server.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    server.0.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
     wait_until(|| {
         let children = read(format!("/proc/{reader}/task/{reader}/children"));
         read(format!("/proc/{}/wchan", children.trim())).contains("request_wait_answer")
     });
     kill_process(server_id, Signal::KILL).unwrap();
-    server.wait().unwrap();
+    server.0.wait().unwrap();
     // The pipe ends when the last process that writes to it is gone.
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
@@ -250,6 +250,16 @@ fn served_until_killed() {
     let script = "echo \"reader $$\"; read go; cat f 2>&1; echo reader ended";
     let mut reader = shell_in(mount.as_fd(), script).spawn().unwrap();
     reader.wait().unwrap();
+}
+
+/// A process that does not stay when the test fails.
+struct KilledAtLast(Child);
+
+impl Drop for KilledAtLast {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+    }
 }
 
 /// The ignored test `name` of this program, alone, behind a command of another.

@@ -1,11 +1,8 @@
 //! What is recorded of what steps do, and that they see the same as without tracing.
-#![expect(clippy::unwrap_used, reason = "a failed test should panic")]
-
-mod support;
 
 use std::os::fd::AsFd;
 
-use support::{Tree, can_trace, paths, run_in, shown};
+use crate::support::{Tree, can_trace, paths, run_in, shown};
 
 const TREE: &str = "mkdir -p a d/sub e; echo one >a/x; echo two >a/y; echo three >d/1; echo four >d/2; ln -s a/x link";
 
