@@ -1,7 +1,5 @@
 //! What the kernel is told about a file of the tree.
 
-use std::collections::HashMap;
-
 use bake_oci::Timestamp;
 use bake_snapshot::{FileKind, LayerTree, SERVED_DIRECTORY_TIME, SnapshotError, TreeNode};
 
@@ -77,13 +75,11 @@ const INODE_BITS: u32 = 40;
 #[derive(Debug)]
 pub(crate) struct Shown {
     options: ServeOptions,
-    /// The number of a file with several names is that of the name that was asked for first.
-    inodes: HashMap<(u64, u64), u64>,
 }
 
 impl Shown {
     pub(crate) fn new(options: ServeOptions) -> Self {
-        Self { options, inodes: HashMap::new() }
+        Self { options }
     }
 
     pub(crate) fn attributes(&self) -> Attributes {
@@ -91,18 +87,16 @@ impl Shown {
     }
 
     /// What is told about `node`, which is at `path`.
-    pub(crate) fn status(&mut self, path: &[u8], node: &TreeNode) -> Status {
+    pub(crate) fn status(&self, path: &[u8], node: &TreeNode) -> Status {
         let disk = &node.disk;
-        let (mode, (uid, gid), device, accessed) = match self.options.attributes {
+        let (mode, owner, device, accessed) = match self.options.attributes {
             Attributes::Raw => (disk.mode, (disk.uid, disk.gid), disk.device, disk.atime),
-            Attributes::Hidden => (mode_of(node), self.shift(node.uid, node.gid), device_of(node.kind), node.mtime),
+            Attributes::Hidden => (mode_of(node), (node.uid, node.gid), device_of(node.kind), node.mtime),
         };
+        let (uid, gid) = self.shift(owner);
         let is_directory = is_directory(mode);
-        let inode = if node.links > 1 && !is_directory {
-            *self.inodes.entry(node.identity).or_insert_with(|| inode_of(path))
-        } else {
-            inode_of(path)
-        };
+        // Which names are one file is part of what is asked about each of them.
+        let inode = inode_of(node.first_name.as_deref().unwrap_or(path));
         let (accessed, modified) =
             if is_directory { (SERVED_DIRECTORY_TIME, SERVED_DIRECTORY_TIME) } else { (accessed, node.mtime) };
         let size_bytes = if is_directory { DIRECTORY_BYTES } else { node.size_bytes };
@@ -120,7 +114,7 @@ impl Shown {
         }
     }
 
-    fn shift(&self, uid: u32, gid: u32) -> (u32, u32) {
+    fn shift(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
         match &self.options.owners {
             OwnerShift::Identity => (uid, gid),
             OwnerShift::Ranges { users, groups } => (shift(users, uid), shift(groups, gid)),

@@ -48,12 +48,15 @@ fn owners_are_shifted_and_modes_are_kept_to() {
     );
     let range = |tree, shown| vec![IdRange { tree, shown, count: 1 }, IdRange { tree: 0, shown: 100_000, count: 1 }];
     let owners = OwnerShift::Ranges { users: range(1000, 65_533), groups: range(1001, 3) };
-    let options = ServeOptions { owners, attributes: Attributes::Hidden };
-    let traced = TracedTree::serve(tree.open(), options).unwrap();
-    let owner = |name: &str| reach(traced.mount(), name).metadata().map(|file| (file.uid(), file.gid())).unwrap();
-    assert_eq!((owner("mine"), owner("all")), ((65_533, 3), (100_000, 100_000)));
-    // Shown as the overflow ID, since no ID stands for it.
-    assert_eq!(owner("other"), (65_534, 100_000));
+    let serve =
+        |attributes| TracedTree::serve(tree.open(), ServeOptions { owners: owners.clone(), attributes }).unwrap();
+    for traced in [serve(Attributes::Raw), serve(Attributes::Hidden)] {
+        let owner = |name: &str| reach(traced.mount(), name).metadata().map(|file| (file.uid(), file.gid())).unwrap();
+        assert_eq!((owner("mine"), owner("all")), ((65_533, 3), (100_000, 100_000)));
+        // Shown as the overflow ID, since no ID stands for it.
+        assert_eq!(owner("other"), (65_534, 100_000));
+    }
+    let traced = serve(Attributes::Hidden);
     for (uid, readable) in [(65_533, true), (65_532, false)] {
         let output = shell_in(traced.mount(), "cat all mine").uid(uid).gid(65_532).output().unwrap();
         assert_eq!(output.status.success(), readable, "{}", shown(&output));
