@@ -3,16 +3,20 @@
 //! ```text
 //! {
 //!   "version": 1,
-//!   "layers":  [ {"diffId", "tarSize", "tree", "created", "blob": {"mediaType", "digest", "size"}, "compression"} ],
-//!   "records": [ {"keys": [..], "definition", "description", "components": [{"name", "value"}], "layer"} ],
+//!   "layers":  [ {"diffId", "tarSize", "tree", "created", "blob": {"mediaType", "digest", "size"}, "compression",
+//!                "copied": {"attributes", "links"}} ],
+//!   "records": [ {"keys": [..], "definition", "description", "components": [{"name", "value"}], "layer", "traces": [..]} ],
+//!   "traces":  [ {"outer", "trace"} ],
 //!   "mounts":  [ {"id", "mode", "uid", "gid", "blob": {..}} ]
 //! }
 //! ```
 //!
 //! Every step adds exactly one layer to whatever its parent is, and its keys are made from content alone. So the list is
 //! flat, a record is of use by itself, and nothing in it depends on the machine or the store it comes from. `layer` is a
-//! position in `layers`; `created` is in nanoseconds since 1970. `compression`
-//! names the exact form of the blob, so that it can stand for the blob that another machine would make.
+//! position in `layers`; `created` is in nanoseconds since 1970; `copied` is there for what COPY and ADD made. `compression`
+//! names the exact form of the blob, so that it can stand for the blob that another machine would make. `traces` of a record
+//! are positions in `traces`, where a trace stands under its outer key in the form of `bake_solver::Trace`, in base64: what
+//! the step asked when it ran. A trace in a form of another version is passed over; only its step is not reused by it.
 //!
 //! The bytes are canonical: keys of objects sorted, lists sorted, nothing about when or where the export was made. An
 //! export of the same results is the same blob. Changing the meaning of a field needs another [`VERSION`]; readers
@@ -24,10 +28,11 @@ use bake_graph::Component;
 use bake_oci::{
     CacheKey, DefinitionDigest, DiffId, Digest, SnapshotId, TreeDigest, canonical_json, media_type, parse_json,
 };
-use bake_solver::{Layer, LayerBlob};
+use bake_solver::{CopiedLayer, Layer, LayerBlob};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::DOCUMENT_BYTES_MAX;
+use crate::traces::{TraceEntry, check_traces, joined};
 
 /// The media type of the document, where a manifest refers to it.
 pub const DOCUMENT_MEDIA_TYPE: &str = "application/vnd.bake.cache.config.v1+json";
@@ -40,6 +45,9 @@ const ENTRIES_MAX: usize = 100_000;
 
 /// The most keys of a record, as in the local store.
 const KEYS_MAX: usize = 64;
+
+/// The most traces of a record: as many as an outer key has in the local store.
+const TRACES_OF_RECORD_MAX: usize = 16;
 
 /// The most components of a record's key: one per line of a step's description and input.
 const COMPONENTS_MAX: usize = 10_000;
@@ -64,6 +72,9 @@ pub struct Document {
     /// The results.
     #[serde(default)]
     pub records: Vec<RecordEntry>,
+    /// What steps asked, by their outer keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<TraceEntry>,
     /// The content of cache mounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountEntry>,
@@ -83,6 +94,9 @@ pub struct LayerEntry {
     pub created: i64,
     /// The archive as it is kept.
     pub blob: BlobEntry,
+    /// What is known of a layer of copies; absent for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<CopiedLayer>,
     /// The exact form of the blob, `bake_oci::Compression::id`; absent where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
@@ -137,6 +151,9 @@ pub struct RecordEntry {
     pub components: Vec<Component>,
     /// The position of its layer.
     pub layer: usize,
+    /// The positions of what the step asked when it ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traces: Vec<usize>,
 }
 
 /// The content of a cache mount.
@@ -188,6 +205,8 @@ pub struct StepResult {
     pub description: String,
     /// The parts of its key.
     pub components: Vec<Component>,
+    /// What the step asked in the runs whose result this is, as far as it is known.
+    pub traces: Vec<TraceEntry>,
 }
 
 impl Document {
@@ -199,6 +218,7 @@ impl Document {
         layers.dedup_by_key(|layer| layer.order());
         let positions: HashMap<_, usize> =
             layers.iter().enumerate().map(|(position, layer)| (layer.order(), position)).collect();
+        let traces = joined(results.iter().flat_map(|(result, _)| &result.traces));
         let mut records: Vec<RecordEntry> = results
             .iter()
             .filter_map(|(result, layer)| {
@@ -212,6 +232,7 @@ impl Document {
                     description: cut(&result.description, TEXT_BYTES_MAX),
                     components: result.components.iter().take(COMPONENTS_MAX).map(Component::masked).collect(),
                     layer: *positions.get(&layer.order())?,
+                    traces: positions_of(&result.traces, &traces),
                 })
             })
             .collect();
@@ -220,16 +241,21 @@ impl Document {
         let mut mounts = mounts;
         mounts.sort_by(|a, b| a.id.cmp(&b.id));
         mounts.dedup_by(|a, b| a.id == b.id);
-        Self { version: VERSION, layers, records, mounts }
+        Self { version: VERSION, layers, records, traces, mounts }
     }
 
     /// Puts another document's entries behind these.
     pub fn append(&mut self, other: Self) {
-        let offset = self.layers.len();
+        let (offset, trace_offset) = (self.layers.len(), self.traces.len());
         self.version = VERSION;
         self.layers.extend(other.layers);
         self.mounts.extend(other.mounts);
-        let moved = other.records.into_iter().map(|record| RecordEntry { layer: record.layer + offset, ..record });
+        self.traces.extend(other.traces);
+        let moved = other.records.into_iter().map(|record| RecordEntry {
+            layer: record.layer + offset,
+            traces: record.traces.iter().map(|position| position + trace_offset).collect(),
+            ..record
+        });
         self.records.extend(moved);
     }
 
@@ -292,7 +318,14 @@ impl Document {
             if record.layer >= self.layers.len() {
                 return Err(at("its layer is not there"));
             }
+            if record.traces.len() > TRACES_OF_RECORD_MAX {
+                return Err(at("it has too many traces"));
+            }
+            if record.traces.iter().any(|position| *position >= self.traces.len()) {
+                return Err(at("its trace is not there"));
+            }
         }
+        check_traces(&self.traces)?;
         for (number, mount) in self.mounts.iter().enumerate() {
             let at = |problem: &str| format!("cache mount {number}: {problem}");
             check_blob(&mount.blob).map_err(|problem| at(&problem))?;
@@ -327,9 +360,18 @@ impl LayerEntry {
             tar_size_bytes: Some(self.tar_size),
             blob: Some(self.blob.layer_blob()),
             created_ns: Some(self.created),
-            copied: None,
+            copied: self.copied,
         }
     }
+}
+
+/// Where the traces of a record are in the list of all; what is not in it was too much.
+fn positions_of(traces: &[TraceEntry], all: &[TraceEntry]) -> Vec<usize> {
+    let mut positions: Vec<usize> = traces.iter().filter_map(|trace| all.binary_search(trace).ok()).collect();
+    positions.sort_unstable();
+    positions.dedup();
+    positions.truncate(TRACES_OF_RECORD_MAX);
+    positions
 }
 
 fn check_blob(blob: &BlobEntry) -> Result<(), String> {

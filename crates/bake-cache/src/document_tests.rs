@@ -1,5 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
+use bake_solver::{Answer, Asked, Question, Trace};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 
 fn entry(name: &str, created: i64) -> LayerEntry {
@@ -14,6 +18,7 @@ fn entry(name: &str, created: i64) -> LayerEntry {
             size: 100,
         },
         compression: Some("gzip-4".to_owned()),
+        copied: None,
     }
 }
 
@@ -25,8 +30,20 @@ fn result(name: &str, created: i64) -> (StepResult, LayerEntry) {
         definition: DefinitionDigest::of(name.as_bytes()),
         description: format!("RUN {name}"),
         components: vec![Component::new("op", "run")],
+        traces: Vec::new(),
     };
     (result, entry)
+}
+
+fn trace(paths: &[&str]) -> Trace {
+    let question = |path: &&str| Question { slot: 0, path: path.as_bytes().to_vec(), asked: Asked::Node };
+    Trace::new(paths.iter().map(|path| (question(path), Answer::Absent)).collect())
+}
+
+fn traced(name: &str, traces: &[(&str, Trace)]) -> (StepResult, LayerEntry) {
+    let (result, entry) = result(name, 1);
+    let traces = traces.iter().map(|(outer, trace)| TraceEntry::new(CacheKey::of(outer.as_bytes()), trace)).collect();
+    (StepResult { traces, ..result }, entry)
 }
 
 fn mount(id: &str) -> MountEntry {
@@ -109,6 +126,112 @@ fn hostile_documents_are_refused() {
     for bytes in [b"".as_slice(), b"{", b"[]", b"null", b"{\"version\":1,\"layers\":{}}", &vec![b'['; 100_000]] {
         assert!(Document::parse(bytes).is_err());
     }
+}
+
+#[test]
+fn traces_go_with_their_results() {
+    let (one, other) = (trace(&["package.json", "missing"]), trace(&["src"]));
+    let results = [
+        traced("b", &[("outer b", other.clone()), ("outer b", one.clone())]),
+        traced("a", &[("outer a", one.clone()), ("outer a", one.clone()), ("outer b", other.clone())]),
+    ];
+    let document = Document::new(&results, Vec::new());
+    let mut turned = results.clone();
+    turned.reverse();
+    turned[0].0.traces.reverse();
+    assert_eq!(document.to_bytes().unwrap(), Document::new(&turned, Vec::new()).to_bytes().unwrap());
+    let mut joined = document.clone();
+    joined.append(Document::new(&[traced("c", &[("outer c", one.clone())])], Vec::new()));
+    let read = Document::parse(&joined.to_bytes().unwrap()).unwrap();
+    assert_eq!(read.traces.len(), 4);
+    let of = |description: &str| {
+        let record = read.records.iter().find(|record| record.description == description).unwrap();
+        let traces = record.traces.iter().map(|position| &read.traces[*position]);
+        let mut traces: Vec<_> = traces.map(|entry| (entry.outer, entry.trace().unwrap())).collect();
+        traces.sort_by_key(|(outer, trace)| (*outer, trace.len()));
+        traces
+    };
+    let key = |name: &str| CacheKey::of(name.as_bytes());
+    let mut expected = vec![(key("outer a"), one.clone()), (key("outer b"), other.clone())];
+    expected.sort_by_key(|(outer, trace)| (*outer, trace.len()));
+    assert_eq!(of("RUN a"), expected);
+    assert_eq!(of("RUN b"), [(key("outer b"), other), (key("outer b"), one.clone())]);
+    assert_eq!(of("RUN c"), [(key("outer c"), one)]);
+}
+
+#[test]
+fn documents_of_before_and_after_are_read() {
+    let whole = |value: &serde_json::Value| Document::parse(&serde_json::to_vec(value).unwrap());
+    let document = Document::new(&[traced("a", &[("outer", trace(&["x"]))])], Vec::new());
+    let mut value = serde_json::to_value(&document).unwrap();
+    // A later version writes traces in another form: as if there were none.
+    value["traces"][0]["trace"] = "Ag==".into();
+    let read = whole(&value).unwrap();
+    assert_eq!((read.records[0].traces.as_slice(), read.traces[0].trace()), (&[0][..], None));
+    // An earlier one knows of none.
+    value.as_object_mut().unwrap().remove("traces");
+    assert!(whole(&value).is_err());
+    value["records"][0].as_object_mut().unwrap().remove("traces");
+    assert_eq!(whole(&value).unwrap().records[0].traces, Vec::<usize>::new());
+    // Without traces a document has the bytes that it always had.
+    let bytes = Document::new(&[result("a", 1)], Vec::new()).to_bytes().unwrap();
+    assert!(!String::from_utf8(bytes).unwrap().contains("traces"));
+}
+
+#[test]
+fn hostile_traces_lead_nowhere() {
+    let changed = |change: fn(&mut serde_json::Value)| {
+        let document = Document::new(&[traced("a", &[("outer", trace(&["x"]))])], Vec::new());
+        let mut value = serde_json::to_value(&document).unwrap();
+        change(&mut value);
+        Document::parse(&serde_json::to_vec(&value).unwrap())
+    };
+    assert!(changed(|_| {}).is_ok());
+    let refused: [fn(&mut serde_json::Value); 7] = [
+        |value| value["traces"][0]["outer"] = "xyz".into(),
+        |value| value["traces"][0]["trace"] = serde_json::json!([1, 2]),
+        |value| value["traces"][0]["trace"] = "A".repeat((2 << 20) + 4).into(),
+        |value| value["traces"] = vec![value["traces"][0].clone(); 100_001].into(),
+        |value| value["records"][0]["traces"] = serde_json::json!([1]),
+        |value| value["records"][0]["traces"] = serde_json::json!([-1]),
+        |value| value["records"][0]["traces"] = vec![0; 17].into(),
+    ];
+    for (number, change) in refused.into_iter().enumerate() {
+        assert!(changed(change).is_err(), "change {number}");
+    }
+    // What is no base64, is cut short, or leaves its slot, is no trace; the rest of the document is of use.
+    let outside = STANDARD.encode([&[1, 1, 0, 0, 2][..], b"..", &[0]].concat());
+    for text in ["", "=", "%%%%", "AQ==", "AQH/", &outside] {
+        let document = Document::new(&[traced("a", &[("outer", trace(&["x"]))])], Vec::new());
+        let mut value = serde_json::to_value(&document).unwrap();
+        value["traces"][0]["trace"] = text.into();
+        let read = Document::parse(&serde_json::to_vec(&value).unwrap()).unwrap();
+        assert_eq!(read.traces[0].trace(), None, "{text}");
+    }
+    // The same one many times is one.
+    let twice = changed(|value| value["traces"] = vec![value["traces"][0].clone(); 1000].into()).unwrap();
+    assert_eq!(twice.traces.len(), 1000);
+}
+
+#[test]
+fn of_too_many_traces_the_long_ones_are_left_out() {
+    let long = |number: usize| {
+        let paths: Vec<String> = (0..10_000).map(|path| format!("{path:05}/{number:080}")).collect();
+        trace(&paths.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let mut traces: Vec<(&str, Trace)> = (0..16).map(|number| ("outer", long(number))).collect();
+    traces.push(("outer", trace(&["short"])));
+    let one = TraceEntry::new(CacheKey::of(b"outer"), &long(0));
+    let size = serde_json::to_vec(&one).unwrap().len();
+    assert!((1 << 20..2 << 20).contains(&size), "{size}");
+    let results: Vec<_> =
+        traces.chunks(6).enumerate().map(|(number, traces)| traced(&number.to_string(), traces)).collect();
+    let document = Document::new(&results, Vec::new());
+    let texts: usize = document.traces.iter().map(|entry| serde_json::to_vec(entry).unwrap().len()).sum();
+    assert!(texts < 17 << 20, "{texts}");
+    assert!(document.traces.len() < traces.len());
+    assert!(document.traces.contains(&TraceEntry::new(CacheKey::of(b"outer"), &trace(&["short"]))));
+    assert_eq!(Document::parse(&document.to_bytes().unwrap()).unwrap(), document);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Caches that are imported: read beside the build, looked into when a key is not known here, fetched from when files are
 //! needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use bake_oci::{CacheKey, Digest, SnapshotId};
-use bake_solver::{CacheStore, Layer, LayerBlob};
+use bake_solver::{CacheStore, Layer, LayerBlob, Trace};
 use bake_store::{BlobDescriptor, Store};
 use bake_worker::{ImportError, ImportProgress, ImportedLayers, ImportedMounts, MountContent, StoreCache};
 
@@ -17,6 +17,9 @@ use crate::layers::record_of;
 
 /// How often somebody who waits for a cache looks whether the build was cancelled.
 const LOOK_UP: Duration = Duration::from_millis(50);
+
+/// How many traces of an outer key are evaluated, as in the local store.
+pub(crate) const TRACES_MAX: usize = 16;
 
 /// The imports of a build. Each is read on a thread of its own as soon as this is made.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ struct Contents {
     document: Document,
     layers: HashMap<SnapshotId, usize>,
     records: HashMap<CacheKey, usize>,
+    /// By outer key.
+    traces: HashMap<CacheKey, Vec<usize>>,
     blobs: HashMap<Digest, BlobDescriptor>,
     mounts: HashMap<String, usize>,
 }
@@ -132,8 +137,28 @@ impl Imports {
                 definition: record.definition,
                 description: record.description.clone(),
                 components: record.components.clone(),
+                traces: record.traces.iter().filter_map(|at| contents.document.traces.get(*at).cloned()).collect(),
             })
         })
+    }
+
+    /// What the step of an outer key asked when it ran elsewhere, each list of questions once, from the first import that has
+    /// it; at most 16.
+    pub fn traces(&self, outer: &CacheKey) -> Vec<Trace> {
+        let mut traces = Vec::new();
+        let mut known = HashSet::new();
+        for import in &self.sources {
+            let State::Ready(contents) = import.wait() else { continue };
+            let positions = contents.traces.get(outer).into_iter().flatten();
+            // Reading one takes a millisecond at most; a document may have any number of them.
+            for entry in positions.take(TRACES_MAX).filter_map(|at| contents.document.traces.get(*at)) {
+                if let Some(trace) = entry.trace().filter(|trace| known.insert(trace.questions())) {
+                    traces.push(trace);
+                }
+            }
+        }
+        traces.truncate(TRACES_MAX);
+        traces
     }
 
     /// What the import says of a layer that is still there, or was, when this build began.
@@ -276,6 +301,9 @@ impl Contents {
                 contents.records.entry(*key).or_insert(position);
             }
         }
+        for (position, trace) in document.traces.iter().enumerate() {
+            contents.traces.entry(trace.outer).or_default().push(position);
+        }
         for (position, mount) in document.mounts.iter().enumerate() {
             contents.mounts.entry(mount.id.clone()).or_insert(position);
         }
@@ -314,9 +342,14 @@ impl ImportedLayers for Imports {
             // From here on it is a layer like one that was made here.
             let layer = Layer { diff_id: None, tar_size_bytes: None, blob: None, ..layer.clone() };
             let result = StepResult { layer, ..result };
-            let record = record_of(&result);
-            if let Err(error) = StoreCache::new(self.store.clone()).record(record) {
+            let cache = StoreCache::new(self.store.clone());
+            if let Err(error) = cache.record(record_of(&result)) {
                 told(&error);
+            }
+            for (outer, trace) in result.traces.iter().filter_map(|entry| Some((entry.outer, entry.trace()?))) {
+                if let Err(error) = cache.add_trace(&outer, &trace, &result.keys) {
+                    told(&error);
+                }
             }
         }
     }

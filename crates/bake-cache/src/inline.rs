@@ -2,17 +2,19 @@
 //!
 //! ```text
 //! "bake.cache.v1": {
-//!   "layers":  [ {"position", "tree", "created", "tarSize"} ],
+//!   "layers":  [ {"position", "tree", "created", "tarSize", "copied"} ],
 //!   "compression": the form of their blobs,
 //!   "records": [ {"keys", "definition", "description", "layer"} ]
 //! }
 //! ```
 //!
 //! `position` counts the image's layers from 0, base first; everything else is as in [`crate::document`]. The parts of
-//! keys are left out: they only serve explanations, and a config is read by everybody who runs the image.
+//! keys are left out: they only serve explanations, and a config is read by everybody who runs the image. So are traces, which
+//! name files of the build context.
 
 use bake_oci::manifest::descriptor_digest;
 use bake_oci::{Descriptor, ImageConfig, ImageManifest, SnapshotId, TreeDigest};
+use bake_solver::CopiedLayer;
 use serde::{Deserialize, Serialize};
 
 use crate::document::{BlobEntry, Document, DocumentError, LayerEntry, RecordEntry, StepResult};
@@ -35,6 +37,8 @@ struct InlineLayer {
     tree: TreeDigest,
     created: i64,
     tar_size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    copied: Option<CopiedLayer>,
 }
 
 /// One layer of an image that is about to be assembled.
@@ -66,6 +70,7 @@ pub fn put_inline(
             tree: first.layer.tree,
             created: first.layer.created_ns.unwrap_or(0),
             tar_size: layer.tar_size_bytes,
+            copied: first.layer.copied,
         });
         made.sort_by(|a, b| a.keys.cmp(&b.keys));
         inline.records.extend(made.into_iter().map(|result| RecordEntry {
@@ -74,6 +79,7 @@ pub fn put_inline(
             description: result.description.clone(),
             components: Vec::new(),
             layer: inline.layers.len() - 1,
+            traces: Vec::new(),
         }));
     }
     let json = |source| DocumentError::Json(bake_oci::JsonError::Write { source });
@@ -103,6 +109,7 @@ pub(crate) fn document_of(config: &ImageConfig, manifest: &ImageManifest) -> Res
             tree: layer.tree,
             created: layer.created,
             blob: blob_of(descriptor)?,
+            copied: layer.copied,
             compression: inline.compression.clone(),
         });
     }
@@ -146,6 +153,7 @@ mod tests {
             definition: DefinitionDigest::of(name.as_bytes()),
             description: name.to_owned(),
             components: Vec::new(),
+            traces: Vec::new(),
         }
     }
 

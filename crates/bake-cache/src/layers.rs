@@ -1,16 +1,18 @@
 //! The solver's view: results of the local store first, then those of imports, and a list of what a build used.
 
-use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bake_graph::Component;
 use bake_oci::{CacheKey, SnapshotId, TreeDigest};
 use bake_solver::{CacheError, CacheStore, Layer, NewRecord, Notes, PastRecord, PathList, StoredTrace, Trace, Wanted};
 use bake_store::{Store, StoreError};
+use bake_worker::StoreCache;
 
 use crate::document::StepResult;
-use crate::import::Imports;
+use crate::import::{Imports, TRACES_MAX};
+use crate::traces::TraceEntry;
 
 /// Results of a local cache and, where that has none, of imports.
 pub struct ImportingCache<'a, C> {
@@ -62,7 +64,17 @@ impl<C: CacheStore> CacheStore for ImportingCache<'_, C> {
     }
 
     fn traces(&self, outer: &CacheKey) -> Result<Vec<StoredTrace>, CacheError> {
-        self.local.traces(outer)
+        let mut traces = self.local.traces(outer)?;
+        if traces.len() < TRACES_MAX && !self.imports.is_empty() {
+            (self.before_waiting)();
+            let known: HashSet<[u8; 32]> = traces.iter().map(|stored| stored.trace.questions()).collect();
+            let imported = self.imports.traces(outer).into_iter();
+            let imported = imported.filter(|trace| !known.contains(&trace.questions()));
+            // Documents do not tell when anything was made.
+            traces.extend(imported.map(|trace| StoredTrace { trace, made_unix_s: 0 }));
+            traces.truncate(TRACES_MAX);
+        }
+        Ok(traces)
     }
 
     fn record_trace(&self, outer: &CacheKey, trace: &Trace) -> Result<(), CacheError> {
@@ -120,9 +132,13 @@ impl<C: CacheStore> UsedResults<C> {
                 },
             };
             let Some(mut result) = result else { continue };
+            add_local_traces(store, &mut result)?;
             // One result is found under one key and then recorded under another.
             match results.entry((result.layer.snapshot.clone(), result.definition)) {
-                Entry::Occupied(mut known) => known.get_mut().keys.append(&mut result.keys),
+                Entry::Occupied(mut known) => {
+                    known.get_mut().keys.append(&mut result.keys);
+                    known.get_mut().traces.append(&mut result.traces);
+                }
                 Entry::Vacant(place) => {
                     place.insert(result);
                 }
@@ -131,6 +147,8 @@ impl<C: CacheStore> UsedResults<C> {
         for result in results.values_mut() {
             result.keys.sort_unstable();
             result.keys.dedup();
+            result.traces.sort_unstable();
+            result.traces.dedup();
         }
         Ok(results.into_values().collect())
     }
@@ -154,7 +172,18 @@ fn found(store: &Store, key: &CacheKey, layer: &Layer) -> Result<Option<StepResu
         description: record.description,
         // Another version may have written them in another form; they only explain.
         components: serde_json::from_slice(&record.components).unwrap_or_default(),
+        traces: Vec::new(),
     }))
+}
+
+/// Adds what the local store knows of what a step asked. Of the same questions, its answers are the newer ones.
+fn add_local_traces(store: &Store, result: &mut StepResult) -> Result<(), StoreError> {
+    let local = StoreCache::new(store.clone()).traces_of(&result.keys)?;
+    let asked = |outer: CacheKey, trace: &Trace| (outer, trace.questions());
+    let known: HashSet<_> = local.iter().map(|(outer, trace)| asked(*outer, trace)).collect();
+    result.traces.retain(|entry| entry.trace().is_some_and(|trace| !known.contains(&asked(entry.outer, &trace))));
+    result.traces.extend(local.iter().map(|(outer, trace)| TraceEntry::new(*outer, trace)));
+    Ok(())
 }
 
 impl<C: CacheStore> CacheStore for UsedResults<C> {
@@ -227,5 +256,6 @@ fn result_of(record: &NewRecord<'_>) -> StepResult {
         definition: record.definition,
         description: record.description.clone(),
         components: components.to_vec(),
+        traces: Vec::new(),
     }
 }

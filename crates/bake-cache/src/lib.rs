@@ -25,6 +25,7 @@ mod s3;
 mod service;
 mod spec;
 mod store_sink;
+mod traces;
 mod upload;
 mod xml;
 
@@ -42,3 +43,4 @@ pub use registry::RegistryBackend;
 pub use s3::{S3Backend, S3Credentials, S3Options, S3RetryMode};
 pub use service::Connection;
 pub use spec::{ExportSpec, ImportSpec, Mode, Place, SpecError};
+pub use traces::TraceEntry;

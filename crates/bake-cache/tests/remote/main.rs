@@ -1,5 +1,5 @@
 //! The clients of remote caches: against `moto_server`, which speaks the protocol of S3 and checks signatures, and
-//! against servers in this process that misbehave on demand.
+//! against servers in this process that misbehave on demand. And what travels through caches besides blobs.
 
 #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
@@ -8,6 +8,7 @@ mod memory;
 mod moto;
 mod s3;
 mod support;
+mod traces;
 
 use std::process::ExitCode;
 
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     if let Some(exit) = memory::maybe_measure() {
         return exit;
     }
-    let tests = [moto::TESTS, s3::TESTS, gha::TESTS].concat();
+    let tests = [moto::TESTS, s3::TESTS, gha::TESTS, traces::TESTS].concat();
     let trials = tests.into_iter().map(|(name, needs, test)| {
         let run = move || {
             test();

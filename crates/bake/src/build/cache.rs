@@ -251,6 +251,7 @@ impl Export<'_> {
             tree: layer.tree,
             created: layer.created_ns.unwrap_or(0),
             blob: BlobEntry::from(&blob),
+            copied: layer.copied,
             compression: Some(form),
         })
     }
