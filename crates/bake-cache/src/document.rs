@@ -7,6 +7,7 @@
 //!                "copied": {"attributes", "links"}} ],
 //!   "records": [ {"keys": [..], "definition", "description", "components": [{"name", "value"}], "layer", "traces": [..]} ],
 //!   "traces":  [ {"outer", "trace"} ],
+//!   "heavy":   [ outer keys ],
 //!   "mounts":  [ {"id", "mode", "uid", "gid", "blob": {..}} ]
 //! }
 //! ```
@@ -17,12 +18,13 @@
 //! names the exact form of the blob, so that it can stand for the blob that another machine would make. `traces` of a record
 //! are positions in `traces`, where a trace stands under its outer key in the form of `bake_solver::Trace`, in base64: what
 //! the step asked when it ran. A trace in a form of another version is passed over; only its step is not reused by it.
+//! `heavy` are the outer keys of steps that ask nearly everything, so that no machine records what they ask only to see that.
 //!
 //! The bytes are canonical: keys of objects sorted, lists sorted, nothing about when or where the export was made. An
 //! export of the same results is the same blob. Changing the meaning of a field needs another [`VERSION`]; readers
 //! refuse versions they do not know and pass over fields they do not know.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bake_graph::Component;
 use bake_oci::{
@@ -75,6 +77,9 @@ pub struct Document {
     /// What steps asked, by their outer keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traces: Vec<TraceEntry>,
+    /// The outer keys of steps of which it gains nothing to record what they ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heavy: Vec<CacheKey>,
     /// The content of cache mounts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<MountEntry>,
@@ -241,7 +246,13 @@ impl Document {
         let mut mounts = mounts;
         mounts.sort_by(|a, b| a.id.cmp(&b.id));
         mounts.dedup_by(|a, b| a.id == b.id);
-        Self { version: VERSION, layers, records, traces, mounts }
+        Self { version: VERSION, layers, records, traces, heavy: Vec::new(), mounts }
+    }
+
+    /// The same with outer keys of steps that ask nearly everything.
+    #[must_use]
+    pub fn with_heavy(self, heavy: BTreeSet<CacheKey>) -> Self {
+        Self { heavy: heavy.into_iter().collect(), ..self }
     }
 
     /// Puts another document's entries behind these.
@@ -250,6 +261,7 @@ impl Document {
         self.version = VERSION;
         self.layers.extend(other.layers);
         self.mounts.extend(other.mounts);
+        self.heavy.extend(other.heavy);
         self.traces.extend(other.traces);
         let moved = other.records.into_iter().map(|record| RecordEntry {
             layer: record.layer + offset,
@@ -287,8 +299,12 @@ impl Document {
     }
 
     fn check(&self) -> Result<(), String> {
-        let counts =
-            [("layers", self.layers.len()), ("records", self.records.len()), ("cache mounts", self.mounts.len())];
+        let counts = [
+            ("layers", self.layers.len()),
+            ("records", self.records.len()),
+            ("heavy steps", self.heavy.len()),
+            ("cache mounts", self.mounts.len()),
+        ];
         for (what, count) in counts {
             if count > ENTRIES_MAX {
                 return Err(format!("it lists {count} {what}, more than {ENTRIES_MAX}"));

@@ -1,7 +1,7 @@
 //! Caches that are imported: read beside the build, looked into when a key is not known here, fetched from when files are
 //! needed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +21,10 @@ const LOOK_UP: Duration = Duration::from_millis(50);
 /// How many traces of an outer key are evaluated, as in the local store.
 pub(crate) const TRACES_MAX: usize = 16;
 
+/// How many steps that ask nearly everything are passed on: each export has those of the one before, whether they still
+/// exist or not.
+const HEAVY_MAX: usize = 1000;
+
 /// The imports of a build. Each is read on a thread of its own as soon as this is made.
 #[derive(Debug)]
 pub struct Imports {
@@ -28,6 +32,8 @@ pub struct Imports {
     sources: Vec<Arc<Import>>,
     /// Results that were used and are not in the store yet, by layer.
     waiting: Mutex<HashMap<SnapshotId, Vec<StepResult>>>,
+    /// Outer keys of steps that ask nearly everything, as far as this build came upon them.
+    heavy: Mutex<BTreeSet<CacheKey>>,
 }
 
 /// One cache.
@@ -60,6 +66,7 @@ struct Contents {
     records: HashMap<CacheKey, usize>,
     /// By outer key.
     traces: HashMap<CacheKey, Vec<usize>>,
+    heavy: HashSet<CacheKey>,
     blobs: HashMap<Digest, BlobDescriptor>,
     mounts: HashMap<String, usize>,
 }
@@ -90,7 +97,7 @@ impl Imports {
     pub fn begin(store: Store, sources: Vec<ImportSource>, cancelled: &Arc<AtomicBool>) -> Arc<Self> {
         let begin = |source| Import::begin(source, Arc::clone(cancelled));
         let sources: Vec<Arc<Import>> = sources.into_iter().map(begin).collect();
-        Arc::new(Self { store, sources, waiting: Mutex::default() })
+        Arc::new(Self { store, sources, waiting: Mutex::default(), heavy: Mutex::default() })
     }
 
     /// Whether there is any.
@@ -159,6 +166,35 @@ impl Imports {
         }
         traces.truncate(TRACES_MAX);
         traces
+    }
+
+    /// Whether the step of an outer key is known elsewhere to ask nearly everything.
+    pub fn is_heavy(&self, outer: &CacheKey) -> bool {
+        let knows = |import: &Arc<Import>| match import.wait() {
+            State::Ready(contents) => contents.heavy.contains(outer),
+            _ => false,
+        };
+        self.sources.iter().any(knows)
+    }
+
+    /// Notes for an export that the step of an outer key asks nearly everything.
+    pub fn note_heavy(&self, outer: &CacheKey) {
+        self.heavy.lock().unwrap_or_else(PoisonError::into_inner).insert(*outer);
+    }
+
+    /// The outer keys that were noted in this build, then those of the imports, at most 1000.
+    pub fn heavy(&self) -> BTreeSet<CacheKey> {
+        let mut heavy = self.heavy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for import in &self.sources {
+            let State::Ready(contents) = import.wait() else { continue };
+            for outer in &contents.document.heavy {
+                if heavy.len() >= HEAVY_MAX {
+                    return heavy;
+                }
+                heavy.insert(*outer);
+            }
+        }
+        heavy
     }
 
     /// What the import says of a layer that is still there, or was, when this build began.
@@ -304,6 +340,7 @@ impl Contents {
         for (position, trace) in document.traces.iter().enumerate() {
             contents.traces.entry(trace.outer).or_default().push(position);
         }
+        contents.heavy.extend(&document.heavy);
         for (position, mount) in document.mounts.iter().enumerate() {
             contents.mounts.entry(mount.id.clone()).or_insert(position);
         }

@@ -86,11 +86,21 @@ impl<C: CacheStore> CacheStore for ImportingCache<'_, C> {
     }
 
     fn note_heavy(&self, outer: &CacheKey) -> Result<(), CacheError> {
+        self.imports.note_heavy(outer);
         self.local.note_heavy(outer)
     }
 
     fn is_heavy(&self, outer: &CacheKey) -> Result<bool, CacheError> {
-        self.local.is_heavy(outer)
+        let is_heavy = self.local.is_heavy(outer)? || {
+            if !self.imports.is_empty() {
+                (self.before_waiting)();
+            }
+            self.imports.is_heavy(outer)
+        };
+        if is_heavy {
+            self.imports.note_heavy(outer);
+        }
+        Ok(is_heavy)
     }
 
     fn lock(&self, key: &CacheKey, waiting: &dyn Fn() -> bool) -> Result<Option<Box<dyn Send>>, CacheError> {

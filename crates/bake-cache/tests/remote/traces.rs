@@ -149,7 +149,9 @@ fn travel(backends: impl Fn(&Place) -> Backends) {
     let (cache, entry, blob) = ran(&here);
     let results = cache.results(&here.store, &no_imports(&here)).unwrap();
     assert_eq!(traces_of(&results), [(outer(), trace(1))]);
-    let exported = Document::new(&[(results[0].clone(), entry)], Vec::new()).to_bytes().unwrap();
+    let heavy = [CacheKey::of(b"RUN grep -r")];
+    let document = Document::new(&[(results[0].clone(), entry)], Vec::new()).with_heavy(heavy.into());
+    let exported = document.to_bytes().unwrap();
     here.write(&*backends(), &exported, &[blob]).unwrap();
 
     // A build that finds the result by all of its files has no outer key, and exports the trace all the same.
@@ -171,6 +173,11 @@ fn travel(backends: impl Fn(&Place) -> Backends) {
     assert_eq!(cache.traces(&CacheKey::of(b"another step")).unwrap(), []);
     assert_eq!(cache.traces(&outer()).unwrap(), [StoredTrace { trace: trace(1), made_unix_s: 0 }]);
     assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
+    assert!(cache.is_heavy(&heavy[0]).unwrap() && !local.is_heavy(&heavy[0]).unwrap());
+    assert!(!cache.is_heavy(&outer()).unwrap());
+    cache.note_heavy(&whole_key()).unwrap();
+    assert!(local.is_heavy(&whole_key()).unwrap());
+    assert_eq!(imports.heavy(), [heavy[0], whole_key()].into());
     let layer = cache.lookup(&trace(1).key(&outer())).unwrap().unwrap();
     assert_eq!(layer.copied, Some(CopiedLayer { attributes: true, links: false }));
     // As the solver does when it has found a result by what its step asked.

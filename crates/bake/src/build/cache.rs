@@ -214,7 +214,8 @@ impl Export<'_> {
                     let entry = self.layer(&result.layer, spec, step, &mut elsewhere)?;
                     entries.push((result.clone(), entry));
                 }
-                self.write(&Document::new(&entries, Vec::new()), &elsewhere, backend, step)
+                let document = Document::new(&entries, Vec::new()).with_heavy(self.imported.steps.heavy());
+                self.write(&document, &elsewhere, backend, step)
             })?;
         }
         Ok(())
