@@ -52,6 +52,7 @@ pub use overlay::{LOWERS_MAX, MOUNTER_ID_ON_DISK, OverlaySnapshotter};
 pub use ownership::{DeviceKind, OwnerKept, make_device, read_owner, set_owner};
 pub use snapshotter::{Active, Lower, Snapshotter};
 pub use squash::squash;
+pub use stack::passed_paths;
 pub use tree::{
     FileHasher, FileIdentity, Filter, NoMemory, Selection, TREE_ENTRIES_MAX, TreeEntry, TreeOptions, digest_entries,
     digest_tree,

@@ -150,6 +150,29 @@ pub(crate) struct Resolved {
 /// Resolves `path` in the stack as a process with that root would, following links up to and including the last
 /// component if `follow_last`. Missing components are kept by name.
 pub(crate) fn resolve(lowers: &[&Path], format: LayerFormat, path: &[u8], follow_last: bool) -> Result<Resolved> {
+    resolve_telling(lowers, format, path, follow_last, &mut |_| {})
+}
+
+/// The paths that are looked up in the stack `lowers` (base first) when a process with that root opens `path`, relative to the
+/// root: each directory on the way, the file itself, and where one is a symbolic link, those of where it leads.
+///
+/// Paths below one that is missing are among them; whoever finds it missing need not look at those.
+///
+/// # Errors
+/// [`SnapshotError::RefusedEntry`] for a circle of links; otherwise [`SnapshotError::Io`].
+pub fn passed_paths(lowers: &[&Path], format: LayerFormat, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut passed = Vec::new();
+    resolve_telling(lowers, format, path, true, &mut |names| passed.push(names.join(&b'/')))?;
+    Ok(passed)
+}
+
+fn resolve_telling(
+    lowers: &[&Path],
+    format: LayerFormat,
+    path: &[u8],
+    follow_last: bool,
+    told: &mut dyn FnMut(&[Vec<u8>]),
+) -> Result<Resolved> {
     let mut pending: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
     let mut names: Vec<Vec<u8>> = Vec::new();
     let mut links = 0;
@@ -159,6 +182,7 @@ pub(crate) fn resolve(lowers: &[&Path], format: LayerFormat, path: &[u8], follow
             continue;
         }
         names.push(name);
+        told(&names);
         if pending.is_empty() && !follow_last {
             break;
         }
@@ -206,4 +230,30 @@ fn place(lowers: &[&Path], format: LayerFormat, names: &[Vec<u8>]) -> Result<(Op
 /// The components of a path, without empty ones and `.`.
 pub(crate) fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|component| !component.is_empty() && *component != b".")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn everything_on_the_way_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let (base, top) = (directory.path().join("base"), directory.path().join("top"));
+        std::fs::create_dir_all(base.join("usr/etc")).unwrap();
+        std::fs::write(base.join("usr/etc/passwd"), "").unwrap();
+        std::fs::create_dir_all(&top).unwrap();
+        symlink("usr/./x/../etc", top.join("etc")).unwrap();
+        let passed = |path: &str| {
+            let passed = passed_paths(&[&base, &top], LayerFormat::ROOT, path.as_bytes()).unwrap();
+            passed.into_iter().map(|path| String::from_utf8(path).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(passed("/etc/passwd"), ["etc", "usr", "usr/x", "usr/etc", "usr/etc/passwd"]);
+        assert_eq!(passed("/none/at/all"), ["none", "none/at", "none/at/all"]);
+        assert_eq!(passed("/"), Vec::<String>::new());
+    }
 }

@@ -56,13 +56,18 @@ impl LinuxWorker {
         };
         let active = Active { upper: snapshot.fs(), work: snapshot.work() };
         let identity = self.working_directory(op, &lowers, active)?;
+        let mut tracing = None;
         let ran = {
             let isolation = self.options.isolation.steps()?;
             let notice = |message| task.events.send(BuildEvent::Notice { step: task.id, message });
             // It comes to be while the rest is prepared, and goes back when nothing of the step is left.
             let mut network = self.step_networks.lease(op.network, &isolation.id_map, &[], &notice)?;
-            let root = isolation.snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
+            if !continued {
+                tracing = self.begin_tracing(task, base)?;
+            }
+            let root = self.mount_root(base, &lowers, active, tracing.as_mut())?;
             let mut prepared = Prepared::default();
+            prepared.tracing = tracing.take();
             self.prepare_mounts(op, task, &mut prepared)?;
             let process = spec(op, &identity, &prepared, &self.grants_of(task.vertex).limits);
             let names = HostNames { own: op.hostname.as_deref(), extra: &op.extra_hosts };
@@ -77,7 +82,9 @@ impl LinuxWorker {
                 task.events.send(BuildEvent::Notice { step: task.id, message });
             }
             let limits = Effective::new(&self.grants_of(task.vertex).limits, op.limits.as_deref())?;
-            self.run_step(step, &limits, active.upper, op, task)
+            let ran = self.run_step(step, &limits, active.upper, op, task);
+            tracing = prepared.tracing.take();
+            ran
         };
         let usage = match ran {
             Ok(usage) => usage,
@@ -90,7 +97,8 @@ impl LinuxWorker {
         if continued {
             self.note_continued(task, &layer);
         }
-        Ok(layer.into())
+        let traced = tracing.and_then(|tracing| self.trace_of(tracing, op, &lowers, task));
+        Ok(Ran { layer, traced })
     }
 
     /// Finds the user, and makes the working directory where the image lacks it.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bake_graph::{CopyAction, FileAction, FileOp, Owner, Unpack, VertexId};
 use bake_snapshot::{Active, MergedView};
-use bake_solver::{BuildEvent, EventSink, Layer, Output, StepError, Task};
+use bake_solver::{BuildEvent, CopiedLayer, EventSink, Layer, Output, StepError, Task};
 
 use crate::archive::{ArchiveError, recognise};
 use crate::chmod::changed_mode;
@@ -93,7 +93,13 @@ impl LinuxWorker {
         if known.len() >= REMEMBERED_FILES_MIN {
             snapshot.write_contents(&committed.contents).map_err(|error| store_failed(&error))?;
         }
-        self.publish(snapshot, &committed, task)
+        let traits = committed.traits;
+        let layer = self.publish(snapshot, &committed, task)?;
+        // A heredoc is a copy of a part of the Dockerfile.
+        let is_copy = |action: &FileAction| matches!(action, FileAction::Copy(_) | FileAction::Mkfile { .. });
+        let copied = op.actions.iter().all(is_copy);
+        let copied = copied.then_some(CopiedLayer { attributes: traits.attributes, links: traits.links });
+        Ok(Layer { copied, ..layer })
     }
 
     /// Where this step, if it copies many files, finds those that it copied before.

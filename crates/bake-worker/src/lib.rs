@@ -39,6 +39,7 @@ mod source_tree;
 mod ssh;
 mod step_network;
 mod touched;
+mod traced;
 mod users;
 mod verify;
 mod worker;

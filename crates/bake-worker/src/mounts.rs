@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bake_graph::{CacheMount, ExecOp, MountKind};
 use bake_oci::{ExpansionLimits, LayerReader};
 use bake_sandbox::{MountAccess, MountSource, SetIdFiles, StepMount};
-use bake_snapshot::{Active, Ownership, UnpackLimits};
+use bake_snapshot::{Active, Contents, LayerTree, Ownership, UnpackLimits};
 use bake_solver::{BuildEvent, Output, StepError, Task};
 use rustix::fs::{Mode, OFlags};
 
@@ -23,20 +23,42 @@ use crate::reuse::Copied;
 use crate::select::{Selection, select_path};
 use crate::source_tree::shown;
 use crate::ssh::{ForwardedAgent, SshAgent, agent_missing};
+use crate::traced::{MountAttributes, Tracing, mount_or_fall_back};
 use crate::worker::{LinuxWorker, open_directory, snapshot_failed, store_failed};
 
 /// The variable that tells programs where their agent listens.
 const SSH_SOCKET: &str = "SSH_AUTH_SOCK";
 /// Permission bits of a tmpfs mount, as the kernel's own default.
 const TMPFS_MODE: u32 = 0o1777;
+/// The name of a single file of a build context in the copy that a bind mount shows.
+pub(crate) const COPIED_FILE: &str = "file";
+/// Permission bits of the directory that this copy is in.
+pub(crate) const EMPTY_COPY_MODE: u32 = 0o755;
 
 /// Mounts, secrets in the environment, and what must live until the step ends.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     pub(crate) mounts: Vec<StepMount>,
     pub(crate) env: Vec<(String, String)>,
+    /// What is recorded of the step.
+    pub(crate) tracing: Option<Tracing>,
     /// Directories and locks that the mounts need.
     held: Vec<Held>,
+}
+
+/// One bind mount.
+#[derive(Debug)]
+struct BindMount<'a> {
+    /// Its number among the mounts of the op.
+    number: usize,
+    target: &'a str,
+    /// The number of the input that it shows.
+    input: usize,
+    /// Its place among the bind mounts that show the same input.
+    position: usize,
+    /// The path in the input.
+    source: &'a str,
+    read_only: bool,
 }
 
 #[derive(Debug)]
@@ -58,13 +80,21 @@ impl LinuxWorker {
         prepared.mounts.extend(shared_memory(grants));
         let caches = self.take_cache_mounts(op, task)?;
         let mut binds = std::collections::HashMap::new();
-        for mount in &op.mounts {
+        for (index, mount) in op.mounts.iter().enumerate() {
             match &mount.kind {
                 MountKind::Bind { input, source, read_only } => {
                     let number = binds.entry(*input).or_insert(0usize);
                     let position = *number;
                     *number += 1;
-                    self.bind(&mount.target, *input, position, source, *read_only, task, prepared)?;
+                    let bind = BindMount {
+                        number: index,
+                        target: &mount.target,
+                        input: *input,
+                        position,
+                        source,
+                        read_only: *read_only,
+                    };
+                    self.bind(&bind, task, prepared)?;
                 }
                 MountKind::Cache(cache) => self.cache_mount(&mount.target, cache, &caches, task, prepared)?,
                 MountKind::Tmpfs { size_bytes } => {
@@ -115,36 +145,27 @@ impl LinuxWorker {
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one bind mount and all it is made from")]
-    fn bind(
-        &self,
-        target: &str,
-        input: usize,
-        position: usize,
-        source: &str,
-        read_only: bool,
-        task: &Task<'_>,
-        prepared: &mut Prepared,
-    ) -> Result<(), StepError> {
+    fn bind(&self, bind: &BindMount<'_>, task: &Task<'_>, prepared: &mut Prepared) -> Result<(), StepError> {
+        let &BindMount { source, read_only, .. } = bind;
         let output = task
             .inputs
-            .get(input)
+            .get(bind.input)
             .copied()
             .ok_or_else(|| StepError::input("a mount names an input that is not there"))?;
-        let (mut lowers, path) = match output {
-            Output::Layers(_) => (self.directories(output, task)?, source.to_owned()),
+        let (mut lowers, path, contents) = match output {
+            Output::Layers(_) => (self.directories(output, task)?, source.to_owned(), None),
             Output::Directory { .. } => {
                 // A copy, so that the step sees what the ignore patterns leave, owned by root, and the host's files
                 // cannot change under it.
                 let tree = self.tree(output, &|| Ok(Vec::new()))?;
-                let selections = self.selections(task.vertex, input, &tree)?;
-                let Some([selection]) = selections.get(position).map(Vec::as_slice) else {
+                let selections = self.selections(task.vertex, bind.input, &tree)?;
+                let Some([selection]) = selections.get(bind.position).map(Vec::as_slice) else {
                     return Err(StepError::input(format!("\"{source}\": not found")));
                 };
-                let (snapshot, path) = self.copy_of(&tree, selection)?;
+                let (snapshot, path, contents) = self.copy_of(&tree, selection)?;
                 let directory = snapshot.fs().to_owned();
                 prepared.held.push(Held::Snapshot(snapshot));
-                (vec![directory], path)
+                (vec![directory], path, Some(contents))
             }
         };
         if lowers.is_empty() {
@@ -153,18 +174,15 @@ impl LinuxWorker {
             lowers.push(empty.fs().to_owned());
             prepared.held.push(Held::Snapshot(empty));
         }
-        let lowers: Vec<&Path> = lowers.iter().map(PathBuf::as_path).collect();
-        let snapshotter = &self.options.isolation.steps()?.snapshotter;
-        let root = if read_only {
-            snapshotter.view(&lowers).map_err(|error| snapshot_failed(&error))?
+        let discarded = if read_only {
+            None
         } else {
             // Writes go to a directory that is thrown away.
-            let discarded = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
-            let active = Active { upper: discarded.fs(), work: discarded.work() };
-            let root = snapshotter.mount(&lowers, active).map_err(|error| snapshot_failed(&error))?;
-            prepared.held.push(Held::Snapshot(discarded));
-            root
+            Some(self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?)
         };
+        let active = discarded.as_ref().map(|discarded| Active { upper: discarded.fs(), work: discarded.work() });
+        let root = self.bind_root(bind, &lowers, contents, active, task, prepared.tracing.as_mut())?;
+        prepared.held.extend(discarded.map(Held::Snapshot));
         let tree = subtree(root, &path).map_err(|errno| match errno {
             rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
                 StepError::input(format!("\"{source}\": not found"))
@@ -172,7 +190,7 @@ impl LinuxWorker {
             errno => StepError::environment(format!("cannot mount \"{source}\""), std::io::Error::from(errno)),
         })?;
         prepared.mounts.push(StepMount {
-            target: target.as_bytes().to_vec(),
+            target: bind.target.as_bytes().to_vec(),
             source: MountSource::Tree(tree),
             access: if read_only { MountAccess::ReadOnly } else { MountAccess::ReadWrite },
             set_id: SetIdFiles::Effective,
@@ -180,19 +198,68 @@ impl LinuxWorker {
         Ok(())
     }
 
+    /// Mounts all of what a bind mount shows a part of. `contents` are those of a copy of files of a build context.
+    fn bind_root(
+        &self,
+        bind: &BindMount<'_>,
+        directories: &[PathBuf],
+        contents: Option<Contents>,
+        active: Option<Active<'_>>,
+        task: &Task<'_>,
+        tracing: Option<&mut Tracing>,
+    ) -> Result<OwnedFd, StepError> {
+        let lowers: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+        let snapshotter = &*self.options.isolation.steps()?.snapshotter;
+        let mut problem = None;
+        let mut tracing = tracing;
+        if let Some(tracing) = tracing.as_deref_mut() {
+            let attributes = if contents.is_some() { MountAttributes::None } else { MountAttributes::Kept };
+            let tree = || match (contents, directories) {
+                (Some(contents), [copy]) => {
+                    let root = open_directory(copy, "cannot open a directory of the store")?;
+                    Ok(LayerTree::of_directory(root, self.format.ownership, contents))
+                }
+                _ => self.stage_tree(directories),
+            };
+            if let Some(served) = tracing.serve_mount(bind.number, task, attributes, tree)? {
+                let (root, refused) = mount_or_fall_back(snapshotter, &[served.lower()], &lowers, active)
+                    .map_err(|error| snapshot_failed(&error))?;
+                if refused.is_none() {
+                    return Ok(root);
+                }
+                problem = refused.map(|refused| (root, refused));
+            }
+        }
+        if let (Some(tracing), Some((root, refused))) = (tracing, problem) {
+            tracing.give_up(chain_of(&refused));
+            return Ok(root);
+        }
+        let root = match active {
+            None => snapshotter.view(&lowers),
+            Some(active) => snapshotter.mount(&lowers, active),
+        };
+        root.map_err(|error| snapshot_failed(&error))
+    }
+
     /// Copies a selection into a directory of its own; the path in it that the mount is to show.
     fn copy_of(
         &self,
         tree: &crate::source_tree::SourceTree,
         selection: &Selection,
-    ) -> Result<(bake_store::ActiveSnapshot, String), StepError> {
+    ) -> Result<(bake_store::ActiveSnapshot, String, Contents), StepError> {
         let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
         let open = || open_directory(snapshot.fs(), "cannot open a directory of the store");
         let destination = Destination::new(open()?, open()?, self.format.ownership);
-        let options =
-            CopyOptions { owner: None, root_owned: true, mode: None, file_name: Some("file".into()), xattrs: false };
-        let (path, shown_path) = if selection.is_directory { ("/", "/") } else { ("/file", "/file") };
-        copy(tree, selection, &destination, path, &options, &mut Copied::default(), &|_| {})
+        let options = CopyOptions {
+            owner: None,
+            root_owned: true,
+            mode: None,
+            file_name: Some(COPIED_FILE.into()),
+            xattrs: false,
+        };
+        let path = if selection.is_directory { "/".to_owned() } else { format!("/{COPIED_FILE}") };
+        let mut copied = Copied::default();
+        copy(tree, selection, &destination, &path, &options, &mut copied, &|_| {})
             .map_err(|error| StepError::input(error.to_string()))?;
         if selection.is_directory
             && let Some(top) = selection.items.first()
@@ -202,7 +269,7 @@ impl LinuxWorker {
             std::fs::set_permissions(snapshot.fs(), mode)
                 .map_err(|error| StepError::environment("cannot set the mode of a directory of the store", error))?;
         }
-        Ok((snapshot, shown_path.to_owned()))
+        Ok((snapshot, path, copied.contents()))
     }
 
     fn cache_mount(

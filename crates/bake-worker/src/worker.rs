@@ -28,6 +28,7 @@ use crate::network::Network;
 use crate::select::{Selections, select, select_path};
 use crate::source_tree::{SourceTree, TreeError};
 use crate::step_network::{StepNetworkOptions, StepNetworks};
+use crate::traced::Trees;
 use crate::users::Accounts;
 use crate::{content, layers};
 
@@ -107,6 +108,8 @@ pub struct WorkerOptions {
     pub step_network: StepNetworkOptions,
     /// What cache mounts held where they were exported.
     pub imported_mounts: Option<Arc<dyn ImportedMounts>>,
+    /// Whether users are told of steps that could not be traced.
+    pub tells_untraced: bool,
     /// The variables that `git` is given (home directory, agent socket, proxies).
     pub git_environment: Vec<(OsString, OsString)>,
 }
@@ -149,6 +152,7 @@ pub struct LinuxWorker {
     selections: Mutex<HashMap<(DefinitionDigest, usize), Arc<Selections>>>,
     pub(crate) failures: Failures,
     pub(crate) fetched: Fetched,
+    pub(crate) trees: Trees,
 }
 
 impl LinuxWorker {
@@ -172,6 +176,7 @@ impl LinuxWorker {
             selections: Mutex::default(),
             failures: Failures::default(),
             fetched: Fetched::default(),
+            trees: Trees::default(),
         }
     }
 
@@ -407,12 +412,12 @@ impl Worker for LinuxWorker {
         }
     }
 
-    fn answers(&self, _: &Task<'_>, _: &[Question]) -> Result<Option<Vec<Answer>>, StepError> {
-        Ok(None)
+    fn answers(&self, task: &Task<'_>, questions: &[Question]) -> Result<Option<Vec<Answer>>, StepError> {
+        self.answers_of_slots(task, questions)
     }
 
-    fn first_difference(&self, _: &Layer, _: &Layer) -> Option<String> {
-        None
+    fn first_difference(&self, one: &Layer, other: &Layer) -> Option<String> {
+        self.first_differing_path(one, other)
     }
 
     fn idle(&self, running: &[VertexId]) -> usize {
@@ -444,7 +449,7 @@ fn near(tree: &SourceTree, path: &str) -> Option<String> {
 }
 
 /// A directory with nothing in it, for `--from=scratch`.
-fn empty_directory(store: &Store) -> Result<OwnedFd, StepError> {
+pub(crate) fn empty_directory(store: &Store) -> Result<OwnedFd, StepError> {
     let active = store.begin_snapshot().map_err(|error| store_failed(&error))?;
     open_directory(active.fs(), "cannot open an empty directory of the store")
 }

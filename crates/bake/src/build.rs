@@ -550,6 +550,7 @@ fn worker(
         imported_mounts: imported
             .filter(|imported| !imported.mounts.is_empty())
             .map(|imported| Arc::clone(&imported.mounts) as _),
+        tells_untraced: false,
         git_environment: crate::settings::git_environment(),
     }))
 }

@@ -41,6 +41,7 @@ pub(crate) fn debug(arguments: &DebugArguments, host: &Host) -> Result<ExitCode,
         step_network: host.step_network.clone(),
         runtime: None,
         imported_mounts: None,
+        tells_untraced: false,
         git_environment: Vec::new(),
     })
     .with_contexts(failure::reopened(&record));

@@ -74,6 +74,7 @@ fn run_image(arguments: &RunArguments, host: &Host) -> Result<ExitCode, CommandE
         step_network: host.step_network.clone(),
         runtime: host.runtime.clone(),
         imported_mounts: None,
+        tells_untraced: false,
         git_environment: Vec::new(),
     });
     let streams = console.streams();

@@ -95,6 +95,7 @@ const INTERNAL: &[(&str, &[&str])] = &[
             "bake-solver",
             "bake-store",
             "bake-sys",
+            "bake-trace",
         ],
     ),
     ("xtask", &["bake-lint", "bake-oci", "bake-sys"]),
