@@ -526,8 +526,7 @@ impl Explanations {
 fn rank(difference: &Difference) -> u8 {
     match difference {
         Difference::CacheIgnored | Difference::NeverBuilt | Difference::Evicted | Difference::Unusable => 0,
-        Difference::Read { .. } => 1,
-        Difference::Command(_) => 1,
+        Difference::Read { .. } | Difference::Command(_) => 1,
         Difference::BuildArg(_) => 2,
         Difference::Variable(_) => 3,
         Difference::BaseImage { .. } => 4,

@@ -24,6 +24,9 @@ pub(crate) struct Done {
     pub(crate) outcome: Option<Outcome>,
 }
 
+/// Remembers a layer under the keys of its step, and a traced one.
+type RecordedAs<'a> = dyn Fn(&Layer, Option<CacheKey>) -> Result<(), StepError> + 'a;
+
 /// What every thread may use.
 pub(crate) struct Context<'a> {
     graph: &'a BuildGraph,
@@ -303,7 +306,7 @@ impl<'a> Context<'a> {
         note: &TraceNote,
         task: &Task<'_>,
         inputs: &[Output],
-        recorded_as: &dyn Fn(&Layer, Option<CacheKey>) -> Result<(), StepError>,
+        recorded_as: &RecordedAs<'_>,
     ) -> Result<Done, StepError> {
         let layer = self.worker.run(task)?.layer;
         if layer.tree == hit.layer.tree {
