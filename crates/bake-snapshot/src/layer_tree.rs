@@ -315,13 +315,16 @@ impl LayerTree {
     pub fn content(&self, path: &[u8], node: &TreeNode) -> Result<[u8; 32]> {
         let content = self.own_content(path, node)?;
         Ok(match &node.first_name {
-            Some(first) => {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&content).update(first);
-                *hasher.finalize().as_bytes()
-            }
+            Some(first) => Self::content_of_several(&content, first),
             None => content,
         })
+    }
+
+    /// What stands for the content of a file that has several names, of which `first` is the first in byte order.
+    pub fn content_of_several(content: &[u8; 32], first: &[u8]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(content).update(first);
+        *hasher.finalize().as_bytes()
     }
 
     fn own_content(&self, path: &[u8], node: &TreeNode) -> Result<[u8; 32]> {

@@ -97,9 +97,8 @@ impl LinuxWorker {
         let layer = self.publish(snapshot, &committed, task)?;
         // A heredoc is a copy of a part of the Dockerfile.
         let is_copy = |action: &FileAction| matches!(action, FileAction::Copy(_) | FileAction::Mkfile { .. });
-        let copied = op.actions.iter().all(is_copy);
-        let copied = copied.then_some(CopiedLayer { attributes: traits.attributes, links: traits.links });
-        Ok(Layer { copied, ..layer })
+        let about = CopiedLayer { attributes: traits.attributes, links: traits.links };
+        Ok(Layer { copied: op.actions.iter().all(is_copy).then_some(about), ..layer })
     }
 
     /// Where this step, if it copies many files, finds those that it copied before.

@@ -122,9 +122,10 @@ impl LinuxWorker {
     /// Looks into the root file system that `directories` make, base first.
     pub(crate) fn stage_tree(&self, directories: &[PathBuf]) -> Result<LayerTree, StepError> {
         let directories: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
-        let root = match directories.is_empty() {
-            true => crate::worker::empty_directory(&self.options.store)?,
-            false => self.view(&directories)?,
+        let root = if directories.is_empty() {
+            crate::worker::empty_directory(&self.options.store)?
+        } else {
+            self.view(&directories)?
         };
         Ok(LayerTree::of_directory(root, self.format.ownership, Contents::new()))
     }

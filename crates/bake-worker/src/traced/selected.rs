@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bake_snapshot::{FileKind, TreeName, kind_letter};
+use bake_snapshot::{FileKind, LayerTree, TreeName, kind_letter};
 use bake_solver::{Answer, Asked, NodeAnswer, StepError};
 use rustix::fs::{FileType, Stat};
 
@@ -11,6 +11,14 @@ use super::names_digest;
 use crate::mounts::{COPIED_FILE, EMPTY_COPY_MODE};
 use crate::select::{Item, Selection, Selections};
 use crate::source_tree::{SourceTree, TreeError, split};
+
+/// The names of one file.
+#[derive(Debug)]
+struct Names {
+    count: u32,
+    /// The first in byte order.
+    first: Vec<u8>,
+}
 
 /// What a copy of a selection would hold: everything belongs to root, and has no extended attributes.
 #[derive(Debug)]
@@ -21,8 +29,8 @@ pub(crate) struct SelectedTree {
     position: usize,
     /// The items by their paths in the copy.
     items: HashMap<Vec<u8>, usize>,
-    /// How many of the items are names of the same file.
-    links: HashMap<(u64, u64), u32>,
+    /// The names of each file that has several, and of those that have others elsewhere.
+    links: HashMap<(u64, u64), Names>,
     /// The names in each directory, in byte order, once somebody asked for names.
     names: std::cell::OnceCell<HashMap<Vec<u8>, Vec<TreeName>>>,
 }
@@ -32,13 +40,18 @@ impl SelectedTree {
     pub(crate) fn new(tree: SourceTree, selections: Arc<Selections>, position: usize) -> Option<Self> {
         let selection = selections.get(position)?.first()?;
         let mut items = HashMap::with_capacity(selection.items.len());
-        let mut links: HashMap<(u64, u64), u32> = HashMap::new();
+        let mut links: HashMap<(u64, u64), Names> = HashMap::new();
         for (number, item) in selection.items.iter().enumerate() {
             let path = if selection.is_directory { item.relative.clone() } else { COPIED_FILE.as_bytes().to_vec() };
-            items.insert(path, number);
             if !item.node.is_directory() && item.node.stat.st_nlink > 1 {
-                *links.entry(identity(&item.node.stat)).or_insert(0) += 1;
+                let names = links.entry(identity(&item.node.stat));
+                let names = names.or_insert_with(|| Names { count: 0, first: path.clone() });
+                names.count += 1;
+                if path < names.first {
+                    names.first.clone_from(&path);
+                }
             }
+            items.insert(path, number);
         }
         Some(Self { tree, selections, position, items, links, names: std::cell::OnceCell::new() })
     }
@@ -75,6 +88,11 @@ impl SelectedTree {
         if kind == FileKind::Directory {
             return Ok(Answer::Node(directory(mode)));
         }
+        let names = self.links.get(&identity(stat)).filter(|names| names.count > 1);
+        let mut content = self.content(item, kind, content)?;
+        if let Some(names) = names {
+            content = LayerTree::content_of_several(&content, &names.first);
+        }
         let has_size = matches!(kind, FileKind::File | FileKind::Symlink);
         Ok(Answer::Node(NodeAnswer {
             kind: kind_letter(Some(kind)),
@@ -82,28 +100,28 @@ impl SelectedTree {
             uid: 0,
             gid: 0,
             size: if has_size { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 },
-            links: self.links.get(&identity(stat)).copied().unwrap_or(1),
+            links: names.map_or(1, |names| names.count),
             attributes: [0; 32],
-            content: self.content(item, kind, content)?,
+            content,
         }))
     }
 
     /// What a file holds, as [`bake_snapshot::LayerTree::content`] says it.
     fn content(&self, item: &Item, kind: FileKind, known: Option<[u8; 32]>) -> Result<[u8; 32], TreeError> {
         let path = &item.node.path;
+        if let Some(known) = known {
+            return Ok(known);
+        }
         Ok(match kind {
-            FileKind::File => match known {
-                Some(known) => known,
-                None => {
-                    let mut hasher = blake3::Hasher::new();
-                    let file = std::fs::File::from(self.tree.open_file(path)?);
-                    hasher.update_reader(file).map_err(|error| {
-                        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
-                        crate::source_tree::io("read", path)(errno)
-                    })?;
-                    *hasher.finalize().as_bytes()
-                }
-            },
+            FileKind::File => {
+                let mut hasher = blake3::Hasher::new();
+                let file = std::fs::File::from(self.tree.open_file(path)?);
+                hasher.update_reader(file).map_err(|error| {
+                    let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+                    crate::source_tree::io("read", path)(errno)
+                })?;
+                *hasher.finalize().as_bytes()
+            }
             FileKind::Symlink => *blake3::hash(&self.tree.read_link(path)?).as_bytes(),
             FileKind::CharacterDevice { major, minor } | FileKind::BlockDevice { major, minor } => {
                 *blake3::hash(&[major.to_le_bytes(), minor.to_le_bytes()].concat()).as_bytes()

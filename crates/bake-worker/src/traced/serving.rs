@@ -53,19 +53,10 @@ impl Served {
 impl Tracing {
     fn new(isolation: &StepIsolation, ownership: Ownership) -> Self {
         // Owners on the disk go through the step's ID map where there is one; a server tells what comes out of it.
-        let owners = match &isolation.user_namespace {
-            None => OwnerShift::Identity,
-            Some(_) => {
-                let ranges = |ranges: &[IdRange]| {
-                    let range = |range: &IdRange| bake_trace::IdRange {
-                        tree: range.inside,
-                        shown: range.outside,
-                        count: range.count,
-                    };
-                    ranges.iter().map(range).collect()
-                };
-                OwnerShift::Ranges { users: ranges(&isolation.id_map.users), groups: ranges(&isolation.id_map.groups) }
-            }
+        let owners = if isolation.user_namespace.is_some() {
+            OwnerShift::Ranges { users: shown(&isolation.id_map.users), groups: shown(&isolation.id_map.groups) }
+        } else {
+            OwnerShift::Identity
         };
         Self { owners, ownership, served: Vec::new(), problem: None }
     }
@@ -263,6 +254,12 @@ impl LinuxWorker {
         }
         Ok(Traced { trace, slot_paths })
     }
+}
+
+/// Ranges of an ID map as a server takes them.
+fn shown(ranges: &[IdRange]) -> Vec<bake_trace::IdRange> {
+    let shown = |range: &IdRange| bake_trace::IdRange { tree: range.inside, shown: range.outside, count: range.count };
+    ranges.iter().map(shown).collect()
 }
 
 /// Mounts `wanted`, or if that is refused, `plain`; then also the reason.
