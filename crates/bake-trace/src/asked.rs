@@ -11,7 +11,7 @@ use crate::storm::Storm;
 
 /// The number of the root directory (`FUSE_ROOT_ID`).
 pub(crate) const ROOT: u64 = 1;
-/// The most paths that are remembered, several hundred bytes each. A hundredth of it is more than any use of a record.
+/// The most paths of a record, several hundred bytes each. Steps that ask for a hundredth of it depend on nearly everything.
 pub(crate) const PATHS_MAX: usize = 2_000_000;
 
 /// The questions that a served tree was asked. Paths are relative to its root; the root itself is empty.
@@ -62,11 +62,18 @@ impl Asked {
     }
 
     /// Records that everything about the file at `path` is about to be told, and returns its number.
+    ///
+    /// # Errors
+    /// [`TraceError::Changed`] if something else was told about the path before.
     pub(crate) fn exists(&mut self, path: &[u8], size_bytes: u64) -> Result<u64, TraceError> {
-        if let Some(Some(number)) = self.numbers.get(path) {
-            return Ok(*number);
+        match self.numbers.get(path) {
+            Some(None) => return Err(TraceError::changed(path)),
+            Some(Some(number)) => {
+                let same = self.known(*number).is_some_and(|known| *number == ROOT || known.size_bytes == size_bytes);
+                return if same { Ok(*number) } else { Err(TraceError::changed(path)) };
+            }
+            None => {}
         }
-        self.check_limit()?;
         let path: Arc<[u8]> = Arc::from(path);
         self.known.push(Known { path: Arc::clone(&path), size_bytes });
         let number = self.known.len() as u64;
@@ -75,10 +82,16 @@ impl Asked {
     }
 
     /// Records that it is about to be told that there is no file at `path`.
+    ///
+    /// # Errors
+    /// [`TraceError::Changed`] if there was one.
     pub(crate) fn absent(&mut self, path: &[u8]) -> Result<(), TraceError> {
-        if !self.numbers.contains_key(path) {
-            self.check_limit()?;
-            self.numbers.insert(Arc::from(path), None);
+        match self.numbers.get(path) {
+            Some(None) => {}
+            Some(Some(_)) => return Err(TraceError::changed(path)),
+            // Nobody has to be told a number for these, so they need not be kept when the record is of no use any more.
+            None if self.is_overfull() => {}
+            None => drop(self.numbers.insert(Arc::from(path), None)),
         }
         Ok(())
     }
@@ -97,15 +110,21 @@ impl Asked {
         self.numbers.contains_key(path)
     }
 
-    fn check_limit(&self) -> Result<(), TraceError> {
-        if self.numbers.len() < PATHS_MAX { Ok(()) } else { Err(TraceError::TooMany { limit: PATHS_MAX }) }
+    fn is_overfull(&self) -> bool {
+        self.numbers.len() > PATHS_MAX
     }
 
     /// The record, after `requests` requests.
-    pub(crate) fn into_recorded(self, requests: u64) -> Recorded {
+    ///
+    /// # Errors
+    /// [`TraceError::TooMany`].
+    pub(crate) fn into_recorded(self, requests: u64) -> Result<Recorded, TraceError> {
+        if self.is_overfull() {
+            return Err(TraceError::TooMany { limit: PATHS_MAX });
+        }
         let names =
             self.names.iter().filter_map(|number| self.known(*number)).map(|known| known.path.to_vec()).collect();
-        Recorded { nodes: self.numbers.keys().map(|path| path.to_vec()).collect(), names, requests }
+        Ok(Recorded { nodes: self.numbers.keys().map(|path| path.to_vec()).collect(), names, requests })
     }
 }
 
@@ -118,4 +137,27 @@ pub(crate) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     }
     joined.extend_from_slice(name);
     joined
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use super::*;
+
+    #[test]
+    fn a_path_is_told_one_thing_only() {
+        let mut asked = Asked::new();
+        let number = asked.exists(b"a", 5).unwrap();
+        assert_eq!(asked.exists(b"a", 5).unwrap(), number);
+        assert_eq!(&*asked.known(number).unwrap().path, b"a");
+        assert!(asked.exists(b"a", 6).is_err() && asked.absent(b"a").is_err());
+        asked.absent(b"b").unwrap();
+        asked.absent(b"b").unwrap();
+        assert!(asked.exists(b"b", 0).is_err());
+        asked.lists(ROOT);
+        let recorded = asked.into_recorded(9).unwrap();
+        assert_eq!(recorded.nodes, [&b""[..], b"a", b"b"].map(<[u8]>::to_vec).into());
+        assert_eq!((recorded.names, recorded.requests), ([Vec::new()].into(), 9));
+    }
 }

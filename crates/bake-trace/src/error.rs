@@ -88,6 +88,10 @@ pub enum TraceError {
 }
 
 impl TraceError {
+    pub(crate) fn changed(path: &[u8]) -> Self {
+        Self::Changed { path: display(path) }
+    }
+
     pub(crate) fn exchange(action: &'static str) -> impl Fn(Errno) -> Self {
         move |errno| Self::Exchange { action, source: errno.into() }
     }

@@ -90,7 +90,7 @@ impl Server {
             return Err(failure);
         }
         ended?;
-        Ok(asked.into_recorded(requests))
+        asked.into_recorded(requests)
     }
 
     fn answer_all(&mut self, stop: &OwnedFd) -> Result<(), TraceError> {
@@ -195,7 +195,7 @@ impl Server {
 
     fn status(&mut self, request: &Request<'_>, reply: &mut Reply) -> Answered {
         let path = Arc::clone(&self.known(request.node)?.path);
-        let node = self.tree.node(&path)?.ok_or_else(|| changed(&path))?;
+        let node = self.tree.node(&path)?.ok_or_else(|| TraceError::changed(&path))?;
         let (_, status) = self.record(&path, &node)?;
         reply.status_answer(&status);
         Ok(())
@@ -217,7 +217,7 @@ impl Server {
         let file = files.get_or(request.node, || tree.open_file(&known.path))?;
         file.read_exact_at(reply.room(wanted.min(rest)), offset).map_err(|source| match source.kind() {
             // It was longer when its size was told.
-            std::io::ErrorKind::UnexpectedEof => changed(&known.path),
+            std::io::ErrorKind::UnexpectedEof => TraceError::changed(&known.path),
             _ => TraceError::Read { path: display(&known.path), source },
         })?;
         Ok(())
@@ -228,7 +228,7 @@ impl Server {
         let path = Arc::clone(&self.known(request.node)?.path);
         let Self { tree, shown, listings, .. } = self;
         let listing = listings.get_or(request.node, || {
-            let listing = shown.listing(tree, &path)?.ok_or_else(|| changed(&path))?;
+            let listing = shown.listing(tree, &path)?.ok_or_else(|| TraceError::changed(&path))?;
             Ok::<_, TraceError>(Arc::new(listing))
         })?;
         let listing = Arc::clone(listing);
@@ -248,7 +248,7 @@ impl Server {
                 reply.name(&name);
             } else if with_status && !entry.is_dots() {
                 let child = join(&path, &entry.name);
-                let node = self.tree.node(&child)?.ok_or_else(|| changed(&child))?;
+                let node = self.tree.node(&child)?.ok_or_else(|| TraceError::changed(&child))?;
                 let (number, status) = self.record(&child, &node)?;
                 name.inode = status.inode;
                 reply.name_with_status(&name, Some((number, &status)));
@@ -302,10 +302,6 @@ fn value_or_size(reply: &mut Reply, room: usize, value: &[u8]) -> Answered {
         reply.bytes(value);
     }
     Ok(())
-}
-
-fn changed(path: &[u8]) -> TraceError {
-    TraceError::Changed { path: display(path) }
 }
 
 /// What the server waits for.
