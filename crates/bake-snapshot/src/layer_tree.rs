@@ -163,7 +163,8 @@ impl LayerTree {
             device: (status.stx_rdev_major, status.stx_rdev_minor),
             atime: time(status.stx_atime),
         };
-        let mut node = self.reader.read(directory.as_fd(), name).at("examine", path)?;
+        let reader = if path.is_empty() { self.root_reader() } else { self.reader };
+        let mut node = reader.read_from(&status, directory.as_fd(), name).at("examine", path)?;
         if path.is_empty() && self.is_layer && !node.root_changed {
             node = Node { mtime: node.mtime, identity: node.identity, ..default_directory() };
         }
@@ -365,8 +366,13 @@ impl LayerTree {
         }
     }
 
+    /// Whether the root's metadata belongs to the layer stands in an attribute, which is no attribute of the layer.
+    fn root_reader(&self) -> NodeReader {
+        NodeReader { with_xattrs: true, ..self.reader }
+    }
+
     pub(crate) fn root_node(&self) -> Result<Option<Node>> {
-        let node = self.reader.read(self.root.as_fd(), b"").at("examine", b"")?;
+        let node = self.root_reader().read(self.root.as_fd(), b"").at("examine", b"")?;
         Ok(node.root_changed.then_some(node))
     }
 }
@@ -464,6 +470,17 @@ mod tests {
         );
         let root = tree.node(b"").unwrap().unwrap();
         assert_eq!((root.kind, root.mode, root.uid), (Some(FileKind::Directory), 0o755, 0));
+    }
+
+    #[test]
+    fn a_root_of_the_layer_is_known_without_attributes() {
+        let (directory, tree) = tree(LayerTraits { attributes: false, links: false });
+        assert!(tree.root_node().unwrap().is_none());
+        bake_sys::xattr::set(directory.path(), crate::format::ROOT_XATTR, b"y").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o710);
+        std::fs::set_permissions(directory.path(), mode).unwrap();
+        assert_eq!(tree.node(b"").unwrap().unwrap().mode, 0o710);
+        assert_eq!(tree.root_node().unwrap().unwrap().mode, 0o710);
     }
 
     #[test]

@@ -83,13 +83,17 @@ impl From<LayerFormat> for NodeReader {
 impl NodeReader {
     /// Reads the file `name` of `directory` without following it; an empty name means the directory itself.
     pub(crate) fn read(self, directory: BorrowedFd<'_>, name: &[u8]) -> Result<Node, Errno> {
-        let status = stat(directory, name)?;
-        let mut node = from_status(&status);
+        self.read_from(&stat(directory, name)?, directory, name)
+    }
+
+    /// As [`Self::read`], of which `status` is known.
+    pub(crate) fn read_from(self, status: &Statx, directory: BorrowedFd<'_>, name: &[u8]) -> Result<Node, Errno> {
+        let mut node = from_status(status);
         if let (Kind::CharacterDevice { major: 0, minor: 0 }, Some(_)) = (node.kind, self.overlay) {
             node.kind = Kind::Whiteout;
             return Ok(node);
         }
-        self.resolve_link_owner(&status, &mut node);
+        self.resolve_link_owner(status, &mut node);
         if self.with_xattrs || (self.ownership == Ownership::Recorded && carries_user_xattrs(node.kind)) {
             self.read_xattrs(&XattrSource::Named(proc_path(directory, name)), &mut node)?;
         }
