@@ -43,7 +43,7 @@ impl Tree {
     }
 
     pub(crate) fn open(&self) -> Arc<LayerTree> {
-        let traits = LayerTraits { attributes: true, links: true };
+        let traits = LayerTraits { attributes: self.format.ownership == Ownership::Recorded, links: true };
         Arc::new(LayerTree::of_layer(&self.layer(), self.format, traits, Contents::new()).unwrap())
     }
 
