@@ -187,13 +187,11 @@ fn hostile_traces_lead_nowhere() {
         Document::parse(&serde_json::to_vec(&value).unwrap())
     };
     assert!(changed(|_| {}).is_ok());
-    let refused: [fn(&mut serde_json::Value); 9] = [
+    let refused: [fn(&mut serde_json::Value); 7] = [
         |value| value["heavy"] = serde_json::json!(["xyz"]),
-        |value| value["heavy"] = vec![value["traces"][0]["outer"].clone(); 100_001].into(),
         |value| value["traces"][0]["outer"] = "xyz".into(),
         |value| value["traces"][0]["trace"] = serde_json::json!([1, 2]),
         |value| value["traces"][0]["trace"] = "A".repeat((2 << 20) + 4).into(),
-        |value| value["traces"] = vec![value["traces"][0].clone(); 100_001].into(),
         |value| value["records"][0]["traces"] = serde_json::json!([1]),
         |value| value["records"][0]["traces"] = serde_json::json!([-1]),
         |value| value["records"][0]["traces"] = vec![0; 17].into(),
@@ -201,6 +199,11 @@ fn hostile_traces_lead_nowhere() {
     for (number, change) in refused.into_iter().enumerate() {
         assert!(changed(change).is_err(), "change {number}");
     }
+    let entry = TraceEntry::new(CacheKey::of(b"outer"), &trace(&["x"]));
+    let many = Document { traces: vec![entry.clone(); 100_001], ..Document::new(&[], Vec::new()) };
+    assert!(many.to_bytes().is_err());
+    let many = Document { heavy: vec![entry.outer; 100_001], ..Document::new(&[], Vec::new()) };
+    assert!(many.to_bytes().is_err());
     // What is no base64, is cut short, or leaves its slot, is no trace; the rest of the document is of use.
     let outside = STANDARD.encode([&[1, 1, 0, 0, 2][..], b"..", &[0]].concat());
     for text in ["", "=", "%%%%", "AQ==", "AQH/", &outside] {
@@ -218,7 +221,7 @@ fn hostile_traces_lead_nowhere() {
 #[test]
 fn of_too_many_traces_the_long_ones_are_left_out() {
     let long = |number: usize| {
-        let paths: Vec<String> = (0..10_000).map(|path| format!("{path:05}/{number:080}")).collect();
+        let paths: Vec<String> = (0..500).map(|path| format!("{path:05}/{number:02400}")).collect();
         trace(&paths.iter().map(String::as_str).collect::<Vec<_>>())
     };
     let mut traces: Vec<(&str, Trace)> = (0..16).map(|number| ("outer", long(number))).collect();
