@@ -20,6 +20,7 @@ const TESTS: &[Test] = &[
     ("a_push_takes_layers_over_without_fetching_them", &[], pushed_without_fetching),
     ("an_image_carries_its_own_cache", &[], inline),
     ("a_directory_is_a_layout_without_orphans", &["skopeo"], directory),
+    ("what_steps_asked_travels", &["fuse"], traces),
     ("cache_mounts_travel", &[], cache_mounts),
     ("cache_mounts_of_cached_steps_are_passed_on", &[], cache_mounts_passed_on),
     ("an_import_that_fails_is_a_warning", &[], failing_imports),
@@ -287,6 +288,70 @@ fn directory(environment: &Environment) -> Outcome {
     equal(&blobs_in(&scratch, "cache")?, &(STEPS_IN_IMAGE + 2), "number of blobs after a reset")?;
     let index = json(scratch.read("cache/index.json")?.as_bytes())?;
     equal(&index["manifests"].as_array().map(Vec::len), &Some(1), "number of tags")
+}
+
+/// Two layers of copies: one that stays as it is, and one of which the second step reads one file and lists one directory.
+const TRACED: &str = "\
+FROM busybox
+COPY fixed /fixed
+COPY src /src
+RUN cat /src/read /fixed > /out; echo /src/listed/* >> /out; [ -e /src/absent ] || touch -d @1600000000 /out
+";
+
+fn traces(environment: &Environment) -> Outcome {
+    let registry = registry()?;
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", TRACED)?;
+    for (path, content) in [("fixed", "fixed"), ("src/read", "read"), ("src/other", "other"), ("src/listed/a", "a")] {
+        scratch.write(&format!("context/{path}"), content)?;
+    }
+    let place = format!("{}/app:cache", registry.host());
+    let remote = format!("type=registry,ref={place},mode=max");
+    let flags = ["--cache-to", &remote, "--cache-to", "type=local,dest=cache,mode=max", "-t", "app"];
+    build(environment, &scratch, "one", &flags)?.success()?;
+    let (_, of_registry) = document(&registry, "app", "cache")?;
+    equal(&of_registry["traces"].as_array().map(Vec::len), &Some(1), "number of traces")?;
+
+    // Machines without anything, and a context in which nothing has changed that the step asked for.
+    scratch.write("context/src/other", "another")?;
+    scratch.write("context/src/listed/a", "content does not matter")?;
+    for (store, from) in [("two", "type=local,src=cache"), ("three", &*place)] {
+        let again = format!("type=local,dest=again-{store},mode=max");
+        let shown = build(environment, &scratch, store, &["--cache-from", from, "--cache-to", &again])?.success()?;
+        check(shown.stderr.contains("built 3 steps (2 cached)"), || shown.stderr.clone())?;
+        fsck(environment, &scratch, store)?;
+        // What was imported is passed on.
+        scratch.write("context/src/other", store)?;
+        let from = format!("type=local,src=again-{store}");
+        let shown = build(environment, &scratch, &format!("after-{store}"), &["--cache-from", &from])?.success()?;
+        check(shown.stderr.contains("built 3 steps (2 cached)"), || shown.stderr.clone())?;
+    }
+    // What it did ask for makes it run, wherever its trace comes from.
+    let changes: [(&str, Option<&str>); 4] = [
+        ("src/read", Some("changed")),
+        ("src/listed/b", Some("new")),
+        ("src/absent", Some("new")),
+        ("fixed", Some("x")),
+    ];
+    for (number, (path, content)) in changes.into_iter().enumerate() {
+        let path = format!("context/{path}");
+        let before = scratch.read(&path).ok();
+        scratch.write(&path, content.unwrap_or_default())?;
+        let flags = ["--cache-from", "type=local,src=cache"];
+        let shown = build(environment, &scratch, &format!("changed-{number}"), &flags)?.success()?;
+        check(!shown.stderr.contains("(2 cached)"), || format!("{path}: {}", shown.stderr))?;
+        match before {
+            Some(before) => scratch.write(&path, before)?,
+            None => fs::remove_file(scratch.path().join(&path)).map_err(|error| error.to_string())?,
+        }
+    }
+    // A cache in an image names no files of the context.
+    let inline = ["-t", &format!("{}/app:1", registry.host()), "--push", "--cache-to", "type=inline"];
+    build(environment, &scratch, "one", &inline)?.success()?;
+    let (_, config) = document(&registry, "app", "1")?;
+    let inline = &config["bake.cache.v1"];
+    check(!inline.to_string().contains("trace"), || inline.to_string())?;
+    check(inline["layers"].to_string().contains("copied"), || inline.to_string())
 }
 
 const MOUNTS: &str = "\

@@ -26,7 +26,8 @@ pub fn is_root() -> bool {
 
 /// Why a need of a test is not met, `None` if it is.
 ///
-/// Needs are `root`, `userns` (steps can be run), `ids` (files in steps can have several owners), and names of programs.
+/// Needs are `root`, `userns` (steps can be run), `ids` (files in steps can have several owners), `fuse` (what steps ask can be
+/// recorded), `sigstore`, and names of programs.
 pub fn missing(need: &str) -> Option<String> {
     match need {
         "root" if is_root() => None,
@@ -35,6 +36,8 @@ pub fn missing(need: &str) -> Option<String> {
         "userns" => Some("this machine lets ordinary users make no user namespaces".to_owned()),
         "ids" if is_root() || has_subordinate_ids() => None,
         "ids" => Some("this user has no subordinate IDs".to_owned()),
+        "fuse" if can_open_fuse() => None,
+        "fuse" => Some("/dev/fuse cannot be opened".to_owned()),
         "sigstore" if skopeo_knows_sigstore() => None,
         "sigstore" => Some(
             "there is no skopeo of version 1.13 or later; in Debian's earlier ones sigstore is disabled".to_owned(),
@@ -42,6 +45,10 @@ pub fn missing(need: &str) -> Option<String> {
         name if program(name).is_some() => None,
         name => Some(format!("`{name}` is not installed")),
     }
+}
+
+fn can_open_fuse() -> bool {
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok()
 }
 
 fn can_make_user_namespaces() -> bool {
