@@ -10,6 +10,7 @@ use bake_oci::{CacheKey, DefinitionDigest};
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Explanation;
+use crate::slot::{SlotNote, Untraced};
 
 /// Something that happened in a build.
 #[derive(Debug, Clone)]
@@ -45,6 +46,13 @@ pub enum BuildEvent {
         step: VertexId,
         /// Where that is kept.
         trace: TraceNote,
+    },
+    /// A step has run without it being known what it asked; after a run that failed it never is.
+    Untraced {
+        /// Which.
+        step: VertexId,
+        /// Why.
+        why: Untraced,
     },
     /// The result of a past run was not used, because the step, run again to verify it, left something else.
     Refuted {
@@ -108,7 +116,7 @@ pub enum BuildEvent {
 }
 
 /// Where a trace is kept, and what of it people are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceNote {
     /// The outer key of the step.
     pub outer: CacheKey,
@@ -118,6 +126,10 @@ pub struct TraceNote {
     pub paths: usize,
     /// Whether the result of a past run is used.
     pub reused: bool,
+    /// The slots that were asked.
+    pub slots: Vec<SlotNote>,
+    /// The working directory of the step, which paths are shown relative to.
+    pub cwd: String,
 }
 
 /// What a step can wait for.

@@ -173,7 +173,8 @@ impl Planner<'_> {
         let mut read = None;
         if let Some(scope) = crate::trace::scope(vertex, inputs).filter(|_| self.trace_run != TraceRun::Off) {
             let task = Task { id, vertex, inputs: inputs.to_vec(), slots: &scope.slots, events: self.events };
-            match crate::reuse::find(&scope, &task, self.worker, self.cache)? {
+            let slots = crate::slot::slot_notes(self.graph, vertex, inputs, &scope);
+            match crate::reuse::find(&scope, &slots, &task, self.worker, self.cache)? {
                 Reuse::Found(hit) => return Ok(found(hit.layer)),
                 Reuse::Changed(difference) => read = Some(difference),
                 Reuse::Unknown => {}

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use bake_graph::{MountKind, Op, Vertex};
+use bake_graph::Op;
 use bake_oci::CacheKey;
 
 use crate::cache::{CacheStore, StoredTrace};
 use crate::explain::{Difference, FILES_LISTED_MAX, ReadChange, ReadHow};
 use crate::output::Layer;
+use crate::slot::SlotNote;
 use crate::step::cache_failed;
-use crate::trace::{Answer, Asked, Question, Scope, Slot, Trace};
+use crate::trace::{Answer, Asked, Question, Scope, Trace};
 use crate::worker::{StepError, Task, Worker};
 
 /// Whether steps are found by what they asked of the files that were copied for them.
@@ -63,12 +64,13 @@ pub(crate) struct Found {
     pub(crate) key: CacheKey,
 }
 
-/// Asks of the slots of `task` as they are now what past runs with the same outer key asked.
+/// Asks of the slots of `task` as they are now what past runs with the same outer key asked. `slots` tells where they are seen.
 ///
 /// # Errors
 /// If the slots or the cache cannot be read.
 pub(crate) fn find(
     scope: &Scope,
+    slots: &[SlotNote],
     task: &Task<'_>,
     worker: &dyn Worker,
     cache: &dyn CacheStore,
@@ -91,7 +93,7 @@ pub(crate) fn find(
         newest.get_or_insert((trace, now));
     }
     Ok(match newest {
-        Some((before, now)) => match difference(task.vertex, &scope.slots, &before, &now) {
+        Some((before, now)) => match difference(task, slots, &before, &now) {
             Some(difference) => Reuse::Changed(difference),
             None => Reuse::Unknown,
         },
@@ -100,7 +102,7 @@ pub(crate) fn find(
 }
 
 /// What differs between two traces of the same questions; `None` if nothing does.
-fn difference(vertex: &Vertex, slots: &[Slot], before: &Trace, now: &Trace) -> Option<Difference> {
+fn difference(task: &Task<'_>, slots: &[SlotNote], before: &Trace, now: &Trace) -> Option<Difference> {
     let mut changes = Vec::new();
     let mut count = 0;
     let mut last: Option<&Question> = None;
@@ -113,7 +115,7 @@ fn difference(vertex: &Vertex, slots: &[Slot], before: &Trace, now: &Trace) -> O
         last = Some(question);
         count += 1;
         if changes.len() < FILES_LISTED_MAX {
-            changes.push(ReadChange { path: shown(vertex, slots, question), how: how(question.asked, old, new) });
+            changes.push(ReadChange { path: shown(task, slots, question), how: how(question.asked, old, new) });
         }
     }
     (count > 0).then_some(Difference::Read { changes, count })
@@ -140,29 +142,7 @@ fn how(asked: Asked, old: &Answer, new: &Answer) -> ReadHow {
     }
 }
 
-/// A path as the step sees it: of a mount below where it is mounted, and relative to the working directory where it is below that.
-pub(crate) fn shown(vertex: &Vertex, slots: &[Slot], question: &Question) -> String {
-    let Op::Exec(exec) = &vertex.op else { return String::from_utf8_lossy(&question.path).into_owned() };
-    let path = String::from_utf8_lossy(&question.path).replace(char::is_control, "\u{fffd}");
-    let mount = match slots.get(usize::from(question.slot)) {
-        Some(Slot::Mount(number)) => exec.mounts.get(*number),
-        _ => None,
-    };
-    let absolute = match mount {
-        Some(mount) if path.is_empty() || is_file_mount(&mount.kind, &path) => mount.target.clone(),
-        Some(mount) => format!("{}/{path}", mount.target.trim_end_matches('/')),
-        None => format!("/{path}"),
-    };
-    let below = absolute.strip_prefix(exec.cwd.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
-    match below {
-        Some("") => ".".to_owned(),
-        Some(rest) => rest.to_owned(),
-        None if absolute == exec.cwd => ".".to_owned(),
-        None => absolute,
-    }
-}
-
-/// Whether the path is that of the file that a mount shows, and not one in a directory that it shows.
-fn is_file_mount(kind: &MountKind, path: &str) -> bool {
-    matches!(kind, MountKind::Bind { source, .. } if source.trim_start_matches('/') == path)
+fn shown(task: &Task<'_>, slots: &[SlotNote], question: &Question) -> String {
+    let Op::Exec(exec) = &task.vertex.op else { return String::new() };
+    slots.get(usize::from(question.slot)).map_or_else(String::new, |slot| slot.shown(&question.path, &exec.cwd))
 }

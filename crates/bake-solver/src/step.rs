@@ -14,8 +14,9 @@ use crate::explain::{Difference, Explanation, Explanations, Missed};
 use crate::key::step_key;
 use crate::output::{Layer, Output};
 use crate::reuse::{Found, Reuse, TraceRun};
+use crate::slot::{SlotNote, Untraced, slot_notes};
 use crate::solve::{SolveError, SolveOptions};
-use crate::trace::{QUESTIONS_MAX, Scope, Traced};
+use crate::trace::{QUESTIONS_MAX, Scope, Trace, Traced};
 use crate::worker::{Ran, StepError, StepErrorKind, Task, Worker};
 
 /// A vertex's result and how it came about; `None` for vertices that are no step (sources, merges).
@@ -214,14 +215,10 @@ impl<'a> Context<'a> {
             && !self.ignores_cache(vertex)
         {
             let task = Task { slots: &scope.slots, ..self.task(id, inputs) };
-            match crate::reuse::find(scope, &task, self.worker, self.cache)? {
+            let slots = slot_notes(self.graph, vertex, &borrowed, scope);
+            match crate::reuse::find(scope, &slots, &task, self.worker, self.cache)? {
                 Reuse::Found(hit) => {
-                    let note = TraceNote {
-                        outer: scope.outer,
-                        questions: hit.trace.questions(),
-                        paths: hit.trace.paths(),
-                        reused: true,
-                    };
+                    let note = note(vertex, scope, &hit.trace, slots, Outcome::Cached);
                     if !self.options.require_cached && self.options.verify.includes(&hit.key) {
                         return self.verified(&hit, &note, &task, inputs, &|layer, key| recorded_as(layer, key));
                     }
@@ -250,18 +247,28 @@ impl<'a> Context<'a> {
         }
         let explanation = self.explain(&missed, read);
         self.events.send(BuildEvent::Explained { step: id, explanation });
+        let mut untraced = self.untraced(vertex, scope.as_ref());
         let scope = match scope {
             Some(scope) if self.is_recorded(&scope)? => Some(scope),
-            _ => None,
+            Some(_) => {
+                untraced = Some(Untraced::Heavy);
+                None
+            }
+            None => None,
         };
         let slots = scope.as_ref().map_or(&[][..], |scope| &scope.slots);
         let Ran { layer, traced } = self.worker.run(&Task { slots, ..self.task(id, inputs) })?;
+        if scope.is_some() && traced.is_none() {
+            untraced = Some(Untraced::Unavailable);
+        }
         let traced = scope.zip(traced);
         recorded_as(&layer, traced.as_ref().map(|(scope, traced)| traced.trace.key(&scope.outer)))?;
-        if let Some((scope, traced)) = traced
-            && !self.is_continued(vertex)
-        {
-            self.keep(id, &scope, &traced)?;
+        if let Some((scope, traced)) = traced {
+            let slots = slot_notes(self.graph, vertex, &borrowed, &scope);
+            untraced = self.keep(id, &scope, &traced, slots)?;
+        }
+        if let Some(why) = untraced {
+            self.events.send(BuildEvent::Untraced { step: id, why });
         }
         drop(guard);
         Ok(Done { output: stacked(inputs, layer), outcome: Some(Outcome::Ran) })
@@ -284,19 +291,38 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Keeps what a step asked.
-    fn keep(&self, id: VertexId, scope: &Scope, traced: &Traced) -> Result<(), StepError> {
+    /// Why it will not be known what a step asks, as far as that can be told before it runs.
+    fn untraced(&self, vertex: &Vertex, scope: Option<&Scope>) -> Option<Untraced> {
+        let Op::Exec(exec) = &vertex.op else { return None };
+        if self.is_continued(vertex) {
+            Some(Untraced::Continued)
+        } else if self.options.trace_run == TraceRun::Off {
+            Some(Untraced::Off)
+        } else if scope.is_none() {
+            Some(crate::slot::obstacle(vertex, exec).unwrap_or(Untraced::NothingCopied))
+        } else {
+            None
+        }
+    }
+
+    /// Keeps what a step asked, unless that is more than is worth it.
+    fn keep(
+        &self,
+        id: VertexId,
+        scope: &Scope,
+        traced: &Traced,
+        slots: Vec<SlotNote>,
+    ) -> Result<Option<Untraced>, StepError> {
         if traced.is_heavy() {
             self.cache.note_heavy(&scope.outer).map_err(cache_failed)?;
         }
         if traced.trace.len() > QUESTIONS_MAX {
-            return Ok(());
+            return Ok(Some(Untraced::Heavy));
         }
         self.cache.record_trace(&scope.outer, &traced.trace).map_err(cache_failed)?;
-        let (questions, paths) = (traced.trace.questions(), traced.trace.paths());
-        let trace = TraceNote { outer: scope.outer, questions, paths, reused: false };
+        let trace = note(self.vertex(id), scope, &traced.trace, slots, Outcome::Ran);
         self.events.send(BuildEvent::Traced { step: id, trace });
-        Ok(())
+        Ok(None)
     }
 
     /// Runs a step whose result was found by what it asked, and compares.
@@ -310,7 +336,7 @@ impl<'a> Context<'a> {
     ) -> Result<Done, StepError> {
         let layer = self.worker.run(task)?.layer;
         if layer.tree == hit.layer.tree {
-            self.events.send(BuildEvent::Traced { step: task.id, trace: *note });
+            self.events.send(BuildEvent::Traced { step: task.id, trace: note.clone() });
             recorded_as(&hit.layer, Some(hit.key))?;
             return Ok(Done { output: stacked(inputs, hit.layer.clone()), outcome: Some(Outcome::Cached) });
         }
@@ -347,6 +373,18 @@ impl<'a> Context<'a> {
 
     fn lookup(&self, key: &CacheKey) -> Result<Option<Layer>, StepError> {
         self.cache.lookup(key).map_err(cache_failed)
+    }
+}
+
+/// What is told of a trace of a step that came to `outcome`.
+fn note(vertex: &Vertex, scope: &Scope, trace: &Trace, slots: Vec<SlotNote>, outcome: Outcome) -> TraceNote {
+    TraceNote {
+        outer: scope.outer,
+        questions: trace.questions(),
+        paths: trace.paths(),
+        reused: outcome == Outcome::Cached,
+        slots,
+        cwd: if let Op::Exec(exec) = &vertex.op { exec.cwd.clone() } else { String::new() },
     }
 }
 

@@ -21,7 +21,7 @@
 //!
 //! Times are no part of an answer, as they are no part of what a COPY is known by.
 
-use bake_graph::{Component, ExecOp, InputView, MountKind, Op, SecurityMode, Vertex};
+use bake_graph::{Component, InputView, MountKind, Op, Vertex};
 use bake_oci::CacheKey;
 
 use crate::output::Output;
@@ -207,7 +207,7 @@ fn hash_question(hasher: &mut blake3::Hasher, question: &Question) {
 /// The slots of a step over `inputs`; `None` where it has none, or may depend on what no question shows.
 pub fn scope(vertex: &Vertex, inputs: &[&Output]) -> Option<Scope> {
     let Op::Exec(exec) = &vertex.op else { return None };
-    if vertex.untraced || !is_traceable(exec) {
+    if crate::slot::obstacle(vertex, exec).is_some() {
         return None;
     }
     let mounts = (0..exec.mounts.len()).filter(|number| matches!(exec.mounts[*number].kind, MountKind::Bind { .. }));
@@ -234,19 +234,6 @@ pub fn scope(vertex: &Vertex, inputs: &[&Output]) -> Option<Scope> {
     }
     let slots = copied.into_iter().map(Slot::Layer).chain(mounts).collect();
     Some(Scope { outer: outer_key(&components), slots })
-}
-
-/// Whether everything that a step can see, and that can differ between builds, is in its key or can be asked for.
-fn is_traceable(exec: &ExecOp) -> bool {
-    let may_hide = |kind: &MountKind| match kind {
-        // A tool with a filled cache may be content with a look at a file that it would read otherwise.
-        MountKind::Cache(cache) => !cache.read_only,
-        MountKind::Secret { .. } | MountKind::Ssh { .. } => true,
-        MountKind::Bind { .. } | MountKind::Tmpfs { .. } | MountKind::File { .. } => false,
-    };
-    exec.security == SecurityMode::Sandbox
-        && exec.secret_env.is_empty()
-        && !exec.mounts.iter().any(|mount| may_hide(&mount.kind))
 }
 
 fn outer_key(components: &[Component]) -> CacheKey {

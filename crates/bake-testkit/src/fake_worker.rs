@@ -626,9 +626,10 @@ impl RecordingSink {
             }
         }
         let name = |step: &VertexId| names.get(step).cloned().unwrap_or_else(|| step.to_string());
-        // That there was nothing to compare with goes without saying.
+        // That there was nothing to compare with, or nothing to record, goes without saying.
         let is_told = |event: &&BuildEvent| match event {
             BuildEvent::Explained { explanation, .. } => explanation.is_telling(),
+            BuildEvent::Untraced { .. } => false,
             _ => true,
         };
         events
@@ -648,6 +649,7 @@ impl RecordingSink {
                     let verb = if trace.reused { "reused" } else { "traced" };
                     format!("{verb} {}: {} paths", name(step), trace.paths)
                 }
+                BuildEvent::Untraced { step, why } => format!("untraced {}: {why}", name(step)),
                 BuildEvent::Refuted { step, path } => {
                     format!("refuted {}: {}", name(step), path.as_deref().unwrap_or_default())
                 }

@@ -1,7 +1,7 @@
 //! Steps that are found by what they asked of the files that were copied for them.
 
 use bake_graph::{BuildGraph, VertexId};
-use bake_solver::TraceRun;
+use bake_solver::{BuildEvent, TraceRun, Untraced};
 use bake_testkit::fake_worker::FakeWorker;
 
 use crate::graphs::{Script, Workshop};
@@ -69,6 +69,35 @@ fn what_it_read_does_and_is_named() {
         put(&back.worker, &[("package.json", "1"), ("main.js", "3")]);
         assert_eq!(back.counts(&graph, target), (1, 1), "{told}");
     }
+}
+
+#[test]
+fn it_is_told_what_the_slots_are_and_why_there_is_no_trace() {
+    let (mut graph, target) = script();
+    let first = built_before();
+    let slots: Vec<String> = first
+        .sink
+        .events()
+        .into_iter()
+        .filter_map(|event| if let BuildEvent::Traced { trace, .. } = event { Some(trace.slots) } else { None })
+        .flatten()
+        .map(|slot| slot.text)
+        .collect();
+    assert_eq!(slots, ["COPY"]);
+    let told = |workshop: &Workshop| -> Vec<Untraced> {
+        let events = workshop.sink.events().into_iter();
+        events.filter_map(|event| if let BuildEvent::Untraced { why, .. } = event { Some(why) } else { None }).collect()
+    };
+    assert_eq!(told(&first), []);
+    let off = Workshop { trace_run: TraceRun::Off, ..Workshop::default() };
+    put(&off.worker, &BEFORE);
+    off.counts(&graph, target);
+    assert_eq!(told(&off), [Untraced::Off]);
+    graph.forbid_trace(target);
+    let forbidden = Workshop::default();
+    put(&forbidden.worker, &BEFORE);
+    forbidden.counts(&graph, target);
+    assert_eq!(told(&forbidden), [Untraced::Forbidden]);
 }
 
 #[test]
