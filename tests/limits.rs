@@ -171,7 +171,7 @@ fn keys(environment: &Environment) -> Outcome {
 fn comments(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     let finished = finish(&mut build(environment, &scratch, "FROM busybox\n# bake: memory=lots\nRUN true\n")?)?;
-    expect_failure(&finished, 2, &["`memory=lots` is not a limit of a RUN", "Dockerfile:2"])
+    expect_failure(&finished, 2, &["`memory=lots` is not a setting of a RUN", "Dockerfile:2"])
 }
 
 fn leftovers(environment: &Environment) -> Outcome {

@@ -145,7 +145,7 @@ pub(crate) fn comments(environment: &Environment) -> Outcome {
         DOCUMENT,
         &[
             ("# |", &["syntax=", "escape=", "check=", "bake: ignore="], &["FROM"]),
-            ("FROM a\n# |\nRUN b\n", &["bake: ignore="], &["syntax=", "RUN"]),
+            ("FROM a\n# |\nRUN b\n", &["bake: ignore=", "bake: trace=off"], &["syntax=", "RUN"]),
             ("FROM a\n# bake: ignore=|\nRUN b\n", &["sudo", "pipefail-missing"], &["syntax="]),
             ("FROM a\n# bake: ignore=sudo, pi|\nRUN b\n", &["pip-cache"], &[]),
             ("FROM a\n# hadolint ignore=|\nRUN b\n", &["sudo"], &[]),

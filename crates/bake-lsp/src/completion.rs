@@ -133,6 +133,8 @@ impl Completer<'_> {
         }
         let help = "Hides findings of these rules in the instruction below.";
         self.offer(Kind::Property, text, "bake: ignore=", "bake: ignore=", help);
+        let help = "What the step below reads is not recorded.";
+        self.offer(Kind::Property, text, "bake: trace=off", "bake: trace=off", help);
     }
 
     /// The variables that are known, if one is being typed.

@@ -5,10 +5,10 @@
 
 mod copy;
 mod from;
-mod limits;
 mod metadata;
 mod mounts;
 mod run;
+mod run_settings;
 mod scan;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

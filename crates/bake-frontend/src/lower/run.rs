@@ -4,7 +4,7 @@ use bake_dockerfile::Span;
 use bake_dockerfile::instruction::{Command, Instruction, NetworkFlag, RunInstruction, SecurityFlag};
 use bake_graph::{ExecMount, ExecOp, MountKind, NetworkMode, Op, SecurityMode};
 
-use super::limits::run_limits;
+use super::run_settings::run_settings;
 use super::{Lower, Lowering, StageState, fail};
 use crate::args::proxy_environment;
 
@@ -54,6 +54,7 @@ impl Lowering<'_> {
         let (args, script) = command(instruction, run, state)?;
         mounts.extend(script);
 
+        let settings = run_settings(&self.dockerfile.source, &instruction.comments)?;
         let op = ExecOp {
             args: args.clone(),
             env: state.environment.pairs().to_vec(),
@@ -68,9 +69,12 @@ impl Lowering<'_> {
             extra_hosts: self.options.extra_hosts.clone(),
             hostname: self.options.build_args.get("BUILDKIT_SANDBOX_HOSTNAME").cloned(),
             platform: state.platform.to_string(),
-            limits: run_limits(&self.dockerfile.source, &instruction.comments)?,
+            limits: settings.limits,
         };
         state.root = self.step(Op::Exec(op), inputs, shown(instruction), state, at);
+        if settings.untraced {
+            self.graph.forbid_trace(state.root);
+        }
         let created_by = format!("RUN {}", with_arguments(state, &args));
         state.commit(created_by, true);
         Ok(())
