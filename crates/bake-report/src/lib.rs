@@ -23,6 +23,7 @@ mod words;
 
 pub use record::{
     BuildRecord, BuildResult, FindingRecord, ImageRecord, LayerRecord, LogRecord, MachineRecord, RequestRecord,
-    StepKind, StepOutcome, StepRecord, UsageRecord,
+    StepKind, StepOutcome, StepRecord, TraceRecord, UsageRecord,
 };
 pub use recorder::{Planned, Recorded, Recorder};
+pub use words::{refuted, reused};

@@ -3,7 +3,8 @@
 //! The form is JSON, and part of the interface (`bake history export`): fields are added, and neither removed nor given
 //! another meaning. Times within a build are microseconds since it began.
 
-use bake_solver::{Explanation, MemoryOf};
+use bake_oci::CacheKey;
+use bake_solver::{Explanation, MemoryOf, SlotNote, TraceNote, Untraced};
 use serde::{Deserialize, Serialize};
 
 /// A build that is over.
@@ -216,6 +217,12 @@ pub struct StepRecord {
     /// Why it ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explanation>,
+    /// What it read of the files that were copied for it, where that was recorded or is why its result was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceRecord>,
+    /// Why that was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untraced: Option<Untraced>,
     /// What its processes used; `None` where it has none, or they could not be watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageRecord>,
@@ -281,6 +288,37 @@ pub enum StepOutcome {
     /// The build ended before it, or while it was carried out.
     #[default]
     NotReached,
+}
+
+/// Where it is kept what a step read, and what is known of that without looking there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceRecord {
+    /// The key that it is kept under, in hexadecimal digits.
+    pub outer: String,
+    /// The digest of the list of what was asked, in hexadecimal digits.
+    pub questions: String,
+    /// The number of paths that something was asked of.
+    pub paths: usize,
+    /// Whether the result of a past run was used because of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
+    /// The working directory of the step.
+    pub cwd: String,
+    /// The copied layers and mounts that were asked.
+    pub slots: Vec<SlotNote>,
+}
+
+impl From<&TraceNote> for TraceRecord {
+    fn from(note: &TraceNote) -> Self {
+        Self {
+            outer: note.outer.hex(),
+            questions: CacheKey(note.questions).hex(),
+            paths: note.paths,
+            reused: note.reused,
+            cwd: note.cwd.clone(),
+            slots: note.slots.clone(),
+        }
+    }
 }
 
 /// What the processes of a step used.

@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bake_graph::{StepLabel, VertexId};
-use bake_solver::{BuildEvent, Explanation, Outcome, StepError, StepUsage};
+use bake_solver::{BuildEvent, Explanation, Outcome, StepError, StepUsage, Untraced};
 
 use crate::log::{PackedLog, StepLog};
-use crate::record::{LogRecord, StepKind, StepOutcome, StepRecord, UsageRecord};
+use crate::record::{LogRecord, StepKind, StepOutcome, StepRecord, TraceRecord, UsageRecord};
+use crate::words::refuted;
 
 /// The packed output of all steps of a build, in bytes. What would not fit is left out, step by step.
 pub const PACKED_BYTES_MAX: usize = 32 << 20;
@@ -66,6 +67,8 @@ struct Seen {
     elapsed: Duration,
     outcome: StepOutcome,
     explanation: Option<Explanation>,
+    trace: Option<TraceRecord>,
+    untraced: Option<Untraced>,
     usage: Option<StepUsage>,
     transfers: HashMap<String, u64>,
     notices: Vec<String>,
@@ -89,7 +92,15 @@ impl Recorder {
                 let seen = state.steps.entry(*step).or_default();
                 *seen = Seen { label: std::mem::take(&mut seen.label), began: Some(at), ..Seen::default() };
             }
-            BuildEvent::Waiting { .. } | BuildEvent::Traced { .. } | BuildEvent::Refuted { .. } => {}
+            BuildEvent::Waiting { .. } => {}
+            BuildEvent::Traced { step, trace } => {
+                state.steps.entry(*step).or_default().trace = Some(TraceRecord::from(trace));
+            }
+            BuildEvent::Untraced { step, why } => state.steps.entry(*step).or_default().untraced = Some(*why),
+            BuildEvent::Refuted { step, path } => {
+                let notices = &mut state.steps.entry(*step).or_default().notices;
+                notices.push(line(&refuted(path.as_deref())));
+            }
             BuildEvent::Explained { step, explanation } => {
                 state.steps.entry(*step).or_default().explanation = Some(explanation.clone());
             }
@@ -210,6 +221,8 @@ impl Seen {
             began_us: self.began.map_or(0, microseconds),
             ended_us: self.ended.map_or(0, microseconds),
             explanation: self.explanation,
+            trace: self.trace,
+            untraced: self.untraced,
             usage: self.usage.map(|usage| UsageRecord {
                 processor_us: microseconds(usage.processor),
                 memory_peak_bytes: usage.memory_peak_bytes,

@@ -170,6 +170,7 @@ fn facts(step: &StepRecord) -> Vec<(&'static str, Value)> {
     add("line", step.line.map(Value::from));
     add("stage", (!step.stage.is_empty()).then(|| step.stage.as_str().into()));
     add("reason", step.explanation.as_ref().map(|why| why.to_string().into()));
+    add("read_paths", step.trace.as_ref().map(|trace| trace.paths.into()));
     add("transferred_bytes", (step.transferred_bytes > 0).then(|| step.transferred_bytes.into()));
     let usage = step.usage.as_ref();
     add("processor_us", usage.map(|usage| usage.processor_us.into()));

@@ -37,6 +37,28 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
+/// Why the result of a past run was used, of which the step had read this many paths.
+pub fn reused(paths: usize) -> String {
+    match paths {
+        0 => "reused: it read none of the copied files".to_owned(),
+        1 => "reused: the one path it read has not changed".to_owned(),
+        _ => format!("reused: none of the {paths} paths it read changed"),
+    }
+}
+
+/// That a step left something else than a run with the same answers before, `path` first, and what to do.
+pub fn refuted(path: Option<&str>) -> String {
+    let what = match path {
+        Some(path) => format!("another `{path}`"),
+        None => "other files".to_owned(),
+    };
+    format!(
+        "run again to verify it, this step left {what}, although nothing that it read has changed: it is not deterministic, or \
+         depends on something that is not recorded. What it read is forgotten, and the new result counts; write \
+         `# bake: trace=off` above the instruction to have it found by its inputs alone"
+    )
+}
+
 /// How large `part` is, in percent of `whole`, with two decimal places: exact enough for a screen.
 pub(crate) fn percent(part: u64, whole: u64) -> String {
     let hundredths = if whole == 0 { 0 } else { u128::from(part) * 10_000 / u128::from(whole) };
@@ -62,6 +84,9 @@ mod tests {
             assert_eq!(duration(microseconds), text);
         }
         assert_eq!((size(0).as_str(), size(12_345_678).as_str()), ("0 B", "12.3 MB"));
+        assert_eq!(reused(19), "reused: none of the 19 paths it read changed");
+        assert_eq!(reused(1), "reused: the one path it read has not changed");
+        assert_eq!(reused(0), "reused: it read none of the copied files");
         assert_eq!(moment(0), ("1970-01-01 00:00:00 UTC".into(), "1970-01-01T00:00:00Z".into()));
         assert_eq!(
             (percent(1, 3).as_str(), percent(5, 0).as_str(), percent(9, 3).as_str()),

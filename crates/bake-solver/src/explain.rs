@@ -45,6 +45,11 @@ impl Explanation {
         Self { nearest: None, differences: vec![Difference::NeverBuilt] }
     }
 
+    /// The word before the reason: what the step read decides whether it runs, everything else only why nothing was found.
+    pub fn word(&self) -> &'static str {
+        if let Some(Difference::Read { .. }) = self.differences.first() { "ran" } else { "why" }
+    }
+
     /// Whether it says more than that there was nothing to use: worth a line while the build runs.
     pub fn is_telling(&self) -> bool {
         !matches!(self.differences.first(), None | Some(Difference::CacheIgnored | Difference::NeverBuilt))

@@ -50,6 +50,12 @@ impl StoreCache {
         }
     }
 
+    /// What the step of an outer key asked and was answered, by the digest of the list of questions; `None` if it is not kept
+    /// any more.
+    pub fn trace(&self, outer: &CacheKey, questions: &[u8; 32]) -> Result<Option<Trace>, StoreError> {
+        Ok(self.store.trace(outer, questions)?.as_ref().and_then(unpacked_trace))
+    }
+
     /// The traces that led to a result with any of these keys, each with its outer key.
     pub fn traces_of(&self, keys: &[CacheKey]) -> Result<Vec<(CacheKey, Trace)>, StoreError> {
         let stored = self.store.traces_of(keys)?;
@@ -203,6 +209,8 @@ mod tests {
         };
         cache.record_trace(&outer, &trace((0..3000).map(noise))).unwrap();
         let found = cache.traces(&outer).unwrap();
+        assert_eq!(cache.trace(&outer, &small.questions()).unwrap(), Some(small.clone()));
+        assert_eq!(cache.trace(&outer, &[9; 32]).unwrap(), None);
         assert_eq!(found.iter().map(|stored| &stored.trace).collect::<Vec<_>>(), [&small]);
         assert!(found[0].made_unix_s > 1_600_000_000);
         assert_eq!(cache.traces_of(&[small.key(&outer)]).unwrap(), [(outer, small.clone())]);

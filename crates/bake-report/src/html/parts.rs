@@ -6,7 +6,7 @@ use super::markup::Markup;
 use super::{Page, anchor, logs, moment};
 use crate::record::{BuildRecord, BuildResult, ImageRecord, StepKind, StepOutcome, StepRecord};
 use crate::timeline::{Timeline, is_broken_off};
-use crate::words::{count, duration, percent, size};
+use crate::words::{count, duration, percent, reused, size};
 
 /// Files that changed which are named for a step.
 const FILES_SHOWN_MAX: usize = 20;
@@ -208,6 +208,9 @@ fn step_row(markup: &mut Markup, record: &BuildRecord, place: usize, step: &Step
                 }
             });
             why(markup, step);
+            if let Some(trace) = step.trace.as_ref().filter(|trace| trace.reused) {
+                markup.leaf("div", &[("class", "why")], &reused(trace.paths));
+            }
             if let Some(error) = step.error.as_ref().filter(|error| record.error.as_ref() != Some(error)) {
                 markup.leaf("div", &[("class", "why")], error);
             }
@@ -253,7 +256,7 @@ fn why(markup: &mut Markup, step: &StepRecord) {
         _ => None,
     });
     let text = |markup: &mut Markup| {
-        markup.text("why: ");
+        markup.text(&format!("{}: ", explanation.word()));
         markup.text(&reason);
     };
     if differences.len() < 2 && files.is_none() {

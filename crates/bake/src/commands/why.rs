@@ -9,8 +9,8 @@ use bake::ui::measure::seconds;
 use bake::ui::sanitize::sanitize_line;
 use bake::ui::why::{ago, short_reason};
 use bake_oci::DefinitionDigest;
-use bake_report::{BuildRecord, StepKind, StepOutcome, StepRecord};
-use bake_solver::{Change, Difference, Explanation};
+use bake_report::{BuildRecord, StepKind, StepOutcome, StepRecord, reused};
+use bake_solver::{Change, Difference, Explanation, Untraced};
 use bake_store::JournalEntry;
 use serde::Serialize;
 
@@ -19,19 +19,19 @@ use super::table::{Table, json_lines};
 use crate::wiring::{Host, store_failed};
 
 /// Where the steps of a build are.
-const ALL_STEPS: &str = "`bake why --all` lists the steps of the build";
+pub(super) const ALL_STEPS: &str = "`bake why --all` lists the steps of the build";
 
 /// How many changed files are listed unless all are asked for.
 const FILES_LISTED: usize = 20;
 
 /// A build with its number.
 #[derive(Debug, Serialize)]
-struct Build {
+pub(super) struct Build {
     #[serde(rename = "build")]
-    number: i64,
-    ended_unix_s: i64,
+    pub(super) number: i64,
+    pub(super) ended_unix_s: i64,
     #[serde(flatten)]
-    entry: BuildRecord,
+    pub(super) entry: BuildRecord,
 }
 
 pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandError> {
@@ -40,14 +40,7 @@ pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandEr
         let entries = host.store.journal().map_err(|error| store_failed(&error))?;
         return crate::print(&list(entries.into_iter().filter_map(build).collect(), arguments.format, now)?);
     }
-    let entry = host.store.journal_entry(arguments.build).map_err(|error| store_failed(&error))?;
-    let Some(build) = entry.and_then(build) else {
-        return Err(match arguments.build {
-            Some(number) => CommandError::build(format!("there is no build {number}"))
-                .hint("`bake why --list` shows the builds that are still known"),
-            None => CommandError::build("nothing was built in this store yet"),
-        });
-    };
+    let build = find_build(host, arguments.build)?;
     let text = match (&arguments.step, arguments.format) {
         (None, ListFormat::Json) => json_lines(&[build])?,
         (None, ListFormat::Table) => table(&build, arguments.all, now),
@@ -65,8 +58,18 @@ pub(crate) fn run(arguments: &WhyArguments, host: &Host) -> Result<(), CommandEr
     crate::print(&text)
 }
 
+/// The build with a number, or the last one.
+pub(super) fn find_build(host: &Host, number: Option<i64>) -> Result<Build, CommandError> {
+    let entry = host.store.journal_entry(number).map_err(|error| store_failed(&error))?;
+    entry.and_then(build).ok_or_else(|| match number {
+        Some(number) => CommandError::build(format!("there is no build {number}"))
+            .hint("`bake why --list` shows the builds that are still known"),
+        None => CommandError::build("nothing was built in this store yet"),
+    })
+}
+
 /// A build with the steps of its Dockerfiles alone; `None` if it cannot be read.
-fn build(entry: JournalEntry) -> Option<Build> {
+pub(super) fn build(entry: JournalEntry) -> Option<Build> {
     let builds::Build { number, ended_unix_s, record: mut entry } = builds::read(entry)?;
     // What is no step of the Dockerfile comes from no cache.
     let mut next = 0..;
@@ -159,6 +162,10 @@ fn table(build: &Build, all: bool, now: SystemTime) -> String {
 }
 
 fn why(step: &StepRecord, now: SystemTime) -> String {
+    if let Some(trace) = step.trace.as_ref().filter(|trace| trace.reused) {
+        let made = step.made_unix_s.map_or_else(String::new, |made| format!(", made {}", ago(made, now)));
+        return format!("{}{made}", reused(trace.paths));
+    }
     match (step.outcome, &step.explanation, step.made_unix_s) {
         (StepOutcome::Cached, _, Some(made)) => format!("cached, made {}", ago(made, now)),
         (StepOutcome::Cached, ..) => "cached".to_owned(),
@@ -212,7 +219,23 @@ fn details(step: &StepRecord, all: bool, now: SystemTime) -> String {
     if let Some(explanation) = &step.explanation {
         explain(&mut text, explanation, all, now);
     }
+    text.push_str(&reads(step));
     text
+}
+
+/// What is known of that which a step read, on one line.
+fn reads(step: &StepRecord) -> String {
+    let listed = step.number.map_or_else(String::new, |number| format!(" (`bake trace {number}` lists them)"));
+    match (&step.trace, step.untraced) {
+        (Some(trace), _) if trace.reused => format!("{}{listed}\n", reused(trace.paths)),
+        (Some(trace), _) => match trace.paths {
+            0 => "it read none of the files that were copied for it\n".to_owned(),
+            1 => format!("it read one path of what was copied for it{listed}\n"),
+            paths => format!("it read {paths} paths of what was copied for it{listed}\n"),
+        },
+        (None, None | Some(Untraced::NothingCopied)) => String::new(),
+        (None, Some(why)) => format!("what it read was not recorded: {why}\n"),
+    }
 }
 
 fn explain(text: &mut String, explanation: &Explanation, all: bool, now: SystemTime) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bake_graph::VertexId;
+use bake_report::refuted;
 use bake_solver::{BuildEvent, Outcome};
 
 use super::measure::{seconds, size, timer};
@@ -16,6 +17,9 @@ use super::sanitize::sanitize_line;
 
 /// The slowest steps that are named.
 const SLOWEST_MAX: usize = 5;
+
+/// The most warnings about steps.
+const REFUTED_MAX: usize = 20;
 
 /// Faster steps are of no interest.
 const SLOW_FROM: Duration = Duration::from_millis(500);
@@ -27,6 +31,8 @@ const FAILURE_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Timings {
     labels: HashMap<VertexId, String>,
+    /// Steps that left something else than before, and what that was.
+    refuted: Vec<String>,
     /// The slowest first.
     slowest: Vec<(Duration, String)>,
 }
@@ -43,6 +49,10 @@ impl Timings {
                 let place = self.slowest.partition_point(|(time, _)| time >= elapsed);
                 self.slowest.insert(place, (*elapsed, label));
                 self.slowest.truncate(SLOWEST_MAX);
+            }
+            BuildEvent::Refuted { step, path } if self.refuted.len() < REFUTED_MAX => {
+                let label = self.labels.get(step).map(|label| code(label)).unwrap_or_default();
+                self.refuted.push(format!("{label}: {}", code(&refuted(path.as_deref()))));
             }
             _ => {}
         }
@@ -74,6 +84,12 @@ pub(super) fn success(summary: &Summary, timings: &Timings) -> String {
         text.push_str("\n| Slowest steps | Time |\n|---|---:|\n");
         for (time, label) in &timings.slowest {
             let _ = writeln!(text, "| {} | {} |", code(label), seconds(*time));
+        }
+    }
+    if !timings.refuted.is_empty() {
+        text.push('\n');
+        for refuted in &timings.refuted {
+            let _ = writeln!(text, "- Warning: {refuted}");
         }
     }
     text.push('\n');
@@ -127,6 +143,7 @@ mod tests {
         };
         let timings = Timings {
             labels: HashMap::new(),
+            refuted: Vec::new(),
             slowest: vec![(Duration::from_secs(3), "[2/2] RUN a | b <c> `d`".to_owned())],
         };
         assert_eq!(

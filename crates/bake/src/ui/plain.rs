@@ -29,6 +29,7 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use bake_graph::VertexId;
+use bake_report::{refuted, reused};
 use bake_solver::{BuildEvent, Outcome, StepError, StepUsage};
 
 use super::ci::Groups;
@@ -133,10 +134,17 @@ impl Plain {
                     self.line(*step, at, &sanitize_line(&awaited.to_string()));
                 }
             }
-            BuildEvent::Traced { .. } | BuildEvent::Refuted { .. } => {}
+            BuildEvent::Traced { step, trace } => {
+                if trace.reused {
+                    self.line(*step, at, &reused(trace.paths));
+                }
+            }
+            BuildEvent::Refuted { step, path } => {
+                self.line(*step, at, &format!("warning: {}", sanitize_line(&refuted(path.as_deref()))));
+            }
             BuildEvent::Explained { step, explanation } => {
                 if let Some(reason) = reason(explanation, self.began + at) {
-                    self.line(*step, at, &format!("why: {reason}"));
+                    self.line(*step, at, &reason);
                 }
             }
             BuildEvent::Log { step, stream, bytes } => {
@@ -157,6 +165,7 @@ impl Plain {
                     self.line(*step, at, &format!("note: {}", sanitize(line)));
                 }
             }
+            BuildEvent::Untraced { .. } => {}
             BuildEvent::Used { step, usage } => {
                 if usage.processor >= USAGE_SHOWN_FROM {
                     self.line(*step, at, &format!("used {}", usage_text(usage)));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bake_dockerfile::{Diagnostic, SourceText};
 use bake_graph::{StepLabel, VertexId};
 use bake_oci::DefinitionDigest;
-use bake_report::Recorder;
+use bake_report::{Recorder, refuted};
 use bake_solver::{BuildEvent, EventSink, Outcome, StepInfo};
 
 use super::checks::finding_lines;
@@ -27,6 +27,7 @@ use super::numbers::Numbers;
 use super::plain::{self, Plain};
 use super::rawjson::RawJson;
 use super::report::{Summary, summary_lines};
+use super::sanitize::sanitize_line;
 use super::screen::Size;
 use super::tail::{LastLines, Tails};
 use super::tty::{self, Terminal};
@@ -298,6 +299,17 @@ impl Progress {
             .command(self.ci.workspace.as_deref())
     }
 
+    /// The annotation for an event that is one of the few which people have to see.
+    fn annotation_of(&self, event: &BuildEvent) -> Option<String> {
+        let BuildEvent::Refuted { path, .. } = event else { return None };
+        if self.kind != DisplayKind::Plain || !self.ci.annotations {
+            return None;
+        }
+        let message = sanitize_line(&refuted(path.as_deref()));
+        let annotation = Annotation { severity: Severity::Warning, place: None, title: "trace", message: &message };
+        Some(annotation.command(self.ci.workspace.as_deref()))
+    }
+
     /// Shows work that is not part of the build graph, such as exporting, as if it were a step. It is internal if nobody
     /// wants to see it unless it takes long.
     pub fn begin(&self, label: StepLabel) -> Activity<'_> {
@@ -363,9 +375,14 @@ impl EventSink for Progress {
         if let Some(recorder) = &self.recorder {
             recorder.note(at, &event);
         }
-        if self.kind != DisplayKind::Quiet {
-            // Nobody listens any more after `finish`.
-            let _ = self.sender.send(Message::Event(at, event));
+        if self.kind == DisplayKind::Quiet {
+            return;
+        }
+        let annotation = self.annotation_of(&event);
+        // Nobody listens any more after `finish`.
+        let _ = self.sender.send(Message::Event(at, event));
+        if let Some(annotation) = annotation {
+            self.print(annotation);
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use bake_dockerfile::{Diagnostic, SourceText};
 use bake_graph::VertexId;
 use bake_oci::{DefinitionDigest, Digest, Timestamp};
+use bake_report::refuted;
 use bake_solver::{BuildEvent, Explanation, Outcome, StepInfo, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -69,6 +70,17 @@ struct Vertex {
     /// Why it was not cached. BuildKit has no such field, and its readers pass over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<Explanation>,
+    /// What it read of copied files, or had read when it ran; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read: Option<Read>,
+}
+
+/// What a step read.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Read {
+    paths: usize,
+    /// Whether the result of that run was used, since none of the paths has changed.
+    reused: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -174,7 +186,16 @@ impl RawJson {
                 vertex.started = Some(now.to_rfc3339());
                 status.vertexes.push(vertex.clone());
             }
-            BuildEvent::Traced { .. } | BuildEvent::Refuted { .. } => {}
+            BuildEvent::Traced { step, trace } => {
+                let vertex = self.vertexes.get_mut(step)?;
+                vertex.read = Some(Read { paths: trace.paths, reused: trace.reused });
+                status.vertexes.push(vertex.clone());
+            }
+            BuildEvent::Refuted { step, path } => {
+                status
+                    .warnings
+                    .push(vertex_warning(self.vertexes.get(step)?.digest.clone(), &refuted(path.as_deref())));
+            }
             BuildEvent::Explained { step, explanation } => {
                 let vertex = self.vertexes.get_mut(step)?;
                 vertex.why = Some(explanation.clone());
@@ -230,16 +251,10 @@ impl RawJson {
             }
             BuildEvent::Waiting { step, awaited: None } => status.statuses = self.end_transfers(*step, now),
             // BuildKit's status messages have no place for it.
-            BuildEvent::Used { .. } => {}
-            BuildEvent::Notice { step, message } => status.warnings.push(VertexWarning {
-                vertex: self.vertexes.get(step)?.digest.clone(),
-                level: 1,
-                short: STANDARD.encode(message),
-                detail: Vec::new(),
-                url: None,
-                source_info: None,
-                range: Vec::new(),
-            }),
+            BuildEvent::Used { .. } | BuildEvent::Untraced { .. } => return None,
+            BuildEvent::Notice { step, message } => {
+                status.warnings.push(vertex_warning(self.vertexes.get(step)?.digest.clone(), message));
+            }
         }
         Some(status)
     }
@@ -279,6 +294,19 @@ fn vertex_status(vertex: String, id: &str, open: &Open, now: Timestamp, is_compl
     }
 }
 
+/// A warning about a step in words alone.
+fn vertex_warning(vertex: String, message: &str) -> VertexWarning {
+    VertexWarning {
+        vertex,
+        level: 1,
+        short: STANDARD.encode(message),
+        detail: Vec::new(),
+        url: None,
+        source_info: None,
+        range: Vec::new(),
+    }
+}
+
 /// How a vertex is called.
 pub(super) fn vertex_digest(definition: &DefinitionDigest) -> String {
     Digest::of(&definition.0).to_string()
@@ -294,5 +322,6 @@ fn vertex(step: &StepInfo) -> Vertex {
         cached: false,
         error: String::new(),
         why: None,
+        read: None,
     }
 }

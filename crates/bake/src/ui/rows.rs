@@ -128,7 +128,7 @@ impl Step {
         let line = |text: &str| format!("{:STATUS_COLUMNS$} {text}", "");
         let mut lines = Vec::new();
         if let Some(reason) = &self.reason {
-            lines.push(line(&colour.dim(&fit_middle(&format!("why: {reason}"), room))));
+            lines.push(line(&colour.dim(&fit_middle(reason, room))));
         }
         if let Some(waiting) = &self.waiting {
             lines.push(line(&colour.warning(&fit(waiting, room))));

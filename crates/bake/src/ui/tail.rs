@@ -56,6 +56,7 @@ impl Tails {
             | BuildEvent::Waiting { .. }
             | BuildEvent::Explained { .. }
             | BuildEvent::Traced { .. }
+            | BuildEvent::Untraced { .. }
             | BuildEvent::Refuted { .. }
             | BuildEvent::Transfer { .. }
             | BuildEvent::Notice { .. }

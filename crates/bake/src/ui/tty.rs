@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use bake_graph::VertexId;
+use bake_report::{refuted, reused};
 use bake_solver::{BuildEvent, Outcome, StepError, Stream};
 
 use super::colour::Colour;
@@ -112,7 +113,19 @@ impl Terminal {
                     step.waiting = awaited.as_ref().map(|awaited| sanitize_line(&awaited.to_string()));
                 }
             }
-            BuildEvent::Traced { .. } | BuildEvent::Refuted { .. } => {}
+            BuildEvent::Traced { step, trace } => {
+                if let Some(step) = self.steps.get_mut(step).filter(|_| trace.reused) {
+                    step.reason = Some(reused(trace.paths));
+                }
+            }
+            BuildEvent::Refuted { step, path } => {
+                if let Some(step) = self.steps.get_mut(step) {
+                    step.reason = None;
+                    let label = step.state.label.clone();
+                    let text = sanitize_line(&refuted(path.as_deref()));
+                    self.stay(&format!("{} {label}: {text}", self.status("warning", Colour::warning)));
+                }
+            }
             BuildEvent::Explained { step, explanation } => {
                 if let Some(step) = self.steps.get_mut(step) {
                     step.waiting = None;
@@ -139,7 +152,7 @@ impl Terminal {
                     self.stay(&text);
                 }
             }
-            BuildEvent::Used { .. } => {}
+            BuildEvent::Used { .. } | BuildEvent::Untraced { .. } => {}
             BuildEvent::Finished { step, outcome, elapsed } => self.finished(*step, at, *outcome, *elapsed),
             BuildEvent::Failed { step, elapsed, message } => {
                 let Some(step) = self.steps.remove(step) else { return };
@@ -164,6 +177,11 @@ impl Terminal {
         match outcome {
             Outcome::Cached => {
                 self.totals.cached += usize::from(is_numbered);
+                if let Some(reason) = &step.reason {
+                    // Why it did not run is worth a line of its own.
+                    self.settle(&self.status("CACHED", Colour::cached), &step.state.label, Some(reason));
+                    return;
+                }
                 let (stage, number) = step.state.place;
                 self.cached.push(CachedStep { stage, number, label: step.state.label });
                 self.cached_at = at;
@@ -201,6 +219,7 @@ impl Terminal {
         self.write_cached();
         let room = self.screen.size().columns.saturating_sub(STATUS_COLUMNS + 2).max(20);
         // How old the record is comes last, and is left out first.
+        let reason = reason.map(|reason| reason.strip_prefix("why: ").unwrap_or(reason));
         let reason = reason.map(|reason| match reason.split_once(" (record from ") {
             Some((short, _)) if columns(label) + 3 + columns(reason) > room => short,
             _ => reason,

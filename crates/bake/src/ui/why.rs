@@ -9,13 +9,10 @@ use super::sanitize::sanitize_line;
 /// The longest reason on a line of its own, in characters.
 const REASON_CHARS_MAX: usize = 160;
 
-/// The reason, and how old the record is that it was compared with: `package.json changed (record from 2 h ago)`. Nothing
-/// where there was nothing to compare with.
+/// The reason, and how old the record is that it was compared with: `why: package.json changed (record from 2 h ago)`, or what
+/// the step read before: ``ran: `package.json` changed (content)``. Nothing where there was nothing to compare with.
 pub(super) fn reason(explanation: &Explanation, now: SystemTime) -> Option<String> {
-    if !explanation.is_telling() {
-        return None;
-    }
-    Some(short_reason(explanation, now))
+    explanation.is_telling().then(|| format!("{}: {}", explanation.word(), short_reason(explanation, now)))
 }
 
 /// What most likely made a step run, in a few words; for any explanation.
@@ -64,12 +61,15 @@ mod tests {
         let change =
             Change { name: "user".into(), how: How::Changed, from: Some("a".into()), to: Some("\u{1b}[2J".into()) };
         let changed = explanation(vec![Difference::Setting(change)], None);
-        assert_eq!(reason(&changed, now).as_deref(), Some("user changed from `a` to `\\x1b[2J` (record from 2 h ago)"));
+        assert_eq!(
+            reason(&changed, now).as_deref(),
+            Some("why: user changed from `a` to `\\x1b[2J` (record from 2 h ago)")
+        );
         let evicted = Eviction { at_unix_s: 8200, by: "bake prune".into() };
         let removed = explanation(vec![Difference::Evicted], Some(evicted));
         assert_eq!(
             reason(&removed, now).as_deref(),
-            Some("its result was removed by bake prune 100 s ago (it was made 2 h ago)")
+            Some("why: its result was removed by bake prune 100 s ago (it was made 2 h ago)")
         );
         let long = Change { name: "x".repeat(500), how: How::Added, from: None, to: None };
         let long = explanation(vec![Difference::Variable(long)], None);

@@ -64,6 +64,7 @@ fn text(build: &Build, now: Timestamp) -> String {
         ("Sent to", record.destinations.join(", ")),
         ("Findings", if record.findings.is_empty() { String::new() } else { record.findings.len().to_string() }),
         ("Steps", why::counts(record.instructions())),
+        ("Reused", by_reads(record)),
         (
             "Machine",
             if machine.processors == 0 {
@@ -85,6 +86,15 @@ fn text(build: &Build, now: Timestamp) -> String {
         build.number
     );
     text
+}
+
+/// How many steps were found by what they had read.
+fn by_reads(record: &BuildRecord) -> String {
+    match record.instructions().filter(|step| step.trace.as_ref().is_some_and(|trace| trace.reused)).count() {
+        0 => String::new(),
+        1 => "1 step, since nothing that it read has changed".to_owned(),
+        several => format!("{several} steps, since nothing that they read has changed"),
+    }
 }
 
 /// What was carried out, in the order in which it began.

@@ -146,6 +146,83 @@ fn plain_says_why_a_step_runs_unless_it_is_the_first_time() {
     );
 }
 
+/// That what a step read is known, and that its result is used or not.
+fn traced(id: u32, paths: usize, reused: bool) -> BuildEvent {
+    let trace = bake_solver::TraceNote {
+        outer: bake_oci::CacheKey([0; 32]),
+        questions: [0; 32],
+        paths,
+        reused,
+        slots: Vec::new(),
+        cwd: "/".into(),
+    };
+    BuildEvent::Traced { step: VertexId(id), trace }
+}
+
+/// That a step runs because something that it read the last time is another one.
+fn read_changed(id: u32) -> BuildEvent {
+    let change = bake_solver::ReadChange { path: "package.json".into(), how: bake_solver::ReadHow::Content };
+    let read = bake_solver::Difference::Read { changes: vec![change], count: 1 };
+    let explanation = bake_solver::Explanation { nearest: None, differences: vec![read] };
+    BuildEvent::Explained { step: VertexId(id), explanation }
+}
+
+fn refuted(id: u32) -> BuildEvent {
+    BuildEvent::Refuted { step: VertexId(id), path: Some("var/\u{1b}log".into()) }
+}
+
+#[test]
+fn plain_tells_what_steps_read() {
+    let text = plain(&[
+        (0, Some(planned())),
+        (0, Some(started(1))),
+        (0, Some(traced(1, 19, true))),
+        (5, Some(finished(1, Outcome::Cached, 5))),
+        (10, Some(started(2))),
+        (10, Some(read_changed(2))),
+        (100, Some(traced(2, 20, false))),
+        (110, Some(finished(2, Outcome::Ran, 100))),
+    ]);
+    assert_eq!(
+        text,
+        "#1 [1/3] FROM alpine\n#1 reused: none of the 19 paths it read changed\n#1 CACHED\n\n\
+         #2 [2/3] RUN make all\n#2 ran: `package.json` changed (content)\n#2 DONE 0.1s\n"
+    );
+}
+
+#[test]
+fn plain_warns_of_steps_that_left_something_else() {
+    let text = plain(&[
+        (0, Some(planned())),
+        (0, Some(started(2))),
+        (100, Some(refuted(2))),
+        (110, Some(finished(2, Outcome::Ran, 110))),
+    ]);
+    assert!(
+        text.starts_with(
+            "#1 [2/3] RUN make all\n#1 warning: run again to verify it, this step left another `var/\\x1blog`"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("`# bake: trace=off`") && text.ends_with("\n#1 DONE 0.1s\n"), "{text}");
+}
+
+#[test]
+fn raw_json_tells_what_steps_read() {
+    let stage = Stage::default();
+    let mut raw = RawJson::new(Box::new(stage.clone()), SystemTime::UNIX_EPOCH);
+    for event in [planned(), started(1), traced(1, 19, true), finished(1, Outcome::Cached, 0), refuted(2)] {
+        raw.event(at(0), &event).unwrap();
+    }
+    let lines: Vec<serde_json::Value> = stage.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[3]["vertexes"][0]["read"], serde_json::json!({ "paths": 19, "reused": true }));
+    assert_eq!(lines[3]["vertexes"][0]["cached"], true);
+    assert_eq!(
+        (&lines[4]["warnings"][0]["vertex"], &lines[4]["warnings"][0]["level"]),
+        (&raw_digest(2).into(), &1.into())
+    );
+}
+
 #[test]
 fn plain_shows_failures_of_internal_steps_and_slow_ones() {
     let text = plain(&[
@@ -469,6 +546,27 @@ fn terminal_says_why_behind_the_step() {
     terminal.finish(&[]).unwrap();
     let settled = stage.take();
     assert!(settled.contains("    1.2s [2/3] RUN make all - package.json changed\n"), "{settled}");
+}
+
+#[test]
+fn terminal_tells_what_steps_read() {
+    let stage = Stage::default();
+    let mut terminal = terminal(&stage);
+    terminal.event(at(0), &planned());
+    terminal.event(at(0), &started(1));
+    terminal.event(at(0), &traced(1, 1, true));
+    terminal.event(at(0), &finished(1, Outcome::Cached, 0));
+    terminal.event(at(0), &started(2));
+    terminal.event(at(0), &read_changed(2));
+    terminal.tick(at(1100)).unwrap();
+    let drawn = stage.take();
+    assert!(drawn.starts_with("  CACHED [1/3] FROM alpine - reused: the one path it read has"), "{drawn}");
+    assert!(drawn.contains("\n         ran: `package.json` changed (content)\nbuilding 1.1s: 1 of 2"), "{drawn}");
+    terminal.event(at(1200), &finished(2, Outcome::Ran, 1200));
+    terminal.finish(&[]).unwrap();
+    let settled = stage.take();
+    let name = "[2/3] RUN make all";
+    assert!(settled.contains(&format!("    1.2s {name} - ran: `package.json` changed")), "{settled}");
 }
 
 #[test]
