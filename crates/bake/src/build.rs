@@ -49,7 +49,7 @@ use bake_dockerfile::diagnostic::code;
 use bake_dockerfile::{Diagnostic, Dockerfile, Severity, SourceText, Span};
 use bake_graph::{BuildGraph, StepLabel, VertexId};
 use bake_oci::{DefinitionDigest, Timestamp};
-use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, StepErrorKind};
+use bake_solver::{Parallelism, SolveError, SolveOptions, Solved, StepErrorKind, TraceRun, VerifyShare};
 use bake_worker::{Continuation, Images, LinuxWorker, StepGrants, WorkerOptions};
 
 pub(crate) use self::read::ignore_patterns;
@@ -297,8 +297,9 @@ impl Build<'_> {
                 .map_or(Parallelism::Fixed(NonZeroUsize::MIN), |target| target.request.parallelism),
             require_cached: targets.iter().any(|target| target.request.require_cached),
             continued,
-            trace_run: bake_solver::TraceRun::default(),
-            verify: bake_solver::VerifyShare::default(),
+            // What is about the whole build is the same in all targets.
+            trace_run: targets.first().map_or(TraceRun::Off, |target| target.request.trace_run),
+            verify: targets.first().map_or(VerifyShare::default(), |target| target.request.verify_trace),
             cancelled,
         };
         let solved =

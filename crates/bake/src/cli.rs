@@ -34,6 +34,7 @@ mod shell;
 mod sign;
 mod store;
 mod supply_chain;
+mod trace;
 mod unsupported;
 mod up;
 mod value;
@@ -73,6 +74,7 @@ pub use shell::{CompletionArguments, ManArguments};
 pub use sign::{KeygenArguments, SignArguments, SignPlace, VerifyArguments};
 pub use store::{DiskUsageArguments, DoctorArguments, FsckArguments, PruneArguments, VersionArguments};
 pub use supply_chain::SupplyChainArguments;
+pub use trace::{StepTraceArguments, TraceRunArguments, TraceRunMode};
 pub use unsupported::{UnsupportedBuildFlags, UnsupportedRunFlags, UnsupportedUpFlags};
 pub use up::{Listed, ListedKind, UpArguments};
 pub use value::{Assignment, Comparison, Space, StoreFilter, duration, size_bytes, space};
@@ -193,6 +195,8 @@ pub enum Command {
     Resume(ResumeArguments),
     /// Show which steps of a build ran, and why each was not cached.
     Why(WhyArguments),
+    /// Show what a `RUN` step read of the files that were copied for it.
+    Trace(StepTraceArguments),
     /// Show what a build would run and what is cached, without building.
     Plan(Box<PlanArguments>),
     /// Remove what is no longer needed.

@@ -52,6 +52,7 @@ pub(crate) mod sbom;
 pub(crate) mod shell;
 pub(crate) mod sign;
 pub(crate) mod tag;
+pub(crate) mod trace;
 pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod why;

@@ -203,6 +203,7 @@ fn run(arguments: &Arguments, colour: bake::ui::colour::Colour) -> Result<ExitCo
             }
         }
         Command::Why(why) => commands::why::run(why, &host)?,
+        Command::Trace(trace) => commands::trace::run(trace, &host)?,
         Command::Plan(plan) => {
             let request = settings::BuildRequest::new(&plan.build);
             let mut request = request.map_err(|error| error.hints(configured_hint.cloned()))?;

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use bake::cli::help::{WIDTH_DEFAULT, WIDTH_MAX, WIDTH_MIN};
-use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode};
+use bake::cli::{BuildArguments, Call, Entitlement, NetworkMode, TraceRunMode};
 use bake::error::CommandError;
 use bake::ui::progress::DisplayKind;
 use bake_cache::{ExportSpec as CacheExportSpec, ImportSpec, Place};
@@ -18,7 +18,7 @@ use bake_exporter::ExportSpec;
 use bake_frontend::{MAIN_CONTEXT, MainContext, PlanIdentity, PlanOptions, is_http_url};
 use bake_graph::{GitSource, HttpSource};
 use bake_oci::{Platform, Reference};
-use bake_solver::Parallelism;
+use bake_solver::{Parallelism, TraceRun, VerifyShare};
 use bake_worker::{SecretValue, StepLimits};
 use std::sync::Arc;
 
@@ -266,6 +266,8 @@ pub(crate) struct BuildRequest {
     pub(crate) pull: bool,
     pub(crate) parallelism: Parallelism,
     pub(crate) require_cached: bool,
+    pub(crate) trace_run: TraceRun,
+    pub(crate) verify_trace: VerifyShare,
     pub(crate) iidfile: Option<PathBuf>,
     pub(crate) metadata_file: Option<PathBuf>,
     /// Where a page about the build is written.
@@ -399,6 +401,8 @@ impl BuildRequest {
             pull: arguments.pull,
             parallelism: parallelism(arguments.jobs),
             require_cached: arguments.require_cached,
+            trace_run: trace_run(arguments.trace.trace_run),
+            verify_trace: verify_share(arguments.trace.verify_trace),
             iidfile: arguments.iidfile.clone(),
             metadata_file: arguments.metadata_file.clone(),
             report: arguments.report.clone(),
@@ -487,6 +491,24 @@ fn parallelism(jobs: Option<NonZeroUsize>) -> Parallelism {
         Some(jobs) => Parallelism::Fixed(jobs),
         None => Parallelism::Processors(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
     }
+}
+
+fn trace_run(mode: TraceRunMode) -> TraceRun {
+    match mode {
+        TraceRunMode::Auto => TraceRun::Auto,
+        TraceRunMode::On => TraceRun::On,
+        TraceRunMode::Off => TraceRun::Off,
+    }
+}
+
+/// A share of steps, drawn anew in each build.
+fn verify_share(percent: Option<u8>) -> VerifyShare {
+    use std::hash::BuildHasher as _;
+    let Some(percent) = percent.filter(|percent| *percent > 0) else { return VerifyShare::default() };
+    // The keys of a new state are the operating system's random numbers.
+    let seed = std::hash::RandomState::new().hash_one(std::process::id());
+    tracing::debug!(percent, seed, "some reused steps are run to verify them");
+    VerifyShare { percent, seed }
 }
 
 fn tag_reference(text: &str) -> Result<Reference, CommandError> {

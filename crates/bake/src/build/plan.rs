@@ -60,11 +60,12 @@ pub(crate) fn plan(
     let (told, imports) = (imported.told(), &imported.steps);
     let waiting = || cache::Imported::tell(told, imports, &progress);
     let cache = imported.cache(host, &waiting);
-    let steps = bake_solver::plan(&graph, &targets, &worker, &cache, &progress, bake_solver::TraceRun::default())
-        .map_err(|(step, error)| {
+    let steps = bake_solver::plan(&graph, &targets, &worker, &cache, &progress, request.trace_run).map_err(
+        |(step, error)| {
             let name = graph.vertex(step).label.to_string();
             CommandError::build(format!("cannot plan `{}`: {error}", sanitize_line(&name))).hints(error.hints.clone())
-        })?;
+        },
+    )?;
     progress.finish(None);
     crate::print(&match format {
         ListFormat::Json => json_lines(&steps.iter().map(|step| row(step, &steps)).collect::<Vec<_>>())?,

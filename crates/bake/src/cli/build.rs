@@ -11,6 +11,7 @@ use super::limits::LimitArguments;
 use super::lock::LockArguments;
 use super::policy::PolicyArguments;
 use super::supply_chain::SupplyChainArguments;
+use super::trace::TraceRunArguments;
 use super::unsupported::UnsupportedBuildFlags;
 use super::value::{Assignment, assignment, full_assignment, size_bytes, truth};
 
@@ -139,6 +140,10 @@ pub struct BuildArguments {
     /// Leave the content of the cache mounts of this build for other machines, to a place as for `--cache-to`.
     #[arg(long, value_name = "SPEC", help_heading = "Cache")]
     pub cache_mounts_to: Vec<String>,
+
+    /// Whether steps are found by what they read.
+    #[command(flatten)]
+    pub trace: TraceRunArguments,
 
     /// The images that names meant in an earlier build.
     #[command(flatten)]

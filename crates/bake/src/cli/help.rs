@@ -12,7 +12,7 @@ use super::Arguments;
 
 /// All commands, in the order of the help. A command that is missing here fails a test.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Build", &["build", "up", "plan", "why", "debug", "resume"]),
+    ("Build", &["build", "up", "plan", "why", "trace", "debug", "resume"]),
     ("Dockerfiles", &["lint", "fmt", "pin", "lsp"]),
     ("Images", &["images", "inspect", "history", "analyze", "diff", "run", "tag", "rmi", "save", "load"]),
     ("Registries", &["login", "logout", "pull", "push", "copy", "imagetools"]),

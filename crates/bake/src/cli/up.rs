@@ -7,6 +7,7 @@ use clap::{ArgAction, Args};
 
 use super::build::ProgressMode;
 use super::call::{Call, CallMethod, call};
+use super::trace::{TraceRunMode, percent};
 use super::unsupported::UnsupportedUpFlags;
 use super::value::{Assignment, full_assignment, truth};
 
@@ -85,6 +86,15 @@ pub struct UpArguments {
     /// Carry out nothing: fail at the first step whose result is not known, and say why it is not.
     #[arg(long, help_heading = "Cache")]
     pub require_cached: bool,
+
+    /// Record what `RUN` steps read of copied files, and run a step again only when some of that has changed: `auto`, `on` or
+    /// `off`, as with `bake build`.
+    #[arg(long, value_name = "WHEN", help_heading = "Cache")]
+    pub trace_run: Option<TraceRunMode>,
+
+    /// Run this share of the steps all the same that are found by what they read, chosen at random, and compare: `10%`.
+    #[arg(long, value_name = "SHARE", value_parser = percent, help_heading = "Cache")]
+    pub verify_trace: Option<u8>,
 
     /// Carry out at most this many steps at the same time, of all targets together. Without it, as many as keep the processors busy.
     #[arg(long, value_name = "NUMBER")]

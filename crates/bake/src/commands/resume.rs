@@ -7,6 +7,7 @@ use std::path::Path;
 use bake::cli::{Arguments, BuildArguments, Command, ResumeArguments};
 use bake::error::CommandError;
 use bake::ui::colour::Colour;
+use bake_solver::TraceRun;
 use bake_worker::{Continuation, ContinuedStep};
 use clap::Parser as _;
 
@@ -49,6 +50,8 @@ pub(crate) fn prepare(arguments: &ResumeArguments, host: &Host) -> Result<Resume
             Some(text.parse().map_or(SourceDateEpoch::OfContext(text), SourceDateEpoch::Seconds));
     }
     request.require_cached = false;
+    // What follows stands on a result that only this build has.
+    request.trace_run = TraceRun::Off;
     let opened = host.store.open_kept_root(&root.id).map_err(|error| store_failed(&error))?;
     let step = ContinuedStep {
         definition: record.step.definition,

@@ -31,7 +31,7 @@ impl ProjectRule {
         match name {
             "annotation" | "attest" | "build-arg" | "cpus" | "label" | "locked" | "memory" | "no-cache-filter"
             | "platform" | "progress" | "provenance" | "provenance-args" | "pull" | "sbom" | "shm-size" | "target"
-            | "timeout" => Self::Free,
+            | "timeout" | "trace-run" => Self::Free,
             "file" | "lock-file" | "policy" => Self::PathInside,
             "build-context" => Self::ContextInside,
             "cache-from" => Self::RegistryCache,

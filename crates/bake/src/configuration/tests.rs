@@ -200,6 +200,7 @@ fn what_a_project_may_set_is_this() {
         "shm-size",
         "target",
         "timeout",
+        "trace-run",
     ];
     assert_eq!(free, expected.map(str::to_owned).into());
 }

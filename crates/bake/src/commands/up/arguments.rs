@@ -173,6 +173,8 @@ fn build_arguments(
     build.progress = up.progress.or(build.progress);
     build.jobs = up.jobs.or(build.jobs);
     build.require_cached |= up.require_cached;
+    build.trace.trace_run = up.trace_run.unwrap_or(build.trace.trace_run);
+    build.trace.verify_trace = up.verify_trace.or(build.trace.verify_trace);
     build.load |= up.load;
     // It is no result of anybody's.
     build.load &= !target.linked;
