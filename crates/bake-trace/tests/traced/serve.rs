@@ -109,6 +109,26 @@ fn a_tree_that_changes_voids_the_record() {
 }
 
 #[test]
+fn who_is_killed_while_asking_does_no_harm() {
+    if !can_trace() {
+        return;
+    }
+    let tree = Tree::new("for n in $(seq 60); do mkdir d$n; for f in $(seq 20); do echo $f >d$n/$f; done; done");
+    let traced = tree.serve();
+    let mount = tree.mount(Some(&traced));
+    for millisecond in 0..20 {
+        let mut reader = shell_in(mount.as_fd(), "exec grep -r nothing .").stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(millisecond));
+        reader.kill().unwrap();
+        reader.wait().unwrap();
+    }
+    let output = run_in(mount.as_fd(), "cat d*/* | wc -l");
+    assert_eq!(shown(&output), "1200\nSome(0)");
+    drop(mount);
+    assert_eq!(traced.finish().unwrap().nodes.len(), 1 + 60 + 60 * 20);
+}
+
+#[test]
 fn finishing_does_not_wait_for_who_still_reads() {
     if !can_trace() {
         return;
