@@ -7,6 +7,10 @@
 //!
 //! The order of 3 and 4 is the invariant of this crate. Whatever goes wrong is kept as the reason why the record is worth
 //! nothing, while questions go on being answered as well as they can: the step that asks them is none the wiser.
+//!
+//! Content is only given to who asks. To put it into the kernel's cache beforehand (`FUSE_NOTIFY_STORE`) would save searches
+//! through many small files a third of their time, but waits for the lock of a page, which is held by whoever waits for
+//! this thread to answer a read of that page.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};

@@ -19,7 +19,8 @@ fn served_against_plain() {
     let tree = Tree::new(
         "head -c 2000 /dev/zero | tr '\\0' x >/tmp/bake-timing.$$
         for a in $(seq 40); do for b in $(seq 100); do mkdir -p t/$a/$b; for c in 1 2 3 4 5; do
-        cp /tmp/bake-timing.$$ t/$a/$b/$c; done; done; done; rm /tmp/bake-timing.$$; mkdir few; echo x >few/one",
+        cp /tmp/bake-timing.$$ t/$a/$b/$c; done; done; done; rm /tmp/bake-timing.$$; mkdir few; echo x >few/one
+        head -c 100000000 /dev/urandom >large",
     );
     println!(
         "{:32} {:>9} {:>9} {:>7} {:>7} {:>7} {:>9}",
@@ -27,6 +28,7 @@ fn served_against_plain() {
     );
     for script in [
         "cat few/one",
+        "cat large >/dev/null",
         "find t -size +100000",
         "find t >/dev/null",
         "find t -size +100000; find t -size +100000; find t -size +100000",
