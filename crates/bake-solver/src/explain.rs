@@ -462,7 +462,9 @@ impl Explanations {
             .map(|record| (compare(&record.components, &missed.key.components).len(), record))
             .min_by_key(|(count, record)| (*count, std::cmp::Reverse(record.made_unix_s)));
         let explanation = match nearest {
-            None => Explanation::never_built(),
+            // A trace that was imported is known without its record.
+            None => read
+                .map_or_else(Explanation::never_built, |read| Explanation { nearest: None, differences: vec![read] }),
             Some((_, record)) => {
                 let pairs = compare(&record.components, &missed.key.components);
                 // What it read is all that differs from when it ran with the same command on the same base.
