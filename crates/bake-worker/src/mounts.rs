@@ -21,7 +21,7 @@ use crate::images::chain_of;
 use crate::imported::{ImportedMounts, MountContent};
 use crate::reuse::Copied;
 use crate::select::{Selection, select_path};
-use crate::source_tree::shown;
+use crate::source_tree::{SourceTree, shown};
 use crate::ssh::{ForwardedAgent, SshAgent, agent_missing};
 use crate::traced::{MountAttributes, Tracing, mount_or_fall_back};
 use crate::worker::{LinuxWorker, open_directory, snapshot_failed, store_failed};
@@ -241,35 +241,15 @@ impl LinuxWorker {
         root.map_err(|error| snapshot_failed(&error))
     }
 
-    /// Copies a selection into a directory of its own; the path in it that the mount is to show.
+    /// Copies a selection into a directory of its own; the path in it that the mount is to show, and what files hold.
     fn copy_of(
         &self,
-        tree: &crate::source_tree::SourceTree,
+        tree: &SourceTree,
         selection: &Selection,
     ) -> Result<(bake_store::ActiveSnapshot, String, Contents), StepError> {
         let snapshot = self.options.store.begin_snapshot().map_err(|error| store_failed(&error))?;
-        let open = || open_directory(snapshot.fs(), "cannot open a directory of the store");
-        let destination = Destination::new(open()?, open()?, self.format.ownership);
-        let options = CopyOptions {
-            owner: None,
-            root_owned: true,
-            mode: None,
-            file_name: Some(COPIED_FILE.into()),
-            xattrs: false,
-        };
-        let path = if selection.is_directory { "/".to_owned() } else { format!("/{COPIED_FILE}") };
-        let mut copied = Copied::default();
-        copy(tree, selection, &destination, &path, &options, &mut copied, &|_| {})
-            .map_err(|error| StepError::input(error.to_string()))?;
-        if selection.is_directory
-            && let Some(top) = selection.items.first()
-        {
-            // The mount's root is the directory itself, so it shows that directory's mode.
-            let mode = std::fs::Permissions::from_mode(top.node.stat.st_mode & 0o7777);
-            std::fs::set_permissions(snapshot.fs(), mode)
-                .map_err(|error| StepError::environment("cannot set the mode of a directory of the store", error))?;
-        }
-        Ok((snapshot, path, copied.contents()))
+        let (path, contents) = copy_for_mount(tree, selection, snapshot.fs(), self.format.ownership)?;
+        Ok((snapshot, path, contents))
     }
 
     fn cache_mount(
@@ -411,6 +391,31 @@ impl LinuxWorker {
             .and_then(|root| destination.set_attributes(root.fd(), root.path(), attributes))
             .map_err(|error| failed(error.to_string()))
     }
+}
+
+/// Copies a selection into the empty directory `into`; the path in it that the mount is to show, and what files hold.
+pub(crate) fn copy_for_mount(
+    tree: &SourceTree,
+    selection: &Selection,
+    into: &Path,
+    ownership: Ownership,
+) -> Result<(String, Contents), StepError> {
+    let open = || open_directory(into, "cannot open a directory of the store");
+    let destination = Destination::new(open()?, open()?, ownership);
+    let options =
+        CopyOptions { owner: None, root_owned: true, mode: None, file_name: Some(COPIED_FILE.into()), xattrs: false };
+    let path = if selection.is_directory { "/".to_owned() } else { format!("/{COPIED_FILE}") };
+    let mut copied = Copied::default();
+    copy(tree, selection, &destination, &path, &options, &mut copied, &|_| {})
+        .map_err(|error| StepError::input(error.to_string()))?;
+    // The mount's root is the directory itself, so it shows that directory's mode.
+    let mode = match selection.items.first() {
+        Some(top) if selection.is_directory => top.node.stat.st_mode & 0o7777,
+        _ => EMPTY_COPY_MODE,
+    };
+    std::fs::set_permissions(into, std::fs::Permissions::from_mode(mode))
+        .map_err(|error| StepError::environment("cannot set the mode of a directory of the store", error))?;
+    Ok((path, copied.contents()))
 }
 
 /// `/dev/shm` of another size than the sandbox gives it.

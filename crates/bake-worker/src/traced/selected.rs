@@ -172,3 +172,90 @@ fn kind_of(stat: &Stat) -> FileKind {
         FileType::Socket => FileKind::Socket,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::path::Path;
+
+    use bake_dockerfile::IgnorePatterns;
+    use bake_snapshot::{Contents, NoMemory, Ownership};
+    use bake_solver::PathList;
+
+    use super::*;
+    use crate::mounts::copy_for_mount;
+    use crate::select::select_path;
+
+    fn context(root: &Path) -> SourceTree {
+        let ignore = IgnorePatterns::new(vec!["ignored".into(), "some/*".into(), "!some/kept".into()]).unwrap();
+        SourceTree::new(crate::context::open(root).unwrap(), Some(ignore))
+    }
+
+    fn fill(root: &Path) {
+        for directory in ["a/b", "ignored", "some", "empty"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        for file in ["a/b/file", "a-b", "ignored/x", "some/left", "some/kept", "empty-file", "a/z"] {
+            fs::write(root.join(file), if file == "empty-file" { "" } else { file }).unwrap();
+        }
+        fs::hard_link(root.join("a/z"), root.join("a/b/again")).unwrap();
+        fs::hard_link(root.join("a-b"), root.join("ignored/elsewhere")).unwrap();
+        symlink("b/file", root.join("a/link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, root.join("a/fifo"), FileType::Fifo, 0o640.into(), 0).unwrap();
+        for (path, mode) in [("", 0o750), ("a", 0o711), ("a/b/file", 0o4755), ("a-b", 0o600), ("empty", 0o1777)] {
+            fs::set_permissions(root.join(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+
+    /// The same answers from the selection and from the copy that a mount would be made of.
+    fn compared(source: &str, with_key: bool) {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, copy) = (directory.path().join("context"), directory.path().join("copy"));
+        for path in [&root, &copy] {
+            fs::create_dir(path).unwrap();
+        }
+        fill(&root);
+        let tree = context(&root);
+        let selections = vec![vec![select_path(&tree, source.as_bytes(), None).unwrap()]];
+        if with_key {
+            crate::content::digest(&tree, &selections[0], &mut NoMemory, &mut PathList::default()).unwrap();
+        }
+        let (_, contents) = copy_for_mount(&tree, &selections[0][0], &copy, Ownership::Native).unwrap();
+        let open = || crate::context::open(&copy).unwrap();
+        let copies = [
+            LayerTree::of_directory(open(), Ownership::Native, contents),
+            LayerTree::of_directory(open(), Ownership::Native, Contents::new()),
+        ];
+        let selected = SelectedTree::new(tree, Arc::new(selections), 0).unwrap();
+        let mut paths: BTreeSet<Vec<u8>> = selected.items.keys().cloned().collect();
+        assert!(!paths.is_empty());
+        for other in ["", "none", "a/none/x", "ignored", "some", "some/left", "a/link/x", "file", "a/b/file/x"] {
+            paths.insert(other.into());
+        }
+        for path in &paths {
+            for asked in [Asked::Node, Asked::Names] {
+                let mut expected = copies.iter().map(|copy| super::super::answer(copy, asked, path).unwrap());
+                let shown = String::from_utf8_lossy(path);
+                let found = selected.answer(asked, path).unwrap();
+                assert!(expected.all(|expected| expected == found), "{asked:?} of {shown:?}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_selection_answers_as_its_copy_does() {
+        if !rustix::process::geteuid().is_root() {
+            // What is copied belongs to root.
+            return;
+        }
+        for source in ["", "a", "a/b", "a/b/file", "a/link", "some", "empty", "empty-file"] {
+            for with_key in [false, true] {
+                compared(source, with_key);
+            }
+        }
+    }
+}
