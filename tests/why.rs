@@ -8,6 +8,9 @@ use support::{Environment, Outcome, Scratch, Test, check, equal, expect_failure,
 
 const TESTS: &[Test] = &[
     ("a_changed_file_is_named_wherever_one_looks", &[], changed_file),
+    ("what_a_step_read_is_told_and_listed", &["fuse"], reads),
+    ("what_is_not_recorded_has_a_reason", &["fuse"], unrecorded),
+    ("a_step_that_differs_from_run_to_run_is_found_out", &["fuse"], verified),
     ("arguments_are_named_and_secrets_hidden", &[], arguments),
     ("a_pruned_result_is_told_from_a_change", &[], pruned),
     ("a_failed_build_is_explained", &[], failed),
@@ -62,8 +65,103 @@ fn contains(text: &str, words: &[&str]) -> Outcome {
     Ok(())
 }
 
+/// A step that reads one of three files, and looks for one that is not there.
+fn reader(environment: &Environment, dockerfile: &str) -> Result<Scratch, String> {
+    let scratch = sources(environment)?;
+    scratch.write("context/Dockerfile", dockerfile)?;
+    Ok(scratch)
+}
+
+const READER: &str = "FROM busybox\n\
+    WORKDIR /app\n\
+    COPY src .\n\
+    RUN cat a; test -e none || true\n";
+
+fn reads(environment: &Environment) -> Outcome {
+    let scratch = reader(environment, READER)?;
+    let first = build(environment, &scratch, &[])?;
+    check(!first.contains("reused:") && !first.contains("ran:"), || first.clone())?;
+    let paths = |text: &str| -> Result<Vec<serde_json::Value>, String> {
+        text.lines().map(|line| serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))).collect()
+    };
+    let listed = paths(&output(environment, &scratch, &["trace", "cat", "--json"])?)?;
+    let answer = |name: &str| {
+        let row = listed.iter().find(|row| row["path"] == name && row["asked"] == "node");
+        row.map(|row| row["answer"].clone()).unwrap_or_default()
+    };
+    let expected = ["file", "absent"].map(serde_json::Value::from);
+    equal(&[answer("a"), answer("none")], &expected, "what is there")?;
+    equal(&answer("b"), &serde_json::Value::Null, "what it did not look at")?;
+    contains(&output(environment, &scratch, &["why", "cat"])?, &["paths of what was copied for it (`bake trace"])?;
+
+    scratch.write("context/src/b", "changed")?;
+    let planned = plan(environment, &scratch, &[])?;
+    contains(&planned, &["runs      [3/4] COPY src .", "depends   [4/4] RUN cat"])?;
+    let second = build(environment, &scratch, &[])?;
+    contains(&second, &["reused: none of the ", " paths it read changed", "built 3 steps (2 cached)"])?;
+    contains(
+        &output(environment, &scratch, &["why", "cat"])?,
+        &["was cached; its result was made", "reused: none of the"],
+    )?;
+    contains(&output(environment, &scratch, &["why", "--all"])?, &["reused: none of the"])?;
+    contains(&output(environment, &scratch, &["history", "inspect"])?, &["Reused:", "1 step, since"])?;
+    let text = output(environment, &scratch, &["trace", "cat"])?;
+    contains(&text, &["was not run", "[3/4] COPY src .:", "absent", "file        0644"])?;
+    // All of it is cached by its inputs: the build before tells what the step read.
+    build(environment, &scratch, &[])?;
+    contains(&output(environment, &scratch, &["trace", "cat"])?, &["in build 2, ", "the last one that tells"])?;
+
+    scratch.write("context/src/a", "changed")?;
+    let third = build(environment, &scratch, &[])?;
+    contains(&third, &["ran: `a` changed (content)"])?;
+    contains(&output(environment, &scratch, &["why", "cat"])?, &["1 path that it read:", "    a changed (content)"])?;
+    scratch.write("context/src/none", "not any more")?;
+    contains(&build(environment, &scratch, &[])?, &["ran: `none` is new"])
+}
+
+fn unrecorded(environment: &Environment) -> Outcome {
+    let reasons = [
+        (READER.replace("RUN", "# bake: trace=off\nRUN"), &[][..], "a comment above it says `# bake: trace=off`"),
+        (READER.replace("RUN", "RUN --mount=type=cache,target=/c"), &[], "it has a cache mount that it may write to"),
+        (READER.replace("COPY src .", "RUN true"), &[], "no files were copied or mounted for it"),
+        (READER.to_owned(), &["--trace-run=off"], "recording was switched off (`--trace-run=off`)"),
+    ];
+    for (dockerfile, flags, reason) in reasons {
+        let scratch = reader(environment, &dockerfile)?;
+        build(environment, &scratch, flags)?;
+        let told = finish(environment.command(&scratch.store()).args(["trace", "cat"]))?;
+        expect_failure(&told, 1, &["what `[4/4] RUN", "read is not known: ", reason])?;
+        scratch.write("context/src/b", "changed")?;
+        let again = build(environment, &scratch, flags)?;
+        check(!again.contains("reused:"), || again.clone())?;
+    }
+    let scratch = reader(environment, &READER.replace("RUN", "# bake: trace=on\nRUN"))?;
+    let wrong = finish(environment.build(&scratch.store()).arg(scratch.at("context")))?;
+    expect_failure(&wrong, 2, &["`trace=on` is not a setting of a RUN: there is only `trace=off`", "Dockerfile:4"])
+}
+
+fn verified(environment: &Environment) -> Outcome {
+    let scratch = reader(environment, &READER.replace("cat a", "cat a /proc/uptime > /out"))?;
+    build(environment, &scratch, &[])?;
+    scratch.write("context/src/b", "changed")?;
+    let told = build(environment, &scratch, &["--verify-trace=100%"])?;
+    contains(&told, &["warning: run again to verify it, this step left another `out`", "`# bake: trace=off`"])?;
+    check(!told.contains("reused:"), || told.clone())?;
+    let scratch = reader(environment, READER)?;
+    build(environment, &scratch, &[])?;
+    scratch.write("context/src/b", "changed")?;
+    let told = build(environment, &scratch, &["--verify-trace=100"])?;
+    contains(&told, &["reused: none of the"])?;
+    let wrong = finish(environment.build(&scratch.store()).args(["--verify-trace=0.5%"]).arg(scratch.at("context")))?;
+    expect_failure(&wrong, 2, &["fractions are not supported"])
+}
+
 fn changed_file(environment: &Environment) -> Outcome {
     let scratch = sources(environment)?;
+    // Why results are not found by their inputs is what this is about.
+    let build = |environment: &Environment, scratch: &Scratch, flags: &[&str]| {
+        build(environment, scratch, &[&["--trace-run=off"][..], flags].concat())
+    };
     let first = build(environment, &scratch, &[])?;
     check(!first.contains("why:"), || first.clone())?;
     contains(&output(environment, &scratch, &["why"])?, &["3 ran", "nothing like it was built here before"])?;

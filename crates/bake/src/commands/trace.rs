@@ -163,26 +163,24 @@ fn text(record: &TraceRecord, trace: &Trace) -> String {
         }
         let name = sanitize_line(&slot.text);
         // Writing to a string cannot fail.
-        let _ = match is_empty {
-            true => write!(text, "\n{name}: nothing\n"),
-            false => write!(text, "\n{name}:\n{}", table.render()),
-        };
+        let _ =
+            if is_empty { write!(text, "\n{name}: nothing\n") } else { write!(text, "\n{name}:\n{}", table.render()) };
     }
     text
 }
 
 fn cells(path: String, answer: &Answer) -> [String; 6] {
-    let none = || "-".to_owned();
+    let absent = || "-".to_owned();
     match answer {
-        Answer::Absent => [path, "absent".to_owned(), none(), none(), none(), none()],
-        Answer::Names(digest) => [path, "names".to_owned(), none(), none(), none(), short(digest)],
+        Answer::Absent => [path, "absent".to_owned(), absent(), absent(), absent(), absent()],
+        Answer::Names(digest) => [path, "names".to_owned(), absent(), absent(), absent(), short(digest)],
         Answer::Node(node) => [
             path,
             kind(node.kind).to_owned(),
             format!("{:04o}", node.mode & 0o7777),
             format!("{}:{}", node.uid, node.gid),
-            size(node).map_or_else(none, |bytes| bytes.to_string()),
-            if node.content == [0; 32] { none() } else { short(&node.content) },
+            size(node).map_or_else(absent, |bytes| bytes.to_string()),
+            if node.content == [0; 32] { absent() } else { short(&node.content) },
         ],
     }
 }
