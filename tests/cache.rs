@@ -339,7 +339,7 @@ fn traces(environment: &Environment) -> Outcome {
         scratch.write(&path, "another")?;
         let flags = ["--cache-from", "type=local,src=cache"];
         let shown = build(environment, &scratch, &format!("changed-{number}"), &flags)?.success()?;
-        check(shown.stderr.contains(&format!("#4 why: {why}\n")), || format!("{path}: {}", shown.stderr))?;
+        check(shown.stderr.contains(&format!("#4 ran: {why}\n")), || format!("{path}: {}", shown.stderr))?;
         match before {
             Some(before) => scratch.write(&path, before)?,
             None => fs::remove_file(scratch.path().join(&path)).map_err(|error| error.to_string())?,
