@@ -551,7 +551,7 @@ fn worker(
         imported_mounts: imported
             .filter(|imported| !imported.mounts.is_empty())
             .map(|imported| Arc::clone(&imported.mounts) as _),
-        tells_untraced: false,
+        tells_untraced: requests.iter().any(|target| target.request.trace_run == TraceRun::On),
         git_environment: crate::settings::git_environment(),
     }))
 }
