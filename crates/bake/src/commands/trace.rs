@@ -290,7 +290,7 @@ mod tests {
              package.json   file        0644   0:1000   120    cdcdcdcdcdcd\n\
              \n[3/4] COPY x /x: nothing\n\
              \nbind mount of `/mnt`:\n\
-             PATH          TYPE   MODE   OWNER    SIZE   CONTENT\n\
+             PATH         TYPE   MODE   OWNER    SIZE   CONTENT\n\
              /mnt/a\u{fffd}[2J   link   0777   0:1000   3      efefefefefef\n"
         );
     }

@@ -560,7 +560,7 @@ fn terminal_tells_what_steps_read() {
     terminal.event(at(0), &read_changed(2));
     terminal.tick(at(1100)).unwrap();
     let drawn = stage.take();
-    assert!(drawn.starts_with("  CACHED [1/3] FROM alpine - reused: the one path it read has"), "{drawn}");
+    assert!(drawn.starts_with("  CACHED [1/3] FROM alpine - reused: the one path it rea"), "{drawn}");
     assert!(drawn.contains("\n         ran: `package.json` changed (content)\nbuilding 1.1s: 1 of 2"), "{drawn}");
     terminal.event(at(1200), &finished(2, Outcome::Ran, 1200));
     terminal.finish(&[]).unwrap();
