@@ -13,14 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::{Environment, Outcome, Scratch, Test, check, equal, finish, succeed};
 
 const TESTS: &[Test] = &[
-    ("a_step_runs_again_when_what_it_read_has_changed", &["root"], reads),
-    ("what_a_step_looked_for_in_vain_counts", &["root"], absences),
-    ("bind_mounts_are_asked_too", &["root"], bind_mounts),
-    ("who_a_step_is_and_where_it_works_counts", &["root"], looked_up_for_it),
-    ("traced_steps_make_the_same_layers", &["root"], same_layers),
-    ("many_traced_steps_at_once", &["root"], at_once),
-    ("a_killed_build_leaves_nothing_of_a_traced_step", &["root"], killed),
-    ("all_who_build_know_a_step_by_the_same_keys", &["root", "setpriv", "unshare", "mknod"], same_keys),
+    ("a_step_runs_again_when_what_it_read_has_changed", &["root", "fuse"], reads),
+    ("what_a_step_looked_for_in_vain_counts", &["root", "fuse"], absences),
+    ("bind_mounts_are_asked_too", &["root", "fuse"], bind_mounts),
+    ("who_a_step_is_and_where_it_works_counts", &["root", "fuse"], looked_up_for_it),
+    ("traced_steps_make_the_same_layers", &["root", "fuse"], same_layers),
+    ("many_traced_steps_at_once", &["root", "fuse"], at_once),
+    ("a_killed_build_leaves_nothing_of_a_traced_step", &["root", "fuse"], killed),
+    ("all_who_build_know_a_step_by_the_same_keys", &["root", "fuse", "setpriv", "unshare", "mknod"], same_keys),
     ("without_the_device_steps_run_untraced", &["root", "unshare"], without_device),
 ];
 

@@ -14,6 +14,7 @@ mod serving;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bake_graph::{MountKind, Op};
@@ -92,12 +93,19 @@ impl LinuxWorker {
         if let Some(known) = trees().get(&layer.snapshot) {
             return Ok(Some(Arc::clone(known)));
         }
-        let present = |layers| self.options.images.present(layers).map_err(|error| image_failed(&error));
-        let until = base.layers().get(..=number).unwrap_or_default();
-        let mut directory = present(until)?.pop().flatten();
-        if directory.is_none() {
-            self.directories(base, task)?;
-            directory = present(until)?.pop().flatten();
+        // A layer of a step is complete by itself, so it can be had without those below it.
+        let alone = std::slice::from_ref(layer);
+        let mut directory = self.options.images.present(alone).map_err(|error| image_failed(&error))?.pop().flatten();
+        if directory.is_none() && layer.is_of_step() {
+            directory = match self.options.images.directories(alone, task.id, task.events) {
+                Ok(mut fetched) => fetched.pop(),
+                Err(_) if self.cancelled.load(Ordering::SeqCst) => return Err(StepError::cancelled()),
+                // Whether the step can do without it is for the step to find out.
+                Err(error) => {
+                    tracing::debug!(%error, layer = %layer.snapshot, "a layer cannot be asked");
+                    None
+                }
+            };
         }
         let Some(directory) = directory else { return Ok(None) };
         let contents = bake_store::contents_beside(&directory).map_err(|error| store_failed(&error))?;
