@@ -243,6 +243,10 @@ impl LinuxWorker {
             if let Slot::Layer(_) = place {
                 host::ask(slot, &tree, &looked_up, &mut entries).map_err(of_step)?;
             }
+            if let Some(path) = host::only_file(&tree).map_err(|error| chain_of(&error))? {
+                let answer = answer(&tree, Asked::Node, &path).map_err(of_step)?;
+                entries.push((Question { slot, path, asked: Asked::Node }, answer));
+            }
             trees.push(tree);
         }
         let trace = Trace::new(entries);
