@@ -16,6 +16,7 @@ const TESTS: &[Test] = &[
     ("a_step_runs_again_when_what_it_read_has_changed", &["root", "fuse"], reads),
     ("what_a_step_looked_for_in_vain_counts", &["root", "fuse"], absences),
     ("bind_mounts_are_asked_too", &["root", "fuse"], bind_mounts),
+    ("what_a_directory_held_that_is_made_anew_counts", &["root", "fuse"], made_anew),
     ("who_a_step_is_and_where_it_works_counts", &["root", "fuse"], looked_up_for_it),
     ("traced_steps_make_the_same_layers", &["root", "fuse"], same_layers),
     ("many_traced_steps_at_once", &["root", "fuse"], at_once),
@@ -133,6 +134,43 @@ fn bind_mounts(environment: &Environment) -> Outcome {
             &expected,
             &format!("after a change of {file}"),
         )?;
+    }
+    Ok(())
+}
+
+/// What is committed of a directory that hides another one depends on what that one holds. Every reuse is verified.
+fn made_anew(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    let steps = [
+        ("first", "rm -rf d && mkdir d && echo n > d/n"),
+        ("second", "mkdir n && echo 1 > n/1 && rm -rf e && mv n e"),
+        ("third", "rm -rf d && mkdir -p d/sub && echo 2 > d/sub/g && echo 1 > d/f"),
+        ("fourth", "rm -r e; mkdir e; touch e/z"),
+        ("fifth", "cp -r d /t && rm -rf d && mv /t d"),
+    ];
+    let mut dockerfile = "FROM busybox AS base\nWORKDIR /w\nCOPY . .\n".to_owned();
+    for (name, command) in steps {
+        dockerfile += &format!("FROM base AS {name}\nRUN {command} # {name}\n");
+    }
+    dockerfile += "FROM base\n";
+    for (name, _) in steps {
+        dockerfile += &format!("COPY --from={name} /w /{name}\n");
+    }
+    scratch.write("context/Dockerfile", dockerfile)?;
+    for file in ["d/f", "d/sub/g", "e/h", "un/x/y"] {
+        scratch.write(&format!("context/{file}"), file)?;
+    }
+    let names = steps.map(|(name, _)| name);
+    for (file, expected) in [
+        ("un/first", &names[..]),
+        ("un/x/y", &[]),
+        ("d/more", &["first", "third", "fifth"]),
+        ("d/sub/more", &["first", "third", "fifth"]),
+        ("e/more", &["second", "fourth"]),
+    ] {
+        scratch.write(&format!("context/{file}"), "changed")?;
+        let finished = build(environment, &scratch, &["--verify-trace", "100%"])?;
+        equal(&ran(&finished, &names).as_slice(), &expected, &format!("steps that run after a change of {file}"))?;
     }
     Ok(())
 }
