@@ -25,7 +25,7 @@ use crate::asked::{Asked, Known, Recorded, join};
 use crate::error::{TraceError, display};
 use crate::protocol::{NAME_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request, Status, opcode};
 use crate::recent::Recent;
-use crate::shown::{Attributes, CAPABILITY_ATTRIBUTE, Entry, ServeOptions, Shown, is_directory};
+use crate::shown::{Attributes, Entry, ServeOptions, Shown, is_directory};
 
 /// Files that are kept open for the next read, and listings for the next piece: several readers take turns.
 const FILES_MAX: usize = 16;
@@ -270,9 +270,7 @@ impl Server {
         }
         let (room, name) = request.attribute().ok_or(TraceError::Protocol { what: "GETXATTR is too short" })?;
         let value = self.tree.disk_attribute(&self.known(request.node)?.path, name)?;
-        let value = value.ok_or(Refused::Is(Errno::NODATA))?;
-        let value = if name == CAPABILITY_ATTRIBUTE { self.shown.capabilities(value) } else { value };
-        value_or_size(reply, room, &value)
+        value_or_size(reply, room, &value.ok_or(Refused::Is(Errno::NODATA))?)
     }
 
     fn xattrs(&mut self, request: &Request<'_>, reply: &mut Reply) -> Answered {

@@ -52,8 +52,6 @@ pub enum Attributes {
     Raw,
 }
 
-/// The extended attribute that file capabilities are in.
-pub(crate) const CAPABILITY_ATTRIBUTE: &[u8] = b"security.capability";
 /// An ID that no user namespace knows (`(uid_t)-1`).
 const NOBODY: u32 = u32::MAX;
 /// Type bits of a mode.
@@ -114,21 +112,6 @@ impl Shown {
             gid,
             device,
         }
-    }
-
-    /// File capabilities as they count behind the shift: those that every root has are told as those of the root that is shown.
-    ///
-    /// Layout: `linux/capability.h`, `struct vfs_cap_data` (revision 2) and `struct vfs_ns_cap_data` (revision 3, with the user
-    /// ID of that root at the end); little-endian, the revision in the top byte of the first word.
-    pub(crate) fn capabilities(&self, mut value: Vec<u8>) -> Vec<u8> {
-        const REVISION_2_BYTES: usize = 20;
-        if let OwnerShift::Ranges { users, .. } = &self.options.owners
-            && let (REVISION_2_BYTES, Some(revision @ 2)) = (value.len(), value.get_mut(3))
-        {
-            *revision = 3;
-            value.extend(shift(users, 0).to_le_bytes());
-        }
-        value
     }
 
     fn shift(&self, (uid, gid): (u32, u32)) -> (u32, u32) {
@@ -252,18 +235,5 @@ mod tests {
         assert_eq!(inode_of(b"a"), inode_of(b"a"));
         assert_ne!(inode_of(b"a"), inode_of(b"b"));
         assert!(inode_of(b"") < 1 << INODE_BITS);
-    }
-
-    #[test]
-    fn capabilities_belong_to_the_root_that_is_shown() {
-        let shown = |owners| Shown::new(ServeOptions { owners, attributes: Attributes::Raw });
-        let mut value = vec![1, 0, 0, 2];
-        value.extend([7; 16]);
-        assert_eq!(shown(OwnerShift::Identity).capabilities(value.clone()), value);
-        let users = vec![IdRange { tree: 0, shown: 0x0102_0304, count: 10 }];
-        let shifted = shown(OwnerShift::Ranges { users, groups: Vec::new() });
-        let told = shifted.capabilities(value);
-        assert_eq!((&told[..5], &told[19..]), (&[1, 0, 0, 3, 7][..], &[7, 4, 3, 2, 1][..]));
-        assert_eq!(shifted.capabilities(told.clone()), told);
     }
 }
