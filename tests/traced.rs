@@ -150,11 +150,11 @@ fn made_anew(environment: &Environment) -> Outcome {
     ];
     let mut dockerfile = "FROM busybox AS base\nWORKDIR /w\nCOPY . .\n".to_owned();
     for (name, command) in steps {
-        dockerfile += &format!("FROM base AS {name}\nRUN {command} # {name}\n");
+        dockerfile.extend([format!("FROM base AS {name}\nRUN {command} # {name}\n")]);
     }
     dockerfile += "FROM base\n";
     for (name, _) in steps {
-        dockerfile += &format!("COPY --from={name} /w /{name}\n");
+        dockerfile.extend([format!("COPY --from={name} /w /{name}\n")]);
     }
     scratch.write("context/Dockerfile", dockerfile)?;
     for file in ["d/f", "d/sub/g", "e/h", "un/x/y"] {
@@ -246,13 +246,13 @@ fn at_once(environment: &Environment) -> Outcome {
     let scratch = environment.scratch()?;
     let mut dockerfile = "FROM busybox AS base\nCOPY . /c\n".to_owned();
     for number in 0..8 {
-        dockerfile += &format!(
+        dockerfile.extend([format!(
             "FROM base AS s{number}\nRUN for i in 1 2 3 4 5; do cat /c/{number}/* /c/shared; sleep 0.1; done > /out{number}\n"
-        );
+        )]);
     }
     dockerfile += "FROM scratch\n";
     for number in 0..8 {
-        dockerfile += &format!("COPY --from=s{number} /out{number} /\n");
+        dockerfile.extend([format!("COPY --from=s{number} /out{number} /\n")]);
         for file in 0..20 {
             scratch.write(&format!("context/{number}/{file}"), format!("{number} {file}"))?;
         }
