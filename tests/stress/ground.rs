@@ -121,6 +121,11 @@ impl<'a> Ground<'a> {
         Ok(ground)
     }
 
+    /// A variable that every process of the builds has, as `NAME=VALUE`.
+    pub(crate) fn marker(&self) -> &str {
+        &self.marker
+    }
+
     /// The path of something in the ground.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)

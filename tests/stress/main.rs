@@ -16,6 +16,7 @@ mod resume;
 mod space;
 #[path = "../support/mod.rs"]
 mod support;
+mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ const TESTS: &[Test] = &[
     ("damage_is_noticed_or_harmless", &[], |environment| small(environment, &flips::KIND, 20)),
     ("interrupted_it_leaves_nothing", &[], |environment| small(environment, &interrupt::KIND, 5)),
     ("many_steps_leak_nothing", &[], |environment| small(environment, &leaks::KIND, 60)),
+    ("reused_steps_would_have_made_the_same", &["fuse"], |environment| small(environment, &traces::KIND, 100)),
     ("a_push_and_a_pull_that_are_cut_go_on", &[], |environment| small(environment, &resume::KIND, 3)),
 ];
 
@@ -44,7 +46,7 @@ pub(crate) struct Kind {
     run: fn(&Environment, Effort, &mut Tally) -> Outcome,
 }
 
-const KINDS: [&Kind; 8] = [
+const KINDS: [&Kind; 9] = [
     &kill::KIND,
     &random_kill::KIND,
     &space::KIND,
@@ -53,6 +55,7 @@ const KINDS: [&Kind; 8] = [
     &interrupt::KIND,
     &leaks::KIND,
     &resume::KIND,
+    &traces::KIND,
 ];
 
 /// How much is tried, and where.
@@ -76,9 +79,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// A few points of a kind, the same every time.
+/// A few points of a kind: the same every time, or those that the number in `STRESS_SEED` decides.
 fn small(environment: &Environment, kind: &Kind, count: usize) -> Outcome {
-    let effort = Effort { seed: 1, count };
+    let seed = std::env::var("STRESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let effort = Effort { seed, count };
     let mut tally = Tally::default();
     (kind.run)(environment, effort, &mut tally)?;
     support::check(tally.failures.is_empty(), || {

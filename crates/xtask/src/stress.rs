@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Leaks,
     /// A push and a pull of 1 GB whose connections are cut
     Resume,
+    /// Steps that are reused because nothing that they read has changed, carried out after all
+    Traces,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
             Self::Interrupt => "interrupt",
             Self::Leaks => "leaks",
             Self::Resume => "resume",
+            Self::Traces => "traces",
         }
     }
 }
@@ -48,7 +51,7 @@ pub(crate) struct Options {
     /// Decides the places; without it, another one every time, which is printed
     #[arg(long)]
     seed: Option<u64>,
-    /// How many places (for `parallel`, builds of each process; for `leaks`, steps; for `resume`, cuts)
+    /// How many places (for `parallel`, builds of each process; for `leaks`, steps; for `resume`, cuts; for `traces`, reused steps)
     #[arg(long)]
     count: Option<usize>,
     /// Try this program instead of a release build of the workspace
