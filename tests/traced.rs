@@ -15,6 +15,7 @@ use support::{Environment, Outcome, Scratch, Test, check, equal, finish, succeed
 const TESTS: &[Test] = &[
     ("a_step_runs_again_when_what_it_read_has_changed", &["root", "fuse"], reads),
     ("what_a_step_looked_for_in_vain_counts", &["root", "fuse"], absences),
+    ("a_single_copied_file_makes_steps_run_again", &["root", "fuse"], one_file),
     ("bind_mounts_are_asked_too", &["root", "fuse"], bind_mounts),
     ("what_a_directory_held_that_is_made_anew_counts", &["root", "fuse"], made_anew),
     ("who_a_step_is_and_where_it_works_counts", &["root", "fuse"], looked_up_for_it),
@@ -79,6 +80,21 @@ fn reads(environment: &Environment) -> Outcome {
     let again =
         succeed(environment.command(&scratch.store()).args(["run", "--rm", "traced", "cat", "/three/a", "/one"]))?;
     equal(&again.text(), &"changedchanged".to_owned(), "what the image holds")
+}
+
+/// What is copied to make a step run again does so, although the step does not look at it.
+fn one_file(environment: &Environment) -> Outcome {
+    let scratch = environment.scratch()?;
+    scratch.write("context/Dockerfile", "FROM busybox\nCOPY version /version\nRUN echo fetched > /fetched\n")?;
+    scratch.write("context/version", "1")?;
+    let steps = ["fetched"];
+    let runs = || Ok::<_, String>(ran(&build(environment, &scratch, &[])?, &steps).len());
+    equal(&runs()?, &1, "steps of the first build")?;
+    equal(&runs()?, &0, "steps that run after nothing")?;
+    scratch.write("context/version", "2")?;
+    equal(&runs()?, &1, "steps that run after a change of the only file")?;
+    scratch.write("context/version", "1")?;
+    equal(&runs()?, &0, "steps that run after going back")
 }
 
 fn absences(environment: &Environment) -> Outcome {

@@ -29,10 +29,10 @@ pub(super) fn of_round(store: &Path, round: usize) -> Result<BTreeMap<usize, Str
         let stage =
             step.strip_prefix("[t").and_then(|step| step.split(']').next()).and_then(|stage| stage.parse().ok());
         let components: Vec<Component> = serde_json::from_slice(&components).map_err(|error| error.to_string())?;
-        let state = components.into_iter().find(|component| component.name == "input 0");
-        if let (Some(stage), Some(state)) = (stage, state) {
+        let root = components.into_iter().find(|component| component.name == "input 0");
+        if let (Some(stage), Some(root)) = (stage, root) {
             // A later one is of a later build.
-            states.insert(stage, state.value);
+            states.insert(stage, root.value);
         }
     }
     Ok(states)
