@@ -32,7 +32,7 @@ const TESTS: &[Test] = &[
     ("damage_is_noticed_or_harmless", &[], |environment| small(environment, &flips::KIND, 20)),
     ("interrupted_it_leaves_nothing", &[], |environment| small(environment, &interrupt::KIND, 5)),
     ("many_steps_leak_nothing", &[], |environment| small(environment, &leaks::KIND, 60)),
-    ("reused_steps_would_have_made_the_same", &["fuse"], |environment| small(environment, &traces::KIND, 100)),
+    ("reused_steps_would_have_made_the_same", &["fuse"], |environment| small(environment, &traces::KIND, 40)),
     ("a_push_and_a_pull_that_are_cut_go_on", &[], |environment| small(environment, &resume::KIND, 3)),
 ];
 

@@ -35,6 +35,9 @@ pub(crate) const KIND: Kind = Kind { name: "traces", count: 2000, run };
 /// Steps of one Dockerfile.
 const STAGES: usize = 48;
 
+/// The same where little is to be compared.
+const STAGES_FEW: usize = 16;
+
 /// How often the files are changed before other steps are chosen.
 const ROUNDS: usize = 8;
 
@@ -63,7 +66,7 @@ fn run(environment: &Environment, effort: Effort, tally: &mut Tally) -> Outcome 
             remove(&store)?;
         }
         let title = format!("seed {}, session {session}", effort.seed);
-        let stages = if effort.count < ROUNDS * STAGES { STAGES / 2 } else { STAGES };
+        let stages = if effort.count < ROUNDS * STAGES { STAGES_FEW } else { STAGES };
         let mut steps = Session::start(&ground, &mut random, &title, stages, (&store, session * (ROUNDS + 1)))?;
         for _ in 0..ROUNDS {
             let round = steps.round(&mut random, &[], tally)?;
@@ -97,7 +100,7 @@ fn control(ground: &Ground<'_>, random: &mut Random, dropped: Dropped, tally: &m
     remove(&store)?;
     while compared < CONTROL_MAX {
         let title = format!("control without {dropped:?}, session {session}");
-        let mut steps = Session::start(ground, random, &title, STAGES / 2, (&store, session * (ROUNDS + 1)))?;
+        let mut steps = Session::start(ground, random, &title, STAGES_FEW, (&store, session * (ROUNDS + 1)))?;
         for _ in 0..ROUNDS {
             weaken::weaken(&steps.store, dropped)?;
             let round = steps.round(random, dropped.changes(), &mut silent)?;
