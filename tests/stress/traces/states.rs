@@ -42,10 +42,12 @@ pub(super) fn of_round(store: &Path, round: usize) -> Result<BTreeMap<usize, Str
 pub(super) fn difference(store: &Path, stage: usize) -> Result<String, String> {
     let connection = open(store)?;
     let query = "SELECT s.snapshot FROM record r JOIN record_snapshot s ON s.record = r.id
-                 WHERE r.step LIKE ?1 AND s.position = (SELECT max(position) FROM record_snapshot WHERE record = r.id)
+                 WHERE r.definition = (SELECT definition FROM record WHERE step LIKE ?1 ORDER BY id DESC LIMIT 1)
+                     AND s.position = (SELECT max(position) FROM record_snapshot WHERE record = r.id)
                  ORDER BY r.id DESC";
     let mut statement = connection.prepare(query).map_err(|error| error.to_string())?;
-    let rows = statement.query_map([format!("[s{stage}]%")], |row| row.get(0)).map_err(|error| error.to_string())?;
+    let rows =
+        statement.query_map([format!("[s{stage}] RUN%")], |row| row.get(0)).map_err(|error| error.to_string())?;
     let snapshots = rows.collect::<Result<Vec<String>, _>>().map_err(|error| error.to_string())?;
     let mut layers = Vec::new();
     for snapshot in snapshots {
