@@ -1,7 +1,7 @@
 //! The commands of the steps: every way of looking at files that shells, and the programs of busybox, have.
 //!
 //! What a command writes is part of the layer that is compared, so none shows times, inode numbers or anything random, and what
-//! comes in the order of a directory is sorted. The errors of `sed -i` show the names of temporary files.
+//! comes in the order of a directory is sorted. The errors of `sed -i` show the names of temporary files, those of `cp -a` which of several names of a file came first.
 
 /// What of a command is to be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,7 @@ pub(super) const OF_BUSYBOX: &[Command] = &[
     files("mv link moved-link; mv dangling data/"),
     files("cp a.txt copy.txt"),
     files("cp -r data copied"),
-    files("cp -a . /tmp/all"),
+    files("cp -a . /tmp/all 2> /dev/null"),
     files("cp -r directory-link/. /tmp/linked"),
     files("cp data/*.txt /usr/local/lib/"),
     files("tar -cf - data gone | tar -xf - -C /tmp"),
