@@ -35,6 +35,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("setcap", "libcap2-bin"),
     ("setfattr", "attr"),
     ("setpriv", "util-linux"),
+    ("shellcheck", "shellcheck"),
     ("skopeo", "skopeo"),
     ("ssh-agent", "openssh-client"),
     ("strace", "strace"),
