@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::StoreError;
 use crate::layout::{FORMAT_VERSION, Layout};
@@ -338,6 +338,28 @@ fn is_network_file_system(path: &std::path::Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|file_system| {
         NETWORK.iter().any(|magic| i128::from(file_system.f_type) & 0xFFFF_FFFF == i128::from(*magic))
     })
+}
+
+/// Deletes the rows of `table` that were of no use for the longest time, as far as all together have more than `limit_bytes`.
+/// `delete` deletes the row of a number.
+pub(crate) fn delete_surplus(
+    connection: &Connection,
+    table: &str,
+    limit_bytes: i64,
+    delete: impl Fn(i64) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let sum = format!("SELECT coalesce(sum(size), 0) FROM {table}");
+    let size: i64 = connection.prepare_cached(&sum)?.query_row([], |row| row.get(0))?;
+    let mut excess = size - limit_bytes;
+    let mut oldest =
+        connection.prepare_cached(&format!("SELECT number, size FROM {table} ORDER BY used, number LIMIT 1"))?;
+    while excess > 0 {
+        let row: Option<(i64, i64)> = oldest.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((number, size)) = row else { break };
+        delete(number)?;
+        excess -= size.max(1);
+    }
+    Ok(())
 }
 
 /// An unsigned number as `SQLite` stores it; sizes never reach 2^63.

@@ -13,7 +13,7 @@ use bake_oci::{DefinitionDigest, TreeDigest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::StoreError;
-use crate::index::to_sql;
+use crate::index::{delete_surplus, to_sql};
 use crate::layout::now_unix_s;
 use crate::store::Store;
 
@@ -260,20 +260,9 @@ pub(crate) fn insert_selections(connection: &Connection, selections: &[(TreeDige
     if selections.is_empty() {
         return Ok(());
     }
-    let mut excess: i64 = connection
-        .prepare_cached("SELECT coalesce(sum(size), 0) FROM selection")?
-        .query_row([], |row| row.get::<_, i64>(0))?
-        - SELECTIONS_BYTES_MAX;
-    while excess > 0 {
-        let oldest: Option<(i64, i64)> = connection
-            .prepare_cached("SELECT number, size FROM selection ORDER BY used, number LIMIT 1")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((row, size)) = oldest else { break };
-        connection.prepare_cached("DELETE FROM selection WHERE number = ?1")?.execute([row])?;
-        excess -= size.max(1);
-    }
-    Ok(())
+    delete_surplus(connection, "selection", SELECTIONS_BYTES_MAX, |number| {
+        connection.prepare_cached("DELETE FROM selection WHERE number = ?1")?.execute([number]).map(|_| ())
+    })
 }
 
 /// The digests of selections, one after the other.

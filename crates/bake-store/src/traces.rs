@@ -13,7 +13,7 @@ use bake_oci::CacheKey;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::StoreError;
-use crate::index::to_sql;
+use crate::index::{delete_surplus, to_sql};
 use crate::layout::now_unix_s;
 use crate::seal::{seal, unseal_always};
 use crate::store::Store;
@@ -91,7 +91,7 @@ impl Store {
                  (SELECT number FROM trace WHERE outer_key = ?1 ORDER BY made DESC, number DESC LIMIT ?2)",
                 params![outer.0, OF_OUTER_KEY_MAX],
             )?;
-            delete_surplus(connection)
+            delete_surplus(connection, "trace", TRACES_BYTES_MAX, |number| delete(connection, "number = ?1", &[&number]))
         })
     }
 
@@ -255,24 +255,6 @@ fn delete(connection: &Connection, condition: &str, values: &[&dyn rusqlite::ToS
     let numbers = statement.query_map(values, |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
     let mut keys = connection.prepare_cached("DELETE FROM trace_key WHERE trace = ?1")?;
     numbers.into_iter().try_for_each(|number| keys.execute([number]).map(|_| ()))
-}
-
-/// Forgets the traces that were of no use for the longest time, as far as all together are too large.
-fn delete_surplus(connection: &Connection) -> rusqlite::Result<()> {
-    let mut excess: i64 = connection
-        .prepare_cached("SELECT coalesce(sum(size), 0) FROM trace")?
-        .query_row([], |row| row.get::<_, i64>(0))?
-        - TRACES_BYTES_MAX;
-    while excess > 0 {
-        let oldest: Option<(i64, i64)> = connection
-            .prepare_cached("SELECT number, size FROM trace ORDER BY used, number LIMIT 1")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((number, size)) = oldest else { break };
-        delete(connection, "number = ?1", &[&number])?;
-        excess -= size.max(1);
-    }
-    Ok(())
 }
 
 /// Forgets all traces: without results they lead nowhere.
