@@ -27,7 +27,7 @@ use crate::worker::ContentDigest;
 const KEY_VERSION: &str = "bake key 1";
 
 /// What the name of the part for an input begins with; its number follows.
-const INPUT: &str = "input ";
+pub(crate) const INPUT: &str = "input ";
 
 /// What the value of such a part begins with when it stands for selected paths; their digest follows.
 pub(crate) const CONTENT: &str = "content ";
@@ -66,8 +66,13 @@ pub fn step_key(vertex: &Vertex, inputs: &[&Output], selections: &[Option<Conten
 
 /// The key that is made of `components`.
 pub(crate) fn key_of(components: &[Component]) -> CacheKey {
+    versioned_key(KEY_VERSION, components)
+}
+
+/// The key of a kind of its own that is made of `components`.
+pub(crate) fn versioned_key(version: &str, components: &[Component]) -> CacheKey {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(KEY_VERSION.as_bytes());
+    hasher.update(version.as_bytes());
     for component in components {
         for text in [&component.name, &component.value] {
             hasher.update(&(text.len() as u64).to_le_bytes());

@@ -220,7 +220,7 @@ impl<'a> Context<'a> {
                 Reuse::Found(hit) => {
                     let note = note(vertex, scope, &hit.trace, slots, Outcome::Cached);
                     if !self.options.require_cached && self.options.verify.includes(&hit.key) {
-                        return self.verified(&hit, &note, &task, inputs, &|layer, key| recorded_as(layer, key));
+                        return self.verified(&hit, &note, &task, inputs, &recorded_as);
                     }
                     self.events.send(BuildEvent::Traced { step: id, trace: note });
                     recorded_as(&hit.layer, Some(hit.key))?;

@@ -24,6 +24,7 @@
 use bake_graph::{Component, InputView, MountKind, Op, Vertex};
 use bake_oci::CacheKey;
 
+use crate::key::{INPUT, versioned_key};
 use crate::output::Output;
 
 /// Part of every outer key; to be changed whenever what is recorded or answered changes.
@@ -159,10 +160,8 @@ impl Trace {
 
     /// The number of paths that something was asked of.
     pub fn paths(&self) -> usize {
-        let path = |(question, _): &(Question, Answer)| (question.slot, question.path.clone());
-        let mut paths: Vec<_> = self.entries.iter().map(path).collect();
-        paths.dedup();
-        paths.len()
+        let is_same = |one: &Question, other: &Question| one.slot == other.slot && one.path == other.path;
+        self.entries.chunk_by(|one, other| is_same(&one.0, &other.0)).count()
     }
 
     /// The digest of what was asked, whatever the answers.
@@ -230,20 +229,8 @@ pub fn scope(vertex: &Vertex, inputs: &[&Output]) -> Option<Scope> {
             InputView::Selected => "slot".to_owned(),
             InputView::Whole => input.state()?.0.hex(),
         };
-        components.push(Component::new(format!("input {number}"), value));
+        components.push(Component::new(format!("{INPUT}{number}"), value));
     }
     let slots = copied.into_iter().map(Slot::Layer).chain(mounts).collect();
-    Some(Scope { outer: outer_key(&components), slots })
-}
-
-fn outer_key(components: &[Component]) -> CacheKey {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(TRACE_VERSION.as_bytes());
-    for component in components {
-        for text in [&component.name, &component.value] {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
-        }
-    }
-    CacheKey(*hasher.finalize().as_bytes())
+    Some(Scope { outer: versioned_key(TRACE_VERSION, &components), slots })
 }
