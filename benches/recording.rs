@@ -75,14 +75,10 @@ const WORKLOADS: [Workload; 5] = [
 ];
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => support::failed_to_start(&problem),
-    }
+    support::measured(measure)
 }
 
-fn measure() -> Result<(), String> {
-    let environment = Environment::new()?;
+fn measure(environment: &Environment) -> Outcome {
     if let Some(obstacle) = environment.obstacle(&["fuse"]) {
         return Err(obstacle);
     }
@@ -104,7 +100,7 @@ fn measure() -> Result<(), String> {
         let dockerfile =
             format!("FROM {base} AS copied\nCOPY {directory} /{directory}\nFROM copied AS run\nRUN {command}\n");
         scratch.write("context/Dockerfile", dockerfile)?;
-        let build = |tracing: &str| step_time(&environment, &scratch, tools.as_deref(), tracing);
+        let build = |tracing: &str| step_time(environment, &scratch, tools.as_deref(), tracing);
         let (mut plain, mut traced) = (Vec::new(), Vec::new());
         // The first ones unpack, copy, and fill the page cache.
         for round in 0..=ROUNDS {

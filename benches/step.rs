@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bake_sys::process::children_usage;
 use bake_testkit::{busybox, host};
 
-use support::{Environment, Scratch, succeed};
+use support::{Environment, Outcome, Scratch, succeed};
 
 /// Steps of the longer build.
 const STEPS: u32 = 51;
@@ -35,14 +35,10 @@ struct Cost {
 }
 
 fn main() -> ExitCode {
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => support::failed_to_start(&problem),
-    }
+    support::measured(measure)
 }
 
-fn measure() -> Result<(), String> {
-    let environment = Environment::new()?;
+fn measure(environment: &Environment) -> Outcome {
     if let Some(obstacle) = environment.obstacle(&[]) {
         return Err(obstacle);
     }

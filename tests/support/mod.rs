@@ -191,6 +191,14 @@ pub(crate) fn trial(name: &str, obstacle: Option<String>, test: impl FnOnce() ->
     }
 }
 
+/// Takes a measurement, which is what a benchmark does.
+pub(crate) fn measured(measure: fn(&Environment) -> Outcome) -> ExitCode {
+    match Environment::new().and_then(|environment| measure(&environment)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => failed_to_start(&problem),
+    }
+}
+
 /// A test program that cannot even start.
 #[expect(clippy::print_stderr, reason = "a test program reports by printing")]
 pub(crate) fn failed_to_start(problem: &str) -> ExitCode {
