@@ -7,7 +7,7 @@ use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use bake_oci::Timestamp;
 use bake_sys::{Errno, OFlags, xattr};
@@ -36,10 +36,13 @@ pub struct LayerTree {
     /// Set for layers, whose root directory may have no metadata of its own.
     is_layer: bool,
     links: Links,
-    contents: Contents,
+    contents: KnownContents,
     /// The directory that the last path was in: most questions are about its neighbours.
     cursor: Mutex<Option<(Vec<u8>, Arc<OwnedFd>)>>,
 }
+
+/// What files hold that need not be read; a long list, so it is got when the first file is asked for.
+type KnownContents = LazyLock<Contents, Box<dyn FnOnce() -> Contents + Send>>;
 
 /// Which names of the tree are those of one file. What the disk says also counts names elsewhere.
 #[derive(Debug)]
@@ -47,15 +50,27 @@ enum Links {
     /// Each file has one.
     One,
     /// By file, of those that have several names anywhere; found out when the first of them is looked at.
-    Several(OnceLock<HashMap<(u64, u64), Names>>),
+    Several(OnceLock<HashMap<(u64, u64), FileNames>>),
 }
 
-/// The names of one file in the tree.
-#[derive(Debug)]
-struct Names {
-    count: u32,
+/// The names of one file in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileNames {
+    /// How many they are.
+    pub count: u32,
     /// The first of them in byte order.
-    first: Vec<u8>,
+    pub first: Vec<u8>,
+}
+
+impl FileNames {
+    /// Notes a name of the file `identity`.
+    pub fn add(known: &mut HashMap<(u64, u64), Self>, identity: (u64, u64), name: &[u8]) {
+        let names = known.entry(identity).or_insert_with(|| Self { count: 0, first: name.to_vec() });
+        names.count += 1;
+        if name < names.first.as_slice() {
+            names.first = name.to_vec();
+        }
+    }
 }
 
 /// What may be left out when a layer is looked at, because it is known that there is none.
@@ -113,28 +128,35 @@ pub struct DiskStatus {
 pub type TreeName = (Vec<u8>, Option<FileKind>);
 
 impl LayerTree {
-    /// The layer at `directory`. Files in `contents` need not be read to know what they hold.
+    /// The layer at `directory`.
     ///
     /// # Errors
     /// [`SnapshotError::Io`](crate::SnapshotError::Io) if it cannot be opened.
-    pub fn of_layer(directory: &Path, format: LayerFormat, traits: LayerTraits, contents: Contents) -> Result<Self> {
+    pub fn of_layer(directory: &Path, format: LayerFormat, traits: LayerTraits) -> Result<Self> {
         let root = open_root(directory)?;
         let reader = NodeReader { with_xattrs: traits.attributes, ..NodeReader::from(format) };
         let links = if traits.links { Links::Several(OnceLock::new()) } else { Links::One };
-        Ok(Self { root, reader, is_layer: true, links, contents, cursor: Mutex::default() })
+        Ok(Self { root, reader, is_layer: true, links, contents: nothing_known(), cursor: Mutex::default() })
     }
 
     /// The tree below an open directory that is no layer: a mount, or a copy.
-    pub fn of_directory(root: OwnedFd, ownership: Ownership, contents: Contents) -> Self {
+    pub fn of_directory(root: OwnedFd, ownership: Ownership) -> Self {
         let reader = NodeReader { ownership, overlay: None, with_xattrs: true };
         Self {
             root,
             reader,
             is_layer: false,
             links: Links::Several(OnceLock::new()),
-            contents,
+            contents: nothing_known(),
             cursor: Mutex::default(),
         }
+    }
+
+    /// The same, where files in `contents` need not be read to know what they hold. It is called when the first file is asked for,
+    /// or never.
+    #[must_use]
+    pub fn knowing(self, contents: impl FnOnce() -> Contents + Send + 'static) -> Self {
+        Self { contents: LazyLock::new(Box::new(contents)), ..self }
     }
 
     /// Where the owners of files are kept.
@@ -328,6 +350,11 @@ impl LayerTree {
         *hasher.finalize().as_bytes()
     }
 
+    /// What stands for the content of a device.
+    pub fn content_of_device(major: u32, minor: u32) -> [u8; 32] {
+        *blake3::hash(&[major.to_le_bytes(), minor.to_le_bytes()].concat()).as_bytes()
+    }
+
     fn own_content(&self, path: &[u8], node: &TreeNode) -> Result<[u8; 32]> {
         match node.kind {
             Some(FileKind::File) => {
@@ -340,7 +367,7 @@ impl LayerTree {
             }
             Some(FileKind::Symlink) => Ok(*blake3::hash(&self.read_link(path)?).as_bytes()),
             Some(FileKind::CharacterDevice { major, minor } | FileKind::BlockDevice { major, minor }) => {
-                Ok(*blake3::hash(&[major.to_le_bytes(), minor.to_le_bytes()].concat()).as_bytes())
+                Ok(Self::content_of_device(major, minor))
             }
             _ => Ok([0; 32]),
         }
@@ -391,6 +418,10 @@ pub fn kind_letter(kind: Option<FileKind>) -> u8 {
     })
 }
 
+fn nothing_known() -> KnownContents {
+    LazyLock::new(Box::new(Contents::new))
+}
+
 /// The directory part and the last name of a path; `.` is the name of the root.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
@@ -401,7 +432,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The names below `root` of each file that has more than one anywhere.
-fn count_names(root: &OwnedFd) -> Result<HashMap<(u64, u64), Names>> {
+fn count_names(root: &OwnedFd) -> Result<HashMap<(u64, u64), FileNames>> {
     let mut counted = HashMap::new();
     let mut walk = Walk::new(reopen_directory(root.as_fd()).at("open the directory", b"")?)?;
     while let Some(event) = walk.next() {
@@ -412,11 +443,7 @@ fn count_names(root: &OwnedFd) -> Result<HashMap<(u64, u64), Names>> {
         if node.is_directory() {
             walk.descend()?;
         } else if node.links > 1 {
-            let names = counted.entry(node.identity).or_insert_with(|| Names { count: 0, first: walk.path().to_vec() });
-            names.count += 1;
-            if walk.path() < names.first.as_slice() {
-                names.first = walk.path().to_vec();
-            }
+            FileNames::add(&mut counted, node.identity, walk.path());
         }
     }
     Ok(counted)
@@ -438,7 +465,7 @@ mod tests {
         std::fs::hard_link(root.join("a/b/file"), root.join("a/other")).unwrap();
         symlink("b/file", root.join("a/link")).unwrap();
         symlink("/etc", root.join("away")).unwrap();
-        let tree = LayerTree::of_layer(root, LayerFormat::ROOT, traits, Contents::new()).unwrap();
+        let tree = LayerTree::of_layer(root, LayerFormat::ROOT, traits).unwrap();
         (directory, tree)
     }
 
@@ -493,10 +520,17 @@ mod tests {
     #[test]
     fn what_is_known_is_not_read() {
         let (directory, _) = tree(LayerTraits { attributes: false, links: false });
-        let contents = Contents::from([(b"a/other".to_vec(), [7; 32])]);
         let traits = LayerTraits { attributes: false, links: false };
-        let tree = LayerTree::of_layer(directory.path(), LayerFormat::ROOT, traits, contents).unwrap();
-        let node = tree.node(b"a/other").unwrap().unwrap();
+        let got = Arc::new(OnceLock::new());
+        let says_so = Arc::clone(&got);
+        let tree = LayerTree::of_layer(directory.path(), LayerFormat::ROOT, traits).unwrap().knowing(move || {
+            says_so.set(()).unwrap();
+            Contents::from([(b"a/other".to_vec(), [7; 32])])
+        });
+        let [node, link] = ["a/other", "a/link"].map(|path| tree.node(path.as_bytes()).unwrap().unwrap());
+        tree.content(b"a/link", &link).unwrap();
+        assert_eq!(got.get(), None, "links are in no list");
         assert_eq!(tree.content(b"a/other", &node).unwrap(), [7; 32]);
+        assert_eq!(got.get(), Some(&()));
     }
 }

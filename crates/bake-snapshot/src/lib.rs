@@ -46,7 +46,9 @@ pub use error::{Result, SnapshotError};
 pub use format::{LayerFormat, OverlayXattrs, Ownership};
 pub use layer_digest::Contents;
 pub use layer_list::{LayerEntry, LayerEntryKind, list_layer};
-pub use layer_tree::{DiskStatus, LayerTraits, LayerTree, SERVED_DIRECTORY_TIME, TreeName, TreeNode, kind_letter};
+pub use layer_tree::{
+    DiskStatus, FileNames, LayerTraits, LayerTree, SERVED_DIRECTORY_TIME, TreeName, TreeNode, kind_letter,
+};
 pub use layer_write::{LayerStats, WriteOptions, write_layer};
 pub use overlay::{LOWERS_MAX, MOUNTER_ID_ON_DISK, OverlaySnapshotter};
 pub use ownership::{DeviceKind, OwnerKept, make_device, read_owner, set_owner};

@@ -217,7 +217,7 @@ impl LinuxWorker {
             let tree = || match (contents, directories) {
                 (Some(contents), [copy]) => {
                     let root = open_directory(copy, "cannot open a directory of the store")?;
-                    Ok(LayerTree::of_directory(root, self.format.ownership, contents))
+                    Ok(LayerTree::of_directory(root, self.format.ownership).knowing(|| contents))
                 }
                 _ => self.stage_tree(directories),
             };

@@ -24,7 +24,7 @@ use bake_solver::{Answer, Asked, Layer, NodeAnswer, Output, Question, Slot, Step
 
 use self::selected::SelectedTree;
 use crate::source_tree::shown;
-use crate::worker::{LinuxWorker, image_failed, open_directory, snapshot_failed, store_failed};
+use crate::worker::{LinuxWorker, image_failed, open_directory, snapshot_failed};
 
 pub(crate) use self::serving::{MountAttributes, Tracing, mount_or_fall_back};
 
@@ -108,23 +108,17 @@ impl LinuxWorker {
             };
         }
         let Some(directory) = directory else { return Ok(None) };
-        let contents = bake_store::contents_beside(&directory).map_err(|error| store_failed(&error))?;
-        let Some(tree) = self.layer_tree(layer, &directory, contents.unwrap_or_default())? else { return Ok(None) };
+        let Some(tree) = self.layer_tree(layer, &directory)? else { return Ok(None) };
+        let tree = Arc::new(tree.knowing(move || known_contents(&directory)));
         trees().insert(layer.snapshot.clone(), Arc::clone(&tree));
         Ok(Some(tree))
     }
 
     /// Looks into a layer that copies made.
-    fn layer_tree(
-        &self,
-        layer: &Layer,
-        directory: &Path,
-        contents: Contents,
-    ) -> Result<Option<Arc<LayerTree>>, StepError> {
+    fn layer_tree(&self, layer: &Layer, directory: &Path) -> Result<Option<LayerTree>, StepError> {
         let Some(copied) = layer.copied else { return Ok(None) };
         let traits = LayerTraits { attributes: copied.attributes, links: copied.links };
-        let tree = LayerTree::of_layer(directory, self.format, traits, contents);
-        tree.map(|tree| Some(Arc::new(tree))).map_err(|error| snapshot_failed(&error))
+        LayerTree::of_layer(directory, self.format, traits).map(Some).map_err(|error| snapshot_failed(&error))
     }
 
     /// Looks into the root file system that `directories` make, base first.
@@ -135,7 +129,7 @@ impl LinuxWorker {
         } else {
             self.view(&directories)?
         };
-        Ok(LayerTree::of_directory(root, self.format.ownership, Contents::new()))
+        Ok(LayerTree::of_directory(root, self.format.ownership))
     }
 
     /// The first path in which two layers differ; `None` if none does, or they cannot be looked at.
@@ -147,6 +141,17 @@ impl LinuxWorker {
         };
         let changes = compare_trees(&view(one)?, &view(other)?, false).ok()?;
         changes.first().map(|change| shown(&change.path))
+    }
+}
+
+/// What the files of the layer in `directory` hold, as far as it was noted when the layer was made. The rest can be read.
+fn known_contents(directory: &Path) -> Contents {
+    match bake_store::contents_beside(directory) {
+        Ok(contents) => contents.unwrap_or_default(),
+        Err(error) => {
+            tracing::debug!(%error, directory = %directory.display(), "the files of a layer are read");
+            Contents::new()
+        }
     }
 }
 

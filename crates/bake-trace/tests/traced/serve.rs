@@ -71,7 +71,7 @@ fn a_directory_that_is_no_layer() {
     }
     let tree = Tree::new("chmod 711 .; chown 3:4 .; mkdir d; echo x >d/f; ln d/f d/g");
     let root = File::open(tree.layer()).unwrap();
-    let served = LayerTree::of_directory(root.into(), Ownership::Native, bake_snapshot::Contents::new());
+    let served = LayerTree::of_directory(root.into(), Ownership::Native);
     let options = ServeOptions { owners: OwnerShift::Identity, attributes: Attributes::Hidden };
     let traced = TracedTree::serve(served.into(), options).unwrap();
     let output = run_in(traced.mount(), "stat -c '%a %u %g' .; cat d/f; stat -c %h d/g");

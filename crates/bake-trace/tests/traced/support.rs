@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use bake_snapshot::{
-    Active, Contents, LayerFormat, LayerTraits, LayerTree, Lower, OverlaySnapshotter, Ownership, Snapshotter,
-};
+use bake_snapshot::{Active, LayerFormat, LayerTraits, LayerTree, Lower, OverlaySnapshotter, Ownership, Snapshotter};
 use bake_trace::{Attributes, OwnerShift, Recorded, ServeOptions, TracedTree};
 
 /// A layer made by a shell script, and what its steps need.
@@ -44,7 +42,7 @@ impl Tree {
 
     pub(crate) fn open(&self) -> Arc<LayerTree> {
         let traits = LayerTraits { attributes: self.format.ownership == Ownership::Recorded, links: true };
-        Arc::new(LayerTree::of_layer(&self.layer(), self.format, traits, Contents::new()).unwrap())
+        Arc::new(LayerTree::of_layer(&self.layer(), self.format, traits).unwrap())
     }
 
     fn options(&self) -> ServeOptions {

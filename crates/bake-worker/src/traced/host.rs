@@ -67,7 +67,7 @@ pub(super) fn ask(
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
 
-    use bake_snapshot::{Contents, LayerTraits};
+    use bake_snapshot::LayerTraits;
 
     use super::*;
 
@@ -76,7 +76,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let only = || {
             let traits = LayerTraits { attributes: false, links: false };
-            let tree = LayerTree::of_layer(directory.path(), LayerFormat::ROOT, traits, Contents::new()).unwrap();
+            let tree = LayerTree::of_layer(directory.path(), LayerFormat::ROOT, traits).unwrap();
             only_file(&tree).unwrap()
         };
         assert_eq!(only(), None);

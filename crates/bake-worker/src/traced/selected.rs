@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bake_snapshot::{FileKind, LayerTree, TreeName, kind_letter};
+use bake_snapshot::{FileKind, FileNames, LayerTree, TreeName, kind_letter};
 use bake_solver::{Answer, Asked, NodeAnswer, StepError};
 use rustix::fs::{FileType, Stat};
 
@@ -11,14 +11,6 @@ use super::names_digest;
 use crate::mounts::{COPIED_FILE, EMPTY_COPY_MODE};
 use crate::select::{Item, Selection, Selections};
 use crate::source_tree::{SourceTree, TreeError, split};
-
-/// The names of one file.
-#[derive(Debug)]
-struct Names {
-    count: u32,
-    /// The first in byte order.
-    first: Vec<u8>,
-}
 
 /// What a copy of a selection would hold: everything belongs to root, and has no extended attributes.
 #[derive(Debug)]
@@ -30,7 +22,7 @@ pub(crate) struct SelectedTree {
     /// The items by their paths in the copy.
     items: HashMap<Vec<u8>, usize>,
     /// The names of each file that has several, and of those that have others elsewhere.
-    links: HashMap<(u64, u64), Names>,
+    links: HashMap<(u64, u64), FileNames>,
     /// The names in each directory, in byte order, once somebody asked for names.
     names: std::cell::OnceCell<HashMap<Vec<u8>, Vec<TreeName>>>,
 }
@@ -40,16 +32,11 @@ impl SelectedTree {
     pub(crate) fn new(tree: SourceTree, selections: Arc<Selections>, position: usize) -> Option<Self> {
         let selection = selections.get(position)?.first()?;
         let mut items = HashMap::with_capacity(selection.items.len());
-        let mut links: HashMap<(u64, u64), Names> = HashMap::new();
+        let mut links: HashMap<(u64, u64), FileNames> = HashMap::new();
         for (number, item) in selection.items.iter().enumerate() {
             let path = if selection.is_directory { item.relative.clone() } else { COPIED_FILE.as_bytes().to_vec() };
             if !item.node.is_directory() && item.node.stat.st_nlink > 1 {
-                let names = links.entry(identity(&item.node.stat));
-                let names = names.or_insert_with(|| Names { count: 0, first: path.clone() });
-                names.count += 1;
-                if path < names.first {
-                    names.first.clone_from(&path);
-                }
+                FileNames::add(&mut links, identity(&item.node.stat), &path);
             }
             items.insert(path, number);
         }
@@ -124,7 +111,7 @@ impl SelectedTree {
             }
             FileKind::Symlink => *blake3::hash(&self.tree.read_link(path)?).as_bytes(),
             FileKind::CharacterDevice { major, minor } | FileKind::BlockDevice { major, minor } => {
-                *blake3::hash(&[major.to_le_bytes(), minor.to_le_bytes()].concat()).as_bytes()
+                LayerTree::content_of_device(major, minor)
             }
             FileKind::Directory | FileKind::Fifo | FileKind::Socket => [0; 32],
         })
@@ -183,7 +170,7 @@ mod tests {
     use std::path::Path;
 
     use bake_dockerfile::IgnorePatterns;
-    use bake_snapshot::{Contents, NoMemory, Ownership};
+    use bake_snapshot::{NoMemory, Ownership};
     use bake_solver::PathList;
 
     use super::*;
@@ -227,8 +214,8 @@ mod tests {
         let (_, contents) = copy_for_mount(&tree, &selections[0][0], &copy, Ownership::Native).unwrap();
         let open = || crate::context::open(&copy).unwrap();
         let copies = [
-            LayerTree::of_directory(open(), Ownership::Native, contents),
-            LayerTree::of_directory(open(), Ownership::Native, Contents::new()),
+            LayerTree::of_directory(open(), Ownership::Native).knowing(|| contents),
+            LayerTree::of_directory(open(), Ownership::Native),
         ];
         let selected = SelectedTree::new(tree, Arc::new(selections), 0).unwrap();
         let mut paths: BTreeSet<Vec<u8>> = selected.items.keys().cloned().collect();

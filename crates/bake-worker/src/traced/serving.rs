@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bake_graph::ExecOp;
 use bake_sandbox::IdRange;
-use bake_snapshot::{Active, Contents, LayerTree, Lower, Ownership, SnapshotError, Snapshotter};
+use bake_snapshot::{Active, LayerTree, Lower, Ownership, SnapshotError, Snapshotter};
 use bake_solver::{Answer, Asked, BuildEvent, Output, Question, Slot, StepError, Task, Trace, Traced};
 use bake_trace::{Attributes, OwnerShift, ServeOptions, TraceError, TracedTree};
 use rustix::fs::Mode;
@@ -150,8 +150,8 @@ impl LinuxWorker {
                     break;
                 }
             };
-            match self.layer_tree(about, directory, Contents::new())? {
-                Some(tree) => drop(tracing.serve(number, *slot, tree, attributes)),
+            match self.layer_tree(about, directory)? {
+                Some(tree) => drop(tracing.serve(number, *slot, Arc::new(tree), attributes)),
                 None => tracing.give_up("a layer is no layer of copies"),
             }
         }
