@@ -19,7 +19,7 @@ pub(super) fn findings(user: Uid) -> Vec<Finding> {
     if !user.is_root() {
         findings.push(subordinate_ids());
     }
-    findings.extend([overlay(), new_root(), proc(user), seccomp(), cgroups(), processes()]);
+    findings.extend([overlay(), new_root(), proc(user), seccomp(), recording(), cgroups(), processes()]);
     findings
 }
 
@@ -182,6 +182,27 @@ fn seccomp() -> Finding {
     }
 }
 
+/// Whether what steps read can be recorded, as the server of copied files opens the device.
+fn recording() -> Finding {
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+    recording_of(rustix::fs::open(c"/dev/fuse", flags, rustix::fs::Mode::empty()).map(drop))
+}
+
+fn recording_of(opened: Result<(), Errno>) -> Finding {
+    const NAME: &str = "/dev/fuse";
+    let Err(errno) = opened else {
+        return Finding::ok(NAME, "what steps read is recorded, so they run again only when that has changed");
+    };
+    let cure = match errno {
+        Errno::NODEV | Errno::NXIO => "`modprobe fuse`, as root",
+        Errno::ACCESS => "`chmod 666 /dev/fuse`, as root",
+        _ => "start the surrounding container with `--device /dev/fuse`, or `modprobe fuse`, as root",
+    };
+    let meaning =
+        format!("cannot be opened: {errno}; steps run again when any file has changed that was copied for them");
+    Finding::limited(NAME, meaning, cure)
+}
+
 /// The directory of this process's own cgroup, of version 2.
 fn own_cgroup(kind: Cgroups) -> Option<PathBuf> {
     let mounted = match kind {
@@ -255,5 +276,15 @@ mod tests {
         assert_eq!(kernel_of("6.1.0-35-amd64").state, State::Missing);
         assert_eq!(kernel_of("4.19.0").state, State::Missing);
         assert_eq!(kernel_of("strange").state, State::Limited);
+    }
+
+    #[test]
+    fn without_fuse_builds_run_but_nothing_is_recorded() {
+        assert_eq!(recording_of(Ok(())).state, State::Ok);
+        for (errno, cure) in [(Errno::NOENT, "--device"), (Errno::ACCESS, "chmod"), (Errno::NXIO, "modprobe")] {
+            let finding = recording_of(Err(errno));
+            assert_eq!((finding.state, finding.required), (State::Limited, false));
+            assert!(finding.cure.is_some_and(|found| found.contains(cure)), "{errno}");
+        }
     }
 }
