@@ -81,6 +81,7 @@ fn layout() {
         ("FROM a\r\nrun x \\\n y\n\n\nRUN z", "FROM a\r\nRUN x \\\r\n    y\r\n\r\nRUN z\r\n"),
         ("\u{feff}from a\n", "\u{feff}FROM a\n"),
         ("FROM a\n  # note \n  RUN x\n", "FROM a\n# note\nRUN x\n"),
+        ("FROM a\nRUN x\n\n\n  # bake: trace=off\nrun y\n", "FROM a\nRUN x\n\n# bake: trace=off\nRUN y\n"),
         ("\n\n# escape=`\nFROM a\n", "\n# escape=`\nFROM a\n"),
         ("\n\nFROM a\n", "FROM a\n"),
         ("# escape=`  \nFROM a\n", "# escape=`  \nFROM a\n"),
