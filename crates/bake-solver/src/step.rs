@@ -16,7 +16,7 @@ use crate::output::{Layer, Output};
 use crate::reuse::{Found, Reuse, TraceRun};
 use crate::slot::{SlotNote, Untraced, slot_notes};
 use crate::solve::{SolveError, SolveOptions};
-use crate::trace::{QUESTIONS_MAX, Scope, Trace, Traced};
+use crate::trace::{Scope, Trace, Traced};
 use crate::worker::{Ran, StepError, StepErrorKind, Task, Worker};
 
 /// A vertex's result and how it came about; `None` for vertices that are no step (sources, merges).
@@ -262,7 +262,8 @@ impl<'a> Context<'a> {
             untraced = Some(Untraced::Unavailable);
         }
         let traced = scope.zip(traced);
-        recorded_as(&layer, traced.as_ref().map(|(scope, traced)| traced.trace.key(&scope.outer)))?;
+        let key = traced.as_ref().and_then(|(scope, traced)| Some(traced.trace()?.key(&scope.outer)));
+        recorded_as(&layer, key)?;
         if let Some((scope, traced)) = traced {
             let slots = slot_notes(self.graph, vertex, &borrowed, &scope);
             untraced = self.keep(id, &scope, &traced, slots)?;
@@ -316,11 +317,9 @@ impl<'a> Context<'a> {
         if traced.is_heavy() {
             self.cache.note_heavy(&scope.outer).map_err(cache_failed)?;
         }
-        if traced.trace.len() > QUESTIONS_MAX {
-            return Ok(Some(Untraced::Heavy));
-        }
-        self.cache.record_trace(&scope.outer, &traced.trace).map_err(cache_failed)?;
-        let trace = note(self.vertex(id), scope, &traced.trace, slots, Outcome::Ran);
+        let Some(trace) = traced.trace() else { return Ok(Some(Untraced::Heavy)) };
+        self.cache.record_trace(&scope.outer, trace).map_err(cache_failed)?;
+        let trace = note(self.vertex(id), scope, trace, slots, Outcome::Ran);
         self.events.send(BuildEvent::Traced { step: id, trace });
         Ok(None)
     }

@@ -117,21 +117,34 @@ pub struct Trace {
     entries: Vec<(Question, Answer)>,
 }
 
-/// A trace as the worker brings it back from a step.
+/// What the worker brings back from a step that was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Traced {
+pub enum Traced {
     /// What was asked.
-    pub trace: Trace,
-    /// How many files and directories there are in the slots.
-    pub slot_paths: u64,
+    Trace {
+        /// At most [`QUESTIONS_MAX`] questions, with their answers.
+        trace: Trace,
+        /// How many files and directories there are in the slots.
+        slot_paths: u64,
+    },
+    /// More than [`QUESTIONS_MAX`] questions, which nobody has answered.
+    TooMuch,
 }
 
 impl Traced {
+    /// The trace, if it can be kept.
+    pub fn trace(&self) -> Option<&Trace> {
+        match self {
+            Self::Trace { trace, .. } => Some(trace),
+            Self::TooMuch => None,
+        }
+    }
+
     /// Whether the step asks for so much that recording it gains nothing.
     pub fn is_heavy(&self) -> bool {
-        let questions = self.trace.len();
-        let share_is_large = (questions as u64).saturating_mul(4) > self.slot_paths;
-        questions > QUESTIONS_MAX || (questions > QUESTIONS_LIGHT && share_is_large)
+        let Self::Trace { trace, slot_paths } = self else { return true };
+        let questions = trace.len();
+        questions > QUESTIONS_LIGHT && (questions as u64).saturating_mul(4) > *slot_paths
     }
 }
 

@@ -13,8 +13,8 @@ use bake_graph::{FileAction, Op, SourceOp, Vertex, VertexId};
 use bake_oci::{CacheKey, DefinitionDigest, SnapshotId, TreeDigest};
 use bake_solver::{
     Answer, Asked, BuildEvent, CacheError, CacheStore, ContentDigest, CopiedLayer, EventSink, Eviction, Layer,
-    NewRecord, NodeAnswer, Output, PastRecord, PathList, Question, Ran, StepError, StepErrorKind, StoredTrace, Task,
-    Trace, Traced, Wanted, Worker,
+    NewRecord, NodeAnswer, Output, PastRecord, PathList, QUESTIONS_MAX, Question, Ran, StepError, StepErrorKind,
+    StoredTrace, Task, Trace, Traced, Wanted, Worker,
 };
 
 /// How long a test waits for something that another thread must do, before it is said to hang.
@@ -288,7 +288,11 @@ impl FakeWorker {
         let traced = read.map(|paths| {
             let question = |path: &String| Question { slot: 0, path: path.as_bytes().to_vec(), asked: Asked::Node };
             let entries = paths.iter().map(|path| (question(path), answer(&state.files, path.as_bytes())));
-            Traced { trace: Trace::new(entries.collect()), slot_paths: state.files.len() as u64 }
+            let trace = Trace::new(entries.collect());
+            if trace.len() > QUESTIONS_MAX {
+                return Traced::TooMuch;
+            }
+            Traced::Trace { trace, slot_paths: state.files.len() as u64 }
         });
         Ran { layer, traced }
     }

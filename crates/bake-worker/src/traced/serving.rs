@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bake_graph::ExecOp;
 use bake_sandbox::IdRange;
 use bake_snapshot::{Active, LayerTree, Lower, Ownership, SnapshotError, Snapshotter};
-use bake_solver::{Answer, Asked, BuildEvent, Output, Question, Slot, StepError, Task, Trace, Traced};
+use bake_solver::{Answer, Asked, BuildEvent, Output, QUESTIONS_MAX, Question, Slot, StepError, Task, Trace, Traced};
 use bake_trace::{Attributes, OwnerShift, ServeOptions, TraceError, TracedTree};
 use rustix::fs::Mode;
 
@@ -223,12 +223,20 @@ impl LinuxWorker {
         if tracing.served.len() != task.slots.len() {
             return Err("not everything that was copied for it could be served".to_owned());
         }
+        let mut recorded = Vec::with_capacity(tracing.served.len());
+        for served in tracing.served.drain(..) {
+            let asked = served.server.finish().map_err(|error: TraceError| chain_of(&error))?;
+            recorded.push((served.number, served.slot, served.tree, asked));
+        }
+        let questions = recorded.iter().map(|(.., asked)| asked.nodes.len() + asked.names.len()).sum::<usize>();
+        if questions > QUESTIONS_MAX {
+            return Ok(Traced::TooMuch);
+        }
         let of_step = |error: StepError| chain_of(&error);
         let looked_up = host::looked_up(op, lowers, self.format).map_err(|error| chain_of(&error))?;
         let mut entries: Vec<(Question, Answer)> = Vec::new();
-        let mut trees = Vec::with_capacity(tracing.served.len());
-        for Served { number: slot, slot: place, tree, server } in tracing.served.drain(..) {
-            let recorded = server.finish().map_err(|error: TraceError| chain_of(&error))?;
+        let mut trees = Vec::with_capacity(recorded.len());
+        for (slot, place, tree, recorded) in recorded {
             // A layer that is asked again and again knows what its files hold.
             let tree = match place {
                 Slot::Layer(layer) => self.slot_layer(layer, task).map_err(of_step)?.unwrap_or(tree),
@@ -250,13 +258,16 @@ impl LinuxWorker {
             trees.push(tree);
         }
         let trace = Trace::new(entries);
+        if trace.len() > QUESTIONS_MAX {
+            return Ok(Traced::TooMuch);
+        }
         let mut slot_paths = 0;
         if trace.len() > COUNTED_MIN {
             for tree in trees {
                 slot_paths += count(&tree).map_err(|error| chain_of(&error))?;
             }
         }
-        Ok(Traced { trace, slot_paths })
+        Ok(Traced::Trace { trace, slot_paths })
     }
 }
 
