@@ -23,6 +23,7 @@ mod asked;
 mod error;
 mod mount;
 mod protocol;
+mod push;
 mod recent;
 mod server;
 mod shown;

@@ -54,6 +54,9 @@ pub(crate) mod opcode {
     pub(crate) const READDIRPLUS: u32 = 44;
 }
 
+/// `FUSE_NOTIFY_STORE`: the kernel is to keep content that nobody asked for.
+const NOTIFY_STORE: i32 = 4;
+
 /// `FUSE_ASYNC_READ`: several reads of one file at a time.
 const ASYNC_READ: u32 = 1;
 /// `FUSE_DO_READDIRPLUS`: directories are listed with [`opcode::READDIRPLUS`].
@@ -188,13 +191,23 @@ impl Reply {
         self.length - REPLY_HEADER_BYTES
     }
 
-    /// Fills in the header; the result is what to write to the device.
+    /// Fills in the header of a reply; the result is what to write to the device.
     pub(crate) fn finish(&mut self, unique: u64, error: Option<Errno>) -> &[u8] {
         if error.is_some() {
             self.clear();
         }
+        self.finish_as(unique, error.map_or(0, |errno| -errno.raw_os_error()))
+    }
+
+    /// The same for the notice that [`Self::content`] began.
+    pub(crate) fn finish_content(&mut self) -> &[u8] {
+        // Nobody asked, and in place of an error stands what kind of notice it is.
+        self.finish_as(0, NOTIFY_STORE)
+    }
+
+    fn finish_as(&mut self, unique: u64, error: i32) -> &[u8] {
         let length = u32::try_from(self.length).unwrap_or(u32::MAX);
-        let header = [length.to_ne_bytes(), error.map_or(0, |errno| -errno.raw_os_error()).to_ne_bytes()];
+        let header = [length.to_ne_bytes(), error.to_ne_bytes()];
         for (place, byte) in self.bytes.iter_mut().zip(header.iter().flatten().chain(&unique.to_ne_bytes())) {
             *place = *byte;
         }
@@ -305,6 +318,14 @@ impl Reply {
 
     /// The answer to GETXATTR or LISTXATTR of who only asks for the size (`fuse_getxattr_out`).
     pub(crate) fn xattr_size(&mut self, length: usize) {
+        self.u32(u32::try_from(length).unwrap_or(u32::MAX));
+        self.u32(0);
+    }
+
+    /// The beginning of a notice with the first `length` bytes of a file (`fuse_notify_store_out`); they follow.
+    pub(crate) fn content(&mut self, node: u64, length: usize) {
+        self.u64(node);
+        self.u64(0);
         self.u32(u32::try_from(length).unwrap_or(u32::MAX));
         self.u32(0);
     }
@@ -441,6 +462,11 @@ mod tests {
         reply.name_with_status(&name, None);
         assert_eq!(reply.finish(3, None).len(), 16 + 208);
         assert_eq!(reply.finish(3, Some(Errno::NOENT)).len(), 16);
+        reply.clear();
+        reply.content(9, 3);
+        reply.bytes(b"abc");
+        let notice = reply.finish_content();
+        assert_eq!((notice.len(), &notice[4..8]), (16 + 24 + 3, &4_i32.to_ne_bytes()[..]));
         assert_eq!(encode_device((8, 0x1_23)), 0x10_0823);
     }
 }

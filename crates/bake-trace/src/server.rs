@@ -7,10 +7,6 @@
 //!
 //! The order of 3 and 4 is the invariant of this crate. Whatever goes wrong is kept as the reason why the record is worth
 //! nothing, while questions go on being answered as well as they can: the step that asks them is none the wiser.
-//!
-//! Content is only given to who asks. To put it into the kernel's cache beforehand (`FUSE_NOTIFY_STORE`) would save searches
-//! through many small files a third of their time, but waits for the lock of a page, which is held by whoever waits for
-//! this thread to answer a read of that page.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,8 +20,9 @@ use rustix::io::Errno;
 use crate::asked::{Asked, Known, Recorded, join};
 use crate::error::{TraceError, display};
 use crate::protocol::{NAME_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request, Status, opcode};
+use crate::push::{Foresight, Pusher, SmallFile};
 use crate::recent::Recent;
-use crate::shown::{Attributes, Entry, ServeOptions, Shown, is_directory};
+use crate::shown::{Attributes, Entry, ServeOptions, Shown, is_directory, is_regular};
 
 /// Files that are kept open for the next read, and listings for the next piece: several readers take turns.
 const FILES_MAX: usize = 16;
@@ -36,8 +33,13 @@ const LISTINGS_MAX: usize = 8;
 pub(crate) struct Server {
     tree: Arc<LayerTree>,
     shown: Shown,
-    device: OwnedFd,
+    device: Arc<OwnedFd>,
     asked: Asked,
+    foresight: Foresight,
+    /// What is to be given when the answer is.
+    foreseen: Vec<SmallFile>,
+    /// Once there is something to be given that nobody asked for.
+    pusher: Option<Pusher>,
     files: Recent<File, FILES_MAX>,
     listings: Recent<Arc<Vec<Entry>>, LISTINGS_MAX>,
     requests: u64,
@@ -73,8 +75,11 @@ impl Server {
         Self {
             tree,
             shown: Shown::new(options),
-            device,
+            device: Arc::new(device),
             asked: Asked::new(),
+            foresight: Foresight::default(),
+            foreseen: Vec::new(),
+            pusher: None,
             files: Recent::new(),
             listings: Recent::new(),
             requests: 0,
@@ -87,7 +92,11 @@ impl Server {
     /// # Errors
     /// Whatever voids the record.
     pub(crate) fn run(mut self, stop: &OwnedFd) -> Result<Recorded, TraceError> {
-        let ended = self.answer_all(stop);
+        let mut ended = self.answer_all(stop);
+        if let Some(pusher) = self.pusher.take() {
+            let pusher_ended = pusher.end();
+            ended = ended.and(self.answer_all(&pusher_ended));
+        }
         let Self { device, asked, requests, failure, .. } = self;
         drop(device);
         if let Some(failure) = failure {
@@ -159,10 +168,15 @@ impl Server {
         };
         match rustix::io::write(&self.device, reply.finish(request.unique, error)) {
             // ENOENT: whoever asked was killed meanwhile.
-            Ok(_) | Err(Errno::NOENT) => Ok(()),
-            Err(Errno::NODEV) => Err(TraceError::Disconnected),
-            Err(errno) => Err(TraceError::exchange("answer")(errno)),
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(Errno::NODEV) => return Err(TraceError::Disconnected),
+            Err(errno) => return Err(TraceError::exchange("answer")(errno)),
         }
+        let foreseen = std::mem::take(&mut self.foreseen);
+        if !foreseen.is_empty() {
+            self.push(foreseen);
+        }
+        Ok(())
     }
 
     fn known(&self, number: u64) -> Result<&Known, TraceError> {
@@ -215,6 +229,9 @@ impl Server {
     /// Content counts as told since the file was looked up.
     fn read(&mut self, request: &Request<'_>, reply: &mut Reply) -> Answered {
         let (offset, wanted) = request.range().ok_or(TraceError::Protocol { what: "READ is too short" })?;
+        if offset == 0 {
+            self.foreseen = self.foresight.read(request.node);
+        }
         let Self { asked, files, tree, .. } = self;
         let known = asked.known(request.node).ok_or(TraceError::Protocol { what: "READ of an unknown file" })?;
         let rest = usize::try_from(known.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
@@ -242,6 +259,7 @@ impl Server {
             self.asked.storm().listed(&path, files);
         }
         self.asked.lists(request.node);
+        let mut told = Vec::new();
         let first = usize::try_from(offset).unwrap_or(usize::MAX);
         for (entry, next) in listing.iter().skip(first).zip(offset.saturating_add(1)..) {
             let mut name = entry.as_name(next);
@@ -256,11 +274,30 @@ impl Server {
                 let (number, status) = self.record(&child, &node)?;
                 name.inode = status.inode;
                 reply.name_with_status(&name, Some((number, &status)));
+                if is_regular(status.mode) {
+                    told.push(SmallFile { node: number, path: Arc::from(child), size_bytes: status.size_bytes });
+                }
             } else {
                 reply.name_with_status(&name, None);
             }
         }
+        if !told.is_empty() {
+            self.foreseen = self.foresight.listed(told);
+        }
         Ok(())
+    }
+
+    /// Has files given that the kernel was told of.
+    fn push(&mut self, files: Vec<SmallFile>) {
+        if self.pusher.is_none() {
+            match Pusher::start(Arc::clone(&self.tree), Arc::clone(&self.device)) {
+                Ok(pusher) => self.pusher = Some(pusher),
+                Err(error) => tracing::debug!(%error, "files are given only when asked for"),
+            }
+        }
+        if let Some(pusher) = &self.pusher {
+            pusher.push(files);
+        }
     }
 
     /// Attributes count as told since the file was looked up.

@@ -172,6 +172,10 @@ pub(crate) fn is_directory(mode: u32) -> bool {
     mode & TYPE_BITS == DIRECTORY
 }
 
+pub(crate) fn is_regular(mode: u32) -> bool {
+    mode & TYPE_BITS == REGULAR
+}
+
 fn type_bits(kind: Option<FileKind>) -> u32 {
     match kind {
         None | Some(FileKind::CharacterDevice { .. }) => CHARACTER_DEVICE,

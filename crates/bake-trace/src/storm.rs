@@ -2,13 +2,16 @@
 //!
 //! Attributes that were given are recorded, so giving them to a step that only wants the names makes its record wider than
 //! it has to be; not giving them to `find -size` or `tar` costs a round trip for every file. So a step first has to look up
-//! most files of several directories that it listed; from then on, everything below what those directories have in
+//! most files of several directories that it listed, or of fewer that are large; from then on, everything below what those directories have in
 //! common is listed with attributes. Either way the record says what was told: this decides about speed and width only.
 
 use std::collections::HashMap;
 
 /// So many directories are the beginning of a storm.
 const DIRECTORIES: usize = 8;
+/// So few are, if they have [`FILES_LARGE`] files together.
+const DIRECTORIES_LARGE: usize = 3;
+const FILES_LARGE: u32 = 48;
 /// A directory with fewer files says nothing: `ls data; cat data/only` is no storm.
 const FILES_MIN: u32 = 2;
 
@@ -19,6 +22,8 @@ pub(crate) struct Storm {
     listed: HashMap<Box<[u8]>, Listed>,
     /// Directories most of whose files were looked up, of which nothing follows yet.
     searched: Vec<Box<[u8]>>,
+    /// How many files those have.
+    searched_files: u32,
     /// Below this everything is listed with attributes.
     root: Option<Box<[u8]>>,
 }
@@ -54,12 +59,15 @@ impl Storm {
         if u64::from(listed.looked_up) * 4 < u64::from(listed.files) * 3 {
             return;
         }
-        if let Some((path, _)) = self.listed.remove_entry(directory)
+        if let Some((path, listed)) = self.listed.remove_entry(directory)
             && !self.covers(&path)
         {
             self.searched.push(path);
+            self.searched_files = self.searched_files.saturating_add(listed.files);
         }
-        if self.searched.len() >= DIRECTORIES {
+        let are_large = self.searched.len() >= DIRECTORIES_LARGE && self.searched_files >= FILES_LARGE;
+        if self.searched.len() >= DIRECTORIES || are_large {
+            self.searched_files = 0;
             // A step that searches a second place will search a third: the new root has the old one below it.
             let searched = std::mem::take(&mut self.searched);
             let mut directories = searched.iter().chain(&self.root);
@@ -111,6 +119,18 @@ mod tests {
             storm.looked_up(directory.as_bytes());
         }
         assert!(storm.covers(b"src/other") && !storm.covers(b"doc"));
+    }
+
+    #[test]
+    fn a_few_large_directories_are_enough() {
+        let mut storm = Storm::default();
+        let mut searched = |files: usize, number: usize| {
+            let directory = format!("a/{number}");
+            storm.listed(directory.as_bytes(), files);
+            (0..files).for_each(|_| storm.looked_up(directory.as_bytes()));
+            storm.covers(b"a/other")
+        };
+        assert!(!searched(100, 1) && !searched(100, 2) && searched(2, 3));
     }
 
     #[test]

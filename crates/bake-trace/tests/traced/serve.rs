@@ -129,6 +129,40 @@ fn who_is_killed_while_asking_does_no_harm() {
 }
 
 #[test]
+fn content_is_given_before_it_is_asked_for() {
+    if !can_trace() {
+        return;
+    }
+    let tree =
+        Tree::new("for n in $(seq 80); do mkdir d$n; for f in $(seq 30); do seq $n $((n * f)) >d$n/f$f; done; done");
+    let plain = shown(&run_in(tree.mount(None).as_fd(), "grep -r 7 . | sort | md5sum"));
+    // Alone; with others who read what is given at that moment.
+    for script in [
+        "grep -r 7 . | sort | md5sum",
+        "for n in 1 2 3; do grep -r 7 . >/dev/null & done; grep -r 7 . | sort | md5sum; wait",
+    ] {
+        let traced = tree.serve();
+        let mount = tree.mount(Some(&traced));
+        let output = run_in(mount.as_fd(), script);
+        drop(mount);
+        let recorded = traced.finish().unwrap();
+        assert_eq!(shown(&output), plain);
+        assert_eq!(recorded.nodes.len(), 1 + 80 + 80 * 30);
+        // Without it, 2,400 files and 80 directories are asked for.
+        assert!(recorded.requests < 2000, "{}", recorded.requests);
+    }
+    // The server ends while content is still being given, and somebody reads.
+    for millisecond in 0..20 {
+        let traced = tree.serve();
+        let mount = tree.mount(Some(&traced));
+        let mut reader = shell_in(mount.as_fd(), "grep -r nothing . || true").stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(5 * millisecond));
+        drop(traced.finish());
+        reader.wait().unwrap();
+    }
+}
+
+#[test]
 fn finishing_does_not_wait_for_who_still_reads() {
     if !can_trace() {
         return;
