@@ -5,7 +5,7 @@
 //!
 //! Entry point: [`analyze`] takes the [`Listing`] of every layer, base first, and returns an [`Analysis`]: figures for each layer,
 //! every hidden file as [`Waste`], and the files that are left. [`package_cache`] knows the directories in which package managers
-//! leave what no image needs.
+//! leave what no image needs, and [`Unread`] sums up which files of one layer nobody used.
 //!
 //! # Definitions
 //!
@@ -28,6 +28,7 @@ mod listing;
 mod package_cache;
 mod summary;
 mod tree;
+mod unread;
 
 pub use analysis::{Analysis, AnalyzeError, Cause, LayerFigures, Overwrite, Waste, analyze};
 pub use byte_size::ByteSize;
@@ -36,6 +37,7 @@ pub use listing::{Entry, EntryKind, Listing, ListingError, read_archive};
 pub use package_cache::{PackageCache, package_cache};
 pub use summary::{CacheSum, LayerSum, Summary, WasteSum};
 pub use tree::{NODES_MAX, VisibleFile};
+pub use unread::Unread;
 
 /// The most hidden files that are remembered one by one: about 500 MB of paths at the longest that Linux allows are refused, typical
 /// ones take a tenth of that. More are an error, not a silent sum.
