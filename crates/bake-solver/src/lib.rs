@@ -34,7 +34,7 @@ pub use key::{KeyParts, step_key};
 pub use output::{CopiedLayer, Layer, LayerBlob, Output, StateDigest};
 pub use paths::PathList;
 pub use plan::{Forecast, PlannedStep, plan};
-pub use reuse::{TraceRun, VerifyShare};
+pub use reuse::{TraceRun, VerifyShare, past_questions};
 pub use slot::{SlotNote, Untraced};
 pub use solve::{Parallelism, SolveError, SolveOptions, Solved, solve};
 pub use trace::{Answer, Asked, NodeAnswer, QUESTIONS_MAX, Question, SLOTS_MAX, Scope, Slot, Trace, Traced, scope};

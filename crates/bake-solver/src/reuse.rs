@@ -79,13 +79,7 @@ pub(crate) fn find(
     let mut known: HashMap<Question, Answer> = HashMap::new();
     let mut newest = None;
     for StoredTrace { trace, .. } in past {
-        let new =
-            trace.entries().iter().map(|(question, _)| question).filter(|question| !known.contains_key(*question));
-        let new: Vec<Question> = new.cloned().collect();
-        let Some(answers) = worker.answers(task, &new)? else { return Ok(Reuse::Unknown) };
-        known.extend(new.into_iter().zip(answers));
-        let now = trace.entries().iter().filter_map(|(question, _)| Some((question.clone(), *known.get(question)?)));
-        let now = Trace::new(now.collect());
+        let Some(now) = asked_again(&trace, &mut known, task, worker)? else { return Ok(Reuse::Unknown) };
         let key = now.key(&scope.outer);
         if let Some(layer) = cache.lookup(&key).map_err(cache_failed)? {
             return Ok(Reuse::Found(Found { layer, trace: now, key }));
@@ -99,6 +93,46 @@ pub(crate) fn find(
         },
         None => Reuse::Unknown,
     })
+}
+
+/// What `past` asked, with the answers of the slots of `task` as they are now; `None` if they cannot be asked. `known` are answers that
+/// were given already.
+fn asked_again(
+    past: &Trace,
+    known: &mut HashMap<Question, Answer>,
+    task: &Task<'_>,
+    worker: &dyn Worker,
+) -> Result<Option<Trace>, StepError> {
+    let questions = || past.entries().iter().map(|(question, _)| question);
+    let new: Vec<Question> = questions().filter(|question| !known.contains_key(*question)).cloned().collect();
+    let Some(answers) = worker.answers(task, &new)? else { return Ok(None) };
+    known.extend(new.into_iter().zip(answers));
+    let now = questions().filter_map(|question| Some((question.clone(), *known.get(question)?)));
+    Ok(Some(Trace::new(now.collect())))
+}
+
+/// All that the step of `task` asked in past runs that were answered as it would be answered now; `None` if no such run is known.
+///
+/// A step is a function of the answers, so this is what one would ask that ran now.
+///
+/// # Errors
+/// If the slots or the cache cannot be read.
+pub fn past_questions(
+    scope: &Scope,
+    task: &Task<'_>,
+    worker: &dyn Worker,
+    cache: &dyn CacheStore,
+) -> Result<Option<Vec<Question>>, StepError> {
+    let mut known: HashMap<Question, Answer> = HashMap::new();
+    let mut asked: Option<Vec<Question>> = None;
+    // Several traces can fit where a step does not always ask the same: then nobody knows which run it was.
+    for StoredTrace { trace, .. } in cache.traces(&scope.outer).map_err(cache_failed)? {
+        if asked_again(&trace, &mut known, task, worker)?.is_some_and(|now| now == trace) {
+            let questions = trace.entries().iter().map(|(question, _)| question.clone());
+            asked.get_or_insert_default().extend(questions);
+        }
+    }
+    Ok(asked)
 }
 
 /// What differs between two traces of the same questions; `None` if nothing does.

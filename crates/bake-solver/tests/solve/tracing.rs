@@ -1,7 +1,7 @@
 //! Steps that are found by what they asked of the files that were copied for them.
 
 use bake_graph::{BuildGraph, VertexId};
-use bake_solver::{BuildEvent, TraceRun, Untraced};
+use bake_solver::{BuildEvent, Task, TraceRun, Untraced, past_questions, scope};
 use bake_testkit::fake_worker::FakeWorker;
 
 use crate::graphs::{Script, Workshop};
@@ -98,6 +98,49 @@ fn it_is_told_what_the_slots_are_and_why_there_is_no_trace() {
     put(&forbidden.worker, &BEFORE);
     forbidden.counts(&graph, target);
     assert_eq!(told(&forbidden), [Untraced::Forbidden]);
+}
+
+#[test]
+fn what_a_cached_step_read_is_known_as_long_as_the_answers_are_the_same() {
+    let (graph, target) = script();
+    let asked = |workshop: &Workshop| {
+        let solved = workshop.solve(&graph, target, 1).unwrap();
+        let vertex = graph.vertex(target);
+        let inputs: Vec<_> = vertex.inputs.iter().map(|input| &solved.outputs[input]).collect();
+        let scope = scope(vertex, &inputs).unwrap();
+        let task = Task { id: target, vertex, inputs, slots: &scope.slots, events: &workshop.sink };
+        let asked = past_questions(&scope, &task, &workshop.worker, &workshop.cache).unwrap();
+        asked.map(|asked| {
+            asked.into_iter().map(|question| String::from_utf8(question.path).unwrap()).collect::<Vec<_>>()
+        })
+    };
+    let read = Some(vec!["npmrc".to_owned(), "package.json".to_owned()]);
+    let cached = built_before().next();
+    put(&cached.worker, &BEFORE);
+    assert_eq!(asked(&cached), read);
+    assert_eq!(cached.worker.runs(), [""; 0]);
+    // Of a run that was answered something else nothing follows.
+    let untraced = Workshop { trace_run: TraceRun::Off, ..cached.next() };
+    put(&untraced.worker, &[("package.json", "2")]);
+    assert_eq!(asked(&untraced), None);
+    // A run that asked more, with the same answers: it may have been that one.
+    let more = Workshop::default();
+    put(&more.worker, &BEFORE);
+    assert_eq!(asked(&more), read);
+    let more = more.next();
+    put(&more.worker, &[("package.json", "2"), ("main.js", "1")]);
+    more.worker.set_reads("RUN install", &["main.js"]);
+    assert_eq!(asked(&more), Some(vec!["main.js".to_owned()]));
+    let both = more.next();
+    put(&both.worker, &BEFORE);
+    let all = ["main.js", "npmrc", "package.json"].map(str::to_owned);
+    assert_eq!(
+        asked(&both).map(|mut asked| {
+            asked.sort_unstable();
+            asked
+        }),
+        Some(all.to_vec())
+    );
 }
 
 #[test]
