@@ -30,5 +30,5 @@ pub use lower::{Checked, MAIN_CONTEXT};
 pub use meta::{MetaError, MetaResolver, NamedContext, ResolvedImage};
 pub use outline::{Outline, OutlineAccess, OutlineArgument};
 pub use plan::{MainContext, Plan, PlanIdentity, PlanOptions, check, outline, plan};
-pub use stages::unmatched_stage_names;
+pub use stages::{unmatched_stage_names, users_of_stage};
 pub use targets::{Target, targets};

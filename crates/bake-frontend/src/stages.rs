@@ -1,6 +1,6 @@
 //! Which stages there are, which one is the target, and which images the target will need.
 
-use bake_dockerfile::instruction::{InstructionKind, MountKind};
+use bake_dockerfile::instruction::{Instruction, InstructionKind, MountKind, Word};
 use bake_dockerfile::suggest::did_you_mean;
 use bake_dockerfile::{Code, Diagnostic, Dockerfile, Severity, Span, Stage};
 
@@ -106,28 +106,66 @@ fn stages_named_in(
     if let Some(base) = expand_from(stage) {
         named.extend(stage_before(dockerfile, &base, index));
     }
-    for instruction in dockerfile.stage_instructions(stage) {
-        let mut froms: Vec<&str> = Vec::new();
-        match &instruction.kind {
-            InstructionKind::Copy(copy) => froms.extend(copy.from.iter().map(|from| from.value.as_str())),
-            InstructionKind::Run(run) => froms.extend(
-                run.mounts
-                    .iter()
-                    .filter(|m| matches!(m.kind, MountKind::Bind | MountKind::Cache))
-                    .filter_map(|m| m.from.as_ref())
-                    .map(|from| from.value.as_str()),
-            ),
-            _ => {}
-        }
-        for from in froms {
-            let by_number = from.parse::<usize>().ok().filter(|n| *n < dockerfile.stages.len());
-            named.extend(stage_anywhere(dockerfile, from).or(by_number));
-        }
+    for from in dockerfile.stage_instructions(stage).iter().flat_map(sources_named_in) {
+        let by_number = from.parse::<usize>().ok().filter(|n| *n < dockerfile.stages.len());
+        named.extend(stage_anywhere(dockerfile, from).or(by_number));
     }
     named
+}
+
+/// What an instruction copies from or mounts, as written.
+fn sources_named_in(instruction: &Instruction) -> Vec<&str> {
+    let words: Vec<&Word> = match &instruction.kind {
+        InstructionKind::Copy(copy) => copy.from.iter().collect(),
+        InstructionKind::Run(run) => run
+            .mounts
+            .iter()
+            .filter(|mount| matches!(mount.kind, MountKind::Bind | MountKind::Cache))
+            .filter_map(|mount| mount.from.as_ref())
+            .collect(),
+        _ => Vec::new(),
+    };
+    words.into_iter().map(|word| word.value.as_str()).collect()
+}
+
+/// The stages that may use files of the stage `index`, be it through others. A name that holds a variable may mean any earlier stage.
+pub fn users_of_stage(dockerfile: &Dockerfile, index: usize) -> Vec<usize> {
+    let base = |stage: &Stage| match dockerfile.instructions.get(stage.from).map(|from| &from.kind) {
+        Some(InstructionKind::From(from)) => Some(stage_key(&from.image.value)),
+        _ => None,
+    };
+    let mut found = vec![index];
+    for stage in dockerfile.stages.iter().skip(index + 1) {
+        let sources = dockerfile.stage_instructions(stage).iter().flat_map(sources_named_in);
+        let mut names = sources.map(str::to_owned).chain(base(stage));
+        let is_user = names.any(|name| name.contains('$'))
+            || stages_named_in(dockerfile, stage.index, &base).iter().any(|named| found.contains(named));
+        if is_user {
+            found.push(stage.index);
+        }
+    }
+    found.split_off(1)
 }
 
 /// An error without a rule name.
 pub(crate) fn error(span: Span, message: impl Into<String>) -> Diagnostic {
     Diagnostic::new(Severity::Error, Code("build"), span, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use bake_dockerfile::{SourceText, parse};
+
+    use super::*;
+
+    #[test]
+    fn users_of_a_stage_are_those_that_may_be() {
+        let text = "FROM a AS base\nFROM Base AS direct\nFROM b AS other\nFROM direct AS through\nFROM c AS copies\n\
+                    COPY --from=0 /a /\nFROM d AS mounts\nRUN --mount=type=bind,from=copies,target=/a true\nFROM $WHAT AS chosen\n\
+                    FROM e\nCOPY --from=other /a /\n";
+        let dockerfile = parse(SourceText::new("Dockerfile", text));
+        assert_eq!(users_of_stage(&dockerfile, 0), [1, 3, 4, 5, 6]);
+        assert_eq!(users_of_stage(&dockerfile, 2), [6, 7]);
+        assert_eq!(users_of_stage(&dockerfile, 7), [0; 0]);
+    }
 }

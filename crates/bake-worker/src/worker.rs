@@ -341,6 +341,26 @@ impl LinuxWorker {
         Ok(selected)
     }
 
+    /// The paths of `source` that a COPY takes from its input number `input`, where links led there; `None` where something would have
+    /// to be fetched to tell.
+    ///
+    /// # Errors
+    /// If the files cannot be looked at.
+    pub fn selected_paths(
+        &self,
+        vertex: &Vertex,
+        input: usize,
+        source: &Output,
+    ) -> Result<Option<Vec<Vec<u8>>>, StepError> {
+        let present = self.options.images.present(source.layers()).map_err(|error| image_failed(&error))?;
+        let Some(directories) = present.into_iter().collect::<Option<Vec<PathBuf>>>() else { return Ok(None) };
+        let tree = self.tree(source, &|| Ok(directories.clone()))?;
+        let selections = self.selections(vertex, input, &tree)?;
+        self.forget_selections(vertex, input);
+        let items = selections.iter().flatten().flat_map(|selection| &selection.items);
+        Ok(Some(items.map(|item| item.node.path.clone()).collect()))
+    }
+
     /// Throws away what was selected: it was used for the last time.
     pub(crate) fn forget_selections(&self, vertex: &Vertex, input: usize) {
         self.selections.lock().unwrap_or_else(PoisonError::into_inner).remove(&(vertex.definition, input));
