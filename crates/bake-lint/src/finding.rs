@@ -23,7 +23,7 @@ pub struct Finding {
     pub help: Option<String>,
     /// How to change the text.
     pub fix: Option<Fix>,
-    /// The bytes of the image that it is about, where a build measured them.
+    /// The bytes that it is about, where a build measured them.
     pub bytes: Option<u64>,
 }
 

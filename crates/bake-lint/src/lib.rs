@@ -46,7 +46,7 @@ use bake_dockerfile::{Dockerfile, Severity};
 pub use finding::{Finding, Fix, NewFile, TextEdit};
 pub use fix::{Fixed, apply_fixes};
 pub use label_schema::{LabelKind, LabelSchema};
-pub use measurements::{MeasuredCache, MeasuredWaste, Measurements, PackageCache};
+pub use measurements::{MeasuredCache, MeasuredUnread, MeasuredWaste, Measurements, PackageCache};
 pub use names::{NameMeaning, meaning};
 pub use options::{DEFAULT_TODAY, Date, LintOptions};
 pub use pin::{ImageReference, PinObstacle, PinPlace, apply_pins, image_references};

@@ -52,10 +52,10 @@ impl LintContext<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bake_analyze::Cause;
+    use bake_analyze::{Cause, Unread};
     use bake_dockerfile::{SourceText, parse};
 
-    use crate::{Finding, LintOptions, MeasuredWaste, Measurements, lint, lint_measured};
+    use crate::{Finding, LintOptions, MeasuredUnread, MeasuredWaste, Measurements, lint, lint_measured};
 
     fn waste(written_by: Option<usize>, hidden_by: usize, cause: Cause, megabytes: u64) -> MeasuredWaste {
         let bytes = megabytes * 1_000_000;
@@ -65,7 +65,7 @@ mod tests {
     fn options(image_megabytes: u64, waste: Vec<MeasuredWaste>) -> LintOptions {
         let image_bytes = image_megabytes * 1_000_000;
         LintOptions {
-            measurements: Some(Measurements { image_bytes, waste, caches: Vec::new() }),
+            measurements: Some(Measurements { image_bytes, waste, ..Measurements::default() }),
             ..LintOptions::default()
         }
     }
@@ -121,6 +121,33 @@ mod tests {
         assert_eq!(found(TEXT, &options(5, vec![small])), none);
         // An instruction that is not there (a Dockerfile that changed meanwhile) is nobody's fault.
         assert_eq!(found(TEXT, &options(5, vec![waste(Some(9), 77, Cause::Deleted, 4)])), none);
+    }
+
+    #[test]
+    fn unread_copies_are_judged_by_what_they_copy() {
+        let unread = |instruction: usize, bytes: u64, of_bytes: u64, files: u64| MeasuredUnread {
+            instruction,
+            unread: Unread { bytes, files, of_bytes, of_files: 5000, largest: "/src/node_modules".into() },
+        };
+        let found_with = |unread: Vec<MeasuredUnread>| {
+            let measurements = Measurements { image_bytes: u64::MAX, unread, ..Measurements::default() };
+            found(TEXT, &LintOptions { measurements: Some(measurements), ..LintOptions::default() })
+        };
+        let told = "5:1 copy-unread: of the files that `COPY` copies,";
+        assert_eq!(
+            found_with(vec![unread(4, 312_000_000, 400_000_000, 4120)]),
+            [format!(
+                "{told} 312MB (4120 of 5000 files, the largest part `/src/node_modules`) are read by no later step"
+            )]
+        );
+        assert_eq!(
+            found_with(vec![unread(4, 1_000_000, 100_000_000, 1)]),
+            [format!("{told} 1.00MB (1 of 5000 files, `/src/node_modules`) are read by no later step")]
+        );
+        let small = [unread(4, 999_999, 1_000_000, 2), unread(4, 1_000_000, 200_000_000, 2)];
+        // An instruction that is not there or is another one: a Dockerfile that changed meanwhile.
+        let strange = [unread(3, 5_000_000, 5_000_000, 2), unread(77, 5_000_000, 5_000_000, 2)];
+        assert_eq!(found_with(small.into_iter().chain(strange).collect()), [""; 0]);
     }
 
     #[test]

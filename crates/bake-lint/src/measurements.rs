@@ -1,7 +1,7 @@
-//! What a build measured of an image, for the rules that only bytes can answer.
+//! What a build measured, for the rules that only bytes can answer.
 
-use bake_analyze::Cause;
 pub use bake_analyze::PackageCache;
+use bake_analyze::{Cause, Unread};
 
 /// The bytes of the image that was built from a Dockerfile, by instruction. Instructions are given by their index in
 /// [`bake_dockerfile::Dockerfile::instructions`].
@@ -13,6 +13,8 @@ pub struct Measurements {
     pub waste: Vec<MeasuredWaste>,
     /// The package caches that instructions left.
     pub caches: Vec<MeasuredCache>,
+    /// The copied files that no later step reads.
+    pub unread: Vec<MeasuredUnread>,
 }
 
 /// Bytes that are in the image's layers, but not in the image.
@@ -43,6 +45,24 @@ pub struct MeasuredCache {
     pub directory: String,
     /// The bytes.
     pub bytes: u64,
+}
+
+/// Files that an instruction copies into a stage which is no part of a result, and that no later step reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasuredUnread {
+    /// The instruction.
+    pub instruction: usize,
+    /// How much of what it copies.
+    pub unread: Unread,
+}
+
+impl MeasuredUnread {
+    /// Whether it is worth a word: at least [`Measurements::NOTABLE_BYTES_MIN`], and a hundredth of what is copied. The image is no
+    /// measure for it, as none of this is in the image.
+    pub fn is_notable(&self) -> bool {
+        let Unread { bytes, of_bytes, .. } = self.unread;
+        bytes >= Measurements::NOTABLE_BYTES_MIN && bytes >= of_bytes / 100
+    }
 }
 
 impl Measurements {

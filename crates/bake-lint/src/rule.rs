@@ -44,7 +44,7 @@ pub enum FixSafety {
 impl Rule {
     /// Whether it judges what a build measured; without [`crate::Measurements`] it does not run.
     pub fn is_measured(&self) -> bool {
-        ["layer-cache-left", "layer-chown-copy", "layer-waste"].contains(&self.id)
+        ["copy-unread", "layer-cache-left", "layer-chown-copy", "layer-waste"].contains(&self.id)
     }
 
     /// Whether `name` means this rule: its id or an alias, letter case ignored.

@@ -43,5 +43,5 @@ pub(crate) fn example() -> crate::Measurements {
         directory: left.directory,
         bytes: left.bytes,
     };
-    crate::Measurements { image_bytes: 200_000_000, waste: Vec::new(), caches: vec![cache] }
+    crate::Measurements { image_bytes: 200_000_000, caches: vec![cache], ..crate::Measurements::default() }
 }

@@ -75,5 +75,5 @@ pub(crate) fn example() -> crate::Measurements {
         files: 700,
         largest: "/app/a".into(),
     };
-    crate::Measurements { image_bytes: 200_000_000, waste: vec![waste], caches: Vec::new() }
+    crate::Measurements { image_bytes: 200_000_000, waste: vec![waste], ..crate::Measurements::default() }
 }

@@ -25,6 +25,7 @@ mod copy_from_unknown_stage;
 mod copy_ignored;
 mod copy_multi_no_slash;
 mod copy_relative_no_workdir;
+mod copy_unread;
 mod curl_no_fail;
 mod curl_pipe_shell;
 mod dev_tools_in_final;
@@ -174,6 +175,7 @@ pub const RULES: &[&Rule] = &[
     &copy_ignored::RULE,
     &copy_multi_no_slash::RULE,
     &copy_relative_no_workdir::RULE,
+    &copy_unread::RULE,
     &curl_no_fail::RULE,
     &curl_pipe_shell::RULE,
     &dev_tools_in_final::RULE,
@@ -298,7 +300,8 @@ pub const RULES: &[&Rule] = &[
 #[cfg(test)]
 pub(crate) fn example_measurements(text: &str) -> Option<crate::Measurements> {
     let examples = [
-        (layer_cache_left::RULE.bad, layer_cache_left::example as fn() -> crate::Measurements),
+        (copy_unread::RULE.bad, copy_unread::example as fn() -> crate::Measurements),
+        (layer_cache_left::RULE.bad, layer_cache_left::example),
         (layer_chown_copy::RULE.bad, layer_chown_copy::example),
         (layer_waste::RULE.bad, layer_waste::example),
     ];

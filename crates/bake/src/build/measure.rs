@@ -205,7 +205,12 @@ impl Measured {
             let (instruction, cache) = (maker(sum.layer)?, sum.cache()?);
             Some(MeasuredCache { instruction, cache, directory: sum.directory.clone(), bytes: sum.bytes })
         });
-        Measurements { image_bytes: self.summary.added_bytes(), waste: waste.collect(), caches: caches.collect() }
+        Measurements {
+            image_bytes: self.summary.added_bytes(),
+            waste: waste.collect(),
+            caches: caches.collect(),
+            unread: Vec::new(),
+        }
     }
 
     /// Each instruction that made a layer, with the bytes it added and those of them that are hidden, in the order of the layers; first
