@@ -17,6 +17,10 @@ const TESTS: &[Test] = &[
     ("programs_are_told_what_is_wasted", &["userns"], programs),
     ("the_linter_judges_what_a_build_measures", &["userns"], linter),
     ("waste_of_base_images_and_of_linked_copies_is_told", &["userns"], bases),
+    ("copies_that_no_step_reads_are_told", &["root", "fuse"], unread),
+    ("what_may_have_been_read_is_not_told", &["root", "fuse"], perhaps_read),
+    ("what_other_stages_take_counts_as_read", &["root", "fuse"], taken),
+    ("what_any_of_several_targets_reads_is_read", &["root", "fuse"], targets),
 ];
 
 fn main() -> ExitCode {
@@ -347,4 +351,151 @@ fn linter(environment: &Environment) -> Outcome {
     }
     scratch.write("context/Dockerfile", "FROM busybox\nRUN exit 3\n")?;
     expect_failure(&lint("store", &[file], &[])?, 1, &["exit"])
+}
+
+/// 3 MB are read, 2 MB by nobody, nor is the Dockerfile.
+const UNREAD: &str = "FROM busybox AS build\n\
+    WORKDIR /src\n\
+    COPY . .\n\
+    RUN ln -s /src/unused/two /alias && wc -c used/* > /out\n\
+    FROM scratch\n\
+    COPY --from=build /out /\n";
+
+fn with_unread(environment: &Environment) -> Result<Scratch, String> {
+    let scratch = environment.scratch()?;
+    for (name, content) in [("used/a", 1), ("used/b", 2), ("used/c", 3), ("unused/deps/one", 4), ("unused/two", 5)] {
+        scratch.write(&format!("context/{name}"), vec![content; MB])?;
+    }
+    scratch.write("context/Dockerfile", UNREAD)?;
+    Ok(scratch)
+}
+
+/// What a build tells of copies that nobody reads.
+fn told_unread(environment: &Environment, scratch: &Scratch, arguments: &[&str]) -> Result<Vec<String>, String> {
+    let stderr = built(environment, scratch, arguments)?;
+    Ok(stderr.lines().filter(|line| line.contains("[copy-unread]")).map(str::to_owned).collect())
+}
+
+fn line_of_unread(bytes: &str, files: &str) -> Vec<String> {
+    vec![format!(
+        "warning[copy-unread]: of the files that `COPY` copies, {bytes} ({files}`) are read by no later step; list them in \
+         `.dockerignore`, or copy only what is needed; `bake trace STEP` lists what a step reads (Dockerfile:3)"
+    )]
+}
+
+fn unread(environment: &Environment) -> Outcome {
+    let scratch = with_unread(environment)?;
+    let told = |arguments: &[&str]| told_unread(environment, &scratch, arguments);
+    let expected = line_of_unread("2.00MB", "3 of 6 files, the largest part `/src/unused");
+    // A result is for whoever gets it.
+    equal(&told(&["--target", "build"])?, &Vec::new(), "where the copy is part of the result")?;
+    // The step is found in the cache, and what it read in what is kept of its run.
+    equal(&told(&[])?, &expected, "after a build that ran the step")?;
+    equal(&told(&[])?, &expected, "where everything is cached")?;
+    equal(&told(&["--no-cache"])?, &expected, "where the step runs again")?;
+    scratch.write("context/unused/two", vec![6; 2 * MB])?;
+    let larger = line_of_unread("3.00MB", "3 of 6 files, the largest part `/src/unused");
+    equal(&told(&[])?, &larger, "where the step is found by what it read")?;
+    equal(&told(&["--trace-run=off"])?, &Vec::new(), "where nothing is to be recorded")?;
+
+    let file = scratch.at("context/Dockerfile");
+    let mut command = environment.command(&scratch.store());
+    command.args(["lint", "--measure", "--format", "json", &file, "--"]).args(environment.base_flags());
+    let finished = finish(command.args(["--progress", "quiet"]).arg(scratch.at("context")))?;
+    let findings: Value = serde_json::from_str(&finished.text()).map_err(|error| error.to_string())?;
+    let of_rule = findings.as_array().into_iter().flatten().find(|finding| finding["rule"] == "copy-unread");
+    let finding = of_rule.ok_or_else(|| finished.text())?;
+    let bytes = 3 * MB + UNREAD.len();
+    equal(&json!([finding["line"], finding["column"], finding["bytes"]]), &json!([3, 1, bytes]), "the linter")?;
+    scratch.write("context/Dockerfile", UNREAD.replace("COPY .", "# bake: ignore=copy-unread\nCOPY ."))?;
+    equal(&told(&[])?, &Vec::new(), "where a comment hides it")?;
+    scratch.write("context/Dockerfile", UNREAD.replace("COPY . .", "COPY used used"))?;
+    equal(&told(&[])?, &Vec::new(), "where all is read")
+}
+
+fn perhaps_read(environment: &Environment) -> Outcome {
+    let scratch = with_unread(environment)?;
+    let last = "FROM scratch\n";
+    let more: Vec<String> = (0..16).map(|number| format!("COPY Dockerfile /more/{number}\n")).collect();
+    let filling = "FROM busybox AS filled\n\
+        RUN --mount=type=cache,readonly,from=build,source=/src,target=/cache cat /cache/unused/two > /two\n\
+        FROM scratch\nCOPY --from=filled /two /\n";
+    for (dockerfile, what) in [
+        (UNREAD.replace("RUN ", &format!("{}RUN ", more.concat())), "more copies than are watched"),
+        (UNREAD.replace(last, filling), "a cache mount that is filled with them"),
+        (UNREAD.replace("RUN ", "# bake: trace=off\nRUN "), "a step that is not traced"),
+        (UNREAD.replace(last, &format!("# bake: trace=off\nRUN true\n{last}")), "a second one that is not traced"),
+        (UNREAD.replace("RUN ", "RUN --mount=type=cache,target=/cache "), "a step with a cache mount"),
+        (UNREAD.replace("FROM scratch", "FROM build"), "an image that has the files"),
+        (
+            UNREAD.replace(last, &format!("FROM build AS test\nRUN cat unused/*\n{last}")),
+            "a stage that is not built and may read them",
+        ),
+    ] {
+        scratch.write("context/Dockerfile", dockerfile)?;
+        equal(&told_unread(environment, &scratch, &[])?, &Vec::new(), what)?;
+    }
+    // A step that ran without being recorded.
+    let other = with_unread(environment)?;
+    built(environment, &other, &["--trace-run=off"])?;
+    equal(&told_unread(environment, &other, &[])?, &Vec::new(), "a step of which no trace is kept")?;
+    // A stage that has nothing to do with them does not matter.
+    scratch.write("context/Dockerfile", UNREAD.replace(last, &format!("FROM busybox AS test\nRUN true\n{last}")))?;
+    let told = told_unread(environment, &scratch, &[])?;
+    equal(&told, &line_of_unread("2.00MB", "3 of 6 files, the largest part `/src/unused"), "another stage")
+}
+
+fn taken(environment: &Environment) -> Outcome {
+    let scratch = with_unread(environment)?;
+    let mounting = |source: &str, path: &str| {
+        format!(
+            "{}COPY --from=reader /read /\n",
+            UNREAD.replace(
+                "FROM scratch\n",
+                &format!(
+                    "FROM busybox AS reader\nRUN --mount=type=bind,from=build,source={source},target=/t cat {path} > /read\n\
+                     FROM scratch\n"
+                )
+            )
+        )
+    };
+    let rest = || line_of_unread("1.00MB", "2 of 6 files, the largest part `/src/unused/deps");
+    for (dockerfile, expected, what) in [
+        (format!("{UNREAD}COPY --from=build /src /all\n"), Vec::new(), "all of it"),
+        (format!("{UNREAD}COPY --from=build /src/un* /some/\n"), Vec::new(), "a pattern"),
+        (format!("{UNREAD}COPY --from=build /src/unused/two /\n"), rest(), "a file"),
+        (format!("{UNREAD}COPY --from=build /alias /\n"), rest(), "a link"),
+        (mounting("/src/unused", "/t/two"), rest(), "a mount"),
+        (mounting("/src", "/t/unused/two /t/unused/deps/*"), Vec::new(), "a mount of which all is read"),
+    ] {
+        scratch.write("context/Dockerfile", dockerfile)?;
+        equal(&told_unread(environment, &scratch, &[])?, &expected, what)?;
+    }
+    Ok(())
+}
+
+fn targets(environment: &Environment) -> Outcome {
+    let scratch = with_unread(environment)?;
+    let stages = "FROM build AS testing\nRUN cat unused/two > /tested\nFROM scratch AS test\nCOPY --from=testing /tested /\n\
+                  FROM scratch\n";
+    scratch.write("context/Dockerfile", UNREAD.replace("FROM scratch\n", stages))?;
+    let base = environment.base("busybox");
+    let file = format!(
+        "target \"base\" {{\n  context = \"context\"\n  contexts = {{ busybox = \"oci-layout://{}\" }}\n}}\n\
+         target \"test\" {{\n  inherits = [\"base\"]\n  target = \"test\"\n}}\n\
+         target \"app\" {{\n  inherits = [\"base\"]\n}}\n",
+        base.display()
+    );
+    scratch.write("docker-bake.hcl", file)?;
+    let told = |targets: &[&str]| -> Result<Vec<String>, String> {
+        let mut command = environment.command(&scratch.store());
+        command.current_dir(scratch.path()).args(["up", "--progress", "plain"]).args(targets);
+        let lines = succeed(&mut command)?.stderr;
+        Ok(lines.lines().filter(|line| line.contains("[copy-unread]")).map(str::to_owned).collect())
+    };
+    equal(&told(&["app"])?, &Vec::new(), "without the target that may read the rest")?;
+    // Both have the stage; that is told once.
+    let told = told(&["app", "test"])?;
+    let expected = "1.00MB (2 of 6 files, the largest part `/src/unused/deps`)";
+    check(told.len() == 1 && told.iter().all(|line| line.contains(expected)), || told.join("\n"))
 }

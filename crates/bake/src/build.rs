@@ -30,6 +30,7 @@ mod read;
 pub(crate) mod repository;
 mod ssh;
 pub(crate) mod target;
+mod unread;
 pub(crate) mod verify;
 
 use std::collections::BTreeMap;
@@ -413,9 +414,11 @@ impl Build<'_> {
         let mut all = Vec::with_capacity(self.targets.len());
         let mut findings = Vec::new();
         for target in self.targets {
-            let sources = Sources::new(self.targets);
+            let Self { graph, images, host, worker, wanted, .. } = *self;
+            let (sources, is_continued) = (Sources::new(self.targets), self.continued.is_some());
+            let events = progress;
             let measuring =
-                Measuring { target, graph: self.graph, sources, solved, images: self.images, host: self.host };
+                Measuring { target, graph, sources, solved, images, host, worker, events, wanted, is_continued };
             let measured = match self.purpose {
                 Purpose::Sample(_) => None,
                 Purpose::Measurement(measurement) => {

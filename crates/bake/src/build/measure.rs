@@ -1,4 +1,4 @@
-//! What the image of a build weighs, by instruction, and what of it is wasted.
+//! What the image of a build weighs, by instruction, and what of it is wasted. What is copied and not read is found by [`super::unread`].
 //!
 //! The listings of layers are compared, no file is read: a file that has the size and the time of the one it replaces is taken for the
 //! same. The outcome is remembered under the identity of the layers, so a build in which everything is cached looks it up and no more.
@@ -15,10 +15,10 @@ use bake::ui::sanitize::sanitize_line;
 use bake_analyze::{Listing, Summary, analyze};
 use bake_dockerfile::{Diagnostic, Dockerfile, SourceText};
 use bake_graph::{BuildGraph, Op, Origin, SourceOp, VertexId};
-use bake_lint::{LintOptions, MeasuredCache, MeasuredWaste, Measurements, lint_measured};
+use bake_lint::{LintOptions, MeasuredCache, MeasuredUnread, MeasuredWaste, Measurements, lint_measured};
 use bake_report::LayerRecord;
-use bake_solver::{Solved, StateDigest};
-use bake_worker::Images;
+use bake_solver::{EventSink, Solved, StateDigest};
+use bake_worker::{Images, LinuxWorker};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -44,6 +44,8 @@ pub(crate) struct Measured {
     instructions: Vec<Option<usize>>,
     /// Whether the layers of the base image were looked at: they are not where nothing needed to unpack them.
     with_base: bool,
+    /// The copies that are not in the image, and of which something was not read.
+    unread: Vec<MeasuredUnread>,
 }
 
 /// What a build left that was made to be measured.
@@ -81,6 +83,12 @@ pub(super) struct Measuring<'a> {
     pub(super) solved: &'a Solved,
     pub(super) images: &'a Images,
     pub(super) host: &'a Host,
+    pub(super) worker: &'a LinuxWorker,
+    pub(super) events: &'a dyn EventSink,
+    /// The vertices whose results the build is for, those of other targets included.
+    pub(super) wanted: &'a [VertexId],
+    /// Whether the build goes on from a failure: what steps read is not recorded then.
+    pub(super) is_continued: bool,
 }
 
 /// How much is done for a measurement.
@@ -120,7 +128,7 @@ impl Measuring<'_> {
             && summary.layers.len() == layers.len()
             && (with_base || matches!(effort, Effort::Little))
         {
-            return Ok(Some(Measured { summary, instructions, with_base }));
+            return Ok(Some(Measured { summary, instructions, with_base, unread: self.unread() }));
         }
         if let Effort::Full(progress) = effort {
             self.images.directories(layers, image.root, progress).map_err(|error| failed(&error))?;
@@ -146,7 +154,7 @@ impl Measuring<'_> {
         {
             tracing::debug!(%error, "the measurement is not remembered");
         }
-        Ok(Some(Measured { summary, instructions, with_base }))
+        Ok(Some(Measured { summary, instructions, with_base, unread: self.unread() }))
     }
 
     /// For each layer of `root` the instruction that made it.
@@ -177,7 +185,7 @@ impl Measuring<'_> {
     }
 
     /// The instruction of this Dockerfile; `None` for what another target's is the origin of, which is a base here.
-    fn instruction_at(&self, origin: Origin) -> Option<usize> {
+    pub(super) fn instruction_at(&self, origin: Origin) -> Option<usize> {
         let dockerfile = &self.target.dockerfile;
         if !self.sources.is_in(origin, &dockerfile.source) {
             return None;
@@ -209,7 +217,7 @@ impl Measured {
             image_bytes: self.summary.added_bytes(),
             waste: waste.collect(),
             caches: caches.collect(),
-            unread: Vec::new(),
+            unread: self.unread.clone(),
         }
     }
 
@@ -257,7 +265,7 @@ impl Measured {
         let judged = measurements.waste.iter().map(|waste| waste.bytes);
         let total = judged.chain(measurements.caches.iter().map(|cache| cache.bytes)).fold(0, u64::saturating_add);
         // Mostly there is nothing, and then the file need not be read as the linter reads it.
-        if !measurements.is_notable(total) {
+        if !measurements.is_notable(total) && !measurements.unread.iter().any(MeasuredUnread::is_notable) {
             return Vec::new();
         }
         let options = LintOptions { measurements: Some(measurements), ..lint_options(request) };
