@@ -353,7 +353,7 @@ fn linter(environment: &Environment) -> Outcome {
     expect_failure(&lint("store", &[file], &[])?, 1, &["exit"])
 }
 
-/// 3 MB are read, 2 MB by nobody, nor is the Dockerfile.
+/// 30 MB are read, 20 MB by nobody, nor is the Dockerfile.
 const UNREAD: &str = "FROM busybox AS build\n\
     WORKDIR /src\n\
     COPY . .\n\
@@ -364,7 +364,7 @@ const UNREAD: &str = "FROM busybox AS build\n\
 fn with_unread(environment: &Environment) -> Result<Scratch, String> {
     let scratch = environment.scratch()?;
     for (name, content) in [("used/a", 1), ("used/b", 2), ("used/c", 3), ("unused/deps/one", 4), ("unused/two", 5)] {
-        scratch.write(&format!("context/{name}"), vec![content; MB])?;
+        scratch.write(&format!("context/{name}"), vec![content; 10 * MB])?;
     }
     scratch.write("context/Dockerfile", UNREAD)?;
     Ok(scratch)
@@ -386,15 +386,15 @@ fn line_of_unread(bytes: &str, files: &str) -> Vec<String> {
 fn unread(environment: &Environment) -> Outcome {
     let scratch = with_unread(environment)?;
     let told = |arguments: &[&str]| told_unread(environment, &scratch, arguments);
-    let expected = line_of_unread("2.00MB", "3 of 6 files, the largest part `/src/unused");
+    let expected = line_of_unread("20.0MB", "3 of 6 files, the largest part `/src/unused");
     // A result is for whoever gets it.
     equal(&told(&["--target", "build"])?, &Vec::new(), "where the copy is part of the result")?;
     // The step is found in the cache, and what it read in what is kept of its run.
     equal(&told(&[])?, &expected, "after a build that ran the step")?;
     equal(&told(&[])?, &expected, "where everything is cached")?;
     equal(&told(&["--no-cache"])?, &expected, "where the step runs again")?;
-    scratch.write("context/unused/two", vec![6; 2 * MB])?;
-    let larger = line_of_unread("3.00MB", "3 of 6 files, the largest part `/src/unused");
+    scratch.write("context/unused/two", vec![6; 20 * MB])?;
+    let larger = line_of_unread("30.0MB", "3 of 6 files, the largest part `/src/unused");
     equal(&told(&[])?, &larger, "where the step is found by what it read")?;
     equal(&told(&["--trace-run=off"])?, &Vec::new(), "where nothing is to be recorded")?;
 
@@ -405,7 +405,7 @@ fn unread(environment: &Environment) -> Outcome {
     let findings: Value = serde_json::from_str(&finished.text()).map_err(|error| error.to_string())?;
     let of_rule = findings.as_array().into_iter().flatten().find(|finding| finding["rule"] == "copy-unread");
     let finding = of_rule.ok_or_else(|| finished.text())?;
-    let bytes = 3 * MB + UNREAD.len();
+    let bytes = 30 * MB + UNREAD.len();
     equal(&json!([finding["line"], finding["column"], finding["bytes"]]), &json!([3, 1, bytes]), "the linter")?;
     scratch.write("context/Dockerfile", UNREAD.replace("COPY .", "# bake: ignore=copy-unread\nCOPY ."))?;
     equal(&told(&[])?, &Vec::new(), "where a comment hides it")?;
@@ -442,7 +442,7 @@ fn perhaps_read(environment: &Environment) -> Outcome {
     // A stage that has nothing to do with them does not matter.
     scratch.write("context/Dockerfile", UNREAD.replace(last, &format!("FROM busybox AS test\nRUN true\n{last}")))?;
     let told = told_unread(environment, &scratch, &[])?;
-    equal(&told, &line_of_unread("2.00MB", "3 of 6 files, the largest part `/src/unused"), "another stage")
+    equal(&told, &line_of_unread("20.0MB", "3 of 6 files, the largest part `/src/unused"), "another stage")
 }
 
 fn taken(environment: &Environment) -> Outcome {
@@ -459,7 +459,7 @@ fn taken(environment: &Environment) -> Outcome {
             )
         )
     };
-    let rest = || line_of_unread("1.00MB", "2 of 6 files, the largest part `/src/unused/deps");
+    let rest = || line_of_unread("10.0MB", "2 of 6 files, the largest part `/src/unused/deps");
     for (dockerfile, expected, what) in [
         (format!("{UNREAD}COPY --from=build /src /all\n"), Vec::new(), "all of it"),
         (format!("{UNREAD}COPY --from=build /src/un* /some/\n"), Vec::new(), "a pattern"),
@@ -496,6 +496,6 @@ fn targets(environment: &Environment) -> Outcome {
     equal(&told(&["app"])?, &Vec::new(), "without the target that may read the rest")?;
     // Both have the stage; that is told once.
     let told = told(&["app", "test"])?;
-    let expected = "1.00MB (2 of 6 files, the largest part `/src/unused/deps`)";
+    let expected = "10.0MB (2 of 6 files, the largest part `/src/unused/deps`)";
     check(told.len() == 1 && told.iter().all(|line| line.contains(expected)), || told.join("\n"))
 }

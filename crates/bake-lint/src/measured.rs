@@ -141,12 +141,12 @@ mod tests {
             )]
         );
         assert_eq!(
-            found_with(vec![unread(4, 1_000_000, 100_000_000, 1)]),
-            [format!("{told} 1.00MB (1 of 5000 files, `/src/node_modules`) are read by no later step")]
+            found_with(vec![unread(4, 10_000_000, 100_000_000, 1)]),
+            [format!("{told} 10.0MB (1 of 5000 files, `/src/node_modules`) are read by no later step")]
         );
-        let small = [unread(4, 999_999, 1_000_000, 2), unread(4, 1_000_000, 200_000_000, 2)];
+        let small = [unread(4, 9_999_999, 10_000_000, 2), unread(4, 10_000_000, 200_000_000, 2)];
         // An instruction that is not there or is another one: a Dockerfile that changed meanwhile.
-        let strange = [unread(3, 5_000_000, 5_000_000, 2), unread(77, 5_000_000, 5_000_000, 2)];
+        let strange = [unread(3, 50_000_000, 50_000_000, 2), unread(77, 50_000_000, 50_000_000, 2)];
         assert_eq!(found_with(small.into_iter().chain(strange).collect()), [""; 0]);
     }
 

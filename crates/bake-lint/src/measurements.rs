@@ -57,11 +57,14 @@ pub struct MeasuredUnread {
 }
 
 impl MeasuredUnread {
-    /// Whether it is worth a word: at least [`Measurements::NOTABLE_BYTES_MIN`], and a hundredth of what is copied. The image is no
-    /// measure for it, as none of this is in the image.
+    /// The fewest bytes that are worth a word. Nobody pulls them, so it takes more of them than of an image's.
+    pub const NOTABLE_BYTES_MIN: u64 = 10_000_000;
+
+    /// Whether it is worth a word: at least [`Self::NOTABLE_BYTES_MIN`], and a tenth of what is copied. The image is no measure for
+    /// it, as none of this is in the image.
     pub fn is_notable(&self) -> bool {
         let Unread { bytes, of_bytes, .. } = self.unread;
-        bytes >= Measurements::NOTABLE_BYTES_MIN && bytes >= of_bytes / 100
+        bytes >= Self::NOTABLE_BYTES_MIN && bytes >= of_bytes / 10
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const RULE: Rule = Rule {
     why: "Such files are looked at, hashed and stored for nothing, and steps that are not traced run again when one of them changes. \
           Needs measurements: every build makes them, and `bake lint --measure`. Known for certain, or not reported: what each `RUN` on top \
           of the copy read must have been recorded. Files that become part of a result count as read, and so do those that another stage \
-          copies, and all files that a stage may use which was not built. Reported are at least 1 MB and a hundredth of what is copied.",
+          copies, and all files that a stage may use which was not built. Reported are at least 10 MB and a tenth of what is copied.",
     bad: "FROM debian:12-slim AS build\nWORKDIR /src\nCOPY . .\nRUN ./build.sh\n\nFROM debian:12-slim\nCOPY --from=build /src/app /\nUSER 10001\n",
     good: "FROM debian:12-slim AS build\nWORKDIR /src\nCOPY build.sh .\nCOPY source source\nRUN ./build.sh\n\nFROM debian:12-slim\n\
            COPY --from=build /src/app /\nUSER 10001\n",

@@ -18,7 +18,7 @@ use bake::error::CommandError;
 use bake_analyze::Unread;
 use bake_dockerfile::instruction::InstructionKind;
 use bake_graph::{FileAction, MountKind, Op, SourceOp, Unpack, Vertex, VertexId};
-use bake_lint::{MeasuredUnread, Measurements};
+use bake_lint::MeasuredUnread;
 use bake_solver::{Asked, Layer, Output, Scope, Slot, Task, TraceRun, Worker as _, past_questions, step_key};
 use bake_worker::StoreCache;
 
@@ -99,7 +99,8 @@ impl Measuring<'_> {
             return Ok(None);
         }
         let snapshot = self.host.store.snapshot(&layer.snapshot).map_err(|error| failed(&error))?;
-        let Some(snapshot) = snapshot.filter(|snapshot| snapshot.record.size_bytes >= Measurements::NOTABLE_BYTES_MIN)
+        let Some(snapshot) =
+            snapshot.filter(|snapshot| snapshot.record.size_bytes >= MeasuredUnread::NOTABLE_BYTES_MIN)
         else {
             return Ok(None);
         };
