@@ -168,7 +168,39 @@ fn install_packages(packages: &[&str]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::ignored_test;
+    #![expect(clippy::unwrap_used, reason = "a failed test should panic")]
+
+    use super::{PROGRAMS, ignored_test};
+    use crate::workspace;
+
+    /// Needs of tests that are no programs, or one that has no package here.
+    const NO_PROGRAMS: [&str; 6] = ["docker-buildx", "fuse", "ids", "root", "sigstore", "userns"];
+
+    /// Programs that every Debian has, or that come with another one of the list.
+    const COME_ALONG: [&str; 8] = ["bash", "ctr", "dpkg", "ldd", "mkfifo", "mknod", "ssh-keygen", "unshare"];
+
+    #[test]
+    fn what_tests_need_is_installed() {
+        let mut needs = Vec::new();
+        for entry in std::fs::read_dir(workspace::root().join("tests")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(path).unwrap();
+                // `("name", &["need", "need"], function),`
+                let rows = text.lines().filter(|line| line.starts_with("    (\""));
+                let lists = rows.filter_map(|row| Some(row.split_once(", &[")?.1.split_once(']')?.0.to_owned()));
+                needs.extend(
+                    lists.flat_map(|list| list.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()),
+                );
+            }
+        }
+        assert!(needs.iter().any(|need| need == "shellcheck"));
+        needs.retain(|need| {
+            let is_installed = PROGRAMS.iter().any(|(program, _)| program == need);
+            !is_installed && !NO_PROGRAMS.contains(&need.as_str()) && !COME_ALONG.contains(&need.as_str())
+        });
+        assert_eq!(needs, [""; 0]);
+    }
 
     #[test]
     fn ignored_tests_are_found() {
