@@ -185,7 +185,12 @@ impl Snapshotter for OverlaySnapshotter {
         if let Some(active) = active {
             prepare_root(active.upper, lowers, self.format)?;
         }
-        self.mount_overlay(lowers, active)
+        match self.mount_overlay(lowers, active) {
+            // If the disk was full, whoever filled it may have failed too and have made room meanwhile. Nothing of the first attempt
+            // is in the way of a second one: overlay clears its work directory.
+            Err(SnapshotError::ReadOnlyMount { .. }) => self.mount_overlay(lowers, active),
+            mounted => mounted,
+        }
     }
 
     fn commit(&self, lowers: &[&Path], active: Active<'_>, known: &Contents) -> Result<Committed> {
