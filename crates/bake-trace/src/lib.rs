@@ -27,6 +27,7 @@ mod push;
 mod recent;
 mod server;
 mod shown;
+mod signal;
 mod storm;
 mod traced;
 

@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use bake_snapshot::LayerTree;
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 use crate::protocol::Reply;
+use crate::signal::Signal;
 
 /// The largest file that is given beforehand. For larger ones the copying takes longer than the question.
 const FILE_BYTES_MAX: u64 = 32 * 1024;
@@ -28,6 +28,8 @@ const TOTAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const READS_MIN: usize = 16;
 /// Directories that wait to be given.
 const QUEUE_MAX: usize = 64;
+/// How often a file is given that the kernel does not know: whoever listed the directory may not have got to it yet.
+const ATTEMPTS: usize = 2;
 
 /// A file that can be given.
 #[derive(Debug, Clone)]
@@ -45,8 +47,8 @@ pub(crate) struct Foresight {
     unread: BTreeMap<u64, SmallFile>,
     /// Those of the last listing do not count against it: it may have just begun to read them.
     listed_before: usize,
+    /// How many were listed, of which those count as read that are not in `unread`.
     listed: usize,
-    read: usize,
     given_bytes: u64,
     is_begun: bool,
 }
@@ -70,9 +72,9 @@ impl Foresight {
         if self.is_begun || self.unread.remove(&node).is_none() {
             return Vec::new();
         }
-        self.read += 1;
+        let read = self.listed - self.unread.len();
         // Three quarters.
-        if self.read < READS_MIN || self.read * 4 < self.listed_before * 3 {
+        if read < READS_MIN || read * 4 < self.listed_before * 3 {
             return Vec::new();
         }
         self.is_begun = true;
@@ -97,7 +99,7 @@ fn within(files: impl Iterator<Item = SmallFile>, given_bytes: &mut u64) -> Vec<
 pub(crate) struct Pusher {
     queue: SyncSender<Vec<SmallFile>>,
     is_ending: Arc<AtomicBool>,
-    ended: Arc<OwnedFd>,
+    ended: Arc<Signal>,
 }
 
 impl Pusher {
@@ -106,7 +108,7 @@ impl Pusher {
     /// # Errors
     /// When the thread or a descriptor cannot be had.
     pub(crate) fn start(tree: Arc<LayerTree>, device: Arc<OwnedFd>) -> std::io::Result<Self> {
-        let ended = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let ended = Arc::new(Signal::new()?);
         let is_ending = Arc::new(AtomicBool::new(false));
         let (queue, waiting) = sync_channel(QUEUE_MAX);
         std::thread::Builder::new().name("traced content".to_owned()).spawn({
@@ -114,8 +116,8 @@ impl Pusher {
             move || {
                 push(&tree, &device, &waiting, &is_ending);
                 drop(device);
-                // An event counter takes a number of eight bytes, and this one is written to once.
-                let _ = rustix::io::write(&*ended, &1_u64.to_ne_bytes());
+                // The first write to an event counter has room.
+                let _ = ended.give();
             }
         })?;
         Ok(Self { queue, is_ending, ended })
@@ -128,7 +130,7 @@ impl Pusher {
     }
 
     /// Has the thread end. It has when what is returned can be read, and until then may need answers of the server.
-    pub(crate) fn end(self) -> Arc<OwnedFd> {
+    pub(crate) fn end(self) -> Arc<Signal> {
         self.is_ending.store(true, Ordering::Relaxed);
         self.ended
     }
@@ -137,20 +139,20 @@ impl Pusher {
 fn push(tree: &LayerTree, device: &OwnedFd, waiting: &Receiver<Vec<SmallFile>>, is_ending: &AtomicBool) {
     let mut notice = Reply::new();
     for files in waiting {
-        let mut unknown = Vec::new();
-        for file in files {
-            match give(tree, device, &file, &mut notice) {
-                // Whoever listed the directory has not got to it yet.
-                Err(Errno::NOENT) => unknown.push(file),
-                Err(Errno::NODEV) => return,
-                _ if is_ending.load(Ordering::Relaxed) => return,
-                _ => {}
+        let mut left = files;
+        for _attempt in 0..ATTEMPTS {
+            let mut unknown = Vec::new();
+            for file in left {
+                match give(tree, device, &file, &mut notice) {
+                    Err(Errno::NOENT) => unknown.push(file),
+                    Err(Errno::NODEV) => return,
+                    _ => {}
+                }
+                if is_ending.load(Ordering::Relaxed) {
+                    return;
+                }
             }
-        }
-        for file in unknown {
-            if give(tree, device, &file, &mut notice) == Err(Errno::NODEV) || is_ending.load(Ordering::Relaxed) {
-                return;
-            }
+            left = unknown;
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::protocol::{NAME_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request, Status,
 use crate::push::{Foresight, Pusher, SmallFile};
 use crate::recent::Recent;
 use crate::shown::{Attributes, Entry, ServeOptions, Shown, is_directory, is_regular};
+use crate::signal::Signal;
 
 /// Files that are kept open for the next read, and listings for the next piece: several readers take turns.
 const FILES_MAX: usize = 16;
@@ -91,7 +92,7 @@ impl Server {
     ///
     /// # Errors
     /// Whatever voids the record.
-    pub(crate) fn run(mut self, stop: &OwnedFd) -> Result<Recorded, TraceError> {
+    pub(crate) fn run(mut self, stop: &Signal) -> Result<Recorded, TraceError> {
         let mut ended = self.answer_all(stop);
         if let Some(pusher) = self.pusher.take() {
             let pusher_ended = pusher.end();
@@ -106,7 +107,7 @@ impl Server {
         asked.into_recorded(requests)
     }
 
-    fn answer_all(&mut self, stop: &OwnedFd) -> Result<(), TraceError> {
+    fn answer_all(&mut self, stop: &Signal) -> Result<(), TraceError> {
         let mut bytes = vec![0; REQUEST_BYTES_MAX];
         let mut reply = Reply::new();
         loop {
@@ -275,7 +276,8 @@ impl Server {
                 name.inode = status.inode;
                 reply.name_with_status(&name, Some((number, &status)));
                 if is_regular(status.mode) {
-                    told.push(SmallFile { node: number, path: Arc::from(child), size_bytes: status.size_bytes });
+                    let path = Arc::clone(&self.known(number)?.path);
+                    told.push(SmallFile { node: number, path, size_bytes: status.size_bytes });
                 }
             } else {
                 reply.name_with_status(&name, None);
@@ -352,7 +354,7 @@ enum Event {
     Stop,
 }
 
-fn wait(device: &OwnedFd, stop: &OwnedFd) -> Result<Event, Errno> {
+fn wait(device: &OwnedFd, stop: &Signal) -> Result<Event, Errno> {
     loop {
         let mut watched = [
             PollFd::from_borrowed_fd(device.as_fd(), PollFlags::IN),

@@ -2,8 +2,9 @@
 //!
 //! Attributes that were given are recorded, so giving them to a step that only wants the names makes its record wider than
 //! it has to be; not giving them to `find -size` or `tar` costs a round trip for every file. So a step first has to look up
-//! most files of several directories that it listed, or of fewer that are large; from then on, everything below what those directories have in
-//! common is listed with attributes. Either way the record says what was told: this decides about speed and width only.
+//! most files of several directories that it listed, or of fewer that are large; from then on, everything below what those
+//! directories have in common is listed with attributes. Either way the record says what was told: this decides about speed
+//! and width only.
 
 use std::collections::HashMap;
 
@@ -20,10 +21,8 @@ const FILES_MIN: u32 = 2;
 pub(crate) struct Storm {
     /// By path.
     listed: HashMap<Box<[u8]>, Listed>,
-    /// Directories most of whose files were looked up, of which nothing follows yet.
-    searched: Vec<Box<[u8]>>,
-    /// How many files those have.
-    searched_files: u32,
+    /// Directories most of whose files were looked up, with how many they have; nothing follows of them yet.
+    searched: Vec<(Box<[u8]>, u32)>,
     /// Below this everything is listed with attributes.
     root: Option<Box<[u8]>>,
 }
@@ -62,15 +61,14 @@ impl Storm {
         if let Some((path, listed)) = self.listed.remove_entry(directory)
             && !self.covers(&path)
         {
-            self.searched.push(path);
-            self.searched_files = self.searched_files.saturating_add(listed.files);
+            self.searched.push((path, listed.files));
         }
-        let are_large = self.searched.len() >= DIRECTORIES_LARGE && self.searched_files >= FILES_LARGE;
+        let files = self.searched.iter().fold(0, |sum: u32, (_, files)| sum.saturating_add(*files));
+        let are_large = self.searched.len() >= DIRECTORIES_LARGE && files >= FILES_LARGE;
         if self.searched.len() >= DIRECTORIES || are_large {
-            self.searched_files = 0;
             // A step that searches a second place will search a third: the new root has the old one below it.
             let searched = std::mem::take(&mut self.searched);
-            let mut directories = searched.iter().chain(&self.root);
+            let mut directories = searched.iter().map(|(path, _)| path).chain(&self.root);
             if let Some(first) = directories.next() {
                 let common = directories.fold(&**first, |common, path| common_directory(common, path));
                 self.root = Some(common.into());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bake_snapshot::LayerTree;
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
 use crate::asked::Recorded;
@@ -13,6 +12,7 @@ use crate::error::TraceError;
 use crate::mount;
 use crate::server::Server;
 use crate::shown::ServeOptions;
+use crate::signal::Signal;
 
 /// A mounted tree with the server behind it. Dropping it ends both; its record is lost then.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct TracedTree {
     /// `None` once it was joined.
     thread: Option<JoinHandle<Result<Recorded, TraceError>>>,
     /// Readable from when on the server is to end.
-    stop: Arc<OwnedFd>,
+    stop: Arc<Signal>,
 }
 
 impl TracedTree {
@@ -35,7 +35,7 @@ impl TracedTree {
         let device = mount::open_device()?;
         let mount = mount::mount(device.as_fd())?;
         let start = |errno: Errno| TraceError::Start { source: errno.into() };
-        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(start)?);
+        let stop = Arc::new(Signal::new().map_err(start)?);
         let server = Server::new(tree, options, device);
         let thread = std::thread::Builder::new().name("traced tree".to_owned()).spawn({
             let stop = Arc::clone(&stop);
@@ -65,8 +65,7 @@ impl TracedTree {
 
     fn end(&mut self) -> Option<Result<Recorded, TraceError>> {
         let thread = self.thread.take()?;
-        // An event counter takes a number of eight bytes, and this one is written to once.
-        if rustix::io::write(&*self.stop, &1_u64.to_ne_bytes()).is_err() {
+        if self.stop.give().is_err() {
             return Some(Err(TraceError::Ended));
         }
         Some(thread.join().unwrap_or(Err(TraceError::Ended)))
