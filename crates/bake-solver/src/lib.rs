@@ -37,5 +37,7 @@ pub use plan::{Forecast, PlannedStep, plan};
 pub use reuse::{TraceRun, VerifyShare, past_questions};
 pub use slot::{SlotNote, Untraced};
 pub use solve::{Parallelism, SolveError, SolveOptions, Solved, solve};
-pub use trace::{Answer, Asked, NodeAnswer, QUESTIONS_MAX, Question, SLOTS_MAX, Scope, Slot, Trace, Traced, scope};
+pub use trace::{
+    Answer, Asked, NodeAnswer, QUESTIONS_LIGHT, QUESTIONS_MAX, Question, SLOTS_MAX, Scope, Slot, Trace, Traced, scope,
+};
 pub use worker::{ContentDigest, Ran, StepError, StepErrorKind, Task, Worker};

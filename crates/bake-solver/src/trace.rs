@@ -39,7 +39,7 @@ pub const QUESTIONS_MAX: usize = 10_000;
 
 /// A trace of at most so many questions is worth keeping on recording, whatever share of the slots it is: they cost the step
 /// some 20 ms.
-const QUESTIONS_LIGHT: usize = 1000;
+pub const QUESTIONS_LIGHT: usize = 1000;
 
 /// A tree that is asked path by path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

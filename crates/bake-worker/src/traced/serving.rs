@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bake_graph::ExecOp;
 use bake_sandbox::IdRange;
 use bake_snapshot::{Active, LayerTree, Lower, Ownership, SnapshotError, Snapshotter};
-use bake_solver::{Answer, Asked, BuildEvent, Output, QUESTIONS_MAX, Question, Slot, StepError, Task, Trace, Traced};
+use bake_solver::{
+    Answer, Asked, BuildEvent, Output, QUESTIONS_LIGHT, QUESTIONS_MAX, Question, Slot, StepError, Task, Trace, Traced,
+};
 use bake_trace::{Attributes, OwnerShift, ServeOptions, TraceError, TracedTree};
 use rustix::fs::Mode;
 
@@ -16,9 +18,6 @@ use crate::worker::{LinuxWorker, StepIsolation, image_failed, snapshot_failed};
 
 /// Stacks up to this length are mounted layer by layer, so that slots are not lost in directories that stand for several layers.
 const LAYERS_MAX: usize = 128;
-
-/// A trace that asks for more than this is compared with what there is in the slots (see [`Traced::is_heavy`]).
-const COUNTED_MIN: usize = 1000;
 
 /// What is said to nobody in particular when a step could not be traced.
 type Problem = String;
@@ -262,7 +261,7 @@ impl LinuxWorker {
             return Ok(Traced::TooMuch);
         }
         let mut slot_paths = 0;
-        if trace.len() > COUNTED_MIN {
+        if trace.len() > QUESTIONS_LIGHT {
             for tree in trees {
                 slot_paths += count(&tree).map_err(|error| chain_of(&error))?;
             }
