@@ -61,6 +61,7 @@ pub use network::{Network, NetworkError, known_user, log_in};
 pub use packed::unpack_bzip2_or_xz;
 pub use ssh::{OwnAgent, SshAgent, SshError};
 pub use step_network::{HOST_GATEWAY, StepNetworkOptions, find_pasta};
-pub use users::{Accounts, Identity, UserError};
+pub use traced::recording_available;
+pub use users::{ACCOUNT_FILES, Accounts, Identity, UserError};
 pub use verify::verify_layer;
 pub use worker::{Isolation, LinuxWorker, Report, StepIsolation, WorkerOptions};

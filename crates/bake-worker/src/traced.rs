@@ -21,12 +21,24 @@ use bake_graph::{MountKind, Op};
 use bake_oci::SnapshotId;
 use bake_snapshot::{Contents, FileKind, LayerTraits, LayerTree, MergedView, TreeName, compare_trees, kind_letter};
 use bake_solver::{Answer, Asked, Layer, NodeAnswer, Output, Question, Slot, StepError, Task};
+use bake_trace::TraceError;
 
 use self::selected::SelectedTree;
 use crate::source_tree::shown;
 use crate::worker::{LinuxWorker, image_failed, open_directory, snapshot_failed};
 
 pub(crate) use self::serving::{MountAttributes, Tracing, mount_or_fall_back};
+
+/// Whether what steps read can be recorded here; if not, why.
+///
+/// # Errors
+/// Of opening the device.
+pub fn recording_available() -> std::io::Result<()> {
+    bake_trace::available().map_err(|error| match error {
+        TraceError::Device { source } => source,
+        other => std::io::Error::other(other),
+    })
+}
 
 /// Layers of copies that were looked into, by their names in the store.
 #[derive(Debug, Default)]

@@ -5,6 +5,9 @@
 use bake_graph::{Owner, OwnerId};
 use bake_solver::StepError;
 
+/// The files that say who users and groups are, in the root of an image.
+pub const ACCOUNT_FILES: [&str; 2] = ["etc/passwd", "etc/group"];
+
 /// A line of `/etc/passwd` or `/etc/group` beyond this length is skipped.
 const LINE_MAX: usize = 4096;
 /// The largest user or group ID, as the runtimes agree on.

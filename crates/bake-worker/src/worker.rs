@@ -29,7 +29,7 @@ use crate::select::{Selections, select, select_path};
 use crate::source_tree::{SourceTree, TreeError};
 use crate::step_network::{StepNetworkOptions, StepNetworks};
 use crate::traced::Trees;
-use crate::users::Accounts;
+use crate::users::{ACCOUNT_FILES, Accounts};
 use crate::{content, layers};
 
 /// Account files larger than this are refused: a hostile image must not fill the memory.
@@ -544,7 +544,8 @@ pub(crate) fn accounts(view: &MergedView) -> Result<Accounts, StepError> {
         Ok(text) => Ok(text.unwrap_or_default()),
         Err(error) => Err(StepError::input(format!("cannot read `/{path}` of the image: {}", chain_of(&error)))),
     };
-    Ok(Accounts { passwd: read("etc/passwd")?, group: read("etc/group")? })
+    let [passwd, group] = ACCOUNT_FILES.map(read);
+    Ok(Accounts { passwd: passwd?, group: group? })
 }
 
 fn tree_failed(error: &TreeError, tree: &SourceTree) -> StepError {

@@ -8,14 +8,12 @@ use bake_solver::{Answer, Asked, Question, StepError};
 
 use super::{answer, is_directory};
 use crate::source_tree::join;
-
-/// The files that say who a user is.
-const ACCOUNTS: [&str; 2] = ["etc/passwd", "etc/group"];
+use crate::users::ACCOUNT_FILES;
 
 /// The paths of the root file system `lowers` that decide which user the step is, and where it works.
 pub(super) fn looked_up(op: &ExecOp, lowers: &[&Path], format: LayerFormat) -> Result<Vec<Vec<u8>>, SnapshotError> {
     let mut passed = Vec::new();
-    for path in ACCOUNTS.into_iter().chain([op.cwd.as_str()]) {
+    for path in ACCOUNT_FILES.into_iter().chain([op.cwd.as_str()]) {
         passed.extend(passed_paths(lowers, format, path.as_bytes())?);
     }
     passed.sort_unstable();

@@ -19,6 +19,7 @@ use bake_lint::{LintOptions, MeasuredCache, MeasuredUnread, MeasuredWaste, Measu
 use bake_report::LayerRecord;
 use bake_solver::{EventSink, Solved, StateDigest};
 use bake_worker::{Images, LinuxWorker};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -122,9 +123,7 @@ impl Measuring<'_> {
         let layers = self.solved.outputs.get(&image.root).map_or(&[][..], |output| output.layers());
         let instructions = self.makers(image.root, layers.len());
         let name = StateDigest::of(layers).0.to_string();
-        let failed = |error: &dyn std::error::Error| CommandError::build(bake::error::chain_text(error));
-        if let Ok(Some(known)) = self.host.store.recall(SPACE, &name, Duration::MAX)
-            && let Ok(Remembered { with_base, summary }) = serde_json::from_slice(&known.value)
+        if let Some(Remembered { with_base, summary }) = self.recall(SPACE, &name)
             && summary.layers.len() == layers.len()
             && (with_base || matches!(effort, Effort::Little))
         {
@@ -149,12 +148,24 @@ impl Measuring<'_> {
             });
         }
         let summary = Summary::of(&analyze(&listed, &mut |_| None).map_err(|error| failed(&error))?);
-        if let Ok(value) = serde_json::to_vec(&Remembered { with_base, summary: summary.clone() })
-            && let Err(error) = self.host.store.remember(SPACE, &name, &value)
+        let remembered = Remembered { with_base, summary };
+        self.remember(SPACE, &name, &remembered);
+        Ok(Some(Measured { summary: remembered.summary, instructions, with_base, unread: self.unread() }))
+    }
+
+    /// An outcome that was remembered; one that cannot be read counts as none.
+    pub(super) fn recall<T: DeserializeOwned>(&self, space: &str, name: &str) -> Option<T> {
+        let known = self.host.store.recall(space, name, Duration::MAX).ok()??;
+        serde_json::from_slice(&known.value).ok()
+    }
+
+    /// Remembers an outcome. Without it the next build does the same work, and no more is lost.
+    pub(super) fn remember(&self, space: &str, name: &str, outcome: &impl Serialize) {
+        if let Ok(value) = serde_json::to_vec(outcome)
+            && let Err(error) = self.host.store.remember(space, name, &value)
         {
-            tracing::debug!(%error, "the measurement is not remembered");
+            tracing::debug!(%error, space, "an outcome is not remembered");
         }
-        Ok(Some(Measured { summary, instructions, with_base, unread: self.unread() }))
     }
 
     /// For each layer of `root` the instruction that made it.
@@ -320,6 +331,10 @@ impl Measured {
             "layers": rows.collect::<Vec<_>>(),
         })
     }
+}
+
+pub(super) fn failed(error: &dyn std::error::Error) -> CommandError {
+    CommandError::build(bake::error::chain_text(error))
 }
 
 /// What the settings of the linter say of a Dockerfile: which rules are off, how serious they are. A mistake in them is for `bake lint`

@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bake::error::CommandError;
 use bake_analyze::Unread;
@@ -20,16 +20,13 @@ use bake_dockerfile::instruction::InstructionKind;
 use bake_graph::{FileAction, MountKind, Op, SourceOp, Unpack, Vertex, VertexId};
 use bake_lint::MeasuredUnread;
 use bake_solver::{Asked, Layer, Output, Scope, Slot, Task, TraceRun, Worker as _, past_questions, step_key};
-use bake_worker::StoreCache;
+use bake_worker::{ACCOUNT_FILES, StoreCache};
 
-use super::measure::Measuring;
+use super::measure::{Measuring, failed};
 use crate::listings;
 
 /// Where outcomes are remembered. The number is raised when they change their form or meaning.
 const SPACE: &str = "unread 1";
-
-/// What is read for every step that has a user or an owner by name.
-const ACCOUNTS: [&str; 2] = ["etc/passwd", "etc/group"];
 
 /// A step that sees files of a copy.
 #[derive(Debug)]
@@ -105,23 +102,18 @@ impl Measuring<'_> {
             return Ok(None);
         };
         let Some((readers, name)) = self.readers(layer, needed) else { return Ok(None) };
-        if let Ok(Some(known)) = self.host.store.recall(SPACE, &name, Duration::MAX)
-            && let Ok(unread) = serde_json::from_slice(&known.value)
-        {
+        if let Some(unread) = self.recall(SPACE, &name) {
             return Ok(Some(unread));
         }
-        let mut used: HashSet<Vec<u8>> = ACCOUNTS.map(|path| path.as_bytes().to_vec()).into();
+        // These are read for every step that has a user or an owner by name.
+        let mut used: HashSet<Vec<u8>> = ACCOUNT_FILES.map(|path| path.as_bytes().to_vec()).into();
         for reader in &readers {
             let Some(paths) = self.read_by(reader, layer)? else { return Ok(None) };
             used.extend(paths);
         }
         let listing = listings::of_directory(&snapshot.path, self.host.format).map_err(|error| failed(&error))?;
         let unread = Unread::of(&listing, &used);
-        if let Ok(value) = serde_json::to_vec(&unread)
-            && let Err(error) = self.host.store.remember(SPACE, &name, &value)
-        {
-            tracing::debug!(%error, "what is not read of a copy is not remembered");
-        }
+        self.remember(SPACE, &name, &unread);
         Ok(Some(unread))
     }
 
@@ -263,8 +255,4 @@ fn copied_from(action: &FileAction) -> Option<usize> {
 /// Whether what `layer` holds is among `layers`.
 fn holds(layers: &[Arc<Layer>], layer: &Layer) -> bool {
     layers.iter().any(|other| other.tree == layer.tree)
-}
-
-fn failed(error: &dyn std::error::Error) -> CommandError {
-    CommandError::build(bake::error::chain_text(error))
 }

@@ -182,10 +182,10 @@ fn seccomp() -> Finding {
     }
 }
 
-/// Whether what steps read can be recorded, as the server of copied files opens the device.
+/// Whether what steps read can be recorded.
 fn recording() -> Finding {
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-    recording_of(rustix::fs::open(c"/dev/fuse", flags, rustix::fs::Mode::empty()).map(drop))
+    let available = bake_worker::recording_available();
+    recording_of(available.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)))
 }
 
 fn recording_of(opened: Result<(), Errno>) -> Finding {
